@@ -1,0 +1,174 @@
+"""`Call`, `Usage`, `Cost` and `CostPart`: what the rest of the library is about.
+
+A call's facts travel as a `Row`: a dict of the ledger's columns in SQLite's types, which is what the
+journal carries and the ledger stores. A `Call` is the same for people, and made only when asked for.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, fields
+from datetime import UTC, datetime
+from decimal import Decimal
+from fractions import Fraction
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+Row: TypeAlias = dict[str, Any]
+"""The columns of one row of the table `calls` that are not NULL, in SQLite's types. JSON columns are text."""
+
+PICOUSD_PER_USD = 10**12
+RESERVED_TAGS = {
+    "user": "user_id",
+    "session": "session_id",
+    "feature": "feature",
+    "customer": "customer",
+    "prompt": "prompt",
+}
+"""Each reserved tag with its column."""
+
+
+def usd(picousd: int | None) -> Decimal | None:
+    """`picousd` as dollars, exact."""
+    return None if picousd is None else Decimal(picousd).scaleb(-12)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Usage:
+    """What one response used: the API's own top-level counts, `None` where the API said nothing.
+
+    The counts are disjoint, except that `output_tokens` contains `thinking_tokens`.
+    """
+
+    input_tokens: int | None = None
+    cache_read_tokens: int | None = None
+    cache_write_5m_tokens: int | None = None
+    cache_write_1h_tokens: int | None = None
+    output_tokens: int | None = None
+    thinking_tokens: int | None = None
+    web_search_requests: int | None = None
+    service_tier: str | None = None
+    speed: str | None = None
+    inference_geo: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CostPart:
+    """One line of a bill: `quantity` × `rate_picousd`, rounded half-even once to `picousd`."""
+
+    name: str
+    model: str | None
+    quantity: int
+    rate_picousd: int | Fraction
+    picousd: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cost:
+    """What one response cost. `usd` is exact, or `None` with the reason among `flags`."""
+
+    usd: Decimal | None
+    parts: tuple[CostPart, ...] = ()
+    flags: tuple[str, ...] = ()
+    rates_version: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Call:
+    """One row of the ledger: a billable response, or a call that failed. Units end the names."""
+
+    id: str
+    call_id: str
+    started_at: datetime
+    duration_ms: float | None = None
+    response_ms: float | None = None
+    time_to_first_token_ms: float | None = None
+    operation: str
+    platform: str
+    server_address: str
+    streamed: bool = False
+    model_requested: str | None = None
+    model: str | None = None
+    outcome: str
+    stop_reason: str | None = None
+    error_type: str | None = None
+    http_status: int | None = None
+    retries: int | None = None
+    max_tokens: int | None = None
+    tool_calls: int | None = None
+    message_count: int | None = None
+    image_count: int | None = None
+    document_count: int | None = None
+    tools_offered: int | None = None
+    request_bytes: int | None = None
+    rate_limit_headroom: float | None = None
+    rate_limit: str | None = None
+    request_id: str | None = None
+    message_id: str | None = None
+    batch_id: str | None = None
+    custom_id: str | None = None
+    organization_id: str | None = None
+    workspace_id: str | None = None
+    input_tokens: int | None = None
+    cache_read_tokens: int | None = None
+    cache_write_5m_tokens: int | None = None
+    cache_write_1h_tokens: int | None = None
+    output_tokens: int | None = None
+    thinking_tokens: int | None = None
+    web_search_requests: int | None = None
+    service_tier: str | None = None
+    speed: str | None = None
+    inference_geo: str | None = None
+    usage: Mapping[str, Any] | None = None
+    usage_is_final: bool
+    cost_picousd: int | None = None
+    cost_usd: Decimal | None = None
+    cost_parts: tuple[CostPart, ...] = ()
+    cost_flags: tuple[str, ...] = ()
+    spend_picousd: int | None = None
+    pricing_terms: Mapping[str, Any] | None = None
+    cache_saved_picousd: int | None = None
+    rates_version: str | None = None
+    user_id: str | None = None
+    session_id: str | None = None
+    feature: str | None = None
+    customer: str | None = None
+    prompt: str | None = None
+    tags: Mapping[str, str]
+    service: str | None = None
+    environment: str | None = None
+    instance: str | None = None
+    trace_id: str | None = None
+    span_id: str | None = None
+
+    @classmethod
+    def from_row(cls, row: Mapping[str, Any]) -> Call:
+        """The call of a journal's or the ledger's row. Columns that a newer ledger added are left out."""
+        known: dict[str, Any] = {name: row[name] for name in CALL_FIELDS if row.get(name) is not None}
+        known["started_at"] = datetime.fromisoformat(row["started_at"]).astimezone(UTC)
+        for name in ("streamed", "usage_is_final"):
+            known[name] = bool(row.get(name))
+        known["tags"] = json.loads(row.get("tags") or "{}")
+        for name in ("usage", "pricing_terms"):
+            if name in known:
+                known[name] = json.loads(known[name])
+        known["cost_parts"] = tuple(_part(part) for part in json.loads(row.get("cost_parts") or "[]"))
+        known["cost_flags"] = tuple(json.loads(row.get("cost_flags") or "[]"))
+        known["cost_usd"] = usd(row.get("cost_picousd"))
+        known["spend_picousd"] = spend_picousd(row.get("cost_picousd"), known["cost_flags"])
+        return cls(**known)
+
+
+CALL_FIELDS = tuple(field.name for field in fields(Call))
+
+
+def spend_picousd(cost_picousd: int | None, flags: tuple[str, ...]) -> int | None:
+    """What a cost adds to totals: all of it, or nothing where another organization is billed."""
+    return 0 if "billed_to_user_profile" in flags else cost_picousd
+
+
+def _part(part: Mapping[str, Any]) -> CostPart:
+    rate = part["rate_picousd"]
+    return CostPart(**{**part, "rate_picousd": Fraction(rate) if isinstance(rate, str) else rate})

@@ -1,0 +1,38 @@
+"""The one place where a failure of ours ends: counted, logged once for each reason, never raised."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+log = logging.getLogger("claudetrace")
+
+
+class Guard:
+    """Counts the failures of one `instrument()` and remembers the last. No method raises or takes a lock."""
+
+    def __init__(self) -> None:
+        self.failures: Counter[str] = Counter()
+        self.last_error: str | None = None
+
+    def caught(self, doing: str, error: Exception) -> None:
+        """Counts `error`, and logs it the first time that it happens while `doing` this."""
+        reason = f"{doing}: {type(error).__name__}"
+        self.failures[reason] += 1
+        self.last_error = f"{reason}: {error}"[:500]
+        if self.failures[reason] == 1:
+            log.warning("claudetrace could not %s: %s: %s", doing, type(error).__name__, error)
+            log.debug("claudetrace could not %s", doing, exc_info=error)
+
+    @contextmanager
+    def __call__(self, doing: str) -> Iterator[None]:
+        """Ends an `Exception` of the block here. A cancellation or an interrupt passes."""
+        try:
+            yield
+        except Exception as error:  # noqa: BLE001 - the edge where every failure of ours ends
+            self.caught(doing, error)
