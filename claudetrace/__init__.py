@@ -1,1 +1,67 @@
-"""x"""
+"""The meter for the Claude API: what each call cost, who caused it and how it went.
+
+`claudetrace.instrument()` is the whole of it. Names are loaded when they are first used.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from claudetrace._version import __version__ as __version__
+
+if TYPE_CHECKING:
+    from claudetrace._call import Call, Cost, CostPart, Usage
+    from claudetrace._errors import BudgetExceeded, ClaudetraceError
+    from claudetrace._instrument import Instrumentation, Sink, flush, instrument, uninstrument
+    from claudetrace._ledger._read import Ledger
+    from claudetrace._pricing import price
+    from claudetrace._tags import tag, tagged
+
+_WHERE = {
+    "instrument": "_instrument",
+    "uninstrument": "_instrument",
+    "flush": "_instrument",
+    "Instrumentation": "_instrument",
+    "Sink": "_instrument",
+    "tag": "_tags",
+    "tagged": "_tags",
+    "price": "_pricing",
+    "Call": "_call",
+    "Usage": "_call",
+    "Cost": "_call",
+    "CostPart": "_call",
+    "Ledger": "_ledger._read",
+    "ClaudetraceError": "_errors",
+    "BudgetExceeded": "_errors",
+}
+
+__all__ = [
+    "BudgetExceeded",
+    "Call",
+    "ClaudetraceError",
+    "Cost",
+    "CostPart",
+    "Instrumentation",
+    "Ledger",
+    "Sink",
+    "Usage",
+    "flush",
+    "instrument",
+    "price",
+    "tag",
+    "tagged",
+    "uninstrument",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _WHERE:
+        raise AttributeError(f"module 'claudetrace' has no attribute {name!r}")
+    value = getattr(import_module(f"claudetrace.{_WHERE[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__

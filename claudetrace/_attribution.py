@@ -1,0 +1,106 @@
+"""Fill in who a call is for: the process's tags, the block's, the client's, baggage's, the request's user."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import secrets
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import orjson
+
+from claudetrace._call import RESERVED_TAGS
+from claudetrace._tags import NO_TAGS, TagContext, clean_tags, client_tags, current_tags, limited
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from claudetrace._call import Row
+    from claudetrace._config import Settings
+
+HASH_BYTES = 16
+MAX_CACHED = 10_000
+
+
+class Attribution:
+    """What one `instrument()` knows of who its calls are for."""
+
+    def __init__(self, settings: Settings, resource: Row) -> None:
+        self._process_tags = settings.tags
+        self._baggage = settings.baggage
+        self._resource = resource
+        self._hashed = settings.hash_tags
+        self._hash = tag_hasher(settings.hash_key, settings.db) if settings.hash_tags else None
+        self._plain_columns = {**resource, **tag_columns(dict(settings.tags))}
+
+    def fill(self, columns: Row, client: object, user: object) -> TagContext:
+        """Puts the tags in force into `columns`; gives them with the scopes that count the call."""
+        here = current_tags()
+        bound = client_tags(client)
+        if not (here.tags or bound or self._baggage or self._hashed or user is not None):
+            columns.update(self._plain_columns)
+            return TagContext(self._process_tags, here.scopes) if self._process_tags else here
+        tags = {**self._process_tags, **self._from_baggage(), **here.tags, **bound}
+        if user is not None and "user" not in tags:
+            tags.update(clean_tags({"user": user}))
+        tags = limited(tags)
+        if self._hash is not None:
+            for name in self._hashed:
+                if name in tags:
+                    tags[name] = self._hash(tags[name])
+        columns.update(self._resource)
+        columns.update(tag_columns(tags))
+        return TagContext(tags, here.scopes)
+
+    def _from_baggage(self) -> dict[str, str]:
+        if not self._baggage:
+            return NO_TAGS.tags  # type: ignore[return-value]  # read alone
+        from opentelemetry.baggage import get_baggage
+
+        return clean_tags({name: get_baggage(name) for name in self._baggage})
+
+
+def tag_columns(tags: dict[str, str]) -> Row:
+    """The columns of `tags`: the reserved ones have their own, the others are one JSON object."""
+    columns: Row = {RESERVED_TAGS[name]: value for name, value in tags.items() if name in RESERVED_TAGS}
+    free = {name: value for name, value in tags.items() if name not in RESERVED_TAGS}
+    if free:
+        columns["tags"] = orjson.dumps(free, option=orjson.OPT_SORT_KEYS).decode()
+    return columns
+
+
+def tag_hasher(key: str | None, db: Path | None) -> Callable[[str], str]:
+    """What replaces a value by its keyed hash, the same in every process that has the key."""
+    secret = hashlib.blake2b((key or _key_beside(db)).encode(), digest_size=32).digest()
+    cache: dict[str, str] = {}
+
+    def hashed(value: str) -> str:
+        known = cache.get(value)
+        if known is None:
+            known = hashlib.blake2b(value.encode("utf-8", "replace"), key=secret, digest_size=HASH_BYTES).hexdigest()
+            if len(cache) < MAX_CACHED:
+                cache[value] = known
+        return known
+
+    return hashed
+
+
+def _key_beside(db: Path | None) -> str:
+    """The key in `<db>.key`, made at the first need, readable by its owner alone."""
+    if db is None:
+        return secrets.token_hex(32)
+    path = Path(f"{db}.key")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    fresh = path.with_name(f"{path.name}.{secrets.token_hex(4)}")
+    if not path.exists():
+        fresh.touch(mode=0o600)
+        fresh.write_text(secrets.token_hex(32))
+        try:
+            # Of processes that start at once, the first to link its key has it for all.
+            os.link(fresh, path)
+        except FileExistsError:
+            return path.read_text()
+        finally:
+            fresh.unlink()
+    return path.read_text()

@@ -1,0 +1,300 @@
+"""The composition root: settings → recorder → seam."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import threading
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol, Self
+
+from claudetrace._attribution import Attribution
+from claudetrace._config import Settings, enabled, resolve, resource
+from claudetrace._errors import ClaudetraceError
+from claudetrace._guard import Guard
+from claudetrace._tags import tag_faults
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from os import PathLike
+    from types import TracebackType
+
+    from claudetrace._call import Call, Row
+    from claudetrace._ledger._loader import LedgerWriter
+
+log = logging.getLogger("claudetrace")
+
+
+class Sink(Protocol):
+    """Takes the calls of this process, off the caller's thread. What it raises is logged once and counted."""
+
+    def write(self, calls: Sequence[Call]) -> None: ...
+
+    def close(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Health:
+    """How recording goes: rows `recorded` by this process, `written` to the ledger, still `pending`, `lost`."""
+
+    recorded: int
+    written: int
+    pending: int
+    lost: int
+    last_error: str | None
+    failures: Mapping[str, int]
+    """How often each thing of ours failed; none of them reached a caller."""
+
+    tag_faults: Mapping[str, int]
+    """Tags that were `cut`, `too many` or without `text`."""
+
+
+class _Default(str):
+    """A keyword's default: the same word said by the user is another object, and outranks the environment."""
+
+    __slots__ = ()
+
+
+_AUTO = _Default("auto")
+_ALL = _Default("all")
+
+_lock = threading.Lock()
+_running: Instrumentation | None = None
+
+
+class Instrumentation:
+    """What `instrument()` started. A context manager: leaving it uninstruments."""
+
+    def __init__(self, settings: Settings, *, active: bool) -> None:
+        self.settings = settings
+        self.active = active
+        """False where `CLAUDETRACE_ENABLED=false` switched everything off."""
+        self._guard = Guard()
+        self._writer: LedgerWriter | None = None
+        self._recorder: Any = None
+        if active:
+            self._start()
+
+    def _start(self) -> None:
+        from claudetrace._pricing import load_own_rates
+        from claudetrace._recorder import CallRecorder
+        from claudetrace._seam import _patch
+
+        settings = self.settings
+        own_rates = None if settings.rates is None else load_own_rates(settings.rates)
+        if settings.db is not None or settings.sinks:
+            self._writer = _writer(settings, self._guard)
+        spans = None
+        if settings.spans != "off":
+            from claudetrace._telemetry._spans import Spans
+
+            spans = Spans(backends=settings.attributes == "all")
+        append = _nowhere if self._writer is None else self._writer.append
+        attribution = Attribution(settings, dict(resource()))
+        self._recorder = CallRecorder(self._guard, attribution, append, spans, own_rates)
+        _patch.install(self._recorder, foundry_data_zone=settings.foundry_data_zone)
+
+    @property
+    def health(self) -> Health:
+        """How recording goes, now."""
+        state = {} if self._writer is None else self._writer.health()
+        return Health(
+            recorded=state.get("recorded", 0),
+            written=state.get("written", 0),
+            pending=state.get("pending", 0),
+            lost=state.get("lost", 0),
+            last_error=state.get("last_error") or self._guard.last_error,
+            failures=dict(self._guard.failures),
+            tag_faults=dict(tag_faults),
+        )
+
+    def flush(self, timeout_s: float = 5.0) -> bool:
+        """Whether all that was recorded is in the ledger. Blocks at most `timeout_s`. Never raises."""
+        if self._recorder is not None:
+            self._recorder.end_late()
+        return True if self._writer is None else self._writer.flush(timeout_s)
+
+    def uninstrument(self) -> None:
+        """No further call is seen; what was recorded is written. Safe to call twice."""
+        global _running
+        with _lock:
+            if _running is self:
+                _running = None
+            self._stop()
+
+    def _stop(self) -> None:
+        if not self.active:
+            return
+        self.active = False
+        from claudetrace._seam import _patch
+
+        _patch.uninstall()
+        self._recorder.close()
+        if self._writer is not None:
+            self._writer.close()
+        for sink in self.settings.sinks:
+            with self._guard("close a sink"):
+                sink.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.uninstrument()
+
+    def __repr__(self) -> str:
+        where = self.settings.db or "no ledger"
+        return f"<Instrumentation {'to' if self.active else 'off, not to'} {where}>"
+
+
+def instrument(
+    *,
+    db: str | PathLike[str] | bool | None = None,
+    tags: Mapping[str, object] | None = None,
+    hash_tags: Sequence[str] = (),
+    hash_key: str | None = None,
+    spans: str = _AUTO,
+    attributes: str = _ALL,
+    metrics: bool = True,
+    otlp: bool | str | None = None,
+    records: str | None = None,
+    baggage: Sequence[str] = (),
+    budgets: Sequence[Any] = (),
+    alert_to: Sequence[Any] = (),
+    budget_store: str | PathLike[str] | None = None,
+    sinks: Sequence[Sink] = (),
+    rates: Any = None,
+    retention: str | None = None,
+    max_db_mb: float | None = None,
+    config: str | PathLike[str] | None = None,
+    force: bool = False,
+) -> Instrumentation:
+    """Records every Claude call of this process from now on, also those of clients that exist.
+
+    Raises `ClaudetraceError` for a setting that cannot be, and where one is running with other settings,
+    unless `force` replaces it. With `CLAUDETRACE_ENABLED=false` it does nothing.
+    """
+    global _running
+    said: dict[str, Any] = {
+        "db": db,
+        "tags": tags,
+        "hash_tags": hash_tags or None,
+        "hash_key": hash_key,
+        "spans": None if spans is _AUTO else spans,
+        "attributes": None if attributes is _ALL else attributes,
+        "metrics": None if metrics is True else metrics,
+        "otlp": otlp,
+        "records": records,
+        "baggage": baggage or None,
+        "budgets": budgets or None,
+        "alert_to": alert_to or None,
+        "budget_store": budget_store,
+        "sinks": sinks or None,
+        "rates": rates,
+        "retention": retention,
+        "max_db_mb": max_db_mb,
+        "config": config,
+    }
+    if not enabled():
+        return Instrumentation(Settings(db=None), active=False)
+    with _lock:
+        if _running is not None and not force and all(value is None for value in said.values()):
+            return _running
+        settings = resolve(said)
+        if _running is not None:
+            differences = _running.settings.differences(settings)
+            if not differences and not force:
+                return _running
+            if not force:
+                raise ClaudetraceError(
+                    f"already recording with {'; '.join(differences)}: "
+                    "call claudetrace.uninstrument() first, or pass force=True"
+                )
+            _running._stop()  # noqa: SLF001 - this module's own
+        _running = Instrumentation(settings, active=True)
+        return _running
+
+
+def uninstrument() -> None:
+    """No further call is seen; what was recorded is written. Does nothing where nothing runs."""
+    running = _running
+    if running is not None:
+        running.uninstrument()
+
+
+def flush(timeout_s: float = 5.0) -> bool:
+    """Whether all that was recorded is in the ledger. Blocks at most `timeout_s`. Never raises."""
+    running = _running
+    return True if running is None else running.flush(timeout_s)
+
+
+def running() -> Instrumentation | None:
+    """The instrumentation that records now."""
+    return _running
+
+
+def _writer(settings: Settings, guard: Guard) -> LedgerWriter:
+    from claudetrace._ledger._loader import LedgerWriter
+
+    if sys.platform == "win32":
+        raise ClaudetraceError("the ledger needs Linux or macOS: pass db=False to have spans alone")
+    return LedgerWriter(
+        settings.db,
+        guard=guard,
+        retention_days=settings.retention_days,
+        max_db_mb=settings.max_db_mb,
+        on_rows=_to_sinks(settings, guard) if settings.sinks else None,
+        reprice_batch_row=_reprice_batch_row,
+    )
+
+
+def _to_sinks(settings: Settings, guard: Guard) -> Any:
+    from claudetrace._call import Call
+
+    def deliver(rows: list[Row], replayed: bool) -> None:
+        if replayed:
+            return
+        calls = [Call.from_row(row) for row in rows]
+        for sink in settings.sinks:
+            with guard("write to a sink"):
+                sink.write(calls)
+
+    return deliver
+
+
+def _reprice_batch_row(row: Row, created_at: str) -> Row:
+    """`row` at the rates of the day when its batch was created."""
+    import orjson
+
+    from claudetrace._pricing import Terms, price_response
+    from claudetrace._usage import usage_columns
+
+    if row.get("usage") is None or row["started_at"][:10] == created_at[:10]:
+        return row
+    usage = orjson.loads(row["usage"])
+    priced = price_response(
+        usage,
+        usage_columns(usage),
+        model=row.get("model"),
+        model_requested=row.get("model_requested"),
+        stop_reason=row.get("stop_reason"),
+        day=created_at[:10],
+        terms=Terms.from_json(row.get("pricing_terms")),
+    )
+    return {
+        **row,
+        "cost_picousd": priced.picousd,
+        "cost_parts": priced.parts_json(),
+        "cost_flags": priced.flags_json(),
+        "cache_saved_picousd": priced.cache_saved_picousd,
+        "rates_version": priced.rates_version,
+    }
+
+
+def _nowhere(_row: Row) -> None:
+    """Takes rows where there is neither a ledger nor a sink."""

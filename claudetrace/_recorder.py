@@ -1,0 +1,191 @@
+"""What the seam hands its events to: each becomes a price, a span, a tag's total and one line in the journal."""
+
+from __future__ import annotations
+
+import gc
+import threading
+from queue import SimpleQueue
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from claudetrace._pricing import price_response
+from claudetrace._usage import usage_columns
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from claudetrace._attribution import Attribution
+    from claudetrace._call import Row
+    from claudetrace._guard import Guard
+    from claudetrace._pricing import OwnRates, Priced
+    from claudetrace._seam._answer import Answer
+    from claudetrace._seam._live import LiveCall
+    from claudetrace._telemetry._spans import Spans
+
+_FREE: Row = {"cost_picousd": 0, "cost_parts": "[]", "cost_flags": "[]"}
+_UNKNOWN: Row = {"cost_flags": '["no_usage"]'}
+_UNKNOWN_RETRIED: Row = {"cost_flags": '["no_usage","retried_after_timeout"]'}
+_RETRIED = ("retried_after_timeout",)
+
+
+class CallRecorder:
+    """The seam's recorder. Nothing here waits for a lock: a dropped stream ends inside a garbage collection."""
+
+    def __init__(
+        self,
+        guard: Guard,
+        attribution: Attribution,
+        append: Callable[[Row], None],
+        spans: Spans | None,
+        own_rates: OwnRates | None,
+    ) -> None:
+        self.guard = guard
+        self.attribute = attribution.fill
+        self._append = append
+        self._spans = spans
+        self._own_rates = own_rates
+        self._collection = Collection()
+        self._late: SimpleQueue[LiveCall] = SimpleQueue()
+
+    def started(self, call: LiveCall, client: Any, options: Any) -> None:
+        if self._spans is not None:
+            self._spans.start(call, client, options)
+
+    def native_span(self, call: LiveCall, span: Any) -> None:
+        if self._spans is not None:
+            self._spans.join(call, span)
+
+    def usage_known(self, call: LiveCall, answer: Answer) -> None:
+        if self._spans is None or call.span is None:
+            return
+        try:
+            columns, priced = self._price(call, answer)
+            self._spans.update(call, answer, columns, priced)
+        except Exception as error:  # noqa: BLE001 - any failure of ours ends at the guard
+            self.guard.caught("put a response on its span", error)
+
+    def record(self, call: LiveCall, row: Row, answer: Answer | None) -> None:
+        try:
+            self._fill(call, row, answer)
+            if self._spans is not None and call.span is not None:
+                row.update(self._spans.ids(call))
+        except Exception as error:  # noqa: BLE001 - any failure of ours ends at the guard
+            self.guard.caught("price a call", error)
+            row.setdefault("cost_flags", '["no_usage"]')
+        spend = 0 if "billed_to_user_profile" in row["cost_flags"] else row.get("cost_picousd")
+        for scope in call.tags.scopes:
+            scope.add(first=row["id"] == call.id, spend_picousd=spend)
+        self._append(row)
+
+    def left(self, call: LiveCall) -> None:
+        if self._spans is not None and call.span is not None:
+            self._spans.leave(call)
+
+    def ended(self, call: LiveCall) -> None:
+        if self._spans is None or call.span is None:
+            return
+        if self._collection.runs_here():
+            # Ending a span takes locks of OpenTelemetry's, which the code that the collector interrupted may hold.
+            self._spans.set_end(call)
+            self._late.put(call)
+        else:
+            self._spans.end(call)
+            self.end_late()
+
+    def end_late(self) -> None:
+        """Ends the spans of streams that a garbage collection dropped."""
+        while self._spans is not None and not self._late.empty():
+            self._spans.end(self._late.get())
+
+    def close(self) -> None:
+        """Ends what is left and stops watching the collector."""
+        self.end_late()
+        self._collection.close()
+
+    def _fill(self, call: LiveCall, row: Row, answer: Answer | None) -> None:
+        row["pricing_terms"] = call.terms.to_json()
+        if answer is None:
+            refused = row["usage_is_final"]
+            row.update(_FREE if refused else _UNKNOWN_RETRIED if call.timed_out else _UNKNOWN)
+            return
+        if call.operation.batch and answer.usage is None:
+            row.update(_FREE)
+            row["cost_flags"] = '["no_usage"]'
+            return
+        if not call.operation.billed:
+            row.update(_FREE)
+            if answer.usage is not None:
+                row["usage"] = json_text(answer.usage)
+            return
+        columns, priced = self._price(call, answer)
+        row.update(columns)
+        if answer.usage is not None:
+            row["usage"] = json_text(answer.usage)
+        if answer.content_empty:
+            row["pricing_terms"] = answer_terms(call, answer).to_json()
+        row["cost_picousd"] = priced.picousd
+        row["cost_parts"] = priced.parts_json()
+        row["cost_flags"] = priced.flags_json()
+        row["cache_saved_picousd"] = priced.cache_saved_picousd
+        row["rates_version"] = priced.rates_version
+
+    def _price(self, call: LiveCall, answer: Answer) -> tuple[Row, Priced]:
+        """The columns of the usage and its price, worked out once for each state of the answer."""
+        state = (id(answer.usage), answer.final, answer.stop_reason)
+        if answer.priced is not None and answer.priced[0] == state:
+            return answer.priced[1], answer.priced[2]
+        columns = usage_columns(answer.usage)
+        priced = price_response(
+            answer.usage,
+            columns,
+            model=answer.model,
+            model_requested=call.columns.get("model_requested"),
+            stop_reason=answer.stop_reason,
+            day=call.columns["started_at"][:10],
+            terms=answer_terms(call, answer),
+            final=answer.final,
+            extra_flags=_RETRIED if call.timed_out else (),
+            own_rates=self._own_rates,
+        )
+        answer.priced = (state, columns, priced)
+        return columns, priced
+
+
+def answer_terms(call: LiveCall, answer: Answer) -> Any:
+    """The call's pricing terms, and that the answer was empty where it was."""
+    if not answer.content_empty:
+        return call.terms
+    from dataclasses import replace
+
+    return replace(call.terms, content_empty=True)
+
+
+def json_text(value: Any) -> str:
+    """`value` as JSON, also where orjson has no form for it."""
+    try:
+        return orjson.dumps(value).decode()
+    except TypeError:
+        import json
+
+        return json.dumps(value)
+
+
+class Collection:
+    """Knows whether this code runs inside a garbage collection."""
+
+    def __init__(self) -> None:
+        self._thread: int | None = None
+        gc.callbacks.append(self._note)
+
+    def _note(self, phase: str, _info: dict[str, int]) -> None:
+        self._thread = threading.get_ident() if phase == "start" else None
+
+    def runs_here(self) -> bool:
+        """Whether this thread is collecting."""
+        return self._thread == threading.get_ident()
+
+    def close(self) -> None:
+        """Stops watching."""
+        if self._note in gc.callbacks:
+            gc.callbacks.remove(self._note)

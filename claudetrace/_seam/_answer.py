@@ -1,0 +1,150 @@
+"""What the API says of one response, in whichever shape it says it: read by tables of the API's own words."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from claudetrace._usage import merged_usage
+
+
+class Answer:
+    """The facts of one billable response, as far as they have been read. It keeps no content."""
+
+    __slots__ = (
+        "batch_id",
+        "complete",
+        "error_type",
+        "final",
+        "has_content",
+        "message_id",
+        "model",
+        "priced",
+        "stop_reason",
+        "tool_calls",
+        "usage",
+    )
+
+    def __init__(self) -> None:
+        self.model: str | None = None
+        self.message_id: str | None = None
+        self.batch_id: str | None = None
+        self.stop_reason: str | None = None
+        self.usage: dict[str, Any] | None = None
+        self.tool_calls: int | None = None
+        self.has_content = False
+        self.final = False
+        """Whether `usage` is the API's last word."""
+        self.complete = False
+        """Whether the API has said that nothing more comes."""
+        self.error_type: str | None = None
+        """The API's error in the middle of a stream."""
+        self.priced: Any = None
+        """What the recorder made of `usage`, so that it is priced once."""
+
+    @property
+    def content_empty(self) -> bool:
+        """Whether it refused before any output, which is not billed."""
+        return self.stop_reason == "refusal" and not self.has_content
+
+    def read_json(self, operation: str, body: Any) -> None:
+        """Takes a body that came whole."""
+        self.complete = self.final = True
+        if isinstance(body, Mapping) and operation in _BODIES:
+            _BODIES[operation](self, body)
+
+    def read_event(self, kind: str, event: Any) -> bool:
+        """Takes an event of a stream, and tells whether it said something of usage."""
+        if kind not in _EVENTS or not isinstance(event, Mapping):
+            return False
+        _EVENTS[kind](self, event)
+        return kind in _TELLS_USAGE
+
+    def read_message(self, message: Mapping[str, Any]) -> None:
+        """Takes a Message of the API."""
+        self.model = text(message.get("model"))
+        self.message_id = text(message.get("id"))
+        self.stop_reason = text(message.get("stop_reason"))
+        if isinstance(content := message.get("content"), list):
+            self.has_content = bool(content)
+            self.tool_calls = sum(map(_is_tool_call, content))
+        self._use(message.get("usage"))
+
+    def _use(self, usage: object) -> None:
+        if isinstance(usage, dict):
+            self.usage = merged_usage(self.usage, usage) if self.usage else usage
+            self._find_served_model(usage.get("iterations"))
+
+    def _find_served_model(self, iterations: object) -> None:
+        """A fallback in mid-stream is named here alone: the message keeps the model that was asked for."""
+        if isinstance(iterations, list):
+            for entry in iterations:
+                if isinstance(entry, dict) and entry.get("type") == "fallback_message":
+                    self.model = text(entry.get("model")) or self.model
+
+    def _token_count(self, body: Mapping[str, Any]) -> None:
+        self.usage = dict(body)
+
+    def _batch(self, body: Mapping[str, Any]) -> None:
+        self.batch_id = text(body.get("id"))
+
+    def _completion(self, body: Mapping[str, Any]) -> None:
+        self.model = text(body.get("model")) or self.model
+        self.message_id = text(body.get("id")) or self.message_id
+        self.has_content = self.has_content or bool(body.get("completion"))
+        if (reason := text(body.get("stop_reason"))) is not None:
+            self.stop_reason = reason
+            self.complete = self.final = True
+
+    def _message_start(self, event: Mapping[str, Any]) -> None:
+        if isinstance(message := event.get("message"), Mapping):
+            self.read_message(message)
+
+    def _content_block_start(self, event: Mapping[str, Any]) -> None:
+        self.has_content = True
+        if _is_tool_call(event.get("content_block")):
+            self.tool_calls = (self.tool_calls or 0) + 1
+
+    def _message_delta(self, event: Mapping[str, Any]) -> None:
+        delta = event.get("delta")
+        if isinstance(delta, Mapping) and (reason := text(delta.get("stop_reason"))) is not None:
+            self.stop_reason = reason
+            self.final = True
+        self._use(event.get("usage"))
+
+    def _message_stop(self, _event: Mapping[str, Any]) -> None:
+        self.complete = self.final = True
+
+    def _error(self, event: Mapping[str, Any]) -> None:
+        error = event.get("error")
+        kind = text(error.get("type")) if isinstance(error, Mapping) else None
+        self.error_type = kind or "error"
+        self.final = self.complete = False
+
+
+def _is_tool_call(block: object) -> bool:
+    return isinstance(block, dict) and block.get("type") == "tool_use"
+
+
+_Read = Callable[[Answer, Mapping[str, Any]], None]
+
+_BODIES: Mapping[str, _Read] = {
+    "messages.create": Answer.read_message,
+    "messages.count_tokens": Answer._token_count,  # noqa: SLF001 - the table of this class
+    "messages.batches.create": Answer._batch,  # noqa: SLF001
+    "completions.create": Answer._completion,  # noqa: SLF001
+}
+_EVENTS: Mapping[str, _Read] = {
+    "message_start": Answer._message_start,  # noqa: SLF001
+    "content_block_start": Answer._content_block_start,  # noqa: SLF001
+    "message_delta": Answer._message_delta,  # noqa: SLF001
+    "message_stop": Answer._message_stop,  # noqa: SLF001
+    "completion": Answer._completion,  # noqa: SLF001
+    "error": Answer._error,  # noqa: SLF001
+}
+_TELLS_USAGE = {"message_start", "message_delta"}
+
+
+def text(value: object) -> str | None:
+    """`value` if it is text."""
+    return value if isinstance(value, str) and value else None

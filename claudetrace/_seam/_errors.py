@@ -1,0 +1,45 @@
+"""What a failed call says of itself."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from claudetrace._seam._headers import header_columns
+
+_ERROR_TYPES = {
+    "APITimeoutError": "timeout_error",
+    "TimeoutException": "timeout_error",
+    "APIConnectionError": "connection_error",
+    "TransportError": "connection_error",
+}
+"""By the names of the SDK's and the HTTP client's classes, which two modules hold under one name."""
+
+
+def is_cancellation(error: BaseException) -> bool:
+    """Whether the caller stopped the call, as opposed to the call failing."""
+    return not isinstance(error, Exception)
+
+
+def is_timeout(error: BaseException | None) -> bool:
+    """Whether `error` is the client giving up waiting."""
+    return error is not None and error_type_of(error) == "timeout_error"
+
+
+def error_type_of(error: BaseException) -> str:
+    """The API's error type, else the kind of failure, else the exception's name."""
+    body = getattr(error, "body", None)
+    envelope = body.get("error") if isinstance(body, dict) else None
+    kind = envelope.get("type") if isinstance(envelope, dict) else None
+    if isinstance(kind, str) and kind:
+        return kind
+    names = (base.__name__ for base in type(error).__mro__)
+    return next((_ERROR_TYPES[name] for name in names if name in _ERROR_TYPES), type(error).__name__)
+
+
+def status_columns(error: BaseException) -> dict[str, Any]:
+    """The status and the ids of the API's refusal, or nothing where none came."""
+    response = getattr(error, "response", None)
+    status = getattr(response, "status_code", None)
+    if type(status) is not int:
+        return {}
+    return {"http_status": status, **header_columns(response)}

@@ -1,0 +1,201 @@
+"""A call while it runs, and the recorder that it tells."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any, Protocol
+
+from claudetrace._ids import utc_text, uuid7
+from claudetrace._seam._errors import error_type_of, is_cancellation, status_columns
+from claudetrace._seam._response import LiveResponse
+
+if TYPE_CHECKING:
+    from claudetrace._call import Row
+    from claudetrace._guard import Guard
+    from claudetrace._pricing import Terms
+    from claudetrace._seam._answer import Answer
+    from claudetrace._seam._operations import Operation
+    from claudetrace._tags import TagContext
+
+
+class Recorder(Protocol):
+    """What the seam hands its events to. No method raises."""
+
+    @property
+    def guard(self) -> Guard: ...
+
+    def attribute(self, columns: Row, client: Any, user: object) -> TagContext:
+        """Fills the columns that say who and what for; gives the tags and the scopes that count the call."""
+        ...
+
+    def started(self, call: LiveCall, client: Any, options: Any) -> None:
+        """The call is about to be made: a span of ours begins where the SDK makes none."""
+
+    def native_span(self, call: LiveCall, span: Any) -> None:
+        """The SDK made this span for the call."""
+
+    def usage_known(self, call: LiveCall, answer: Answer) -> None:
+        """A response has said what it used, for now or for good; the call's span may end any moment."""
+
+    def record(self, call: LiveCall, row: Row, answer: Answer | None) -> None:
+        """A response is complete, or the call has failed without one: price it, write it."""
+
+    def left(self, call: LiveCall) -> None:
+        """The SDK's method has returned or raised; a stream may still be read."""
+
+    def ended(self, call: LiveCall) -> None:
+        """The method has returned or raised, and every response has ended."""
+
+
+class LiveCall:
+    """One invocation of an SDK method, with every retry and the reading of the stream it returns."""
+
+    __slots__ = (
+        "_attempt_perf",
+        "_done",
+        "_open",
+        "_pending",
+        "_returned",
+        "_rows",
+        "attempts",
+        "batch_id",
+        "columns",
+        "error_type",
+        "id",
+        "operation",
+        "outcome",
+        "recorder",
+        "retries",
+        "span",
+        "started_ns",
+        "started_perf",
+        "tags",
+        "terms",
+        "timed_out",
+    )
+
+    def __init__(self, recorder: Recorder, operation: Operation, columns: Row, tags: TagContext, terms: Terms) -> None:
+        self.recorder = recorder
+        self.operation = operation
+        self.tags = tags
+        self.terms = terms
+        self.started_ns = time.time_ns()
+        self.started_perf = time.perf_counter()
+        self.id = uuid7(self.started_ns)
+        self.columns = columns
+        """The columns that all rows of the call share."""
+        columns["call_id"] = self.id
+        columns["started_at"] = utc_text(self.started_ns)
+        columns["operation"] = operation.name
+        self.batch_id: str | None = None
+        self.span: Any = None
+        self.attempts = 0
+        self.retries = 0
+        self.timed_out = False
+        """Whether an attempt was given up, which may be billed all the same."""
+        self.outcome = "ok"
+        self.error_type: str | None = None
+        self._attempt_perf = self.started_perf
+        self._pending: list[LiveResponse] = []
+        self._open = 0
+        self._rows = 0
+        self._returned = False
+        self._done = False
+
+    @property
+    def has_rows(self) -> bool:
+        """Whether a row of this call has been made."""
+        return self._rows > 0
+
+    def attempt(self, request: Any, retries_taken: int) -> None:
+        """An HTTP request is about to be sent."""
+        if not self.attempts:
+            self.columns["server_address"] = request.url.host
+            self.columns["request_bytes"] = body_bytes(request)
+        self.attempts += 1
+        self.retries = max(self.retries, retries_taken)
+        self._attempt_perf = time.perf_counter()
+
+    def responded(self, http_response: Any) -> None:
+        """A response has come. One that failed is not billed, and the call goes on."""
+        if not 200 <= http_response.status_code < 300:
+            return
+        response = LiveResponse(self, http_response, attempt=self.attempts, attempt_perf=self._attempt_perf)
+        if response.whole:
+            self._pending.append(response)
+        else:
+            self._open += 1
+
+    def settle(self, outcome: str, error_type: str | None) -> None:
+        """A response has ended like this; the first that did not end well speaks for the call."""
+        if self.outcome == "ok":
+            self.outcome, self.error_type = outcome, error_type
+
+    def returned(self) -> None:
+        """The SDK's method has returned. Bodies that it left unread go on."""
+        try:
+            for response in self._pending:
+                response.write()
+        finally:
+            self._leave()
+
+    def raised(self, error: BaseException) -> None:
+        """The SDK's method has raised: the last response says so, or the call has a row of its own."""
+        self.outcome = "cancelled" if is_cancellation(error) else "error"
+        self.error_type = None if self.outcome == "cancelled" else error_type_of(error)
+        last = self._pending[-1] if self._pending else None
+        answered = last is not None and last.attempt == self.attempts
+        try:
+            if last is not None and answered:
+                last.fail(self.outcome, self.error_type)
+            for response in self._pending:
+                response.write()
+            if not answered and not self._open:
+                self.recorder.record(self, self._failure_row(error), None)
+        finally:
+            self._leave()
+
+    def response_ended(self) -> None:
+        """A body that the method left unread has come to its end."""
+        self._open -= 1
+        self._end_once()
+
+    def row(self) -> Row:
+        """A new row with the columns that all rows of the call share. The first has the call's id."""
+        row = dict(self.columns)
+        row["id"] = uuid7(time.time_ns()) if self._rows else self.id
+        row["retries"] = self.retries
+        self._rows += 1
+        return row
+
+    def _failure_row(self, error: BaseException) -> Row:
+        now = time.perf_counter()
+        row = self.row()
+        row["duration_ms"] = (now - self.started_perf) * 1e3
+        row["outcome"] = self.outcome
+        row["error_type"] = self.error_type
+        if self.attempts:
+            row["response_ms"] = (now - self._attempt_perf) * 1e3
+            row.update(status_columns(error))
+        # What never left costs nothing, nor what the API refused; of the rest nobody knows.
+        row["usage_is_final"] = int("http_status" in row or not self.attempts)
+        return row
+
+    def _leave(self) -> None:
+        self._pending.clear()
+        self._returned = True
+        self.recorder.left(self)
+        self._end_once()
+
+    def _end_once(self) -> None:
+        if self._returned and self._open <= 0 and not self._done:
+            self._done = True
+            self.recorder.ended(self)
+
+
+def body_bytes(request: Any) -> int | None:
+    """How large the request's body is, where it is known before it is sent."""
+    try:
+        return len(request.content)
+    except Exception:  # noqa: BLE001 - a body that is itself a stream has no content yet
+        return None

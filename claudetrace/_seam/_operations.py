@@ -1,0 +1,108 @@
+"""Which calls are recorded, and where they go: read from the SDK's options and client."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import unquote
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """A kind of call: the API's resource and verb, and how its answer is billed."""
+
+    name: str
+    billed: bool = True
+    """Whether its answers cost anything. Counting tokens and creating a batch are free."""
+
+    lines: bool = False
+    """Whether the body is JSON lines, a response in each."""
+
+    batch: bool = False
+
+
+MESSAGES_CREATE = Operation("messages.create")
+COUNT_TOKENS = Operation("messages.count_tokens", billed=False)
+BATCHES_CREATE = Operation("messages.batches.create", billed=False)
+BATCHES_RESULT = Operation("messages.batches.result", lines=True, batch=True)
+COMPLETIONS_CREATE = Operation("completions.create")
+
+_PATHS: tuple[tuple[str, re.Pattern[str], Operation], ...] = tuple(
+    (method, re.compile(rf"(?:^|/){path}/?$"), operation)
+    for method, path, operation in (
+        ("post", r"v1/messages", MESSAGES_CREATE),
+        ("post", r"v1/messages/count_tokens", COUNT_TOKENS),
+        ("post", r"v1/messages/batches", BATCHES_CREATE),
+        ("get", r"v1/messages/batches/(?P<batch>[^/]+)/results", BATCHES_RESULT),
+        ("post", r"v1/complete", COMPLETIONS_CREATE),
+        # Called with `client.post` and a cloud's own path, as the cloud clients rewrite it.
+        ("post", r"model/(?P<model>[^/]+)/invoke(?:-with-response-stream)?", MESSAGES_CREATE),
+        ("post", r"model/(?P<model>[^/]+)/count-tokens", COUNT_TOKENS),
+        ("post", r"publishers/anthropic/models/count-tokens:rawPredict", COUNT_TOKENS),
+        ("post", r"publishers/anthropic/models/(?P<model>[^/:]+):(?:r|streamR)awPredict", MESSAGES_CREATE),
+    )
+)
+
+Found = tuple[Operation, str | None, str | None]
+"""An operation, and the model and the batch that its path names."""
+
+_found: dict[tuple[str, str], Found | None] = {}
+
+
+def operation_of(method: str, url: str) -> Found | None:
+    """The operation of a request, or `None` where it is no call that a model answers."""
+    key = (method, url)
+    try:
+        return _found[key]
+    except KeyError:
+        found = _find(method.lower(), url.partition("?")[0])
+        # Paths with an id in them are as many as the ids.
+        if len(_found) < 256:
+            _found[key] = found
+        return found
+
+
+def _find(method: str, path: str) -> Found | None:
+    for wanted, pattern, operation in _PATHS:
+        if wanted == method and (match := pattern.search(path)):
+            names = match.groupdict()
+            model = unquote(names["model"]) if "model" in names else None
+            return operation, model, names.get("batch")
+    return None
+
+
+_PLATFORMS = {
+    "AnthropicBedrock": "bedrock",
+    "AnthropicBedrockMantle": "bedrock",
+    "AnthropicVertex": "vertex",
+    "AnthropicFoundry": "foundry",
+    "AnthropicAWS": "aws",
+    "AnthropicGoogleCloud": "google_cloud",
+}
+"""By the names of the SDK's classes: importing the classes would load every cloud's client."""
+
+_platforms: dict[type, str] = {}
+
+
+def platform_of(client: object) -> str:
+    """The platform that `client` calls, told by its class."""
+    kind = type(client)
+    platform = _platforms.get(kind)
+    if platform is None:
+        names = (_PLATFORMS.get(base.__name__.removeprefix("Async")) for base in kind.__mro__)
+        platform = _platforms[kind] = next(filter(None, names), "anthropic")
+    return platform
+
+
+_SCOPED_BY_REGION = {"vertex", "google_cloud"}
+
+
+def endpoint_scope_of(client: Any, platform: str) -> str | None:
+    """Whether a Google Cloud client calls the global endpoint or a regional one; its model ids do not say."""
+    if platform not in _SCOPED_BY_REGION:
+        return None
+    region = getattr(client, "region", None)
+    if not isinstance(region, str) or not region:
+        return None
+    return "global" if region == "global" else "regional"

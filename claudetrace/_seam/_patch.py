@@ -1,0 +1,224 @@
+"""Put the seam into the anthropic SDK and take it out again.
+
+Two methods tell of a call: `request` is its scope, `_process_response` gets each HTTP response. Two more say what
+neither knows: `_build_request` which attempt it is, `_sleep_for_retry` why there is another. Where the SDK makes a
+span of its own, `start_api_call_span` gives it.
+"""
+
+from __future__ import annotations
+
+import sys
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any
+
+import wrapt
+
+from claudetrace._pricing import Terms
+from claudetrace._seam._errors import is_timeout
+from claudetrace._seam._live import LiveCall
+from claudetrace._seam._operations import endpoint_scope_of, operation_of, platform_of
+from claudetrace._seam._request import billed_to, request_body, request_columns, user_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from claudetrace._seam._live import Recorder
+
+_BASE_CLIENT = "anthropic._base_client"
+
+_call: ContextVar[LiveCall | None] = ContextVar("claudetrace_call", default=None)
+_recorder: Recorder | None = None
+_data_zone: str | None = None
+_installed: dict[tuple[Any, str], tuple[Any, Any]] = {}
+"""Each place that is wrapped, with what stood there and our wrapper."""
+_hooked = False
+
+
+def install(recorder: Recorder, *, foundry_data_zone: str | None = None) -> None:
+    """Every call from now on is told to `recorder`, also of clients that exist. The SDK may be imported later."""
+    global _recorder, _data_zone, _hooked
+    _recorder, _data_zone = recorder, foundry_data_zone
+    if _hooked:
+        _wrap_all(sys.modules.get(_BASE_CLIENT))
+    else:
+        _hooked = True
+        wrapt.register_post_import_hook(_wrap_all, _BASE_CLIENT)
+
+
+def uninstall() -> None:
+    """No call from now on is seen. A place that someone wrapped after us keeps both wrappers, ours asleep."""
+    global _recorder
+    _recorder = None
+    for (owner, name), (original, ours) in list(_installed.items()):
+        if _attribute(owner, name) is ours:
+            setattr(owner, name, original)
+            del _installed[owner, name]
+
+
+def _wrap_all(module: Any) -> None:
+    if module is None or _recorder is None:
+        return
+    for owner, name, wrapper in (
+        (module.SyncAPIClient, "request", _request),
+        (module.AsyncAPIClient, "request", _request_async),
+        (module.SyncAPIClient, "_process_response", _process_response),
+        (module.AsyncAPIClient, "_process_response", _process_response),
+        (module.BaseClient, "_build_request", _build_request),
+        (module.SyncAPIClient, "_sleep_for_retry", _sleep_for_retry),
+        (module.AsyncAPIClient, "_sleep_for_retry", _sleep_for_retry),
+        (module, "start_api_call_span", _start_api_call_span),
+    ):
+        _wrap(owner, name, wrapper)
+
+
+def _wrap(owner: Any, name: str, wrapper: Callable[..., Any]) -> None:
+    present = _attribute(owner, name)
+    ours = _installed.get((owner, name), (None, None))[1]
+    # The SDK's spans began in 1.14: before, there is nothing to wrap. Behind a wrapper of others, ours still works.
+    if present is None or (ours is not None and _stands_behind(present, ours)):
+        return
+    wrapped = wrapt.FunctionWrapper(present, wrapper, enabled=_is_on)
+    setattr(owner, name, wrapped)
+    _installed[owner, name] = (present, wrapped)
+
+
+def _attribute(owner: Any, name: str) -> Any:
+    return vars(owner).get(name)
+
+
+def _stands_behind(present: Any, ours: Any) -> bool:
+    while present is not None:
+        if present is ours:
+            return True
+        present = getattr(present, "__wrapped__", None)
+    return False
+
+
+def _is_on() -> bool:
+    return _recorder is not None
+
+
+def _begin(client: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> LiveCall | None:
+    """The call that begins, or `None` where it is none that a model answers. Raises nothing of ours."""
+    recorder = _recorder
+    if recorder is None:
+        return None
+    try:
+        options = args[1] if len(args) > 1 else kwargs["options"]
+        found = operation_of(options.method, options.url)
+        if found is None:
+            return None
+        operation, model, batch_id = found
+        body = request_body(options)
+        columns = request_columns(body)
+        if model is not None:
+            columns["model_requested"] = model
+        platform = columns["platform"] = platform_of(client)
+        columns["streamed"] = int(bool(kwargs.get("stream")) and not operation.lines)
+        terms = Terms(
+            platform=platform,
+            batch=operation.batch,
+            endpoint_scope=endpoint_scope_of(client, platform),
+            data_zone=_data_zone if platform == "foundry" else None,
+            billed_to=billed_to(body),
+        )
+        tags = recorder.attribute(columns, client, user_of(body))
+        call = LiveCall(recorder, operation, columns, tags, terms)
+        call.batch_id = batch_id
+        recorder.started(call, client, options)
+    except Exception as error:  # noqa: BLE001 - any failure of ours ends at the guard
+        recorder.guard.caught("begin a call", error)
+        return None
+    return call
+
+
+def _raised(call: LiveCall, client: Any, error: BaseException) -> None:
+    try:
+        if "server_address" not in call.columns:
+            call.columns["server_address"] = client.base_url.host
+        call.raised(error)
+    except Exception as failure:  # noqa: BLE001 - any failure of ours ends at the guard
+        call.recorder.guard.caught("record a call that failed", failure)
+
+
+def _returned(call: LiveCall, client: Any) -> None:
+    try:
+        if "server_address" not in call.columns:
+            call.columns["server_address"] = client.base_url.host
+        call.returned()
+    except Exception as failure:  # noqa: BLE001 - any failure of ours ends at the guard
+        call.recorder.guard.caught("record a call", failure)
+
+
+def _request(wrapped: Any, instance: Any, args: Any, kwargs: Any) -> Any:
+    call = _begin(instance, args, kwargs)
+    # Also when it is none: a middleware's other requests are no responses of the call around them.
+    token = _call.set(call)
+    try:
+        result = wrapped(*args, **kwargs)
+    except BaseException as error:
+        if call is not None:
+            _raised(call, instance, error)
+        raise
+    finally:
+        _call.reset(token)
+    if call is not None:
+        _returned(call, instance)
+    return result
+
+
+async def _request_async(wrapped: Any, instance: Any, args: Any, kwargs: Any) -> Any:
+    call = _begin(instance, args, kwargs)
+    token = _call.set(call)
+    try:
+        result = await wrapped(*args, **kwargs)
+    except BaseException as error:
+        if call is not None:
+            _raised(call, instance, error)
+        raise
+    finally:
+        _call.reset(token)
+    if call is not None:
+        _returned(call, instance)
+    return result
+
+
+def _process_response(wrapped: Any, _instance: Any, args: Any, kwargs: Any) -> Any:
+    """Of the sync and the async client: the latter's coroutine is passed on."""
+    call = _call.get()
+    if call is not None:
+        try:
+            call.responded(kwargs["response"])
+        except Exception as error:  # noqa: BLE001 - any failure of ours ends at the guard
+            call.recorder.guard.caught("watch a response", error)
+    return wrapped(*args, **kwargs)
+
+
+def _build_request(wrapped: Any, _instance: Any, args: Any, kwargs: Any) -> Any:
+    request = wrapped(*args, **kwargs)
+    call = _call.get()
+    if call is not None:
+        try:
+            # Not the header that says the same: a user's own header of that name would be believed.
+            call.attempt(request, kwargs.get("retries_taken", 0))
+        except Exception as error:  # noqa: BLE001 - any failure of ours ends at the guard
+            call.recorder.guard.caught("count an attempt", error)
+    return request
+
+
+def _sleep_for_retry(wrapped: Any, _instance: Any, args: Any, kwargs: Any) -> Any:
+    call = _call.get()
+    if call is not None and is_timeout(sys.exc_info()[1]):
+        call.timed_out = True
+    return wrapped(*args, **kwargs)
+
+
+def _start_api_call_span(wrapped: Any, _instance: Any, args: Any, kwargs: Any) -> Any:
+    span = wrapped(*args, **kwargs)
+    call = _call.get()
+    if call is not None and span is not None:
+        try:
+            call.recorder.native_span(call, span)
+        except Exception as error:  # noqa: BLE001 - any failure of ours ends at the guard
+            call.recorder.guard.caught("join the SDK's span", error)
+    return span

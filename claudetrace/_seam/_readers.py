@@ -1,0 +1,187 @@
+"""Read a body while it passes: each reader takes decoded bytes and tells a `Listener` what they say."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import orjson
+
+from claudetrace._seam._eventstream import FrameBuffer, event_of
+
+MAX_JSON_BYTES = 64 * 2**20
+
+
+class Listener(Protocol):
+    """Learns what the body of one response says."""
+
+    def on_json(self, body: Any) -> None: ...
+    def on_event(self, kind: str, event: Any) -> None: ...
+    def on_first_delta(self) -> None: ...
+    def on_line(self, line: Any) -> None: ...
+
+
+class Reader(Protocol):
+    """Takes a body's bytes in any pieces. May raise: the tee ends a failure."""
+
+    def feed(self, chunk: bytes) -> None: ...
+    def end(self) -> None:
+        """The body was read to its end."""
+
+
+def reader_for(media_type: str, listener: Listener, *, lines: bool) -> Reader:
+    """The reader of a body of this media type."""
+    if media_type == "text/event-stream":
+        return SseReader(listener)
+    if media_type == "application/vnd.amazon.eventstream":
+        return EventStreamReader(listener)
+    if lines or media_type in ("application/x-jsonl", "application/jsonl"):
+        return LinesReader(listener)
+    return JsonReader(listener)
+
+
+class JsonReader:
+    """A JSON body: nothing is known before its last byte."""
+
+    def __init__(self, listener: Listener) -> None:
+        self._listener = listener
+        self._chunks: list[bytes] = []
+        self._size = 0
+
+    def feed(self, chunk: bytes) -> None:
+        self._size += len(chunk)
+        if self._size <= MAX_JSON_BYTES:
+            self._chunks.append(chunk)
+
+    def end(self) -> None:
+        if self._size <= MAX_JSON_BYTES:
+            self._listener.on_json(loads(b"".join(self._chunks)))
+        self._chunks.clear()
+
+
+class LinesReader:
+    """JSON lines: the results of a batch."""
+
+    def __init__(self, listener: Listener) -> None:
+        self._listener = listener
+        self._rest: list[bytes] = []
+
+    def feed(self, chunk: bytes) -> None:
+        head, newline, tail = chunk.rpartition(b"\n")
+        if not newline:
+            self._rest.append(chunk)
+            return
+        whole = b"".join((*self._rest, head))
+        self._rest = [tail] if tail else []
+        for line in whole.split(b"\n"):
+            self._line(line)
+
+    def end(self) -> None:
+        last, self._rest = b"".join(self._rest), []
+        self._line(last)
+
+    def _line(self, line: bytes) -> None:
+        if line.strip():
+            self._listener.on_line(loads(line))
+
+
+# Only these events say anything that is recorded; the names stand in the data too, where a proxy drops `event:`.
+_TOLD = (b"message_start", b"message_delta", b"message_stop", b"content_block_start", b"error", b"completion")
+_DELTA = b"event: content_block_delta\n"
+
+
+class SseReader:
+    """Server-sent events. Most of them are text, so an event that says nothing of interest is never decoded."""
+
+    def __init__(self, listener: Listener) -> None:
+        self._listener = listener
+        self._rest: list[bytes] = []
+        self._waiting = True
+
+    def feed(self, chunk: bytes) -> None:
+        # The common case: a network chunk that is one whole delta, when the first one has been timed.
+        if not self._waiting and not self._rest and chunk.startswith(_DELTA) and chunk.find(b"\n\n") == len(chunk) - 2:
+            return
+        if b"\r" in chunk:
+            # A pair split over two chunks leaves one line break more, which between events changes nothing.
+            chunk = chunk.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+        self._split(chunk)
+
+    def _split(self, chunk: bytes) -> None:
+        # The two newlines may come in two chunks.
+        if self._rest and self._rest[-1].endswith(b"\n") and chunk.startswith(b"\n"):
+            events, chunk = b"".join(self._rest), chunk.lstrip(b"\n")
+            self._rest = []
+            self._event(events)
+        head, gap, tail = chunk.rpartition(b"\n\n")
+        if not gap:
+            if chunk:
+                self._rest.append(chunk)
+            return
+        whole = b"".join((*self._rest, head))
+        self._rest = [tail] if tail else []
+        for event in whole.split(b"\n\n"):
+            self._event(event)
+
+    def end(self) -> None:
+        last, self._rest = b"".join(self._rest), []
+        self._event(last)
+
+    def _event(self, event: bytes) -> None:
+        if self._waiting and b"content_block_delta" in event:
+            self._waiting = False
+            self._listener.on_first_delta()
+        if event.startswith(_DELTA) or not any(name in event for name in _TOLD):
+            return
+        name, data = "", []
+        for line in event.split(b"\n"):
+            field, _, value = line.partition(b":")
+            value = value.removeprefix(b" ")
+            if field == b"event":
+                name = value.decode("utf-8", "replace")
+            elif field == b"data":
+                data.append(value)
+        if data:
+            tell(self._listener, name, loads(b"\n".join(data)))
+
+
+class EventStreamReader:
+    """Bedrock's event stream, whose frames carry the API's events."""
+
+    def __init__(self, listener: Listener) -> None:
+        self._listener = listener
+        self._buffer = FrameBuffer()
+        self._waiting = True
+
+    def feed(self, chunk: bytes) -> None:
+        for headers, payload in self._buffer.frames(chunk):
+            if headers.get(":message-type") in ("exception", "error"):
+                kind = headers.get(":exception-type") or headers.get(":error-code") or "exception"
+                self._listener.on_event("error", {"error": {"type": kind}})
+                continue
+            event = event_of(payload)
+            if b'"content_block_delta"' in event:
+                if self._waiting:
+                    self._waiting = False
+                    self._listener.on_first_delta()
+                continue
+            tell(self._listener, "", loads(event))
+
+    def end(self) -> None:
+        """Frames are whole or broken: nothing is left to say."""
+
+
+def tell(listener: Listener, name: str, event: Any) -> None:
+    """Hands an event to `listener` under its own name, or the one in its data where it has none."""
+    kind = name or (event.get("type") if isinstance(event, dict) else None)
+    if isinstance(kind, str):
+        listener.on_event(kind, event)
+
+
+def loads(data: bytes) -> Any:
+    """`data` as JSON, also where it is not quite: NaN, or text that is not UTF-8. Raises `ValueError`."""
+    try:
+        return orjson.loads(data)
+    except orjson.JSONDecodeError:
+        import json
+
+        return json.loads(data.decode("utf-8", "replace"))

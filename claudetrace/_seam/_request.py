@@ -1,0 +1,66 @@
+"""The shape of a request, without its content."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+NO_BODY: Mapping[str, Any] = {}
+
+_COUNTED_BLOCKS = {"image": "image_count", "document": "document_count"}
+
+
+def request_body(options: Any) -> Mapping[str, Any]:
+    """The JSON that the call sends, as far as it is a mapping, with the caller's `extra_body` on top."""
+    body = options.json_data if isinstance(options.json_data, Mapping) else NO_BODY
+    extra = getattr(options, "extra_json", None)
+    return {**body, **extra} if isinstance(extra, Mapping) and extra else body
+
+
+def request_columns(body: Mapping[str, Any]) -> dict[str, Any]:
+    """The columns that the request alone fills.
+
+    Only lists are counted: reading an iterator would take it from the SDK.
+    """
+    columns: dict[str, Any] = {}
+    if isinstance(model := body.get("model"), str):
+        columns["model_requested"] = model
+    for name in ("max_tokens", "max_tokens_to_sample"):
+        if type(value := body.get(name)) is int and 0 <= value < 2**63:
+            columns["max_tokens"] = value
+    if isinstance(tools := body.get("tools"), (list, tuple)):
+        columns["tools_offered"] = len(tools)
+    if isinstance(messages := body.get("messages"), (list, tuple)):
+        columns["message_count"] = len(messages)
+        counts = {"image_count": 0, "document_count": 0}
+        for message in messages:
+            content = message.get("content") if type(message) is dict else getattr(message, "content", None)
+            if isinstance(content, (list, tuple)):
+                _count_blocks(content, counts)
+        columns.update(counts)
+    return columns
+
+
+def _count_blocks(blocks: Any, counts: dict[str, int]) -> None:
+    for block in blocks:
+        if type(block) is dict:
+            kind, inner = block.get("type"), block.get("content")
+        else:
+            kind, inner = getattr(block, "type", None), getattr(block, "content", None)
+        if kind in _COUNTED_BLOCKS:
+            counts[_COUNTED_BLOCKS[kind]] += 1
+        elif kind == "tool_result" and isinstance(inner, (list, tuple)):
+            _count_blocks(inner, counts)
+
+
+def user_of(body: Mapping[str, Any]) -> object:
+    """The request's `metadata.user_id`, if it has one."""
+    metadata = body.get("metadata")
+    return metadata.get("user_id") if isinstance(metadata, Mapping) else None
+
+
+def billed_to(body: Mapping[str, Any]) -> str | None:
+    """`user_profile` where the request asks that another organization be billed."""
+    policy = body.get("billing_policy")
+    payer = policy.get("bill_to") if isinstance(policy, Mapping) else None
+    return "user_profile" if payer == "user_profile" else None

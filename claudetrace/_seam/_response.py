@@ -1,0 +1,218 @@
+"""One HTTP response while its body passes."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from claudetrace._seam._answer import Answer, text
+from claudetrace._seam._decoding import decoder_for
+from claudetrace._seam._errors import error_type_of, is_cancellation
+from claudetrace._seam._headers import content_coding, header_columns
+from claudetrace._seam._readers import Reader, reader_for
+from claudetrace._seam._tee import tee
+
+if TYPE_CHECKING:
+    from claudetrace._call import Row
+    from claudetrace._seam._live import LiveCall
+
+_BATCH_OUTCOMES = {"succeeded": "ok", "canceled": "cancelled"}
+
+
+class LiveResponse:
+    """Reads a body as the caller does, and writes its row at the end.
+
+    It holds nothing of the HTTP response, so one that the caller drops is freed at once.
+    """
+
+    __slots__ = (
+        "_answer",
+        "_attempt_perf",
+        "_call",
+        "_ended_how",
+        "_ended_perf",
+        "_error_type",
+        "_first_token_perf",
+        "_headers",
+        "_http_status",
+        "_outcome",
+        "_reader",
+        "_streamed",
+        "attempt",
+        "feed",
+        "whole",
+    )  # fmt: skip
+
+    def __init__(self, call: LiveCall, http_response: Any, *, attempt: int, attempt_perf: float) -> None:
+        self._call = call
+        self._answer = Answer()
+        self._attempt_perf = attempt_perf
+        self._ended_perf = 0.0
+        self._ended_how: str | None = None
+        self._first_token_perf: float | None = None
+        self._outcome = "ok"
+        self._error_type: str | None = None
+        self._headers = header_columns(http_response)
+        self._http_status: int = http_response.status_code
+        self.attempt = attempt
+        media_type, encoding = content_coding(http_response)
+        self._streamed = media_type.endswith(("event-stream", "eventstream"))
+        self._reader: Reader = reader_for(media_type, self, lines=call.operation.lines)
+        self.feed: Callable[[bytes], None] = self._reader.feed
+        self.whole: bool = http_response.is_closed
+        """Whether the body was read before the SDK's method returned."""
+        if self.whole:
+            self._read_whole(http_response)
+        else:
+            self._watch(http_response, encoding)
+
+    def _read_whole(self, http_response: Any) -> None:
+        self._ended_perf = time.perf_counter()
+        self._ended_how = "read"
+        try:
+            self.feed(http_response.content)
+        except Exception as error:  # noqa: BLE001 - any failure of ours ends at the guard
+            self.unreadable(error)
+        self._settle("read", None)
+
+    def _watch(self, http_response: Any, encoding: str) -> None:
+        try:
+            decode = decoder_for(encoding)
+        except LookupError as error:
+            self.unreadable(LookupError(f"the body is encoded as {encoding!r}, and {error}"))
+            self.feed = _skip
+        else:
+            if decode is not None:
+                read = self._reader.feed
+                self.feed = lambda chunk: read(decode(chunk))
+        module = type(http_response).__module__.partition(".")[0]
+        http_response.stream = tee(http_response.stream, self, http_module=module)
+
+    # What the reader tells.
+
+    def on_json(self, body: Any) -> None:
+        self._answer.read_json(self._call.operation.name, body)
+        self._call.recorder.usage_known(self._call, self._answer)
+
+    def on_event(self, kind: str, event: Any) -> None:
+        if self._answer.read_event(kind, event):
+            self._call.recorder.usage_known(self._call, self._answer)
+        elif self._answer.error_type is not None:
+            # SDKs before 1.0 raise at this event without closing the body: this is its end.
+            self.ended("failed")
+
+    def on_first_delta(self) -> None:
+        self._first_token_perf = time.perf_counter()
+
+    def on_line(self, line: Any) -> None:
+        """Records one line of a batch's results as it passes: each is a response of its own."""
+        if not isinstance(line, Mapping):
+            return
+        result = line.get("result")
+        result = result if isinstance(result, Mapping) else {}
+        kind = text(result.get("type")) or "unknown"
+        answer = Answer()
+        answer.complete = answer.final = True
+        if isinstance(message := result.get("message"), Mapping):
+            answer.read_message(message)
+        self._ended_perf = time.perf_counter()
+        row = self._row(answer)
+        row["outcome"] = outcome = _BATCH_OUTCOMES.get(kind, "error")
+        if outcome == "error":
+            row["error_type"] = _batch_error(result) or kind
+        row["batch_id"] = self._call.batch_id
+        if (custom_id := text(line.get("custom_id"))) is not None:
+            row["custom_id"] = custom_id
+        self._call.recorder.record(self._call, row, answer)
+
+    # How the body passes.
+
+    def unreadable(self, error: Exception) -> None:
+        """Counts a body that could not be read: its row has what was read before. Never raises."""
+        self._call.recorder.guard.caught("read the body of a response", error)
+
+    def ended(self, how: str, error: BaseException | None = None) -> None:
+        """Writes the row, the first time only. Never raises."""
+        if self._ended_how is not None:
+            return
+        self._ended_how = how
+        self._ended_perf = time.perf_counter()
+        try:
+            self._settle(how, error)
+            self.write()
+            self._call.response_ended()
+        except Exception as failure:  # noqa: BLE001 - any failure of ours ends at the guard
+            self._call.recorder.guard.caught("record a response", failure)
+
+    def _settle(self, how: str, error: BaseException | None) -> None:
+        answer = self._answer
+        if how == "read":
+            try:
+                self._reader.end()
+            except Exception as failure:  # noqa: BLE001 - any failure of ours ends at the guard
+                self.unreadable(failure)
+            if not self._streamed:
+                answer.complete = answer.final = True
+        self._outcome, self._error_type = outcome_of(answer, how, error)
+        self._call.settle(self._outcome, self._error_type)
+
+    def fail(self, outcome: str, error_type: str | None) -> None:
+        """The call raised although this response had come, and its row says so."""
+        self._outcome, self._error_type = outcome, error_type
+
+    def write(self) -> None:
+        """Hands the row to the recorder. A batch's lines have theirs already."""
+        call = self._call
+        if call.operation.lines and (self._outcome == "ok" or call.has_rows):
+            return
+        row = self._row(self._answer)
+        row["outcome"] = self._outcome
+        if self._error_type is not None:
+            row["error_type"] = self._error_type
+        call.recorder.record(call, row, self._answer)
+
+    def _row(self, answer: Answer) -> Row:
+        call = self._call
+        row = call.row()
+        row.update(self._headers)
+        row["http_status"] = self._http_status
+        row["streamed"] = int(self._streamed)
+        row["duration_ms"] = (self._ended_perf - call.started_perf) * 1e3
+        row["response_ms"] = (self._ended_perf - self._attempt_perf) * 1e3
+        if self._first_token_perf is not None:
+            row["time_to_first_token_ms"] = (self._first_token_perf - call.started_perf) * 1e3
+        row["usage_is_final"] = int(answer.final)
+        row["model"] = answer.model
+        row["message_id"] = answer.message_id
+        row["stop_reason"] = answer.stop_reason
+        row["tool_calls"] = answer.tool_calls
+        if answer.batch_id is not None:
+            row["batch_id"] = answer.batch_id
+        return row
+
+
+def outcome_of(answer: Answer, how: str, error: BaseException | None) -> tuple[str, str | None]:
+    """How a response ended, and the type of its error: from the API's last word and how the body passed."""
+    if answer.error_type is not None:
+        return "error", answer.error_type
+    if answer.complete:
+        return "ok", None
+    if how == "failed" and error is not None and not is_cancellation(error):
+        return "incomplete", error_type_of(error)
+    if how == "read":
+        return "incomplete", None
+    # Left after the last count had come: the caller has the whole answer.
+    return ("ok" if answer.final and how != "failed" else "cancelled"), None
+
+
+def _batch_error(result: Mapping[str, Any]) -> str | None:
+    """The API's error type in a batch's line, whose envelope holds another."""
+    error = result.get("error")
+    while isinstance(error, Mapping) and isinstance(error.get("error"), Mapping):
+        error = error["error"]
+    return text(error.get("type")) if isinstance(error, Mapping) else None
+
+
+def _skip(_chunk: bytes) -> None:
+    """Takes a body that cannot be decoded."""

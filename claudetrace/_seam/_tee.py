@@ -1,0 +1,114 @@
+"""The tee: the bytes of a body pass untouched, and are read on their way."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
+from functools import cache
+from typing import Any, Protocol
+
+
+class BodyWatcher(Protocol):
+    """Learns how the body of a response passes. No method but `feed` raises."""
+
+    feed: Callable[[bytes], None]
+    """Takes each chunk. May raise: then it is not called again, and `unreadable` is."""
+
+    def unreadable(self, error: Exception) -> None: ...
+    def ended(self, how: str, error: BaseException | None = None) -> None:
+        """`how`: `read`, `closed`, `failed` or `dropped`. Only the first counts."""
+
+
+class _Tee:
+    """Stands in for a response's stream and is of the same kinds, so every check of the HTTP client holds."""
+
+    def __init__(self, inner: Any, watcher: BodyWatcher) -> None:
+        self._inner = inner
+        self._watcher = watcher
+
+    def __getattr__(self, name: str) -> Any:
+        # The HTTP client reads `elapsed` here, the SDK `stream_observer`.
+        return getattr(self._inner, name)
+
+    def __del__(self) -> None:
+        self._watcher.ended("dropped")
+
+
+class _SyncTee(_Tee):
+    def __iter__(self) -> Iterator[bytes]:
+        watcher = self._watcher
+        feed = watcher.feed
+        try:
+            for chunk in self._inner:
+                try:
+                    feed(chunk)
+                except Exception as error:  # noqa: BLE001 - the caller's bytes pass whatever ours do
+                    watcher.unreadable(error)
+                    feed = _skip
+                yield chunk
+        except GeneratorExit:
+            watcher.ended("closed")
+            raise
+        except BaseException as error:
+            watcher.ended("failed", error)
+            raise
+        watcher.ended("read")
+
+    def close(self) -> None:
+        self._watcher.ended("closed")
+        self._inner.close()
+
+
+class _AsyncTee(_Tee):
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        watcher = self._watcher
+        feed = watcher.feed
+        chunks = self._inner.__aiter__()
+        try:
+            async for chunk in chunks:
+                try:
+                    feed(chunk)
+                except Exception as error:  # noqa: BLE001 - the caller's bytes pass whatever ours do
+                    watcher.unreadable(error)
+                    feed = _skip
+                yield chunk
+            watcher.ended("read")
+        except GeneratorExit:
+            watcher.ended("closed")
+            raise
+        except BaseException as error:
+            watcher.ended("failed", error)
+            raise
+        finally:
+            # In the task that read it: left alone, the event loop would close it later in a task of its own.
+            if isinstance(chunks, AsyncGenerator):
+                await chunks.aclose()
+
+    async def aclose(self) -> None:
+        self._watcher.ended("closed")
+        await self._inner.aclose()
+
+
+def _skip(_chunk: bytes) -> None:
+    """Takes the rest of a body that could not be read."""
+
+
+def tee(stream: Any, watcher: BodyWatcher, *, http_module: str) -> Any:
+    """What to put in place of `stream`, the body of a response of `http_module` (httpx or httpx2)."""
+    module = sys.modules[http_module]
+    return _kind(module, isinstance(stream, module.SyncByteStream), isinstance(stream, module.AsyncByteStream))(
+        stream, watcher
+    )
+
+
+@cache
+def _kind(module: Any, is_sync: bool, is_async: bool) -> type[_Tee]:
+    bases: list[type] = []
+    if is_sync or not is_async:
+        bases += [_SyncTee, module.SyncByteStream]
+    if is_async or not is_sync:
+        bases += [_AsyncTee, module.AsyncByteStream]
+    # Ours come first in the order of resolution: the HTTP client's `close` does nothing.
+    ours = [base for base in bases if issubclass(base, _Tee)]
+    theirs = [base for base in bases if not issubclass(base, _Tee)]
+    return type("Tee", (*ours, *theirs), {})

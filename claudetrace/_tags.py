@@ -1,0 +1,219 @@
+"""Who a call is for: `tag(...)` and `tagged(client, ...)`, snapshot when the call starts."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import logging
+from collections import Counter, deque
+from contextvars import ContextVar, Token
+from decimal import Decimal
+from threading import Lock
+from typing import TYPE_CHECKING, Any, NamedTuple, ParamSpec, Self, TypeVar
+
+from claudetrace._errors import ClaudetraceError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from types import TracebackType
+
+P = ParamSpec("P")
+R = TypeVar("R")
+ClientT = TypeVar("ClientT")
+
+log = logging.getLogger("claudetrace")
+
+MAX_TAGS = 32
+MAX_TAG_CHARACTERS = 256
+FOLD_AFTER = 1_000
+
+tag_faults: Counter[str] = Counter()
+"""How many tags of this process were `cut`, were `too many`, or had no `text`; `doctor` and health show it."""
+
+
+class TagContext(NamedTuple):
+    """The tags in force, and the scopes whose totals a call counts towards."""
+
+    tags: Mapping[str, str]
+    scopes: tuple[TagScope, ...]
+
+
+NO_TAGS = TagContext({}, ())
+_current: ContextVar[TagContext] = ContextVar("claudetrace_tags", default=NO_TAGS)
+
+
+def current_tags() -> TagContext:
+    """What `tag(...)` blocks say here and now."""
+    return _current.get()
+
+
+class TagScope:
+    """A block whose calls carry its tags, and what they cost. Entering, leaving and counting never raise."""
+
+    def __init__(self, tags: Mapping[str, str]) -> None:
+        self.tags = tags
+        self._tokens: list[Token[TagContext]] = []
+        # Rows arrive from wherever a stream ends, even inside a garbage collection: appending takes no lock.
+        self._arrived: deque[tuple[int, int | None]] = deque()
+        self._totals = (0, 0, 0)
+        self._folding = Lock()
+
+    def __enter__(self) -> Self:
+        outer = _current.get()
+        self._tokens.append(_current.set(TagContext({**outer.tags, **self.tags}, (*outer.scopes, self))))
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        try:
+            _current.reset(self._tokens.pop())
+        except (ValueError, IndexError, RuntimeError) as left:
+            # A generator may be finished in another context than it began in: there the tags are not set anyway.
+            log.debug("A tag block was left in another context than it was entered in: %s", left)
+
+    def __call__(self, function: Callable[P, R]) -> Callable[P, R]:
+        """`function` with each of its calls inside a block of these tags, sync or async."""
+        if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+            raise ClaudetraceError(
+                f"tag() cannot decorate the generator {function.__qualname__}: "
+                "use claudetrace.tagged(client, ...) in it, or a `with tag(...)` block around the call itself"
+            )
+        if inspect.iscoroutinefunction(function):
+
+            @functools.wraps(function)
+            async def tagged_coroutine(*args: P.args, **kwargs: P.kwargs) -> Any:
+                with self:
+                    return await function(*args, **kwargs)
+
+            return tagged_coroutine  # type: ignore[return-value]  # R is the coroutine
+
+        @functools.wraps(function)
+        def tagged_function(*args: P.args, **kwargs: P.kwargs) -> R:
+            with self:
+                return function(*args, **kwargs)
+
+        return tagged_function
+
+    def add(self, *, first: bool, spend_picousd: int | None) -> None:
+        """Counts a row: a call if it is the `first` of its call. Takes no lock that it could wait for."""
+        self._arrived.append((int(first), spend_picousd))
+        if len(self._arrived) > FOLD_AFTER and self._folding.acquire(blocking=False):
+            try:
+                self._fold()
+            finally:
+                self._folding.release()
+
+    def _fold(self) -> tuple[int, int, int]:
+        calls, picousd, unpriced = self._totals
+        while self._arrived:
+            first, spend = self._arrived.popleft()
+            calls, picousd, unpriced = calls + first, picousd + (spend or 0), unpriced + (spend is None)
+        self._totals = (calls, picousd, unpriced)
+        return self._totals
+
+    def _read(self) -> tuple[int, int, int]:
+        with self._folding:
+            return self._fold()
+
+    @property
+    def calls(self) -> int:
+        """How many calls of the block have ended."""
+        return self._read()[0]
+
+    @property
+    def cost_usd(self) -> Decimal:
+        """What they cost, exact; calls without a price add nothing and are counted in `unpriced_calls`."""
+        return Decimal(self._read()[1]).scaleb(-12)
+
+    @property
+    def unpriced_calls(self) -> int:
+        """How many of the block's responses have no known cost."""
+        return self._read()[2]
+
+    def __repr__(self) -> str:
+        return f"<TagScope {dict(self.tags)} calls={self.calls} cost_usd={self.cost_usd}>"
+
+
+def tag(
+    *,
+    user: object = None,
+    session: object = None,
+    feature: object = None,
+    customer: object = None,
+    prompt: object = None,
+    **tags: object,
+) -> TagScope:
+    """A block or decorator whose calls carry these tags. Never raises; see `TagScope` for its totals.
+
+    Values become strings of at most 256 characters. Blocks nest: the inner value of a tag wins.
+    """
+    reserved = {"user": user, "session": session, "feature": feature, "customer": customer, "prompt": prompt}
+    return TagScope(clean_tags({**reserved, **tags}))
+
+
+def clean_tags(tags: Mapping[Any, object]) -> dict[str, str]:
+    """`tags` as short strings, without those that are `None` or have no text. Never raises."""
+    clean: dict[str, str] = {}
+    for name, value in tags.items():
+        if value is None:
+            continue
+        try:
+            clean[tag_text(name)] = tag_text(value)
+        except Exception as error:  # noqa: BLE001 - `__str__` is the user's code
+            tag_faults["text"] += 1
+            log.debug("A tag has no text: %s", error)
+    return clean
+
+
+def tag_text(value: object) -> str:
+    """`value` as text that UTF-8 can hold, cut to 256 characters. Raises what its `__str__` raises."""
+    text = value if type(value) is str else str(value)
+    if len(text) > MAX_TAG_CHARACTERS:
+        tag_faults["cut"] += 1
+        text = text[:MAX_TAG_CHARACTERS]
+    return text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8")
+
+
+def limited(tags: dict[str, str]) -> dict[str, str]:
+    """The first 32 of `tags`; how many were left out is counted."""
+    if len(tags) <= MAX_TAGS:
+        return tags
+    tag_faults["too many"] += len(tags) - MAX_TAGS
+    return dict(list(tags.items())[:MAX_TAGS])
+
+
+CLIENT_TAGS = "_claudetrace_tags"
+
+
+def tagged(client: ClientT, **tags: object) -> ClientT:
+    """The SDK's own copy of `client`, whose calls carry `tags` in any thread, task or generator.
+
+    Copies of it by `with_options` carry them too. Where a `tag(...)` block says otherwise, the client wins.
+    """
+    copy = getattr(client, "copy", None)
+    if copy is None or not hasattr(client, "with_options"):
+        raise ClaudetraceError(
+            f"tagged() takes a client of the anthropic SDK, not {type(client).__name__}: pass Anthropic() or the like"
+        )
+    return _bound(copy(), {**client_tags(client), **clean_tags(tags)})  # type: ignore[no-any-return]  # the SDK's copy
+
+
+def client_tags(client: object) -> Mapping[str, str]:
+    """The tags that `tagged` bound to this client."""
+    return getattr(client, "__dict__", {}).get(CLIENT_TAGS) or {}
+
+
+def _bound(client: Any, tags: Mapping[str, str]) -> Any:
+    original = client.copy
+
+    @functools.wraps(original)
+    def copy(*args: Any, **kwargs: Any) -> Any:
+        return _bound(original(*args, **kwargs), tags)
+
+    # On our own copy alone: the user's client and its class stay as they are.
+    client.__dict__.update({CLIENT_TAGS: tags, "copy": copy, "with_options": copy})
+    return client

@@ -1,0 +1,121 @@
+"""The names of a span's attributes: OpenTelemetry's GenAI conventions, and those that backends read beside them.
+
+The conventions are still in development, and the released constants know only old names: the names are kept here.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from claudetrace._pricing import Priced
+    from claudetrace._seam._answer import Answer
+    from claudetrace._seam._live import LiveCall
+
+Attributes = dict[str, Any]
+
+OPERATIONS = {"messages.create": "chat", "completions.create": "text_completion"}
+"""The conventions' word for an operation; others keep the API's."""
+
+PROVIDERS = {"bedrock": "aws.bedrock", "vertex": "gcp.vertex_ai"}
+"""The conventions' word for a platform; on the others Anthropic itself provides."""
+
+REQUEST = {
+    "max_tokens": "gen_ai.request.max_tokens",
+    "temperature": "gen_ai.request.temperature",
+    "top_p": "gen_ai.request.top_p",
+    "top_k": "gen_ai.request.top_k",
+}
+RESERVED = {"user": ("user.id",), "session": ("session.id", "gen_ai.conversation.id")}
+COUNTS = {
+    "output_tokens": "gen_ai.usage.output_tokens",
+    "thinking_tokens": "gen_ai.usage.reasoning.output_tokens",
+    "cache_read_tokens": "gen_ai.usage.cache_read.input_tokens",
+    "web_search_requests": "claudetrace.usage.web_search_requests",
+}
+CACHE_WRITE = "gen_ai.usage.cache_write.input_tokens"
+OLD_CACHE_WRITE = "gen_ai.usage.cache_creation.input_tokens"
+COST = "claudetrace.cost.usd"
+COST_STATUS = "claudetrace.cost.status"
+BACKENDS_COST = ("gen_ai.usage.cost.amount", "gen_ai.usage.cost", "operation.cost", "llm.cost.total")
+_INPUT = ("input_tokens", "cache_read_tokens", "cache_write_5m_tokens", "cache_write_1h_tokens")
+
+
+def span_name(call: LiveCall) -> str:
+    """The name of a span of ours."""
+    model = call.columns.get("model_requested")
+    operation = OPERATIONS.get(call.operation.name, call.operation.name)
+    return f"{operation} {model}" if model else operation
+
+
+def request_attributes(call: LiveCall, body: Mapping[str, Any]) -> Attributes:
+    """What is known when a span of ours starts, so that a sampler sees it."""
+    attributes: Attributes = {
+        "gen_ai.operation.name": OPERATIONS.get(call.operation.name, call.operation.name),
+        "gen_ai.provider.name": PROVIDERS.get(call.columns["platform"], "anthropic"),
+    }
+    if (model := call.columns.get("model_requested")) is not None:
+        attributes["gen_ai.request.model"] = model
+    if call.columns["streamed"]:
+        attributes["gen_ai.request.stream"] = True
+    for name, attribute in REQUEST.items():
+        value = body.get(name)
+        if isinstance(value, (int, float)) and not isinstance(value, bool):
+            attributes[attribute] = value
+    return attributes
+
+
+def tag_attributes(tags: Mapping[str, str]) -> Attributes:
+    """Who and what for."""
+    attributes: Attributes = {}
+    for name, value in tags.items():
+        for attribute in RESERVED.get(name, (f"claudetrace.tag.{name}",)):
+            attributes[attribute] = value
+    others = [f"{name}:{value}" for name, value in tags.items() if name not in RESERVED]
+    if others:
+        attributes["tag.tags"] = others
+    return attributes
+
+
+def response_attributes(answer: Answer, *, failed: bool) -> Attributes:
+    """What the answer is."""
+    attributes: Attributes = {}
+    if answer.message_id is not None:
+        attributes["gen_ai.response.id"] = answer.message_id
+    if answer.model is not None:
+        attributes["gen_ai.response.model"] = answer.model
+    if failed:
+        attributes["gen_ai.response.finish_reasons"] = ["error"]
+    elif answer.stop_reason is not None:
+        attributes["gen_ai.response.finish_reasons"] = [answer.stop_reason]
+    return attributes
+
+
+def usage_attributes(columns: Mapping[str, Any], *, backends: bool) -> Attributes:
+    """What was used. The conventions want input tokens with those read from and written to the cache."""
+    attributes = {COUNTS[name]: value for name, value in columns.items() if name in COUNTS}
+    counted = [columns[name] for name in _INPUT if name in columns]
+    if counted:
+        attributes["gen_ai.usage.input_tokens"] = sum(counted)
+    written = [columns[name] for name in _INPUT[2:] if name in columns]
+    if written:
+        attributes[CACHE_WRITE] = sum(written)
+        if backends:
+            attributes[OLD_CACHE_WRITE] = sum(written)
+    return attributes
+
+
+def cost_attributes(picousd: int | None, priced: Priced, *, backends: bool) -> Attributes:
+    """What it cost; no amount where that is not known."""
+    if picousd is None:
+        return {COST_STATUS: "unpriced"}
+    partial = "partial_usage" in priced.flags or "unpriced_component" in priced.flags
+    usd = picousd / 1e12
+    attributes: Attributes = {COST: usd, COST_STATUS: "partial" if partial else "priced"}
+    if backends:
+        attributes.update(dict.fromkeys(BACKENDS_COST, usd))
+        attributes["gen_ai.usage.cost.currency"] = "USD"
+        attributes["gen_ai.usage.cost.source"] = "local"
+    return attributes

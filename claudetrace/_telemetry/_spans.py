@@ -1,0 +1,132 @@
+"""One span a call: the SDK's own, joined, or one of ours where the SDK makes none."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+from claudetrace._seam._request import request_body
+from claudetrace._telemetry import _attributes as names
+from claudetrace._version import __version__
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from claudetrace._pricing import Priced
+    from claudetrace._seam._answer import Answer
+    from claudetrace._seam._live import LiveCall
+
+SCOPE = "claudetrace"
+
+
+class CallSpan:
+    """The span of a call: whose it is, and what its responses have cost so far."""
+
+    __slots__ = ("costs", "end_ns", "native", "span", "span_id", "token", "trace_id")  # fmt: skip
+
+    def __init__(self, span: Any, *, native: bool) -> None:
+        self.span = span
+        self.native = native
+        self.costs: dict[int, int | None] = {}
+        self.token: Any = None
+        self.end_ns: int | None = None
+        context = span.get_span_context()
+        self.trace_id = f"{context.trace_id:032x}" if context.is_valid else None
+        self.span_id = f"{context.span_id:016x}" if context.is_valid else None
+
+
+class Spans:
+    """Makes, joins and fills spans. OpenTelemetry is loaded with the first call."""
+
+    def __init__(self, *, backends: bool) -> None:
+        self._backends = backends
+        self._tracer: tuple[Any, Any] | None = None
+
+    def start(self, call: LiveCall, client: Any, options: Any) -> None:
+        """Starts a span of ours, current from here on, if the SDK will make none and someone takes spans."""
+        if getattr(options, "span_name", None) and getattr(client, "_tracer", None) is not None:
+            return
+        tracer = self._own_tracer()
+        if tracer is None:
+            return
+        from opentelemetry import context, trace
+
+        base_url = client.base_url
+        span = tracer.start_span(
+            names.span_name(call),
+            kind=trace.SpanKind.CLIENT,
+            attributes={
+                **names.request_attributes(call, request_body(options)),
+                "server.address": base_url.host,
+                "server.port": base_url.port or (80 if base_url.scheme == "http" else 443),
+                **names.tag_attributes(call.tags.tags),
+            },
+            start_time=call.started_ns,
+        )
+        call.span = CallSpan(span, native=False)
+        call.span.token = context.attach(trace.set_span_in_context(span))
+
+    def join(self, call: LiveCall, span: Any) -> None:
+        """Takes the SDK's span for the call's. Tags are set at once, so that a failed call has them too."""
+        if call.span is None:
+            call.span = CallSpan(span, native=True)
+            if span.is_recording():
+                span.set_attributes(names.tag_attributes(call.tags.tags))
+
+    def update(self, call: LiveCall, answer: Answer, columns: Mapping[str, Any], priced: Priced) -> None:
+        """Puts what a response has said so far on the call's span."""
+        own: CallSpan = call.span
+        if not own.span.is_recording():
+            return
+        attributes = names.response_attributes(answer, failed=False)
+        if not call.operation.batch and call.operation.billed:
+            own.costs[id(answer)] = priced.picousd
+            known = [cost for cost in own.costs.values() if cost is not None]
+            total = sum(known) if len(known) == len(own.costs) else None
+            attributes.update(names.usage_attributes(columns, backends=self._backends))
+            attributes.update(names.cost_attributes(total, priced, backends=self._backends))
+        own.span.set_attributes(attributes)
+
+    def ids(self, call: LiveCall) -> dict[str, str]:
+        """The columns that lead from a row to its trace."""
+        own: CallSpan = call.span
+        return {"trace_id": own.trace_id, "span_id": own.span_id} if own.trace_id and own.span_id else {}
+
+    def leave(self, call: LiveCall) -> None:
+        """A span of ours is current no longer: the SDK's method is over, though its stream may not be."""
+        own: CallSpan = call.span
+        if own.token is not None:
+            from opentelemetry import context
+
+            context.detach(own.token)
+            own.token = None
+
+    def set_end(self, call: LiveCall) -> None:
+        """The span ends now, though it is closed later."""
+        call.span.end_ns = time.time_ns()
+
+    def end(self, call: LiveCall) -> None:
+        """Ends a span of ours. The SDK ends its own."""
+        own: CallSpan = call.span
+        if own.native or not own.span.is_recording():
+            return
+        if call.outcome in ("error", "incomplete"):
+            from opentelemetry.trace import Status, StatusCode
+
+            own.span.set_attribute("error.type", call.error_type or call.outcome)
+            own.span.set_attribute("gen_ai.response.finish_reasons", ["error"])
+            own.span.set_status(Status(StatusCode.ERROR))
+        if call.retries:
+            own.span.set_attribute("http.request.resend_count", call.retries)
+        own.span.end(end_time=own.end_ns)
+
+    def _own_tracer(self) -> Any:
+        """The tracer of the app's provider, or `None` where nobody takes spans."""
+        from opentelemetry import trace
+
+        provider = trace.get_tracer_provider()
+        if self._tracer is None or self._tracer[0] is not provider:
+            silent = isinstance(provider, (trace.ProxyTracerProvider, trace.NoOpTracerProvider))
+            tracer = None if silent else provider.get_tracer(SCOPE, __version__)
+            self._tracer = (provider, tracer)
+        return self._tracer[1]
