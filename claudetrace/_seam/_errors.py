@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from claudetrace._seam._headers import header_columns
+from claudetrace._seam._headers import content_coding, header_columns
 
 _ERROR_TYPES = {
     "APITimeoutError": "timeout_error",
@@ -42,4 +42,6 @@ def status_columns(error: BaseException) -> dict[str, Any]:
     status = getattr(response, "status_code", None)
     if type(status) is not int:
         return {}
-    return {"http_status": status, **header_columns(response)}
+    columns = header_columns(response)
+    content_coding(columns)
+    return {"http_status": status, **columns}

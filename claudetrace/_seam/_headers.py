@@ -9,19 +9,26 @@ _COLUMNS = {
     b"x-amzn-requestid": "request_id",
     b"anthropic-organization-id": "organization_id",
     b"anthropic-workspace-id": "workspace_id",
+    b"content-type": "content_type",
+    b"content-encoding": "content_encoding",
 }
 _LIMIT = b"anthropic-ratelimit-"
 
 
 def header_columns(response: Any) -> dict[str, Any]:
-    """The ids and the rate-limit headroom in the headers of `response`, read in one pass."""
+    """The ids and the rate-limit headroom in the headers of `response`, read in one pass.
+
+    Beside columns it has `content_type` and `content_encoding`, which whoever makes a row takes out.
+    """
     columns: dict[str, Any] = {}
-    limits: dict[bytes, bytes] = {}
+    limits: dict[bytes, bytes] | None = None
     for raw_name, value in response.headers.raw:
         name = raw_name.lower()
         if name in _COLUMNS:
             columns.setdefault(_COLUMNS[name], value.decode("ascii", "replace"))
         elif name.startswith(_LIMIT):
+            if limits is None:
+                limits = {}
             limits[name[len(_LIMIT) :]] = value
     if limits:
         columns.update(_headroom(limits))
@@ -44,10 +51,10 @@ def _headroom(limits: dict[bytes, bytes]) -> dict[str, Any]:
     return tightest
 
 
-def content_coding(response: Any) -> tuple[str, str]:
-    """The media type and the content encoding of `response`, in lower case."""
-    headers = response.headers
+def content_coding(columns: dict[str, Any]) -> tuple[str, str]:
+    """The media type and the content encoding, in lower case, taken out of `header_columns`."""
+    content_type: str = columns.pop("content_type", "")
     return (
-        headers.get("content-type", "").partition(";")[0].strip().lower(),
-        headers.get("content-encoding", "").strip().lower(),
+        content_type.partition(";")[0].strip().lower(),
+        columns.pop("content_encoding", "").strip().lower(),
     )

@@ -162,11 +162,9 @@ class LiveCall:
 
     def row(self) -> Row:
         """A new row with the columns that all rows of the call share. The first has the call's id."""
-        row = dict(self.columns)
-        row["id"] = uuid7(time.time_ns()) if self._rows else self.id
-        row["retries"] = self.retries
+        row_id = uuid7(time.time_ns()) if self._rows else self.id
         self._rows += 1
-        return row
+        return {**self.columns, "id": row_id, "retries": self.retries}
 
     def _failure_row(self, error: BaseException) -> Row:
         now = time.perf_counter()

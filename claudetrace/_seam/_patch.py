@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import sys
 from contextvars import ContextVar
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import wrapt
@@ -115,13 +116,7 @@ def _begin(client: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> LiveCa
             columns["model_requested"] = model
         platform = columns["platform"] = platform_of(client)
         columns["streamed"] = int(bool(kwargs.get("stream")) and not operation.lines)
-        terms = Terms(
-            platform=platform,
-            batch=operation.batch,
-            endpoint_scope=endpoint_scope_of(client, platform),
-            data_zone=_data_zone if platform == "foundry" else None,
-            billed_to=billed_to(body),
-        )
+        terms = _terms(platform, operation.batch, endpoint_scope_of(client, platform), billed_to(body), _data_zone)
         tags = recorder.attribute(columns, client, user_of(body))
         call = LiveCall(recorder, operation, columns, tags, terms)
         call.batch_id = batch_id
@@ -130,6 +125,17 @@ def _begin(client: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> LiveCa
         recorder.guard.caught("begin a call", error)
         return None
     return call
+
+
+@lru_cache(maxsize=64)
+def _terms(platform: str, batch: bool, endpoint_scope: str | None, payer: str | None, data_zone: str | None) -> Terms:
+    return Terms(
+        platform=platform,
+        batch=batch,
+        endpoint_scope=endpoint_scope,
+        data_zone=data_zone if platform == "foundry" else None,
+        billed_to=payer,
+    )
 
 
 def _raised(call: LiveCall, client: Any, error: BaseException) -> None:

@@ -11,6 +11,10 @@ from claudetrace._seam._eventstream import FrameBuffer, event_of
 MAX_JSON_BYTES = 64 * 2**20
 
 
+STREAMS = frozenset({"text/event-stream", "application/vnd.amazon.eventstream"})
+"""The media types of a streamed answer."""
+
+
 class Listener(Protocol):
     """Learns what the body of one response says."""
 

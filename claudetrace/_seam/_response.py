@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from claudetrace._seam._answer import Answer, text
 from claudetrace._seam._decoding import decoder_for
 from claudetrace._seam._errors import error_type_of, is_cancellation
 from claudetrace._seam._headers import content_coding, header_columns
-from claudetrace._seam._readers import Reader, reader_for
+from claudetrace._seam._readers import STREAMS, loads, reader_for
 from claudetrace._seam._tee import tee
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from claudetrace._call import Row
     from claudetrace._seam._live import LiveCall
 
@@ -53,39 +55,45 @@ class LiveResponse:
         self._first_token_perf: float | None = None
         self._outcome = "ok"
         self._error_type: str | None = None
-        self._headers = header_columns(http_response)
         self._http_status: int = http_response.status_code
+        self._headers = header_columns(http_response)
+        media_type, encoding = content_coding(self._headers)
+        self._streamed = media_type in STREAMS
         self.attempt = attempt
-        media_type, encoding = content_coding(http_response)
-        self._streamed = media_type.endswith(("event-stream", "eventstream"))
-        self._reader: Reader = reader_for(media_type, self, lines=call.operation.lines)
-        self.feed: Callable[[bytes], None] = self._reader.feed
         self.whole: bool = http_response.is_closed
         """Whether the body was read before the SDK's method returned."""
         if self.whole:
-            self._read_whole(http_response)
+            self._read_whole(http_response, media_type)
         else:
-            self._watch(http_response, encoding)
+            self._watch(http_response, media_type, encoding)
 
-    def _read_whole(self, http_response: Any) -> None:
+    def _read_whole(self, http_response: Any, media_type: str) -> None:
         self._ended_perf = time.perf_counter()
         self._ended_how = "read"
         try:
-            self.feed(http_response.content)
+            if self._streamed or self._call.operation.lines:
+                reader = reader_for(media_type, self, lines=self._call.operation.lines)
+                reader.feed(http_response.content)
+                reader.end()
+            else:
+                self.on_json(loads(http_response.content))
         except Exception as error:  # noqa: BLE001 - any failure of ours ends at the guard
             self.unreadable(error)
         self._settle("read", None)
 
-    def _watch(self, http_response: Any, encoding: str) -> None:
-        try:
-            decode = decoder_for(encoding)
-        except LookupError as error:
-            self.unreadable(LookupError(f"the body is encoded as {encoding!r}, and {error}"))
-            self.feed = _skip
-        else:
-            if decode is not None:
-                read = self._reader.feed
-                self.feed = lambda chunk: read(decode(chunk))
+    def _watch(self, http_response: Any, media_type: str, encoding: str) -> None:
+        self._reader = reader_for(media_type, self, lines=self._call.operation.lines)
+        self.feed: Callable[[bytes], None] = self._reader.feed
+        if encoding:
+            try:
+                decode = decoder_for(encoding)
+            except LookupError as error:
+                self.unreadable(LookupError(f"the body is encoded as {encoding!r}, and {error}"))
+                self.feed = _skip
+            else:
+                if decode is not None:
+                    read = self._reader.feed
+                    self.feed = lambda chunk: read(decode(chunk))
         module = type(http_response).__module__.partition(".")[0]
         http_response.stream = tee(http_response.stream, self, http_module=module)
 
@@ -117,10 +125,8 @@ class LiveResponse:
         if isinstance(message := result.get("message"), Mapping):
             answer.read_message(message)
         self._ended_perf = time.perf_counter()
-        row = self._row(answer)
-        row["outcome"] = outcome = _BATCH_OUTCOMES.get(kind, "error")
-        if outcome == "error":
-            row["error_type"] = _batch_error(result) or kind
+        outcome = _BATCH_OUTCOMES.get(kind, "error")
+        row = self._row(answer, outcome, (_batch_error(result) or kind) if outcome == "error" else None)
         row["batch_id"] = self._call.batch_id
         if (custom_id := text(line.get("custom_id"))) is not None:
             row["custom_id"] = custom_id
@@ -139,23 +145,27 @@ class LiveResponse:
         self._ended_how = how
         self._ended_perf = time.perf_counter()
         try:
+            if how == "read":
+                self._finish_reading()
             self._settle(how, error)
             self.write()
             self._call.response_ended()
         except Exception as failure:  # noqa: BLE001 - any failure of ours ends at the guard
             self._call.recorder.guard.caught("record a response", failure)
 
+    def _finish_reading(self) -> None:
+        try:
+            self._reader.end()
+        except Exception as error:  # noqa: BLE001 - any failure of ours ends at the guard
+            self.unreadable(error)
+
     def _settle(self, how: str, error: BaseException | None) -> None:
         answer = self._answer
-        if how == "read":
-            try:
-                self._reader.end()
-            except Exception as failure:  # noqa: BLE001 - any failure of ours ends at the guard
-                self.unreadable(failure)
-            if not self._streamed:
-                answer.complete = answer.final = True
+        if how == "read" and not self._streamed:
+            answer.complete = answer.final = True
         self._outcome, self._error_type = outcome_of(answer, how, error)
-        self._call.settle(self._outcome, self._error_type)
+        if self._outcome != "ok":
+            self._call.settle(self._outcome, self._error_type)
 
     def fail(self, outcome: str, error_type: str | None) -> None:
         """The call raised although this response had come, and its row says so."""
@@ -166,30 +176,29 @@ class LiveResponse:
         call = self._call
         if call.operation.lines and (self._outcome == "ok" or call.has_rows):
             return
-        row = self._row(self._answer)
-        row["outcome"] = self._outcome
-        if self._error_type is not None:
-            row["error_type"] = self._error_type
-        call.recorder.record(call, row, self._answer)
+        call.recorder.record(call, self._row(self._answer, self._outcome, self._error_type), self._answer)
 
-    def _row(self, answer: Answer) -> Row:
+    def _row(self, answer: Answer, outcome: str, error_type: str | None) -> Row:
         call = self._call
-        row = call.row()
-        row.update(self._headers)
-        row["http_status"] = self._http_status
-        row["streamed"] = int(self._streamed)
-        row["duration_ms"] = (self._ended_perf - call.started_perf) * 1e3
-        row["response_ms"] = (self._ended_perf - self._attempt_perf) * 1e3
-        if self._first_token_perf is not None:
-            row["time_to_first_token_ms"] = (self._first_token_perf - call.started_perf) * 1e3
-        row["usage_is_final"] = int(answer.final)
-        row["model"] = answer.model
-        row["message_id"] = answer.message_id
-        row["stop_reason"] = answer.stop_reason
-        row["tool_calls"] = answer.tool_calls
-        if answer.batch_id is not None:
-            row["batch_id"] = answer.batch_id
-        return row
+        started_perf = call.started_perf
+        first_token_perf = self._first_token_perf
+        return {
+            **call.row(),
+            **self._headers,
+            "http_status": self._http_status,
+            "streamed": int(self._streamed),
+            "duration_ms": (self._ended_perf - started_perf) * 1e3,
+            "response_ms": (self._ended_perf - self._attempt_perf) * 1e3,
+            "time_to_first_token_ms": None if first_token_perf is None else (first_token_perf - started_perf) * 1e3,
+            "outcome": outcome,
+            "error_type": error_type,
+            "usage_is_final": int(answer.final),
+            "model": answer.model,
+            "message_id": answer.message_id,
+            "stop_reason": answer.stop_reason,
+            "tool_calls": answer.tool_calls,
+            "batch_id": answer.batch_id,
+        }
 
 
 def outcome_of(answer: Answer, how: str, error: BaseException | None) -> tuple[str, str | None]:
