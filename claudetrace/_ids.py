@@ -5,21 +5,17 @@ from __future__ import annotations
 import os
 import time
 
+_VARIANT = "89ab"
+
 _second: tuple[int, str] = (-1, "")
 
 
 def uuid7(now_ns: int) -> str:
     """A UUIDv7 (RFC 9562) of the moment `now_ns`: ordered by milliseconds, unique over all machines."""
-    noise = int.from_bytes(os.urandom(10), "big")
-    value = (
-        ((now_ns // 1_000_000) & (2**48 - 1)) << 80
-        | 0x7 << 76
-        | (noise >> 68) << 64
-        | 0b10 << 62
-        | (noise & (2**62 - 1))
-    )
-    text = f"{value:032x}"
-    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+    noise = os.urandom(10)
+    digits = noise.hex()
+    time_digits = f"{now_ns // 1_000_000:012x}"
+    return f"{time_digits[:8]}-{time_digits[8:]}-7{digits[:3]}-{_VARIANT[noise[9] & 3]}{digits[3:6]}-{digits[6:18]}"
 
 
 def utc_text(now_ns: int) -> str:

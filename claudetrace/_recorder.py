@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import threading
+from dataclasses import replace
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from claudetrace._attribution import Attribution
     from claudetrace._call import Row
     from claudetrace._guard import Guard
-    from claudetrace._pricing import OwnRates, Priced
+    from claudetrace._pricing import OwnRates, Priced, Terms
     from claudetrace._seam._answer import Answer
     from claudetrace._seam._live import LiveCall
     from claudetrace._telemetry._spans import Spans
@@ -122,8 +123,7 @@ class CallRecorder:
         row.update(columns)
         if answer.usage is not None:
             row["usage"] = json_text(answer.usage)
-        if answer.content_empty:
-            row["pricing_terms"] = answer_terms(call, answer).to_json()
+        row["pricing_terms"] = answer_terms(call, answer).to_json()
         row["cost_picousd"] = priced.picousd
         row["cost_parts"] = priced.parts_json()
         row["cost_flags"] = priced.flags_json()
@@ -152,13 +152,12 @@ class CallRecorder:
         return columns, priced
 
 
-def answer_terms(call: LiveCall, answer: Answer) -> Any:
-    """The call's pricing terms, and that the answer was empty where it was."""
-    if not answer.content_empty:
+def answer_terms(call: LiveCall, answer: Answer) -> Terms:
+    """The call's pricing terms, and what this answer adds to them."""
+    code_execution = answer.code_execution and not call.code_execution_is_free
+    if not (answer.content_empty or code_execution):
         return call.terms
-    from dataclasses import replace
-
-    return replace(call.terms, content_empty=True)
+    return replace(call.terms, content_empty=answer.content_empty, code_execution=code_execution)
 
 
 def json_text(value: Any) -> str:

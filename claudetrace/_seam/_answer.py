@@ -13,6 +13,7 @@ class Answer:
 
     __slots__ = (
         "batch_id",
+        "code_execution",
         "complete",
         "error_type",
         "final",
@@ -33,6 +34,8 @@ class Answer:
         self.usage: dict[str, Any] | None = None
         self.tool_calls: int | None = None
         self.has_content = False
+        self.code_execution = False
+        """Whether code ran in a container, whose time the usage does not tell."""
         self.final = False
         """Whether `usage` is the API's last word."""
         self.complete = False
@@ -66,9 +69,18 @@ class Answer:
         self.message_id = text(message.get("id"))
         self.stop_reason = text(message.get("stop_reason"))
         if isinstance(content := message.get("content"), list):
-            self.has_content = bool(content)
-            self.tool_calls = sum(map(_is_tool_call, content))
+            self.tool_calls = 0
+            for block in content:
+                self._block(block)
         self._use(message.get("usage"))
+
+    def _block(self, block: object) -> None:
+        self.has_content = True
+        kind = block.get("type") if isinstance(block, dict) else None
+        if kind == "tool_use":
+            self.tool_calls = (self.tool_calls or 0) + 1
+        elif isinstance(kind, str) and kind.endswith("code_execution_tool_result"):
+            self.code_execution = True
 
     def _use(self, usage: object) -> None:
         if isinstance(usage, dict):
@@ -101,9 +113,7 @@ class Answer:
             self.read_message(message)
 
     def _content_block_start(self, event: Mapping[str, Any]) -> None:
-        self.has_content = True
-        if _is_tool_call(event.get("content_block")):
-            self.tool_calls = (self.tool_calls or 0) + 1
+        self._block(event.get("content_block"))
 
     def _message_delta(self, event: Mapping[str, Any]) -> None:
         delta = event.get("delta")
@@ -120,10 +130,6 @@ class Answer:
         kind = text(error.get("type")) if isinstance(error, Mapping) else None
         self.error_type = kind or "error"
         self.final = self.complete = False
-
-
-def _is_tool_call(block: object) -> bool:
-    return isinstance(block, dict) and block.get("type") == "tool_use"
 
 
 _Read = Callable[[Answer, Mapping[str, Any]], None]

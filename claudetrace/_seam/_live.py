@@ -59,6 +59,7 @@ class LiveCall:
         "_rows",
         "attempts",
         "batch_id",
+        "code_execution_is_free",
         "columns",
         "error_type",
         "id",
@@ -88,6 +89,7 @@ class LiveCall:
         columns["started_at"] = utc_text(self.started_ns)
         columns["operation"] = operation.name
         self.batch_id: str | None = None
+        self.code_execution_is_free = False
         self.span: Any = None
         self.attempts = 0
         self.retries = 0

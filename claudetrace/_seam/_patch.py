@@ -18,7 +18,7 @@ from claudetrace._pricing import Terms
 from claudetrace._seam._errors import is_timeout
 from claudetrace._seam._live import LiveCall
 from claudetrace._seam._operations import endpoint_scope_of, operation_of, platform_of
-from claudetrace._seam._request import billed_to, request_body, request_columns, user_of
+from claudetrace._seam._request import billed_to, code_execution_is_free, request_body, request_columns, user_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -120,6 +120,7 @@ def _begin(client: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> LiveCa
         tags = recorder.attribute(columns, client, user_of(body))
         call = LiveCall(recorder, operation, columns, tags, terms)
         call.batch_id = batch_id
+        call.code_execution_is_free = code_execution_is_free(body)
         recorder.started(call, client, options)
     except Exception as error:  # noqa: BLE001 - any failure of ours ends at the guard
         recorder.guard.caught("begin a call", error)

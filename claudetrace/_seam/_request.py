@@ -64,3 +64,19 @@ def billed_to(body: Mapping[str, Any]) -> str | None:
     policy = body.get("billing_policy")
     payer = policy.get("bill_to") if isinstance(policy, Mapping) else None
     return "user_profile" if payer == "user_profile" else None
+
+
+_FREES_CODE_EXECUTION = "20260209"
+"""From this version on, a web tool among those offered makes code execution free in the same request."""
+
+
+def code_execution_is_free(body: Mapping[str, Any]) -> bool:
+    """Whether the request offers a web tool that makes code execution free."""
+    tools = body.get("tools")
+    for tool in tools if isinstance(tools, (list, tuple)) else ():
+        kind = tool.get("type") if isinstance(tool, Mapping) else None
+        if isinstance(kind, str) and kind.startswith(("web_search_", "web_fetch_")):
+            version = kind.rpartition("_")[2]
+            if version.isdigit() and version >= _FREES_CODE_EXECUTION:
+                return True
+    return False

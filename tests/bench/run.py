@@ -1,0 +1,34 @@
+"""`make bench`: what the meter adds, as differences of interleaved runs, beside the figure each has to keep.
+
+CPU of the calling thread (`thread_time`), an in-process transport, medians. Machines are shared and noisy: a row
+that is over its limit by a little is worth a second run, one that is over by half is not.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from _calls import call_rows
+from _imports import import_rows
+from _ledger import ledger_rows
+from _table import Row, show
+
+
+def main() -> int:
+    """Prints the table; 1 where a figure falls short."""
+    rows: list[Row] = []
+    for measure in (call_rows, ledger_rows, import_rows):
+        rows += measure()
+    show(rows)
+    short = [row for row in rows if not row.kept]
+    print(f"\n{len(rows) - len(short)} of {len(rows)} figures kept" + (": " if short else "."))
+    for row in short:
+        print(f"  falls short: {row.what}: {row.measured:.1f} {row.unit}, limit {row.limit:g}")
+    return 1 if short else 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
