@@ -1,0 +1,135 @@
+"""`Bill` adds up the parts of a price; `Priced` is the sum, with its flags."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from claudetrace._call import Cost, CostPart, usd
+from claudetrace._pricing._rates import book
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from fractions import Fraction
+
+    from claudetrace._pricing._plan import Leg, Line, Plan
+
+FLAGS = (
+    "unknown_model",
+    "no_usage",
+    "partial_usage",
+    "unbilled_refusal",
+    "unbilled_declined_hop",
+    "priority_commitment",
+    "billed_to_user_profile",
+    "endpoint_scope_unknown",
+    "unpriced_component",
+    "retried_after_timeout",
+    "rounded_list_cost",
+    "custom_rates",
+)
+"""Every flag, in the order in which they are told."""
+
+
+class Priced:
+    """A price as the caller's thread needs it; JSON and objects for people are made when asked for."""
+
+    __slots__ = ("_parts", "cache_saved_picousd", "flags", "picousd", "rates_version")
+
+    def __init__(
+        self,
+        picousd: int | None,
+        flags: tuple[str, ...],
+        cache_saved_picousd: int | None = None,
+        parts: list[tuple[Line, int, int]] | None = None,
+    ) -> None:
+        self.picousd = picousd
+        self.flags = flags
+        self.cache_saved_picousd = cache_saved_picousd
+        self.rates_version: str | None = book().version
+        self._parts = parts
+
+    def parts_json(self) -> str | None:
+        """The column `cost_parts`, or `None` where there is no price."""
+        if self._parts is None:
+            return None
+        parts = [f"{line.head}{quantity}{line.tail}{picousd}}}" for line, quantity, picousd in self._parts]
+        return "[" + ",".join(parts) + "]"
+
+    def flags_json(self) -> str:
+        """The column `cost_flags`."""
+        return "[" + ",".join([f'"{flag}"' for flag in self.flags]) + "]" if self.flags else "[]"
+
+    def cost(self) -> Cost:
+        """The same for people."""
+        parts = tuple(
+            CostPart(
+                name=line.name,
+                model=line.model,
+                quantity=quantity,
+                rate_picousd=line.rate_picousd,
+                picousd=picousd,
+            )
+            for line, quantity, picousd in self._parts or ()
+        )
+        return Cost(usd=usd(self.picousd), parts=parts, flags=self.flags, rates_version=self.rates_version)
+
+
+class Bill:
+    """The parts of a price while they are added up."""
+
+    __slots__ = ("flags", "parts", "picousd", "saved_picousd")
+
+    def __init__(self, flags: tuple[str, ...]) -> None:
+        self.parts: list[tuple[Line, int, int]] = []
+        self.picousd = 0
+        self.saved_picousd: int | Fraction = 0
+        self.flags = flags
+
+    def add(self, line: Line, quantity: int) -> None:
+        """Adds `quantity` of `line`, rounded half-even to a picodollar."""
+        picousd = quantity * line.rate_picousd
+        if type(picousd) is not int:
+            picousd = round(picousd)
+        self.picousd += picousd
+        self.parts.append((line, quantity, picousd))
+
+    def add_leg(self, leg: Leg, columns: Mapping[str, Any]) -> None:
+        """Adds the tokens of `columns` at the rates of `leg`."""
+        for column, line in leg.lines:
+            if quantity := columns.get(column):
+                self.add(line, quantity)
+                if line.saves_picousd:
+                    self.saved_picousd += quantity * line.saves_picousd
+
+    def priced(self, extra_flags: tuple[str, ...] = ()) -> Priced:
+        """The sum."""
+        saved = self.saved_picousd if type(self.saved_picousd) is int else round(self.saved_picousd)
+        return Priced(self.picousd, in_order(self.flags + extra_flags), saved, self.parts)
+
+
+def in_order(flags: tuple[str, ...]) -> tuple[str, ...]:
+    """Each of `flags` once, in their order."""
+    if len(flags) < 2:
+        return flags
+    known = [flag for flag in FLAGS if flag in flags]
+    return (*known, *[flag for flag in dict.fromkeys(flags) if flag not in FLAGS])
+
+
+def leg_for(plan: Plan, columns: Mapping[str, Any]) -> Leg | None:
+    """The leg of a prompt as long as that of `columns`."""
+    if plan.tiers:
+        prompt_tokens = prompt_tokens_of(columns)
+        for above, leg in plan.tiers:
+            if prompt_tokens > above:
+                return leg
+    return plan.leg
+
+
+def prompt_tokens_of(columns: Mapping[str, Any]) -> int:
+    """All tokens of a prompt: cache reads and writes count, output does not."""
+    return (
+        (columns.get("input_tokens") or 0)
+        + (columns.get("cache_read_tokens") or 0)
+        + (columns.get("cache_write_5m_tokens") or 0)
+        + (columns.get("cache_write_1h_tokens") or 0)
+    )

@@ -1,0 +1,117 @@
+"""What one response costs: its usage × the rates of its plan, exact to the picodollar, with its flags."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from claudetrace._pricing._bill import Bill, Priced, in_order, leg_for
+from claudetrace._pricing._iterations import Iterations, serving_model
+from claudetrace._pricing._plan import plan_for
+
+if TYPE_CHECKING:
+    from claudetrace._pricing._own import OwnRates
+    from claudetrace._pricing._terms import Terms
+
+log = logging.getLogger("claudetrace")
+
+LARGEST_PICOUSD = 2**63 - 1
+"""What a row can hold: 9.2 million dollars."""
+
+
+def price_response(
+    usage: Mapping[str, Any] | None,
+    columns: Mapping[str, Any],
+    *,
+    model: str | None,
+    model_requested: str | None = None,
+    stop_reason: str | None = None,
+    day: str,
+    terms: Terms,
+    final: bool = True,
+    extra_flags: tuple[str, ...] = (),
+    own_rates: OwnRates | None = None,
+) -> Priced:
+    """The price of one response whose usage object is `usage` and fills `columns`. Never raises."""
+    priced = price_any_size(
+        usage,
+        columns,
+        model=model,
+        model_requested=model_requested,
+        stop_reason=stop_reason,
+        day=day,
+        terms=terms,
+        extra_flags=extra_flags if final or usage is None else ("partial_usage", *extra_flags),
+        own_rates=own_rates,
+    )
+    if priced.picousd is not None and priced.picousd > LARGEST_PICOUSD:
+        return Priced(None, in_order(("unpriced_component", *priced.flags)))
+    return priced
+
+
+def price_any_size(
+    usage: Mapping[str, Any] | None,
+    columns: Mapping[str, Any],
+    *,
+    model: str | None,
+    model_requested: str | None = None,
+    stop_reason: str | None = None,
+    day: str,
+    terms: Terms,
+    extra_flags: tuple[str, ...] = (),
+    own_rates: OwnRates | None = None,
+) -> Priced:
+    """The same, also beyond what a row can hold. Never raises."""
+    try:
+        return _price(usage, columns, model, model_requested, stop_reason, day, terms, extra_flags, own_rates)
+    except Exception as error:
+        log.debug("claudetrace could not price a response", exc_info=error)
+        return Priced(None, in_order(("unpriced_component", *extra_flags)))
+
+
+def _price(
+    usage: Mapping[str, Any] | None,
+    columns: Mapping[str, Any],
+    model: str | None,
+    model_requested: str | None,
+    stop_reason: str | None,
+    day: str,
+    terms: Terms,
+    extra_flags: tuple[str, ...],
+    own_rates: OwnRates | None,
+) -> Priced:
+    iterations = usage.get("iterations") if isinstance(usage, Mapping) else None
+    if not isinstance(iterations, list):
+        iterations = None
+    if usage is None or not (columns or iterations):
+        return Priced(None, in_order(("no_usage", *extra_flags)))
+    get = columns.get
+    served = model if iterations is None else serving_model(iterations) or model
+    plan = plan_for(
+        served, model_requested, day, terms, get("speed"), get("service_tier"), get("inference_geo"), own_rates
+    )
+    if plan.leg is None:
+        return Priced(None, in_order(plan.flags + extra_flags))
+    bill = Bill(plan.flags)
+    if stop_reason == "refusal" and terms.content_empty and plan.free_refusals:
+        bill.flags += ("unbilled_refusal",)
+    else:
+        bill.add_leg(leg_for(plan, columns) or plan.leg, columns)
+        if searches := get("web_search_requests"):
+            bill.add(plan.search, searches)
+        if get("input_tokens") is None or get("output_tokens") is None or _ran_code(usage):
+            bill.flags += ("unpriced_component",)
+    if iterations is not None:
+        rest = Iterations(bill, plan, columns, served, model_requested, day, terms, own_rates)
+        rest.add(iterations)
+    return bill.priced(extra_flags)
+
+
+def _ran_code(usage: Mapping[str, Any]) -> bool:
+    """Whether code was executed: how long its container ran is nowhere in a response."""
+    tools = usage.get("server_tool_use")
+    if not isinstance(tools, Mapping):
+        return False
+    runs = tools.get("code_execution_requests")
+    return type(runs) is int and runs > 0

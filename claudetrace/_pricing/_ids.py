@@ -1,0 +1,69 @@
+"""A model id in any of its spellings → the model, its platform, and where it says that it runs.
+
+Nothing is matched by prefix: a minor version that nobody has listed has no price.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_DATE = r"20\d\d(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])"
+_DATED = re.compile(rf"(?P<id>.+)-(?P<date>{_DATE})")
+_GOOGLE = re.compile(rf"(?P<id>[^@/]+)@(?:(?P<date>{_DATE})|default)")
+_BEDROCK = re.compile(r"(?:(?P<profile>[a-z]+(?:-[a-z]+)*)\.)?anthropic\.(?P<id>[^.:]+?)(?:-v\d+(?::\w+)*)?", re.ASCII)
+_ARN = re.compile(
+    r"arn:[a-z-]+:bedrock:[^:]*:[^:]*:(?P<kind>[a-z-]+)/(?P<id>.+)",
+    re.ASCII,
+)
+_LONGEST_ID = 2048
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelId:
+    """What an id says."""
+
+    model: str | None = None
+    """The model's own id in the rates, or `None` where nobody has listed it."""
+    platform: str | None = None
+    """The platform that spells ids so, where only one does."""
+    endpoint_scope: str | None = None
+    """`global` or `regional`, where the id says it."""
+
+
+def read_id(text: str | None, known: Mapping[str, str]) -> ModelId:
+    """What `text` says, looked up in `known`: every listed id with the model's own."""
+    if not isinstance(text, str) or not text or len(text) > _LONGEST_ID:
+        return ModelId()
+    if arn := _ARN.fullmatch(text):
+        inner = read_id(arn["id"], known) if arn["kind"] in ("inference-profile", "foundation-model") else None
+        return inner if inner and inner.platform == "bedrock" else ModelId(platform="bedrock")
+    if bedrock := _BEDROCK.fullmatch(text):
+        profile = bedrock["profile"]
+        scope = None if profile is None else "global" if profile == "global" else "regional"
+        model = known.get(text) or _listed(bedrock["id"], known)
+        return ModelId(model=model, platform="bedrock", endpoint_scope=scope)
+    if google := _GOOGLE.fullmatch(text):
+        model = known.get(text) or _snapshot(google["id"], google["date"], known)
+        return ModelId(model=model, platform="vertex")
+    return ModelId(model=_listed(text, known))
+
+
+def _listed(text: str, known: Mapping[str, str]) -> str | None:
+    if text in known:
+        return known[text]
+    dated = _DATED.fullmatch(text)
+    return _snapshot(dated["id"], dated["date"], known) if dated else None
+
+
+def _snapshot(model: str, date: str | None, known: Mapping[str, str]) -> str | None:
+    if date is None:
+        return known.get(model)
+    if (exact := known.get(f"{model}-{date}")) is not None:
+        return exact
+    # A second date on a dated id is nobody's id.
+    return None if _DATED.fullmatch(model) else known.get(model)

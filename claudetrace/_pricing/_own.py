@@ -1,0 +1,135 @@
+"""Own prices: discounts over the list, and rates of one's own, each from a day on."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from claudetrace._errors import ClaudetraceError
+from claudetrace._pricing._ids import read_id
+from claudetrace._pricing._own_check import Refused, checked_rates, line_of
+from claudetrace._pricing._rates import RateSet, book, class_rates
+
+if TYPE_CHECKING:
+    from fractions import Fraction
+
+    from claudetrace._pricing._own_check import OwnPeriod
+    from claudetrace._pricing._rates import ClassRates
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class OwnRates:
+    """Checked own prices."""
+
+    text: str
+    """The same in one line of JSON, which a row keeps so that it can be priced again."""
+    discounts: tuple[OwnPeriod, ...]
+    models: Mapping[str, tuple[OwnPeriod, ...]]
+    ids: Mapping[str, str]
+    """The ids of models that the price list does not have, each with itself."""
+
+    def discount_on(self, day: str) -> Fraction | None:
+        """The part of every list price that is taken off on `day`."""
+        period = _in_force(self.discounts, day)
+        return None if period is None else period.discount
+
+    def applied(
+        self, model: str, listed: RateSet | None, day: str, *, fast: bool, batch: bool
+    ) -> tuple[RateSet | None, bool]:
+        """The rates in the place of `listed`, and whether they are own prices.
+
+        What is said of a model goes before what is said of all.
+        """
+        period = _in_force(self.models.get(model, ()), day)
+        if period is not None and period.prices is not None:
+            rates = _own_class_rates(period, fast=fast, batch=batch)
+            return (None if rates is None else RateSet(rates=rates)), True
+        if listed is None:
+            return None, False
+        discount = self.discount_on(day) if period is None else period.discount
+        if discount is None:
+            return listed, False
+        return listed.times(1 - discount), True
+
+
+def load_own_rates(source: Mapping[str, Any] | str | Path, *, file: Path | None = None) -> OwnRates:
+    """The own prices of a mapping, or of a TOML file: its table `rates`, else the whole of it.
+
+    `file` is where a mapping was read from, so that a refusal can name the line.
+    Raises `ClaudetraceError`, naming what is impossible and where.
+    """
+    if not isinstance(source, Mapping):
+        file = Path(source)
+        source = _read_toml(file)
+        source = source.get("rates", source)
+    try:
+        return _own_rates(source)
+    except Refused as refusal:
+        raise ClaudetraceError(f"{_place(refusal, file)}: {refusal.reason}") from None
+
+
+def _own_rates(source: Any) -> OwnRates:
+    listed = book().ids
+    checked = checked_rates(source, lambda text: read_id(text, listed).model or text)
+    return OwnRates(
+        text=orjson.dumps(checked.plain, option=orjson.OPT_SORT_KEYS).decode(),
+        discounts=checked.discounts,
+        models=checked.models,
+        ids={model: model for model in checked.models if model not in book().models},
+    )
+
+
+@lru_cache(maxsize=64)
+def own_rates_of(text: str | None) -> OwnRates | None:
+    """The own prices that a row's terms carry, or `None` where they carry none that can be read."""
+    if text is None:
+        return None
+    try:
+        return _own_rates(orjson.loads(text))
+    except (ValueError, Refused):
+        return None
+
+
+def _in_force(periods: tuple[OwnPeriod, ...], day: str) -> OwnPeriod | None:
+    for period in periods:
+        if period.start <= day and (period.end is None or day < period.end):
+            return period
+    return None
+
+
+def _own_class_rates(period: OwnPeriod, *, fast: bool, batch: bool) -> ClassRates | None:
+    if fast:
+        return None if batch or period.fast is None else class_rates(period.fast)
+    if not batch:
+        return None if period.prices is None else class_rates(period.prices)
+    if period.batch is not None:
+        return class_rates(period.batch)
+    plain = class_rates(period.prices or {})
+    return {name: rate * book().batch_factor for name, rate in plain.items()}
+
+
+def _read_toml(file: Path) -> Mapping[str, Any]:
+    try:
+        return tomllib.loads(file.read_text(encoding="utf-8"), parse_float=Decimal)
+    except OSError as error:
+        raise ClaudetraceError(f"the rates in {file} cannot be read: {error.strerror or error}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ClaudetraceError(f"the rates in {file} are not TOML: {error}") from error
+
+
+def _place(refusal: Refused, file: Path | None) -> str:
+    name = ".".join(("rates", *refusal.keys))
+    if file is None:
+        return name
+    try:
+        line = line_of(file.read_text(encoding="utf-8"), refusal.keys)
+    except (OSError, UnicodeDecodeError):
+        line = None
+    return f"{file}, {name}" if line is None else f"{file}, line {line}, {name}"

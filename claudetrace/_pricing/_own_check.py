@@ -1,0 +1,244 @@
+"""What own prices may say, checked key by key, and the line of a file that says otherwise."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date, datetime
+from decimal import Decimal, InvalidOperation
+from fractions import Fraction
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+from claudetrace._pricing._rates import CLASSES
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_DAYS = ("from", "to")
+_RATES_KEYS = {"discount", "discounts", "models", *_DAYS}
+_DISCOUNT_KEYS = {"discount", *_DAYS}
+_MODEL_KEYS = {"discount", "batch", "fast", *CLASSES, *_DAYS}
+_LARGEST_USD_PER_MILLION = 10**9
+_KEY = re.compile(r"""\s*("[^"]*"|'[^']*'|[A-Za-z0-9_-]+)\s*(\.|$)""")
+
+
+class Refused(Exception):  # noqa: N818 - never leaves this room: `load_own_rates` makes an error of it
+    """Own prices that cannot be: where, and why."""
+
+    def __init__(self, keys: tuple[str, ...], reason: str) -> None:
+        super().__init__(keys, reason)
+        self.keys = keys
+        self.reason = reason
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OwnPeriod:
+    """Own prices from one day until before another: a discount, or prices by class."""
+
+    start: str
+    end: str | None
+    discount: Fraction | None = None
+    prices: Mapping[str, str] | None = None
+    batch: Mapping[str, str] | None = None
+    fast: Mapping[str, str] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckedRates:
+    """Own prices that can be, and the same in plain JSON types."""
+
+    discounts: tuple[OwnPeriod, ...]
+    models: Mapping[str, tuple[OwnPeriod, ...]]
+    plain: Mapping[str, Any]
+
+
+def checked_rates(source: Any, model_of: Callable[[str], str]) -> CheckedRates:
+    """The own prices that `source` says. Raises `Refused` at the first that cannot be."""
+    _known_keys(source, _RATES_KEYS, ())
+    tables: list[tuple[tuple[str, ...], Any]] = [
+        (("discounts", str(place)), table) for place, table in _tables(source, "discounts")
+    ]
+    if "discount" in source:
+        tables.append(((), {name: source[name] for name in _DISCOUNT_KEYS if name in source}))
+    elif any(name in source for name in _DAYS):
+        raise Refused((), "a day without a `discount`; add one, or remove the day")
+    discounts = _in_order([_discount(table, keys) for keys, table in tables], ("discounts",))
+    models: dict[str, tuple[OwnPeriod, ...]] = {}
+    named = source.get("models", {})
+    if not isinstance(named, Mapping):
+        raise Refused(("models",), "must be a table with a model's id for each key")
+    for name in named:
+        keys = ("models", str(name))
+        periods = [
+            _model_period(table, keys if place is None else (*keys, str(place)))
+            for place, table in _tables(named, name, keys)
+        ]
+        model = model_of(str(name))
+        if model in models:
+            raise Refused(keys, f"{model} has own prices under two names; keep one")
+        models[model] = _in_order(periods, keys)
+    return CheckedRates(discounts=discounts, models=models, plain=_plain(discounts, models))
+
+
+def _tables(source: Mapping[str, Any], name: str, keys: tuple[str, ...] = ()) -> list[tuple[int | None, Any]]:
+    """The tables under `name`: one, or a list of them with their places."""
+    value = source.get(name, [])
+    if isinstance(value, list):
+        return list(enumerate(value))
+    if name == "discounts":
+        raise Refused((*keys, name), "must be a list of tables, as [[rates.discounts]]")
+    return [(None, value)]
+
+
+def _known_keys(table: Any, known: set[str], keys: tuple[str, ...]) -> None:
+    if not isinstance(table, Mapping):
+        raise Refused(keys, f"must be a table, not {table!r}")
+    for name in table:
+        if name not in known:
+            raise Refused((*keys, str(name)), f"is not known; known are {', '.join(sorted(known))}")
+
+
+def _discount(table: Any, keys: tuple[str, ...]) -> OwnPeriod:
+    _known_keys(table, _DISCOUNT_KEYS, keys)
+    if "discount" not in table:
+        raise Refused(keys, "has no `discount`")
+    return OwnPeriod(**_days(table, keys), discount=_share(table["discount"], (*keys, "discount")))
+
+
+def _model_period(table: Any, keys: tuple[str, ...]) -> OwnPeriod:
+    _known_keys(table, _MODEL_KEYS, keys)
+    priced = [name for name in (*CLASSES, "batch", "fast") if name in table]
+    if "discount" in table:
+        if priced:
+            raise Refused((*keys, "discount"), f"cannot stand beside `{priced[0]}`: discount the list, or price")
+        return _discount(table, keys)
+    prices = {name: table[name] for name in CLASSES if name in table}
+    batch, fast = (_prices(table[name], (*keys, name)) if name in table else None for name in ("batch", "fast"))
+    return OwnPeriod(**_days(table, keys), prices=_prices(prices, keys), batch=batch, fast=fast)
+
+
+def _prices(table: Any, keys: tuple[str, ...]) -> Mapping[str, str]:
+    _known_keys(table, set(CLASSES), keys)
+    missing = [name for name in CLASSES if name not in table]
+    if missing:
+        raise Refused(keys, f"has no `{missing[0]}`; a price needs all of {', '.join(CLASSES)}")
+    return {name: _price(table[name], (*keys, name)) for name in CLASSES}
+
+
+def _price(value: Any, keys: tuple[str, ...]) -> str:
+    price = _decimal(value, keys)
+    if not 0 <= price <= _LARGEST_USD_PER_MILLION:
+        raise Refused(keys, f"{value} is not a price in dollars for a million tokens; give 0 or more")
+    return format(price.normalize(), "f")
+
+
+def _share(value: Any, keys: tuple[str, ...]) -> Fraction:
+    share = _decimal(value, keys)
+    if not 0 <= share <= 1:
+        raise Refused(keys, f"{value} is not a share of the price; give 0 to 1, as 0.15 for 15 % off")
+    return Fraction(share)
+
+
+def _decimal(value: Any, keys: tuple[str, ...]) -> Decimal:
+    number = Decimal("NaN")
+    if isinstance(value, int | float | str | Decimal) and not isinstance(value, bool):
+        try:
+            # By its text, so that the float 0.1 is a tenth.
+            number = Decimal(str(value))
+        except InvalidOperation:
+            number = Decimal("NaN")
+    if not number.is_finite() or abs(number.adjusted()) > 18 or len(number.as_tuple().digits) > 27:
+        raise Refused(keys, f"{value!r} is not a number")
+    return number
+
+
+def _days(table: Mapping[str, Any], keys: tuple[str, ...]) -> dict[str, Any]:
+    start, end = (_day(table.get(name), (*keys, name)) for name in _DAYS)
+    if start is not None and end is not None and end <= start:
+        raise Refused((*keys, "to"), f"{end} is not after `from`, {start}")
+    return {"start": start or "", "end": end}
+
+
+def _day(value: Any, keys: tuple[str, ...]) -> str | None:
+    if value is None:
+        return None
+    if isinstance(value, date) and not isinstance(value, datetime):
+        return value.isoformat()
+    try:
+        return datetime.strptime(value, "%Y-%m-%d").date().isoformat()
+    except (TypeError, ValueError):
+        raise Refused(keys, f"{value!r} is not a day; give one as 2026-11-21, UTC") from None
+
+
+def _in_order(periods: list[OwnPeriod], keys: tuple[str, ...]) -> tuple[OwnPeriod, ...]:
+    ordered = sorted(periods, key=lambda period: period.start)
+    for earlier, later in pairwise(ordered):
+        if earlier.end is None or earlier.end > later.start:
+            until = f"until {earlier.end}" if earlier.end else "without an end"
+            raise Refused(
+                keys,
+                f"the prices from {later.start or 'the beginning'} overlap those from "
+                f"{earlier.start or 'the beginning'} {until}",
+            )
+    return tuple(ordered)
+
+
+def _plain(discounts: tuple[OwnPeriod, ...], models: Mapping[str, tuple[OwnPeriod, ...]]) -> dict[str, Any]:
+    plain: dict[str, Any] = {}
+    if discounts:
+        plain["discounts"] = [_plain_period(period) for period in discounts]
+    if models:
+        plain["models"] = {name: [_plain_period(period) for period in periods] for name, periods in models.items()}
+    return plain
+
+
+def _plain_period(period: OwnPeriod) -> dict[str, Any]:
+    plain: dict[str, Any] = {"from": period.start} if period.start else {}
+    if period.end is not None:
+        plain["to"] = period.end
+    if period.discount is not None:
+        share = Decimal(period.discount.numerator) / Decimal(period.discount.denominator)
+        plain["discount"] = format(share, "f")
+    plain |= period.prices or {}
+    plain |= {
+        name: dict(prices) for name, prices in (("batch", period.batch), ("fast", period.fast)) if prices is not None
+    }
+    return plain
+
+
+def line_of(text: str, keys: tuple[str, ...]) -> int | None:
+    """The line of the TOML file `text` that says most of `keys`, counted from 1."""
+    table: tuple[str, ...] = ()
+    counts: dict[tuple[str, ...], int] = {}
+    best: tuple[int, int | None] = (0, None)
+    for number, line in enumerate(text.splitlines(), start=1):
+        bare = line.split("#")[0].strip()
+        if bare.startswith("["):
+            table = split_key(bare.strip("[]"))
+            if bare.startswith("[["):
+                place = counts[table] = counts.get(table, -1) + 1
+                table = (*table, str(place))
+            said = table
+        elif "=" in bare:
+            said = (*table, *split_key(bare.split("=")[0]))
+        else:
+            continue
+        if said[:1] == ("rates",):
+            said = said[1:]
+        if len(said) > best[0] and said == keys[: len(said)]:
+            best = (len(said), number)
+    return best[1]
+
+
+def split_key(text: str) -> tuple[str, ...]:
+    """The parts of a dotted TOML key, without their quotes."""
+    parts = []
+    place = 0
+    while match := _KEY.match(text, place):
+        parts.append(match[1].strip("\"'"))
+        place = match.end()
+        if match[2] != ".":
+            break
+    return tuple(parts)

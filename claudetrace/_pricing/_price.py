@@ -1,0 +1,186 @@
+"""`price`: what a message, a batch's result or a session costs, without a ledger."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, date, datetime
+from fractions import Fraction
+from typing import TYPE_CHECKING, Any
+
+from claudetrace._pricing._bill import Bill, Priced, in_order, leg_for
+from claudetrace._pricing._engine import price_any_size
+from claudetrace._pricing._plan import Line, plan_for, running_line
+from claudetrace._pricing._terms import Terms
+from claudetrace._usage import usage_columns
+
+if TYPE_CHECKING:
+    from claudetrace._call import Cost
+    from claudetrace._pricing._own import OwnRates
+
+_CENT_PICOUSD = 10**10
+_NS_PER_S = 10**9
+
+
+def price(
+    message: Any,
+    *,
+    at: datetime | None = None,
+    batch: bool = False,
+    platform: str | None = None,
+    endpoint_scope: str | None = None,
+    data_zone: str | None = None,
+    billed_to: str | None = None,
+) -> Cost:
+    """What `message` cost at the rates of the day `at`, exact, or without an amount and with the reason.
+
+    `message`: an SDK message, batch result or managed-agents session, or the dict of its JSON.
+    """
+    terms = Terms(
+        platform=platform or "anthropic",
+        batch=bool(batch),
+        endpoint_scope=endpoint_scope,
+        data_zone=data_zone,
+        billed_to=billed_to,
+    )
+    return priced_object(message, day_of(at), terms).cost()
+
+
+def priced_object(message: Any, day: str, terms: Terms, own_rates: OwnRates | None = None) -> Priced:
+    """The price of `message` on `day`. Never raises, whatever `message` is."""
+    facts = _plain(message)
+    if isinstance(result := facts.get("result"), Mapping):
+        # A line of a batch's results: without a message it was not billed.
+        facts = _mapping(result.get("message"))
+        terms = _with(terms, batch=True)
+    usage = facts.get("usage")
+    if not isinstance(usage, Mapping):
+        return _without_usage(facts, terms)
+    if facts.get("type") == "session":
+        return _session(facts, usage, day, terms, own_rates)
+    content = facts.get("content")
+    empty = isinstance(content, list) and not content
+    if content is None:
+        empty = not usage_columns(usage).get("output_tokens")
+    return price_any_size(
+        usage,
+        usage_columns(usage),
+        model=_text(facts.get("model")),
+        stop_reason=_text(facts.get("stop_reason")),
+        day=day,
+        terms=_with(terms, content_empty=empty, code_execution=ran_code(content)),
+        own_rates=own_rates,
+    )
+
+
+def ran_code(content: Any) -> bool:
+    """Whether code was executed in a container that may be billed by the hour.
+
+    Code that a web tool was called from runs free of charge.
+    """
+    if not isinstance(content, list):
+        return False
+    blocks = [block for block in content if isinstance(block, Mapping)]
+    if not any(str(block.get("type")).endswith("code_execution_tool_result") for block in blocks):
+        return False
+    callers = [
+        _mapping(block.get("caller")).get("type")
+        for block in blocks
+        if block.get("name") in ("web_search", "web_fetch")
+    ]
+    return not any(str(caller).startswith("code_execution") for caller in callers)
+
+
+def day_of(at: Any) -> str:
+    """The UTC day of `at`, or of now; a time without a zone is UTC."""
+    if at is None:
+        at = datetime.now(UTC)
+    if isinstance(at, datetime):
+        return (at if at.tzinfo is None else at.astimezone(UTC)).strftime("%Y-%m-%d")
+    return at.isoformat() if isinstance(at, date) else str(at)[:10]
+
+
+def _without_usage(facts: Mapping[str, Any], terms: Terms) -> Priced:
+    counted = type(facts.get("input_tokens")) is int and "model" not in facts
+    if counted or facts.get("type") == "count_tokens":
+        return Bill(()).priced()
+    # An item of a batch that came to no message is not billed; elsewhere no usage is no knowledge.
+    return Bill(("no_usage",)).priced() if terms.batch else Priced(None, ("no_usage",))
+
+
+def _session(
+    facts: Mapping[str, Any], usage: Mapping[str, Any], day: str, terms: Terms, own_rates: OwnRates | None
+) -> Priced:
+    """A session: its own list cost where it has one, else tokens, searches and running time."""
+    agent = _mapping(facts.get("agent"))
+    configured = _mapping(agent.get("model"))
+    places = (usage, facts, _mapping(facts.get("request")), agent, configured)
+    speed, geo = _first(places, "speed"), _first(places, "inference_geo")
+    cents = _list_cents(usage.get("list_cost"))
+    model = _text(facts.get("model")) or _text(configured.get("id")) or _text(agent.get("model"))
+    plan = plan_for(model, None, day, _with(terms, batch=False), speed, None, geo, own_rates)
+    if cents is not None:
+        told = [flag for flag in plan.flags if flag == "billed_to_user_profile"]
+        bill = Bill(("rounded_list_cost", *told))
+        bill.add(Line("list_cost_cents", None, Fraction(_CENT_PICOUSD)), cents)
+        return bill.priced()
+    if plan.leg is None:
+        return Priced(None, in_order(plan.flags))
+    columns = usage_columns(usage)
+    bill = Bill(plan.flags)
+    bill.add_leg(plan.leg, columns)
+    if searches := columns.get("web_search_requests"):
+        bill.add(plan.search, searches)
+    running_ns = _running_ns(usage.get("active_seconds"))
+    if running_ns:
+        bill.add(running_line(own_rates, day), running_ns)
+    # A session's counts are sums over its requests, which do not tell how long each prompt was.
+    if running_ns is None or leg_for(plan, columns) is not plan.leg:
+        bill.flags += ("unpriced_component",)
+    return bill.priced()
+
+
+def _list_cents(amount: Any) -> int | None:
+    amount = _mapping(amount)
+    cents = amount.get("amount")
+    if amount.get("currency") != "USD" or not isinstance(cents, str) or len(cents) > 18:
+        return None
+    return int(cents) if cents.isascii() and cents.isdigit() else None
+
+
+def _running_ns(seconds: Any) -> int | None:
+    """`seconds` in nanoseconds, read from its text so that 90.1 stays 90.1."""
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float):
+        return None
+    if not 0 <= seconds <= _NS_PER_S:
+        return None
+    return round(Fraction(str(seconds)) * _NS_PER_S)
+
+
+def _plain(message: Any) -> Mapping[str, Any]:
+    """`message` as the mapping of its JSON; empty for what has none."""
+    if isinstance(message, Mapping):
+        usage = message.get("usage")
+        return message if usage is None or isinstance(usage, Mapping) else {**message, "usage": _plain(usage)}
+    dump = getattr(message, "model_dump", None)
+    if isinstance(message, type) or not callable(dump):
+        return {}
+    return _mapping(dump(mode="json", warnings=False))
+
+
+def _with(terms: Terms, **changes: bool) -> Terms:
+    from dataclasses import replace
+
+    return replace(terms, **changes)  # type: ignore[arg-type]  # all three are switches
+
+
+def _first(places: tuple[Mapping[str, Any], ...], name: str) -> str | None:
+    found = (_text(place.get(name)) for place in places)
+    return next((text for text in found if text is not None), None)
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
+
+
+def _text(value: Any) -> str | None:
+    return value if isinstance(value, str) else None

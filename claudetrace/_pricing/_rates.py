@@ -1,0 +1,106 @@
+"""The dated rates: loaded when first used, chosen by model, day, speed and batch."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import cache
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import orjson
+
+RATES_FILE = Path(__file__).with_name("rates.json")
+CLASSES = ("input", "cache_read", "cache_write_5m", "cache_write_1h", "output")
+"""The classes of tokens, each with a rate of its own."""
+
+ClassRates: TypeAlias = Mapping[str, Fraction]
+"""Picodollars a token, by class."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RateSet:
+    """The rates in force for one model, day, speed and batch."""
+
+    rates: ClassRates
+    tiers: tuple[tuple[int, ClassRates], ...] = ()
+    """Longest first: prompts of more tokens than the number have these rates for every token."""
+
+    def times(self, factor: Fraction) -> RateSet:
+        """These rates multiplied by `factor`, exactly."""
+        if factor == 1:
+            return self
+        return RateSet(
+            rates=_times(self.rates, factor),
+            tiers=tuple((above, _times(rates, factor)) for above, rates in self.tiers),
+        )
+
+
+def picousd_per_token(usd_per_million: str) -> Fraction:
+    """`usd_per_million`, a decimal string of dollars for a million tokens, as picodollars a token."""
+    return Fraction(usd_per_million) * 10**6
+
+
+def class_rates(prices: Mapping[str, Any]) -> ClassRates:
+    """The five rates that `prices` gives in dollars for a million tokens."""
+    return {name: picousd_per_token(prices[name]) for name in CLASSES}
+
+
+def _times(rates: ClassRates, factor: Fraction) -> ClassRates:
+    return {name: rate * factor for name, rate in rates.items()}
+
+
+class RateBook:
+    """The price lists of every model, with their days."""
+
+    def __init__(self, data: Mapping[str, Any], digest: str) -> None:
+        rules = data["global"]
+        self.version = f"{data['as_of']}-{digest}"
+        self.models: dict[str, Mapping[str, Any]] = {model["id"]: model for model in data["models"]}
+        self.ids = {name: model["id"] for model in data["models"] for name in _names(model)}
+        """Every id that is written out in the data, with the model's own."""
+        self.batch_factor = Fraction(rules["batch_multiplier"])
+        self.geo_factor = Fraction(rules["inference_geo_us_multiplier"])
+        self.regional_factor = Fraction(rules["cloud_regional_multiplier"])
+        self.search_picousd = Fraction(rules["web_search_usd_per_request"]) * 10**12
+        self.running_hour_picousd = Fraction(rules["managed_agents_usd_per_session_hour"]) * 10**12
+        self.free_refusals_from: str = rules["refusal_before_output_unbilled_from"]
+
+    def find(self, model: str, day: str, *, fast: bool, batch: bool) -> RateSet | None:
+        """The rates of `model` on `day`, or `None` where the price list has none."""
+        row = self.models.get(model)
+        if row is None:
+            return None
+        period = in_force(row["fast" if fast else "periods"], day)
+        if period is None or (batch and period.get("batch") is None):
+            return None
+        tiers = sorted(period.get("tiers", ()), key=lambda tier: -int(tier["prompt_tokens_above"]))
+        return RateSet(
+            rates=class_rates(period["batch"] if batch else period),
+            tiers=tuple(
+                (int(tier["prompt_tokens_above"]), class_rates(tier["batch"] if batch else tier)) for tier in tiers
+            ),
+        )
+
+
+def in_force(periods: Any, day: str) -> Mapping[str, Any] | None:
+    """The one of `periods` that holds `day`: from its first day on, before its last."""
+    for period in periods:
+        if (period.get("from") or "") <= day and (period.get("to") is None or day < period["to"]):
+            found: Mapping[str, Any] = period
+            return found
+    return None
+
+
+def _names(model: Mapping[str, Any]) -> list[str]:
+    names = [model["id"], *model["aliases"], model.get("vertex_id"), model.get("bedrock_id")]
+    return [name for name in names if name]
+
+
+@cache
+def book() -> RateBook:
+    """The rates of this package, read once."""
+    content = RATES_FILE.read_bytes()
+    return RateBook(orjson.loads(content), hashlib.sha256(content).hexdigest()[:8])

@@ -1,0 +1,82 @@
+"""`Terms`: what a price depends on beside the response and its day."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+if TYPE_CHECKING:
+    from claudetrace._pricing._own import OwnRates
+
+_TEXTS = ("endpoint_scope", "data_zone", "billed_to", "own_rates")
+_SWITCHES = ("batch", "content_empty", "code_execution")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Terms:
+    """The column `pricing_terms`: with `usage` and the models, enough to price a row again from itself."""
+
+    platform: str = "anthropic"
+    """`anthropic`, `bedrock`, `vertex`, `foundry`, `aws` or `google_cloud`."""
+    batch: bool = False
+    endpoint_scope: str | None = None
+    """`global` or `regional`, where the model id does not say it."""
+    data_zone: str | None = None
+    """`us`: a deployment in Foundry's US Data Zone."""
+    billed_to: str | None = None
+    """`user_profile`: another organization pays."""
+    content_empty: bool = False
+    """The answer has no content: a refusal is one before any output."""
+    code_execution: bool = False
+    """The answer holds the result of a code execution whose container may be billed by the hour."""
+    own_rates: str | None = None
+    """`OwnRates.text` of the own prices in force."""
+
+    def with_own_rates(self, own_rates: OwnRates | None) -> Terms:
+        """These terms, naming `own_rates`."""
+        return self if own_rates is None else _with_own_rates(self, own_rates.text)
+
+    def to_json(self) -> str:
+        """The platform and what differs from the defaults, as compact JSON."""
+        return _to_json(self)
+
+    @classmethod
+    def from_json(cls, text: str | None) -> Terms:
+        """The terms that `text` holds. Never raises: what is missing or unreadable is the default."""
+        return _from_json(text) if isinstance(text, str) else cls()
+
+
+@lru_cache(maxsize=256)
+def _with_own_rates(terms: Terms, text: str) -> Terms:
+    from dataclasses import replace
+
+    return replace(terms, own_rates=text)
+
+
+@lru_cache(maxsize=1024)
+def _to_json(terms: Terms) -> str:
+    told: dict[str, Any] = {"platform": terms.platform}
+    for field in fields(terms):
+        value = getattr(terms, field.name)
+        if value != field.default:
+            told[field.name] = value
+    return orjson.dumps(told).decode()
+
+
+@lru_cache(maxsize=1024)
+def _from_json(text: str) -> Terms:
+    try:
+        told = orjson.loads(text)
+    except ValueError:
+        told = None
+    if not isinstance(told, Mapping):
+        return Terms()
+    kept: dict[str, Any] = {name: told[name] for name in _TEXTS if isinstance(told.get(name), str)}
+    kept |= {name: told[name] for name in _SWITCHES if isinstance(told.get(name), bool)}
+    if isinstance(told.get("platform"), str):
+        kept["platform"] = told["platform"]
+    return Terms(**kept)
