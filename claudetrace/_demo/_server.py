@@ -1,0 +1,224 @@
+"""`PlayServer`: an HTTP server on loopback that plays exchanges to whoever asks, such as the anthropic SDK."""
+
+from __future__ import annotations
+
+import json
+import socket
+import sys
+import threading
+from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import TYPE_CHECKING, Any, Self
+
+from claudetrace._demo._exchange import Exchange, Received
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from types import TracebackType
+
+STOPPING_S = 5.0
+"""How long `stop` waits for answers that are being written."""
+
+
+@dataclass(slots=True)
+class _Entry:
+    exchange: Exchange
+    left: int | None
+
+
+class PlayServer:
+    """A context manager that answers on `url`, on a free port, until it is left.
+
+    Each request is answered by the first exchange that fits it and is not used up; where none is, by status
+    404 with an error of the API's shape that names the request. `requests` are those that came, in order.
+    """
+
+    def __init__(self, *exchanges: Exchange, port: int = 0) -> None:
+        self.requests: list[Received] = []
+        self.failures: list[BaseException] = []
+        self._script: list[_Entry] = []
+        self._lock = threading.Lock()
+        self.stopping = threading.Event()
+        self._http = _HTTPServer(("127.0.0.1", port), self)
+        self._thread = threading.Thread(
+            target=self._http.serve_forever, args=(0.02,), name="claudetrace-play-server", daemon=True
+        )
+        self.add(*exchanges)
+
+    @property
+    def url(self) -> str:
+        """The base URL to give to a client."""
+        return f"http://127.0.0.1:{self._http.server_port}"
+
+    @property
+    def unplayed(self) -> list[Exchange]:
+        """The exchanges that still have requests to answer, without those that answer any number."""
+        with self._lock:
+            return [entry.exchange for entry in self._script if entry.left]
+
+    def add(self, *exchanges: Exchange) -> None:
+        """Plays these after those that are there."""
+        with self._lock:
+            self._script.extend(_Entry(exchange, exchange.times) for exchange in exchanges)
+
+    def exchange_for(self, request: Received) -> Exchange:
+        """The answer to `request`, counted as used. On a connection's thread."""
+        with self._lock:
+            self.requests.append(request)
+            for entry in self._script:
+                if entry.left != 0 and entry.exchange.answers(request):
+                    entry.left = None if entry.left is None else entry.left - 1
+                    return entry.exchange
+        return _nothing_fits(request)
+
+    def start(self) -> Self:
+        """Answers from now on."""
+        self._thread.start()
+        return self
+
+    def stop(self) -> None:
+        """Closes the port and every connection."""
+        self.stopping.set()
+        if self._thread.is_alive():
+            self._http.shutdown()
+            self._thread.join()
+        self._http.close_connections()
+        self._http.server_close()
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+
+def _nothing_fits(request: Received) -> Exchange:
+    message = f"the play server has no exchange left for {request.method} {request.path}"
+    body = {"type": "error", "error": {"type": "not_found_error", "message": message}}
+    headers = {"content-type": "application/json"}
+    return Exchange(path="*", status=404, headers=headers, body=json.dumps(body).encode())
+
+
+class _HTTPServer(ThreadingHTTPServer):
+    daemon_threads = True
+    block_on_close = False
+    # The default of 5 refuses connections when a test opens many at once.
+    request_queue_size = 256
+
+    def __init__(self, address: tuple[str, int], play: PlayServer) -> None:
+        self.play = play
+        self._open: set[socket.socket] = set()
+        self._changed = threading.Condition()
+        super().__init__(address, _Handler)
+
+    def server_bind(self) -> None:
+        # HTTPServer's own looks up the host's name, which may ask a name server.
+        socket.socket.bind(self.socket, self.server_address)
+        self.server_address = self.socket.getsockname()
+        self.server_name, self.server_port = "127.0.0.1", self.server_address[1]
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        with self._changed:
+            self._open.add(request)
+        super().process_request(request, client_address)
+
+    def shutdown_request(self, request: Any) -> None:
+        super().shutdown_request(request)
+        with self._changed:
+            self._open.discard(request)
+            self._changed.notify_all()
+
+    def close_connections(self) -> None:
+        """Wakes the threads that wait for a next request, and waits until all have closed."""
+        with self._changed:
+            for connection in self._open:
+                try:
+                    connection.shutdown(socket.SHUT_RDWR)
+                except OSError:
+                    pass
+            self._changed.wait_for(lambda: not self._open, timeout=STOPPING_S)
+
+    def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ARG002 - the base class calls it
+        # A client that hangs up is no failure: streams are broken off on purpose.
+        if (error := sys.exc_info()[1]) is not None and not isinstance(error, OSError):
+            self.play.failures.append(error)
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
+    # Status line and headers leave in one packet with a short body.
+    wbufsize = 65536
+    server: _HTTPServer
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("do_"):
+            return self.answer
+        raise AttributeError(name)
+
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the base class names it
+        """Says nothing."""
+
+    def answer(self) -> None:
+        """Reads the request and plays the exchange that answers it."""
+        play = self.server.play
+        path, _, query = self.path.partition("?")
+        request = Received(
+            method=self.command,
+            path=path,
+            query=query,
+            headers={name.lower(): value for name, value in self.headers.items()},
+            body=b"".join(self._request_body()),
+        )
+        exchange = play.exchange_for(request)
+        play.stopping.wait(exchange.delay_s)
+        if exchange.hang_up:
+            self.close_connection = True
+            return
+        body = exchange.body_for(request)
+        chunks = [body] if isinstance(body, bytes) else body
+        self._send_head(exchange, None if chunks is body else len(chunks[0]))
+        if request.method != "HEAD":
+            self._send_body(exchange, chunks, chunked=chunks is body)
+
+    def _request_body(self) -> Iterator[bytes]:
+        if self.headers.get("transfer-encoding", "").lower() != "chunked":
+            yield self.rfile.read(int(self.headers.get("content-length") or 0))
+            return
+        while size := int(self.rfile.readline().partition(b";")[0], 16):
+            yield self.rfile.read(size)
+            self.rfile.readline()
+        while self.rfile.readline().strip():
+            pass
+
+    def _send_head(self, exchange: Exchange, length: int | None) -> None:
+        self.send_response(exchange.status)
+        for name, value in exchange.headers.items():
+            self.send_header(name, value)
+        if exchange.encoding is not None:
+            self.send_header("content-encoding", exchange.encoding)
+        if length is None:
+            self.send_header("transfer-encoding", "chunked")
+        else:
+            self.send_header("content-length", str(length))
+        self.end_headers()
+
+    def _send_body(self, exchange: Exchange, chunks: list[bytes], *, chunked: bool) -> None:
+        left = exchange.cut_after
+        for index, chunk in enumerate(chunks):
+            if index:
+                self.server.play.stopping.wait(exchange.pause_s)
+            if exchange.before_chunk is not None:
+                self.wfile.flush()
+                exchange.before_chunk(index)
+            piece = chunk if left is None else chunk[:left]
+            if piece:
+                self.wfile.write(b"%x\r\n%s\r\n" % (len(piece), piece) if chunked else piece)
+                self.wfile.flush()
+            if left is not None and (left := left - len(piece)) == 0:
+                self.close_connection = True
+                return
+        if chunked:
+            self.wfile.write(b"0\r\n\r\n")
