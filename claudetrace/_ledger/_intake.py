@@ -1,0 +1,189 @@
+"""`Intake`: takes segments of the journal into the ledger, on the loader's thread."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+import orjson
+
+from claudetrace._ledger import _segments
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+    from threading import Lock
+
+    from claudetrace._call import Row
+    from claudetrace._guard import Guard
+    from claudetrace._ledger._journal import Journal
+    from claudetrace._ledger._segments import Lines, Segment
+    from claudetrace._ledger._store import Store
+
+ROTATE_BYTES = 1 << 20
+GRACE_S = 2.0
+"""How long a segment that has a successor is read on: a write that had begun is over by then."""
+LEFTOVER_S = 3600.0
+
+
+class Intake:
+    """Takes what is in `spool` into `store`, or to `on_rows` alone where there is no store.
+
+    The lock `gate` is held during each step and free between them, so that a fork can happen there.
+    """
+
+    def __init__(
+        self,
+        spool: Path,
+        *,
+        guard: Guard,
+        gate: Lock,
+        store: Store | None,
+        journal: Journal | None = None,
+        on_rows: Callable[[list[Row], bool], None] | None = None,
+    ) -> None:
+        self.spool = spool
+        self.handled = 0
+        """Rows of this process that wait no more."""
+        self.quarantined = 0
+        self.unreadable = 0
+        self.adopted: Segment | None = None
+        self._guard = guard
+        self._gate = gate
+        self._store = store
+        self._journal = journal
+        self._on_rows = on_rows
+        self._tidied = False
+
+    def load_own(self) -> None:
+        """Takes all that this process has appended so far. Raises for a fault of the ledger's file."""
+        journal = self._journal
+        if journal is None:
+            return
+        self._follow_folder(journal)
+        if journal.kept:
+            journal.write_kept()
+        current = journal.segment
+        for segment in (*journal.retired, *([current] if current else [])):
+            settled = segment.retired_at is not None and segment.retired_at + GRACE_S < time.monotonic()
+            self._load(segment, replayed=False, whole=settled)
+            if settled and not segment.pending():
+                self._finish(segment)
+                journal.retired.remove(segment)
+        if journal.kept:
+            self._load_kept(journal)
+        if current is not None and current is journal.segment and current.size() > ROTATE_BYTES:
+            self._rotate(journal)
+
+    def load_orphans(self) -> int:
+        """Takes what processes left that are gone. How many rows that were."""
+        taken = 0
+        for path in _segments.paths(self.spool):
+            with self._guard("open a segment of the journal"), self._gate:
+                self.adopted = None if self._is_own(path.name) else _segments.adopt(path)
+            if (segment := self.adopted) is None:
+                continue
+            try:
+                taken += self._load(segment, replayed=True, whole=True)
+                self._finish(segment)
+            finally:
+                segment.close()
+                self.adopted = None
+        if not self._tidied:
+            self._tidied = True
+            _segments.clear_leftovers(self.spool, LEFTOVER_S, time.time())
+        return taken
+
+    def _is_own(self, name: str) -> bool:
+        journal = self._journal
+        if journal is None:
+            return False
+        return any(segment.name == name for segment in (*journal.retired, journal.segment) if segment)
+
+    def _follow_folder(self, journal: Journal) -> None:
+        """Leads writers to a new file if theirs was removed; the old one is still read to its end."""
+        if journal.segment is not None and not journal.segment.is_linked():
+            self._rotate(journal)
+
+    def _rotate(self, journal: Journal) -> None:
+        with self._guard(f"make a new segment in {self.spool}"), self._gate:
+            journal.rotate()
+
+    def _load(self, segment: Segment, *, replayed: bool, whole: bool) -> int:
+        taken = 0
+        try:
+            self._check_offset(segment)
+            for lines in _segments.read(segment, whole=whole):
+                taken += self._load_lines(segment, lines, replayed=replayed)
+        except Exception:
+            # Whether the last batch is in the ledger is for the ledger to say.
+            segment.offset_checked = False
+            raise
+        return taken
+
+    def _check_offset(self, segment: Segment) -> None:
+        if not segment.offset_checked and self._store is not None and segment.pending():
+            with self._gate:
+                segment.loaded_bytes = max(segment.loaded_bytes, self._store.loaded_bytes(segment.name))
+            segment.offset_checked = True
+
+    def _load_lines(self, segment: Segment, lines: Lines, *, replayed: bool) -> int:
+        with self._gate:
+            if lines.unreadable and lines.end > segment.kept_bytes:
+                self._keep_unreadable(segment, lines)
+            new = self._write(lines.rows, segment.name, lines.end)
+            segment.loaded_bytes = lines.end
+        if not replayed:
+            self.handled += len(lines.rows)
+        self._deliver(new, replayed=replayed)
+        return len(new)
+
+    def _write(self, rows: list[Row], segment: str | None = None, loaded_bytes: int = 0) -> list[Row]:
+        if self._store is None:
+            return rows
+        written = self._store.write(rows, segment, loaded_bytes)
+        if written.quarantined:
+            self.quarantined += written.quarantined
+            error = ValueError(f"{written.quarantined} set aside in its table quarantine, with the reason")
+            self._guard.caught(f"store every call in the ledger {self._store.path}", error)
+        return written.rows
+
+    def _keep_unreadable(self, segment: Segment, lines: Lines) -> None:
+        torn = [line.strip(b"\n") for line in self._journal.torn] if self._journal else []
+        unreadable = [line for line in lines.unreadable if line not in torn]
+        if unreadable:
+            _segments.keep_unreadable(self.spool, unreadable, segment.name)
+            self.unreadable += len(unreadable)
+            error = ValueError(f"{len(unreadable)} kept in {self.spool / _segments.UNREADABLE}")
+            self._guard.caught("read every line of the journal", error)
+        segment.kept_bytes = lines.end
+
+    def _load_kept(self, journal: Journal) -> None:
+        """Takes rows straight from memory, where the journal's disk has no room for them."""
+        lines = [journal.kept.popleft() for _ in range(min(len(journal.kept), _segments.MAX_ROWS))]
+        try:
+            with self._gate:
+                new = self._write([orjson.loads(line) for line in lines])
+        except Exception:
+            journal.kept.extendleft(reversed(lines))
+            raise
+        self.handled += len(lines)
+        self._deliver(new, replayed=False)
+
+    def _deliver(self, rows: list[Row], *, replayed: bool) -> None:
+        if rows and self._on_rows is not None:
+            with self._guard("hand on the rows that were loaded"):
+                self._on_rows(rows, replayed)
+
+    def _finish(self, segment: Segment) -> None:
+        """Deletes a segment that is loaded and that nobody writes to."""
+        with self._gate:
+            segment.delete()
+            if self._store is not None:
+                with self._guard("tidy up after a segment of the journal"):
+                    self._store.forget_segment(segment.name)
+
+    def after_fork_in_child(self) -> None:
+        """Leaves to the parent what the parent adopted."""
+        if self.adopted is not None:
+            self.adopted.close()

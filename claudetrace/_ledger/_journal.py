@@ -1,0 +1,225 @@
+"""`Journal`: where a row is safe as soon as `append` returns, whatever happens to the process.
+
+A row is one line of JSON, appended by one `write` to this process's own segment. Nothing here takes a lock:
+a stream that is dropped ends wherever the garbage collector runs, also while this code is running.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import deque
+from itertools import repeat
+from operator import length_hint
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from claudetrace._ledger import _segments
+from claudetrace._ledger._forks import Forks, watch
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from claudetrace._call import Row
+    from claudetrace._guard import Guard
+    from claudetrace._ledger._segments import Segment
+
+KEPT_ROWS = 10_000
+RETRY_S = 1.0
+BITS = 64
+MANY = 1 << 62
+
+
+class Counter:
+    """A count that any thread may raise without a lock: one step of an iterator is atomic."""
+
+    def __init__(self) -> None:
+        self._left = repeat(None, MANY)
+
+    def add(self) -> None:
+        next(self._left)
+
+    @property
+    def value(self) -> int:
+        return MANY - length_hint(self._left)
+
+
+class Journal(Forks):
+    """The journal of this process in the folder `spool`, made when the first row comes."""
+
+    def __init__(self, spool: Path, guard: Guard) -> None:
+        self.spool = spool
+        self._guard = guard
+        # Writers hold this number while they write. It is led to other files by dup2 and closed with the
+        # journal alone, so that it can never be the number of somebody else's file.
+        self._fd = -1
+        self._reset()
+        watch(self)
+
+    def _reset(self) -> None:
+        self.segment: Segment | None = None
+        self.retired: list[Segment] = []
+        """Segments of this process that have a successor, for the loader to read to their end."""
+        self.kept: deque[bytes] = deque()
+        """Lines that could not be written to the disk."""
+        self.torn: deque[bytes] = deque(maxlen=1000)
+        """Beginnings of lines that reached the disk though the whole did not; the whole is in `kept`."""
+        self._recorded = Counter()
+        self._lost = Counter()
+        self._opener: deque[None] = deque([None])
+        self._retry_at = 0.0
+        self._closed = False
+
+    @property
+    def recorded(self) -> int:
+        """How many rows were appended in this process."""
+        return self._recorded.value
+
+    @property
+    def lost(self) -> int:
+        """How many of them are gone, because neither the disk nor the memory set aside had room."""
+        return self._lost.value
+
+    def append(self, row: Row) -> None:
+        """Keeps `row` from here on, also through SIGKILL. Never raises, takes no lock."""
+        self._recorded.add()
+        try:
+            line = b"\n%b\n" % _encoded(row)
+        except Exception as error:  # noqa: BLE001 - the caller's call goes on
+            self._lost.add()
+            self._guard.caught("write a call as JSON; it is lost", error)
+            return
+        self._write(line)
+
+    def _write(self, line: bytes) -> None:
+        segment = self.segment
+        try:
+            if segment is None and (segment := self._open()) is None:
+                self._write_alone(line)
+                return
+            written = os.write(self._fd, line)
+        except OSError as error:
+            self._keep(line, error)
+            return
+        if written != len(line):
+            self.torn.append(line[:written])
+            self._keep(line, OSError(f"{self.spool} has no room"))
+        elif segment.sealed:
+            # It was sealed during the write, and perhaps read for the last time before it.
+            self._write(line)
+
+    def _open(self) -> Segment | None:
+        """This process's segment, or `None` while another thread makes it, or when there is to be none."""
+        if self._closed:
+            return None
+        if self._retry_at > time.monotonic():
+            raise OSError(f"{self.spool} cannot be written")
+        try:
+            self._opener.pop()
+        except IndexError:
+            return None
+        try:
+            if self.segment is None:
+                self._lead_to(_segments.create(self.spool))
+        except OSError:
+            self._retry_at = time.monotonic() + RETRY_S
+            raise
+        finally:
+            self._opener.append(None)
+        return self.segment
+
+    def _lead_to(self, segment: Segment) -> None:
+        if self._fd < 0:
+            self._fd = os.dup(segment.fd)
+        else:
+            os.dup2(segment.fd, self._fd, inheritable=False)
+        self.segment = segment
+
+    def _write_alone(self, line: bytes) -> None:
+        """Writes `line` to a segment of its own, which nobody holds, so that any loader takes it."""
+        _segments.create(self.spool, line, locked=False).close()
+
+    def _keep(self, line: bytes, error: OSError) -> None:
+        if len(self.kept) < KEPT_ROWS:
+            self.kept.append(line)
+            self._guard.caught(f"write the journal {self.spool}; rows are kept in memory", error)
+        else:
+            self._lost.add()
+            self._guard.caught(f"write the journal {self.spool}; memory is full, so rows are lost", error)
+
+    # What follows is for the loader's thread.
+
+    def write_kept(self) -> None:
+        """Moves what is kept in memory to the disk, as far as there is room."""
+        self._retry_at = 0.0
+        for _ in range(len(self.kept)):
+            before = len(self.kept)
+            self._write(self.kept.popleft())
+            if len(self.kept) >= before:
+                # It came back: no room yet, and the rest would not find any either.
+                self.kept.rotate(1)
+                return
+
+    def rotate(self) -> None:
+        """Leads writers to a new segment; the one before is `retired`. Raises where none can be made."""
+        old = self.segment
+        if old is not None:
+            self._lead_to(_segments.create(self.spool))
+            old.retired_at = time.monotonic()
+            self.retired.append(old)
+
+    def seal(self) -> None:
+        """Takes the segment from writers. Rows that come later make segments of their own."""
+        self._closed = True
+        segment, self.segment = self.segment, None
+        if segment is not None:
+            segment.sealed = True
+            self.retired.append(segment)
+        for segment in self.retired:
+            segment.retired_at = float("-inf")
+
+    def after_fork_in_child(self) -> None:
+        """Leaves the parent its segments. The child's are made when its first row comes."""
+        closed = self._closed
+        for segment in (*self.retired, *([self.segment] if self.segment else [])):
+            segment.close()
+        self._close_fd()
+        self._reset()
+        self._closed = closed
+
+    def _close_fd(self) -> None:
+        fd, self._fd = self._fd, -1
+        if fd >= 0:
+            os.close(fd)
+
+    def __del__(self) -> None:
+        # Nobody can be writing: a writer would hold the journal.
+        if self.segment is not None:
+            self.segment.close()
+        for segment in self.retired:
+            segment.close()
+        self._close_fd()
+
+
+def _encoded(row: Row) -> bytes:
+    try:
+        return orjson.dumps(row)
+    except (TypeError, ValueError, RecursionError):
+        return orjson.dumps(_plain(row))
+
+
+def _plain(value: Any, depth: int = 0) -> Any:
+    """`value` with all that JSON or UTF-8 cannot hold made text, so that the row is kept for what it is."""
+    if value is None or isinstance(value, bool | float):
+        return value
+    if isinstance(value, int):
+        return int(value) if value.bit_length() < BITS else str(value)
+    if isinstance(value, dict) and depth < BITS:
+        return {str(_plain(key, depth)): _plain(item, depth + 1) for key, item in value.items()}
+    if isinstance(value, list | tuple) and depth < BITS:
+        return [_plain(item, depth + 1) for item in value]
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "replace")
+    text = value if isinstance(value, str) else str(value)
+    return text.encode("utf-8", "replace").decode()

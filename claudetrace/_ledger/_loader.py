@@ -1,0 +1,279 @@
+"""`LedgerWriter`: the journal and the thread behind it, which brings its rows into the ledger."""
+
+from __future__ import annotations
+
+import atexit
+import logging
+import os
+import random
+import tempfile
+import threading
+import time
+from _thread import start_new_thread
+from collections import deque
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from claudetrace._ledger._forks import Forks, watch
+from claudetrace._ledger._journal import Journal
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from claudetrace._call import Row
+    from claudetrace._guard import Guard
+    from claudetrace._ledger._intake import Intake
+    from claudetrace._ledger._store import Store
+
+log = logging.getLogger("claudetrace")
+
+TAIL_S = 0.2
+ORPHANS_S = 2.0
+HOUSEKEEPING_S = 60.0
+LONGEST_RETRY_S = 5.0
+FORK_WAIT_S = 0.5
+IN_FLIGHT_S = 0.01
+PATIENCE_S = 5.0
+"""How long the ledger may be locked by others before that is told."""
+
+
+class LedgerWriter(Forks):
+    """Takes rows on any thread, and brings them into the ledger `db` on a thread of its own.
+
+    With `db=None` there is no ledger, and rows go to `on_rows` alone. `on_rows` is called on that thread with
+    the rows that are new, and whether they were left by a process that is gone.
+    """
+
+    def __init__(
+        self,
+        db: Path | None,
+        *,
+        guard: Guard,
+        spool: Path | None = None,
+        retention_days: float | None = None,
+        max_db_mb: float | None = None,
+        on_rows: Callable[[list[Row], bool], None] | None = None,
+        reprice_batch_row: Callable[[Row, str], Row | None] | None = None,
+    ) -> None:
+        self.db = db
+        self.spool = spool or _spool_of(db)
+        self.journal = Journal(self.spool, guard)
+        self._guard = guard
+        self._limits = (retention_days, max_db_mb)
+        self._on_rows = on_rows
+        self._reprice_batch_row = reprice_batch_row
+        self._store: Store | None = None
+        self._exit_registered = False
+        self._only_journals = False
+        self._forking: dict[int, bool] = {}
+        self._reset()
+        watch(self)
+
+    def _reset(self) -> None:
+        self._gate = threading.Lock()
+        self._wake = threading.Event()
+        self._stopped = threading.Event()
+        self._waiting: deque[threading.Event] = deque()
+        self._starter: deque[None] = deque([None])
+        self._started = False
+        self._closing = False
+        self._intake: Intake | None = None
+        self._retry_s = 0.0
+        self._locked_since: float | None = None
+        self._next_orphans = self._next_housekeeping = 0.0
+
+    def append(self, row: Row) -> None:
+        """Keeps `row` from here on, also through SIGKILL. Never raises, takes no lock."""
+        self.journal.append(row)
+        if not self._started:
+            self._start()
+
+    def _start(self) -> None:
+        try:
+            self._starter.pop()
+        except IndexError:
+            return
+        if self._closing or self._only_journals:
+            return
+        try:
+            # Not threading.Thread: its start takes a lock that a garbage collection may find held.
+            start_new_thread(self._run, ())
+            self._started = True
+            if not self._exit_registered:
+                self._exit_registered = True
+                atexit.register(self.close)
+        except Exception as error:  # noqa: BLE001 - the row is in the journal, and the caller's call goes on
+            self._starter.append(None)
+            self._guard.caught("start the thread that loads the ledger", error)
+
+    def flush(self, timeout_s: float) -> bool:
+        """Whether all that was appended before is in the ledger. Blocks at most `timeout_s`."""
+        if not self._started:
+            if self.journal.recorded == 0:
+                return True
+            self._start()
+        done = threading.Event()
+        self._waiting.append(done)
+        self._wake.set()
+        return done.wait(timeout_s) if self._started else False
+
+    def close(self, timeout_s: float = 2.0) -> None:
+        """Brings what is pending into the ledger and stops, after `timeout_s` at the latest. What is then
+        still in the journal waits there for the next process."""
+        self._closing = True
+        if self._started:
+            self._wake.set()
+            self._stopped.wait(timeout_s)
+        if not self._stopped.is_set():
+            self.journal.seal()
+        atexit.unregister(self.close)
+
+    def health(self) -> dict[str, Any]:
+        """What became of the rows of this process."""
+        intake, journal = self._intake, self.journal
+        handled = intake.handled if intake else 0
+        quarantined = intake.quarantined if intake else 0
+        return {
+            "recorded": journal.recorded,
+            "written": max(0, handled - quarantined),
+            "pending": max(0, journal.recorded - journal.lost - handled),
+            "lost": journal.lost,
+            "quarantined": quarantined,
+            "unreadable": intake.unreadable if intake else 0,
+            "last_error": self._guard.last_error,
+        }
+
+    # On the loader's thread.
+
+    def _run(self) -> None:
+        stopped = self._stopped
+        with self._guard("run the thread that loads the ledger"):
+            intake = self._open()
+            while not (self._closing and self._last_steps(intake)):
+                self._wake.wait(self._retry_s or TAIL_S)
+                self._wake.clear()
+                self._step(intake)
+            with self._gate:
+                if self._store is not None:
+                    self._store.close()
+        stopped.set()
+
+    def _open(self) -> Intake:
+        # Here and not above: sqlite3 is imported when there is a row to load.
+        from claudetrace._ledger._intake import Intake
+        from claudetrace._ledger._schema import fragile_filesystem
+        from claudetrace._ledger._store import Store
+
+        if self.db is not None:
+            self._store = Store(self.db, self._guard, self._reprice_batch_row)
+            reason = fragile_filesystem(self.db)
+            if reason and not self.db.is_relative_to(tempfile.gettempdir()):
+                log.warning("claudetrace keeps its ledger where it may not last: %s", reason)
+        self._intake = Intake(
+            self.spool,
+            guard=self._guard,
+            gate=self._gate,
+            store=self._store,
+            journal=self.journal,
+            on_rows=self._on_rows,
+        )
+        return self._intake
+
+    def _step(self, intake: Intake) -> bool:
+        """Whether all that waited before is loaded."""
+        waiting = [self._waiting.popleft() for _ in range(len(self._waiting))]
+        try:
+            intake.load_own()
+            done = not self.journal.kept
+            for event in waiting if done else ():
+                event.set()
+            waiting = [] if done else waiting
+            self._now_and_then(intake)
+        except Exception as error:  # noqa: BLE001 - the rows wait in the journal
+            self._faulted(error)
+            done = False
+        else:
+            self._retry_s, self._locked_since = 0.0, None
+        self._waiting.extend(waiting)
+        return done
+
+    def _now_and_then(self, intake: Intake) -> None:
+        now = time.monotonic()
+        if self._closing:
+            return
+        if now >= self._next_orphans:
+            self._next_orphans = now + ORPHANS_S
+            intake.load_orphans()
+
+    def _last_steps(self, intake: Intake) -> bool:
+        """Whether the thread may end: all is loaded after writers were led away."""
+        self.journal.seal()
+        time.sleep(IN_FLIGHT_S)
+        if self._step(intake) and not self.journal.retired:
+            return True
+        self._retry_s = min(self._retry_s or IN_FLIGHT_S, TAIL_S)
+        return False
+
+    def _faulted(self, error: Exception) -> None:
+        """Plans the next try, and tells each kind of fault once."""
+        kind = getattr(error, "sqlite_errorname", None) or type(error).__name__
+        if kind.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
+            # Others are writing. Different waits, so that of many processes none is always last.
+            now = time.monotonic()
+            self._locked_since = self._locked_since or now
+            self._retry_s = random.uniform(0.01, 0.1)  # noqa: S311 - no secret
+            if now - self._locked_since < PATIENCE_S:
+                return
+        else:
+            self._retry_s = min(max(TAIL_S, self._retry_s * 2), LONGEST_RETRY_S)
+            if self._store is not None:
+                with self._gate:
+                    self._store.close()
+        self._guard.caught(f"write the ledger {self.db} ({kind}); rows wait in {self.spool}", error)
+
+    # Around a fork. SQLite must be closed: a child that inherits an open file takes no locks on it of its own.
+
+    def before_fork(self) -> None:
+        held = self._gate.acquire(timeout=FORK_WAIT_S)
+        self._forking[threading.get_ident()] = held
+        if held and self._store is not None:
+            self._store.close()
+
+    def after_fork_in_parent(self) -> None:
+        if self._forking.pop(threading.get_ident(), False):
+            self._gate.release()
+
+    def after_fork_in_child(self) -> None:
+        from_open_file = not self._forking.pop(threading.get_ident(), False)
+        self._forking.clear()
+        if self._intake is not None:
+            self._intake.after_fork_in_child()
+        if from_open_file and self._store is not None:
+            self._store.abandon()
+        self._store = None
+        self._reset()
+        if from_open_file or (self.db is not None and _is_open_here(self.db)):
+            self._only_journals = True
+
+
+def _spool_of(db: Path | None) -> Path:
+    if db is None:
+        return Path(tempfile.mkdtemp(prefix="claudetrace-"))
+    return db.with_name(f"{db.name}.spool")
+
+
+def _is_open_here(path: Path) -> bool:
+    """Whether this process, just forked, holds the file at `path` open, as something else of the parent's did."""
+    try:
+        wanted = os.stat(path)  # noqa: PTH116 - right after a fork
+        numbers = os.listdir("/dev/fd")  # noqa: PTH208 - the same
+    except OSError:
+        return False
+    return any(_is_same(int(number), wanted) for number in numbers)
+
+
+def _is_same(fd: int, wanted: os.stat_result) -> bool:
+    try:
+        return os.path.samestat(os.fstat(fd), wanted)
+    except OSError:
+        return False

@@ -1,0 +1,195 @@
+"""Opening the ledger: made, migrated or refused, but never damaged."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import time
+from contextlib import closing, contextmanager
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from claudetrace._errors import ClaudetraceError
+from claudetrace._ledger._rollups import create_rollups
+from claudetrace._version import __version__
+
+try:
+    import fcntl
+except ImportError:  # Windows, where `refuse_old_sqlite` is never reached by the loader
+    fcntl = None  # type: ignore[assignment]
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+APPLICATION_ID = 0x636C7472
+"""`cltr`: how a ledger of ours is known."""
+OLDEST_SQLITE = (3, 37, 0)
+BUSY_S = 0.1
+WAL_BYTES = 16 * 1024 * 1024
+CREATION_S = 10.0
+FRAGILE = {
+    "tmpfs": "in memory: it is gone after a restart",
+    "ramfs": "in memory: it is gone after a restart",
+    "overlay": "in a container's own layer: it is gone with the container",
+    **dict.fromkeys(
+        ("nfs", "nfs4", "cifs", "smb3", "smbfs", "afs", "ceph", "lustre", "9p", "virtiofs"),
+        "on a network file system, on which SQLite can lose data",
+    ),
+}
+
+
+def _first_version(connection: sqlite3.Connection) -> None:
+    schema = files(__package__).joinpath("schema.sql").read_text(encoding="utf-8")
+    for statement in _statements(schema):
+        connection.execute(statement)
+    create_rollups(connection)
+
+
+def _statements(script: str) -> Iterator[str]:
+    """The statements of `script`, one by one: `executescript` would end the transaction."""
+    statement = ""
+    for line in script.splitlines(keepends=True):
+        statement += line
+        if sqlite3.complete_statement(statement):
+            yield statement
+            statement = ""
+
+
+MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (_first_version,)
+"""The n-th leads a ledger from version n to n + 1, inside one transaction with all others that are due."""
+VERSION = len(MIGRATIONS)
+
+
+def open_ledger(path: Path) -> sqlite3.Connection:
+    """A connection to the ledger at `path`, of the current version, made or migrated if need be.
+
+    Raises `ClaudetraceError` for a file that is not a ledger, or a newer one, and leaves it as it is.
+    """
+    refuse_old_sqlite()
+    if path.is_dir():
+        raise ClaudetraceError(f"{path} is a folder; name a file in it as the ledger")
+    if _size(path):
+        with closing(connect(path, "ro")) as connection:
+            current = _version(connection, path) == VERSION
+    else:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        current = False
+    if not current:
+        with _creation_lock(path):
+            _migrate(path)
+    connection = connect(path, "rw")
+    try:
+        connection.execute("PRAGMA synchronous = FULL")
+        connection.execute(f"PRAGMA journal_size_limit = {WAL_BYTES}")
+    except sqlite3.Error:
+        connection.close()
+        raise
+    return connection
+
+
+def connect(path: Path, mode: str) -> sqlite3.Connection:
+    """A connection in autocommit, which waits for locks so briefly that no fork or flush is held up."""
+    return sqlite3.connect(
+        f"{path.absolute().as_uri()}?mode={mode}",
+        uri=True,
+        timeout=BUSY_S,
+        isolation_level=None,
+        check_same_thread=False,
+    )
+
+
+def refuse_old_sqlite() -> None:
+    if sqlite3.sqlite_version_info < OLDEST_SQLITE:
+        raise ClaudetraceError(
+            f"the ledger needs SQLite 3.37 or newer, for its STRICT tables; this Python has {sqlite3.sqlite_version}"
+        )
+
+
+def ledger_version(connection: sqlite3.Connection, path: Path) -> int:
+    """The version of the ledger at `path`, 0 for an empty file. Raises `ClaudetraceError` for what is none."""
+    return _version(connection, path)
+
+
+def _version(connection: sqlite3.Connection, path: Path) -> int:
+    try:
+        (application_id,) = connection.execute("PRAGMA application_id").fetchone()
+        (version,) = connection.execute("PRAGMA user_version").fetchone()
+        (tables,) = connection.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()
+    except sqlite3.DatabaseError as error:
+        if error.sqlite_errorname == "SQLITE_NOTADB":
+            raise ClaudetraceError(f"{path} is not a SQLite file; name another as the ledger") from error
+        raise
+    if application_id != APPLICATION_ID and (tables or application_id or version):
+        raise ClaudetraceError(
+            f"{path} is a SQLite file of something else, so nothing is written to it; name another as the ledger"
+        )
+    if version > VERSION:
+        raise ClaudetraceError(
+            f"{path} is a ledger of version {version}, and claudetrace {__version__} knows version {VERSION}; "
+            "upgrade claudetrace, or name another ledger"
+        )
+    return int(version)
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0
+
+
+def _migrate(path: Path) -> None:
+    with closing(connect(path, "rwc")) as connection:
+        if _version(connection, path) == VERSION:
+            return
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            # Another process may have been first, also one that knows no lock of ours.
+            for migration in MIGRATIONS[_version(connection, path) :]:
+                migration(connection)
+            connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+            connection.execute(f"PRAGMA user_version = {VERSION}")
+            connection.execute("COMMIT")
+        except BaseException:
+            connection.rollback()
+            raise
+
+
+@contextmanager
+def _creation_lock(path: Path) -> Iterator[None]:
+    """Lets one process at a time make or migrate the ledger: turning a fresh file to WAL fails in a race."""
+    lock = path.with_name(f"{path.name}.lock")
+    fd = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        deadline = time.monotonic() + CREATION_S
+        while True:
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.02)
+        yield
+    finally:
+        os.close(fd)
+
+
+def fragile_filesystem(path: str | Path) -> str | None:
+    """Why the file system of `path` is no place for a ledger, or `None` where it is one or cannot be told."""
+    try:
+        mounts = Path("/proc/mounts").read_text(encoding="utf-8", errors="replace")
+        real = os.path.realpath(path)
+    except OSError:
+        return None
+    best, kind = "", ""
+    for line in mounts.splitlines():
+        _, folder, name, *_ = line.split(" ")
+        folder = folder.replace("\\040", " ")
+        inside = folder == "/" or real == folder or real.startswith(f"{folder}/")
+        if inside and len(folder) >= len(best):
+            best, kind = folder, name
+    reason = FRAGILE.get(kind) or (FRAGILE["nfs"] if kind.startswith("fuse.") else None)
+    return f"{path} is {reason} ({kind})" if reason else None

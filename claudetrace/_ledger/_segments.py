@@ -1,0 +1,210 @@
+"""The files of the journal: segments of lines of JSON, each held by `flock` while its owner lives."""
+
+from __future__ import annotations
+
+import errno
+import os
+import secrets
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import orjson
+
+try:
+    import fcntl
+except ImportError:  # Windows: importing works, and the ledger says what is missing.
+    fcntl = None  # type: ignore[assignment]
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from claudetrace._call import Row
+
+SUFFIX = ".jsonl"
+UNREADABLE = "unreadable.jsonl"
+READ_BYTES = 1 << 20
+MAX_ROWS = 1000
+
+
+@dataclass(slots=True, eq=False)
+class Segment:
+    """One file of the journal, open for its owner or its adopter. `loaded_bytes` are in the ledger."""
+
+    path: Path
+    fd: int
+    loaded_bytes: int = 0
+    sealed: bool = False
+    """No writer starts on it any more; one that had started writes its row again elsewhere."""
+    retired_at: float | None = None
+    """When writers were led to the next segment, by the monotonic clock."""
+    kept_bytes: int = 0
+    """Up to here, lines that are no rows are in `unreadable.jsonl`."""
+    offset_checked: bool = False
+    """`loaded_bytes` was compared with what the ledger says."""
+
+    @property
+    def name(self) -> str:
+        return self.path.name
+
+    def size(self) -> int:
+        return os.fstat(self.fd).st_size
+
+    def pending(self) -> bool:
+        """Whether some of it is not in the ledger."""
+        return self.size() > self.loaded_bytes
+
+    def is_linked(self) -> bool:
+        """Whether its path still leads to it: somebody may have removed the folder."""
+        try:
+            return os.stat(self.path).st_ino == os.fstat(self.fd).st_ino  # noqa: PTH116 - on the hot path
+        except OSError:
+            return False
+
+    def delete(self) -> None:
+        """Removes the file and lets go of it."""
+        with suppress(OSError):
+            self.path.unlink(missing_ok=True)
+        self.close()
+
+    def close(self) -> None:
+        fd, self.fd = self.fd, -1
+        if fd >= 0:
+            os.close(fd)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lines:
+    """Rows read from a segment, the lines that are none, and where the next begin."""
+
+    rows: list[Row]
+    unreadable: list[bytes]
+    end: int
+
+
+def create(spool: Path, content: bytes = b"", *, locked: bool = True) -> Segment:
+    """A new segment in `spool`, already holding `content`, locked before anybody can see it."""
+    spool.mkdir(parents=True, exist_ok=True)
+    name = f"{os.getpid()}-{secrets.token_hex(8)}"
+    hidden = spool / f"{name}.new"
+    fd = os.open(hidden, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
+    try:
+        if locked:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        _write_whole(fd, content)
+        path = spool / f"{name}{SUFFIX}"
+        os.rename(hidden, path)  # noqa: PTH104 - may run in a garbage collection: the fewest steps
+    except BaseException:
+        os.close(fd)
+        with suppress(OSError):
+            hidden.unlink()
+        raise
+    return Segment(path=path, fd=fd)
+
+
+def _write_whole(fd: int, content: bytes) -> None:
+    if os.write(fd, content) != len(content):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def adopt(path: Path) -> Segment | None:
+    """The segment at `path`, locked for this process, or `None` while its owner lives."""
+    try:
+        fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return None
+    segment = Segment(path=path, fd=fd)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        segment.close()
+        return None
+    if not segment.is_linked():
+        # Another process loaded and deleted it in between.
+        segment.close()
+        return None
+    return segment
+
+
+def paths(spool: Path) -> list[Path]:
+    """Every segment in `spool`, oldest first."""
+    try:
+        names = os.listdir(spool)  # noqa: PTH208 - names alone are needed, every two seconds
+    except OSError:
+        return []
+    found = [spool / name for name in names if name.endswith(SUFFIX) and name != UNREADABLE]
+    return sorted(found, key=_modified)
+
+
+def _modified(path: Path) -> float:
+    try:
+        return path.stat().st_mtime
+    except OSError:
+        return 0.0
+
+
+def read(segment: Segment, *, whole: bool) -> Iterator[Lines]:
+    """What is not loaded yet, in batches, from the open file, so that even a deleted one is read to its end.
+
+    With `whole` nobody writes to it any more, and a last line without its newline is a line.
+    """
+    start, size = segment.loaded_bytes, READ_BYTES
+    while data := os.pread(segment.fd, size, start):
+        end = data.rfind(b"\n") + 1
+        if len(data) < size and whole:
+            end = len(data)
+        if end == 0:
+            if len(data) < size:
+                return
+            size *= 2
+            continue
+        yield from _batches(data[:end], start)
+        start, size = start + end, READ_BYTES
+
+
+def _batches(data: bytes, start: int) -> Iterator[Lines]:
+    rows: list[Row] = []
+    unreadable: list[bytes] = []
+    end = start
+    for line in data.split(b"\n"):
+        end += len(line) + 1
+        if not line:
+            continue
+        try:
+            row = orjson.loads(line)
+        except orjson.JSONDecodeError:
+            row = None
+        if isinstance(row, dict):
+            rows.append(row)
+        else:
+            unreadable.append(line)
+        if len(rows) + len(unreadable) == MAX_ROWS:
+            # The last line may have no newline to count.
+            yield Lines(rows=rows, unreadable=unreadable, end=min(end, start + len(data)))
+            rows, unreadable = [], []
+    yield Lines(rows=rows, unreadable=unreadable, end=start + len(data))
+
+
+def keep_unreadable(spool: Path, lines: list[bytes], segment: str) -> None:
+    """Appends lines that are no rows to `unreadable.jsonl`, each with where it stood."""
+    found_at = datetime.now(UTC).isoformat(timespec="milliseconds")
+    kept = b"".join(
+        orjson.dumps({"found_at": found_at, "segment": segment, "line": line.decode(errors="replace")}) + b"\n"
+        for line in lines
+    )
+    spool.mkdir(parents=True, exist_ok=True)
+    fd = os.open(spool / UNREADABLE, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        os.write(fd, kept)
+    finally:
+        os.close(fd)
+
+
+def clear_leftovers(spool: Path, older_than_s: float, now_s: float) -> None:
+    """Removes files of processes that died while they made a segment, which nobody had written to."""
+    with suppress(OSError):
+        for path in spool.glob("*.new"):
+            if now_s - _modified(path) > older_than_s:
+                path.unlink(missing_ok=True)

@@ -1,0 +1,270 @@
+"""`Store`: the one connection through which a process writes its ledger, a batch of rows a transaction."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+import orjson
+
+from claudetrace._call import CALL_FIELDS
+from claudetrace._ledger._rollups import FIRST_OF_CALL, UPSERT_HOURS, UPSERT_TAG_DAYS, Deltas, TagValues
+from claudetrace._ledger._schema import open_ledger
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from claudetrace._call import Row
+    from claudetrace._guard import Guard
+
+GENERATED = ("cost_usd", "spend_picousd")
+COLUMNS = tuple(name for name in CALL_FIELDS if name not in GENERATED)
+INSERT = (
+    f"INSERT INTO calls ({', '.join(COLUMNS)}) VALUES ({', '.join('?' * len(COLUMNS))}) "  # noqa: S608 - names of ours
+    "ON CONFLICT DO NOTHING"
+)
+FIRST_OF_FURTHER = f"SELECT c.id FROM calls AS c WHERE c.id IN (SELECT value FROM json_each(?)) AND {FIRST_OF_CALL}"  # noqa: S608 - SQL of ours
+TAGS_OF_BATCH = """
+    SELECT started_at, user_id, session_id, feature, customer, prompt, tags
+    FROM calls
+    WHERE operation = 'messages.batches.create' AND batch_id = ?
+    ORDER BY rowid
+    LIMIT 1
+"""
+LOADED = """
+    INSERT INTO segments (name, loaded_bytes, loaded_at)
+    VALUES (?, ?, ?)
+    ON CONFLICT (name) DO UPDATE SET loaded_bytes = excluded.loaded_bytes, loaded_at = excluded.loaded_at
+"""
+TAG_COLUMNS_OF_BATCH = ("user_id", "session_id", "feature", "customer", "prompt", "tags")
+KNOWN_BATCHES = 1000
+FAULTS_OF_A_ROW = (
+    sqlite3.IntegrityError,
+    sqlite3.DataError,
+    sqlite3.InterfaceError,
+    sqlite3.ProgrammingError,
+    OverflowError,
+    ValueError,
+    TypeError,
+    KeyError,
+    AttributeError,
+)
+"""What a row can cause by itself. All else is a fault of the file, and passes."""
+
+# A connection that another thread was using when the process forked may neither be used nor closed in the child.
+_untouchable: list[sqlite3.Connection] = []
+
+
+@dataclass(slots=True)
+class Written:
+    """What came of a batch: the rows that were not in the ledger before, and how many were set aside."""
+
+    rows: list[Row] = field(default_factory=list)
+    quarantined: int = 0
+
+
+class Store:
+    """The ledger at `path`, open while it can be. Only one thread at a time may use it."""
+
+    def __init__(
+        self, path: Path, guard: Guard, reprice_batch_row: Callable[[Row, str], Row | None] | None = None
+    ) -> None:
+        self.path = path
+        self.batch_rows = BatchRows(guard, reprice_batch_row)
+        self._connection: sqlite3.Connection | None = None
+        self._identity: tuple[int, int] | None = None
+        self._wal: tuple[int, int] | None = None
+        self._tag_values = TagValues()
+
+    def connection(self) -> sqlite3.Connection:
+        """The open connection, after a look whether the file is still the one that was opened: SQLite would go
+        on writing to a deleted one without a word."""
+        if self._connection is not None and self._identity != _identity(self.path):
+            # Asked while the old log is still open, so that no new file can have its number.
+            stale = self._wal is not None and self._wal == _identity(self._beside("-wal"))
+            self.close()
+            if stale:
+                self._drop_log()
+        if self._connection is None:
+            self._connection = open_ledger(self.path)
+            self._identity = _identity(self.path)
+        return self._connection
+
+    def close(self) -> None:
+        """Closes the file. The next use opens it again."""
+        connection, self._connection = self._connection, None
+        self._tag_values.clear()
+        self.batch_rows.clear()
+        if connection is not None:
+            with suppress(sqlite3.Error):
+                connection.close()
+
+    def abandon(self) -> None:
+        """Forgets the connection without closing it, in a child forked while it was in use."""
+        if self._connection is not None:
+            _untouchable.append(self._connection)
+        self._connection = None
+
+    def _beside(self, suffix: str) -> Path:
+        return self.path.with_name(self.path.name + suffix)
+
+    def _drop_log(self) -> None:
+        """Removes the log of a file that is gone, since a new file of that name would take it for its own."""
+        for suffix in ("-wal", "-shm"):
+            self._beside(suffix).unlink(missing_ok=True)
+
+    def loaded_bytes(self, segment: str) -> int:
+        """How far the segment of that name is loaded."""
+        sql = "SELECT loaded_bytes FROM segments WHERE name = ?"
+        found = self.connection().execute(sql, (segment,)).fetchone()
+        return int(found[0]) if found else 0
+
+    def forget_segment(self, name: str) -> None:
+        """Drops the mark of a segment that is deleted, and of any that were before a process could do so."""
+        day_ago = datetime.now(UTC) - timedelta(days=1)
+        self.connection().execute(
+            "DELETE FROM segments WHERE name = ? OR (loaded_at < ? AND name NOT IN (SELECT value FROM json_each(?)))",
+            (name, _stamp(day_ago), orjson.dumps([path.name for path in self._segments()]).decode()),
+        )
+
+    def _segments(self) -> list[Path]:
+        return list(self.path.with_name(f"{self.path.name}.spool").glob("*.jsonl"))
+
+    def write(self, rows: list[Row], segment: str | None = None, loaded_bytes: int = 0) -> Written:
+        """Stores `rows`, their sums and how far their segment is loaded, all or nothing. A row that the ledger
+        has is left out; one that it cannot hold is set aside. Raises for a fault of the file."""
+        connection = self.connection()
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            written, deltas = Written(), Deltas()
+            self._insert(connection, self.batch_rows.completed(connection, rows), written, deltas)
+            connection.executemany(UPSERT_HOURS, _flat(deltas.hours))
+            connection.executemany(UPSERT_TAG_DAYS, _flat(self._tag_values.limited(connection, deltas.tag_days)))
+            if segment is not None:
+                connection.execute(LOADED, (segment, loaded_bytes, _now()))
+            connection.execute("COMMIT")
+            self._wal = _identity(self._beside("-wal"))
+        except BaseException:
+            self._tag_values.clear()
+            self.batch_rows.clear()
+            with suppress(sqlite3.Error):
+                connection.rollback()
+            raise
+        return written
+
+    def _insert(self, connection: sqlite3.Connection, rows: list[Row], written: Written, deltas: Deltas) -> None:
+        """Inserts `rows`, by halves where one of them has a fault, down to that one."""
+        if not rows:
+            return
+        connection.execute("SAVEPOINT some_rows")
+        try:
+            new = _insert_all(connection, rows)
+            sums = Deltas()
+            sums.add(new, _further_firsts(connection, new))
+        except FAULTS_OF_A_ROW as error:
+            connection.execute("ROLLBACK TO some_rows")
+            connection.execute("RELEASE some_rows")
+            if len(rows) == 1:
+                _quarantine(connection, rows[0], error)
+                written.quarantined += 1
+                return
+            middle = len(rows) // 2
+            self._insert(connection, rows[:middle], written, deltas)
+            self._insert(connection, rows[middle:], written, deltas)
+            return
+        connection.execute("RELEASE some_rows")
+        written.rows += new
+        deltas.merge(sums)
+
+
+class BatchRows:
+    """Gives results of a message batch the tags, and the day of the price, of the call that made the batch."""
+
+    def __init__(self, guard: Guard, reprice: Callable[[Row, str], Row | None] | None) -> None:
+        self._guard = guard
+        self._reprice = reprice
+        self._known: dict[str, Row] = {}
+
+    def clear(self) -> None:
+        self._known.clear()
+
+    def completed(self, connection: sqlite3.Connection, rows: list[Row]) -> list[Row]:
+        """`rows`, the results among them completed where the ledger knows their batch."""
+        if len(self._known) > KNOWN_BATCHES:
+            self._known.clear()
+        return [self._completed(connection, row) for row in rows]
+
+    def _completed(self, connection: sqlite3.Connection, row: Row) -> Row:
+        operation, batch_id = row.get("operation"), row.get("batch_id")
+        if not isinstance(batch_id, str):
+            return row
+        if operation == "messages.batches.create":
+            self._known.setdefault(batch_id, row)
+        if operation != "messages.batches.result" or (made := self._made(connection, batch_id)) is None:
+            return row
+        tags = {name: made[name] for name in TAG_COLUMNS_OF_BATCH if made.get(name) is not None}
+        row = {name: value for name, value in row.items() if name not in TAG_COLUMNS_OF_BATCH} | tags
+        with self._guard("price a batch's result by the day of the batch"):
+            return (self._reprice(row, made["started_at"]) if self._reprice else None) or row
+        return row
+
+    def _made(self, connection: sqlite3.Connection, batch_id: str) -> Row | None:
+        if batch_id not in self._known:
+            found = connection.execute(TAGS_OF_BATCH, (batch_id,)).fetchone()
+            if found is None:
+                return None
+            self._known[batch_id] = dict(zip(("started_at", *TAG_COLUMNS_OF_BATCH), found, strict=True))
+        return self._known[batch_id]
+
+
+def _insert_all(connection: sqlite3.Connection, rows: list[Row]) -> list[Row]:
+    """Inserts `rows`, and answers which of them the ledger did not have."""
+    values = [tuple(map(row.get, COLUMNS)) for row in rows]
+    connection.execute("SAVEPOINT at_once")
+    inserted = connection.executemany(INSERT, values).rowcount
+    if inserted == len(rows):
+        connection.execute("RELEASE at_once")
+        return rows
+    connection.execute("ROLLBACK TO at_once")
+    connection.execute("RELEASE at_once")
+    return [row for row, value in zip(rows, values, strict=True) if connection.execute(INSERT, value).rowcount]
+
+
+def _further_firsts(connection: sqlite3.Connection, rows: list[Row]) -> frozenset[str]:
+    """The ids among `rows` that do not bear their call's id, and yet are its first row in the ledger."""
+    further = [row["id"] for row in rows if row["id"] != row["call_id"]]
+    if not further:
+        return frozenset()
+    return frozenset(id_ for (id_,) in connection.execute(FIRST_OF_FURTHER, (orjson.dumps(further).decode(),)))
+
+
+def _quarantine(connection: sqlite3.Connection, row: Row, error: Exception) -> None:
+    connection.execute(
+        "INSERT INTO quarantine (quarantined_at, reason, line) VALUES (?, ?, ?)",
+        (_now(), f"{type(error).__name__}: {error}"[:500], orjson.dumps(row).decode()),
+    )
+
+
+def _flat(totals: dict[tuple[str, ...], list[int]]) -> list[tuple[str | int, ...]]:
+    return [(*key, *amounts) for key, amounts in totals.items()]
+
+
+def _now() -> str:
+    return _stamp(datetime.now(UTC))
+
+
+def _stamp(at: datetime) -> str:
+    return at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    try:
+        found = os.stat(path)  # noqa: PTH116 - once a batch
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
