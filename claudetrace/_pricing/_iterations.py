@@ -34,7 +34,7 @@ def serving_model(iterations: list[Any]) -> str | None:
 class Iterations:
     """Adds to `bill` what the top level, priced by `plan`, leaves out."""
 
-    __slots__ = ("asked", "bill", "columns", "day", "own_rates", "plan", "served", "terms")
+    __slots__ = ("asked", "bill", "columns", "day", "legs", "own_rates", "plan", "served", "terms")
 
     def __init__(
         self,
@@ -56,6 +56,7 @@ class Iterations:
         self.day = day
         self.terms = terms
         self.own_rates = own_rates
+        self.legs: list[tuple[str, str | None, Mapping[str, Any], str | None]] = []
 
     def add(self, entries: list[Any]) -> None:
         """Adds compactions, advisors and declined hops with output; executor turns are in the top level."""
@@ -75,20 +76,22 @@ class Iterations:
                     following = self.served
                     turns.append(columns)
             elif kind == "compaction":
-                self._add_leg("compaction.", model or following, columns, self.columns.get("speed"))
+                self.legs.append(("compaction.", model or following, columns, self.columns.get("speed")))
             elif kind == "advisor_message":
-                self._add_leg("advisor.", model, columns, columns.get("speed"))
+                self.legs.append(("advisor.", model, columns, columns.get("speed")))
             elif columns:
                 self._unpriced()
         if self.plan.tiers and self._straddles(turns):
             self._unpriced()
+        for leg in reversed(self.legs):
+            self._add_leg(*leg)
 
     def _serves(self, model: str) -> bool:
         return model == self.served or self._plan("", model, self.columns.get("speed")).model == self.plan.model
 
     def _add_declined(self, model: str, columns: Mapping[str, Any]) -> None:
         if columns.get("output_tokens"):
-            self._add_leg("declined.", model, columns, self.columns.get("speed"))
+            self.legs.append(("declined.", model, columns, self.columns.get("speed")))
         else:
             self.bill.flags += ("unbilled_declined_hop",)
 

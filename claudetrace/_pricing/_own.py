@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
@@ -116,6 +115,8 @@ def _own_class_rates(period: OwnPeriod, *, fast: bool, batch: bool) -> ClassRate
 
 
 def _read_toml(file: Path) -> Mapping[str, Any]:
+    import tomllib
+
     try:
         return tomllib.loads(file.read_text(encoding="utf-8"), parse_float=Decimal)
     except OSError as error:

@@ -8,7 +8,6 @@ from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
 from claudetrace._pricing._ids import read_id
-from claudetrace._pricing._own import own_rates_of
 from claudetrace._pricing._rates import book
 
 if TYPE_CHECKING:
@@ -130,11 +129,20 @@ def plan_for(
                 speed=speed,
                 service_tier=service_tier,
                 inference_geo=inference_geo,
-                own_rates=own_rates or own_rates_of(terms.own_rates),
+                own_rates=own_rates or _own_rates_of(terms),
                 prefix=prefix,
             )
         )
     return plan
+
+
+def _own_rates_of(terms: Terms) -> OwnRates | None:
+    if terms.own_rates is None:
+        return None
+    # Loaded only where there are own prices.
+    from claudetrace._pricing._own import own_rates_of
+
+    return own_rates_of(terms.own_rates)
 
 
 def make_plan(terrain: Terrain) -> Plan:
@@ -220,11 +228,6 @@ def _factor(model: str, platform: str, asked: ModelId, served: ModelId, terrain:
     if terrain.inference_geo == "us":
         return book().geo_factor, False
     return _ONE, terrain.inference_geo not in _WORLDWIDE
-
-
-def forget_plans() -> None:
-    """Empties the cache: a test has changed the rates."""
-    _plans.clear()
 
 
 def running_line(own: OwnRates | None, day: str) -> Line:

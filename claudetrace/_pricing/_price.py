@@ -36,11 +36,11 @@ def price(
     `message`: an SDK message, batch result or managed-agents session, or the dict of its JSON.
     """
     terms = Terms(
-        platform=platform or "anthropic",
+        platform="anthropic" if platform is None else str(platform),
         batch=bool(batch),
-        endpoint_scope=endpoint_scope,
-        data_zone=data_zone,
-        billed_to=billed_to,
+        endpoint_scope=None if endpoint_scope is None else str(endpoint_scope),
+        data_zone=None if data_zone is None else str(data_zone),
+        billed_to=None if billed_to is None else str(billed_to),
     )
     return priced_object(message, day_of(at), terms).cost()
 
@@ -95,7 +95,10 @@ def day_of(at: Any) -> str:
     if at is None:
         at = datetime.now(UTC)
     if isinstance(at, datetime):
-        return (at if at.tzinfo is None else at.astimezone(UTC)).strftime("%Y-%m-%d")
+        # The first and the last day of the calendar have no neighbour to move to.
+        if at.tzinfo is not None and 1 < at.year < 9999:
+            at = at.astimezone(UTC)
+        return at.date().isoformat()
     return at.isoformat() if isinstance(at, date) else str(at)[:10]
 
 
