@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import orjson
 
 from claudetrace._call import RESERVED_TAGS
+from claudetrace._errors import ClaudetraceError
 from claudetrace._tags import NO_TAGS, TagContext, clean_tags, client_tags, current_tags, limited
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from claudetrace._config import Settings
 
 HASH_BYTES = 16
+MIN_KEY_CHARACTERS = 32
 MAX_CACHED = 10_000
 
 
@@ -27,12 +29,12 @@ class Attribution:
     """What one `instrument()` knows of who its calls are for."""
 
     def __init__(self, settings: Settings, resource: Row) -> None:
-        self._process_tags = settings.tags
+        self._process_tags = limited(dict(settings.tags))
         self._baggage = settings.baggage
         self._resource = resource
         self._hashed = settings.hash_tags
         self._hash = tag_hasher(settings.hash_key, settings.db) if settings.hash_tags else None
-        self._plain_columns = {**resource, **tag_columns(dict(settings.tags))}
+        self._plain_columns = {**resource, **tag_columns(self._process_tags)}
 
     def fill(self, columns: Row, client: object, user: object) -> TagContext:
         """Puts the tags in force into `columns`; gives them with the scopes that count the call."""
@@ -87,20 +89,31 @@ def tag_hasher(key: str | None, db: Path | None) -> Callable[[str], str]:
 
 
 def _key_beside(db: Path | None) -> str:
-    """The key in `<db>.key`, made at the first need, readable by its owner alone."""
+    """The key in `<db>.key`, made at the first need, readable by its owner alone. Raises `ClaudetraceError`."""
     if db is None:
         return secrets.token_hex(32)
     path = Path(f"{db}.key")
+    try:
+        if not path.exists():
+            _make_key(path)
+        key = path.read_text().strip()
+    except (OSError, ValueError) as error:
+        raise ClaudetraceError(f"hash_tags needs the key in {path}, and {error}: pass hash_key=") from error
+    if len(key) < MIN_KEY_CHARACTERS:
+        # Hashes by a key that anyone can guess hide nothing.
+        raise ClaudetraceError(f"hash_tags needs the key in {path}, which is cut short: restore it, or pass hash_key=")
+    return key
+
+
+def _make_key(path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     fresh = path.with_name(f"{path.name}.{secrets.token_hex(4)}")
-    if not path.exists():
-        fresh.touch(mode=0o600)
+    fresh.touch(mode=0o600)
+    try:
         fresh.write_text(secrets.token_hex(32))
-        try:
-            # Of processes that start at once, the first to link its key has it for all.
-            os.link(fresh, path)
-        except FileExistsError:
-            return path.read_text()
-        finally:
-            fresh.unlink()
-    return path.read_text()
+        # Of processes that start at once, the first to link its key has it for all.
+        os.link(fresh, path)
+    except FileExistsError:
+        pass
+    finally:
+        fresh.unlink()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import logging
+import math
 import os
 import re
 import shutil
@@ -13,9 +14,10 @@ from dataclasses import dataclass, field, fields
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal, NoReturn
+from urllib.parse import unquote
 
 from claudetrace._errors import ClaudetraceError
-from claudetrace._tags import clean_tags
+from claudetrace._tags import clean_tags, tag_text
 
 log = logging.getLogger("claudetrace")
 
@@ -31,7 +33,7 @@ class Settings:
 
     tags: Mapping[str, str] = field(default_factory=dict)
     hash_tags: tuple[str, ...] = ()
-    hash_key: str | None = None
+    hash_key: str | None = field(default=None, repr=False)
     spans: str = "auto"
     attributes: str = "all"
     metrics: bool = True
@@ -43,9 +45,11 @@ class Settings:
     foundry_data_zone: str | None = None
 
     def differences(self, other: Settings) -> list[str]:
-        """Where `other` says something else, as `name=this, not that`."""
+        """Where `other` says something else, as `name=this, not that`; of a secret only that it does."""
         return [
             f"{each.name}={getattr(self, each.name)!r}, not {getattr(other, each.name)!r}"
+            if each.repr
+            else f"another {each.name}"
             for each in fields(self)
             if getattr(self, each.name) != getattr(other, each.name)
         ]
@@ -91,7 +95,7 @@ def read_config(path: object) -> Mapping[str, Any]:
     try:
         with file.open("rb") as opened:
             content = tomllib.load(opened)
-    except (OSError, tomllib.TOMLDecodeError) as error:
+    except (OSError, ValueError) as error:
         raise ClaudetraceError(f"config={str(file)!r} cannot be read: {error}") from error
     known = {*_SETTINGS, "platforms"}
     if unknown := set(content) - known:
@@ -104,10 +108,13 @@ def read_config(path: object) -> Mapping[str, Any]:
 
 
 def ledger_path(named: Path | Literal[False] | None) -> Path | None:
-    """Where the ledger is: as `named`, or `default_db()`; `None` where there is to be none."""
+    """Where the ledger is: as `named`, or `default_db()`; `None` where there is to be none.
+
+    Absolute, so that a process that changes its folder keeps its ledger.
+    """
     if named is False:
         return None
-    return default_db() if named is None else named
+    return (default_db() if named is None else named).absolute()
 
 
 def default_db() -> Path:
@@ -166,14 +173,15 @@ def resource() -> dict[str, str]:
     for pair in os.environ.get("OTEL_RESOURCE_ATTRIBUTES", "").split(","):
         name, equals, value = pair.partition("=")
         if equals:
-            named[name.strip()] = value.strip()
+            named[name.strip()] = unquote(value.strip())
     program = Path(sys.argv[0] or "python").name if sys.argv else "python"
     environment = named.get("deployment.environment.name") or named.get("deployment.environment")
     columns = {
         "service": os.environ.get("OTEL_SERVICE_NAME") or named.get("service.name") or program,
         "instance": named.get("service.instance.id") or socket.gethostname(),
     }
-    return {**columns, "environment": environment} if environment else columns
+    columns |= {"environment": environment} if environment else {}
+    return {name: tag_text(value) for name, value in columns.items()}
 
 
 def refuse(name: str, value: object, way_out: str) -> NoReturn:
@@ -182,13 +190,21 @@ def refuse(name: str, value: object, way_out: str) -> NoReturn:
 
 
 def _path(name: str, value: object) -> Path:
-    if not isinstance(value, (str, os.PathLike)) or not str(value):
+    text = os.fspath(value) if isinstance(value, (str, os.PathLike)) else None
+    if not isinstance(text, str) or not text or "\0" in text:
         refuse(name, value, "give a path")
-    return Path(value).expanduser()
+    try:
+        return Path(text).expanduser()
+    except RuntimeError as error:
+        refuse(name, value, str(error))
 
 
 def _db(name: str, value: object) -> Path | Literal[False]:
-    return False if value is False else _path(name, value)
+    if value is False:
+        return False
+    if isinstance(value, str) and (value == ":memory:" or "://" in value or value.startswith("file:")):
+        refuse(name, value, "give the path of a file, or db=False for no ledger")
+    return _path(name, value)
 
 
 def _tags(name: str, value: object) -> dict[str, str]:
@@ -232,13 +248,15 @@ def _text(name: str, value: object) -> str:
 
 
 def _sinks(name: str, value: object) -> tuple[Any, ...]:
-    if not isinstance(value, (list, tuple)) or not all(callable(getattr(sink, "write", None)) for sink in value):
+    if not isinstance(value, (list, tuple)) or not all(
+        callable(getattr(sink, verb, None)) for sink in value for verb in ("write", "close")
+    ):
         refuse(name, value, "give objects with write(calls) and close() in a tuple")
     return tuple(value)
 
 
 def _megabytes(name: str, value: object) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not value > 0:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < math.inf:
         refuse(name, value, "give a number of megabytes above 0")
     return float(value)
 
@@ -251,15 +269,17 @@ def _later(name: str, value: object) -> NoReturn:
     refuse(name, value, "this version does not have it yet: leave it out")
 
 
+MAX_DAYS = 36_525
 _DAYS = {"d": 1.0, "w": 7.0, "h": 1 / 24, "m": 1 / 1440}
 
 
 def days(name: str, value: object) -> float:
     """How many days a duration such as `90d`, `2w` or `12h` is. Raises `ClaudetraceError`."""
     match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([dwhm])\s*", value) if isinstance(value, str) else None
-    if match is None or float(match[1]) <= 0:
-        refuse(name, value, "write a duration as 90d, 2w or 12h")
-    return float(match[1]) * _DAYS[match[2]]
+    length = float(match[1]) * _DAYS[match[2]] if match else 0.0
+    if not 0 < length <= MAX_DAYS:
+        refuse(name, value, "write a duration as 90d, 2w or 12h, of at most 100 years")
+    return length
 
 
 _SETTINGS: Mapping[str, tuple[str | None, Callable[[str, Any], Any]]] = {

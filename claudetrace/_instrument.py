@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 import threading
 from dataclasses import dataclass
@@ -58,8 +59,19 @@ class _Default(str):
 _AUTO = _Default("auto")
 _ALL = _Default("all")
 
-_lock = threading.Lock()
+# Reentrant: a sink may call `uninstrument()` while it is being closed.
+_lock = threading.RLock()
 _running: Instrumentation | None = None
+
+
+def _unlock_in_child() -> None:
+    """A thread that held the lock is not there to release it."""
+    global _lock
+    _lock = threading.RLock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_unlock_in_child)
 
 
 class Instrumentation:
@@ -81,7 +93,9 @@ class Instrumentation:
         from claudetrace._seam import _patch
 
         settings = self.settings
+        # What can refuse a setting comes before what starts anything.
         own_rates = None if settings.rates is None else load_own_rates(settings.rates)
+        attribution = Attribution(settings, dict(resource()))
         if settings.db is not None or settings.sinks:
             self._writer = _writer(settings, self._guard)
         spans = None
@@ -90,9 +104,8 @@ class Instrumentation:
 
             spans = Spans(backends=settings.attributes == "all")
         append = _nowhere if self._writer is None else self._writer.append
-        attribution = Attribution(settings, dict(resource()))
-        self._recorder = CallRecorder(self._guard, attribution, append, spans, own_rates)
-        _patch.install(self._recorder, foundry_data_zone=settings.foundry_data_zone)
+        self._recorder = CallRecorder(self._guard, attribution, append, spans)
+        _patch.install(self._recorder, foundry_data_zone=settings.foundry_data_zone, own_rates=own_rates)
 
     @property
     def health(self) -> Health:
@@ -216,6 +229,7 @@ def instrument(
                     "call claudetrace.uninstrument() first, or pass force=True"
                 )
             _running._stop()  # noqa: SLF001 - this module's own
+            _running = None
         _running = Instrumentation(settings, active=True)
         return _running
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from claudetrace._attribution import Attribution
     from claudetrace._call import Row
     from claudetrace._guard import Guard
-    from claudetrace._pricing import OwnRates, Priced, Terms
+    from claudetrace._pricing import Priced, Terms
     from claudetrace._seam._answer import Answer
     from claudetrace._seam._live import LiveCall
     from claudetrace._telemetry._spans import Spans
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 _FREE: Row = {"cost_picousd": 0, "cost_parts": "[]", "cost_flags": "[]"}
 _UNKNOWN: Row = {"cost_flags": '["no_usage"]'}
 _UNKNOWN_RETRIED: Row = {"cost_flags": '["no_usage","retried_after_timeout"]'}
+_UNBILLED_RESULT: Row = {**_FREE, "cost_flags": '["no_usage"]'}
 _RETRIED = ("retried_after_timeout",)
 
 
@@ -39,13 +40,11 @@ class CallRecorder:
         attribution: Attribution,
         append: Callable[[Row], None],
         spans: Spans | None,
-        own_rates: OwnRates | None,
     ) -> None:
         self.guard = guard
         self.attribute = attribution.fill
         self._append = append
         self._spans = spans
-        self._own_rates = own_rates
         self._collection = Collection()
         self._late: SimpleQueue[LiveCall] = SimpleQueue()
 
@@ -105,30 +104,24 @@ class CallRecorder:
         self._collection.close()
 
     def _fill(self, call: LiveCall, row: Row, answer: Answer | None) -> None:
-        row["pricing_terms"] = call.terms.to_json()
+        usage = None if answer is None else answer.usage
+        if usage is not None:
+            row["usage"] = json_text(usage)
         if answer is None:
-            refused = row["usage_is_final"]
-            row.update(_FREE if refused else _UNKNOWN_RETRIED if call.timed_out else _UNKNOWN)
-            return
-        if call.operation.batch and answer.usage is None:
+            row.update(_FREE if row["usage_is_final"] else _UNKNOWN_RETRIED if call.timed_out else _UNKNOWN)
+        elif not call.operation.billed:
             row.update(_FREE)
-            row["cost_flags"] = '["no_usage"]'
-            return
-        if not call.operation.billed:
-            row.update(_FREE)
-            if answer.usage is not None:
-                row["usage"] = json_text(answer.usage)
-            return
-        columns, priced = self._price(call, answer)
-        row.update(columns)
-        if answer.usage is not None:
-            row["usage"] = json_text(answer.usage)
-        row["pricing_terms"] = answer_terms(call, answer).to_json()
-        row["cost_picousd"] = priced.picousd
-        row["cost_parts"] = priced.parts_json()
-        row["cost_flags"] = priced.flags_json()
-        row["cache_saved_picousd"] = priced.cache_saved_picousd
-        row["rates_version"] = priced.rates_version
+        elif usage is None and call.operation.batch:
+            row.update(_UNBILLED_RESULT)
+        else:
+            columns, priced = self._price(call, answer)
+            row.update(columns)
+            row["cost_picousd"] = priced.picousd
+            row["cost_parts"] = priced.parts_json()
+            row["cost_flags"] = priced.flags_json()
+            row["cache_saved_picousd"] = priced.cache_saved_picousd
+            row["rates_version"] = priced.rates_version
+        row["pricing_terms"] = (call.terms if answer is None else answer_terms(call, answer)).to_json()
 
     def _price(self, call: LiveCall, answer: Answer) -> tuple[Row, Priced]:
         """The columns of the usage and its price, worked out once for each state of the answer."""
@@ -146,7 +139,6 @@ class CallRecorder:
             terms=answer_terms(call, answer),
             final=answer.final,
             extra_flags=_RETRIED if call.timed_out else (),
-            own_rates=self._own_rates,
         )
         answer.priced = (state, columns, priced)
         return columns, priced

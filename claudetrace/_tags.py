@@ -6,11 +6,12 @@ import functools
 import inspect
 import logging
 from collections import Counter, deque
-from contextvars import ContextVar, Token
+from contextvars import ContextVar
 from decimal import Decimal
 from threading import Lock
 from typing import TYPE_CHECKING, Any, NamedTuple, ParamSpec, Self, TypeVar
 
+from claudetrace._call import RESERVED_TAGS
 from claudetrace._errors import ClaudetraceError
 
 if TYPE_CHECKING:
@@ -32,10 +33,28 @@ tag_faults: Counter[str] = Counter()
 
 
 class TagContext(NamedTuple):
-    """The tags in force, and the scopes whose totals a call counts towards."""
+    """The tags in force, and the scopes whose totals a call counts towards, each once."""
 
     tags: Mapping[str, str]
     scopes: tuple[TagScope, ...]
+    innermost: TagScope | None = None
+    outer: TagContext | None = None
+
+    def inside(self, scope: TagScope) -> TagContext:
+        """These tags with those of a block in them. A block that is in itself, as by recursion, counts once."""
+        scopes = self.scopes if scope in self.scopes else (*self.scopes, scope)
+        return TagContext({**self.tags, **scope.tags}, scopes, scope, self)
+
+    def without(self, scope: TagScope) -> TagContext:
+        """These tags without those of the last block of `scope`; the same where it is not there."""
+        inner: list[TagScope] = []
+        here = self
+        while here.innermost is not None and here.outer is not None:
+            if here.innermost is scope:
+                return functools.reduce(TagContext.inside, reversed(inner), here.outer)
+            inner.append(here.innermost)
+            here = here.outer
+        return self
 
 
 NO_TAGS = TagContext({}, ())
@@ -52,15 +71,13 @@ class TagScope:
 
     def __init__(self, tags: Mapping[str, str]) -> None:
         self.tags = tags
-        self._tokens: list[Token[TagContext]] = []
         # Rows arrive from wherever a stream ends, even inside a garbage collection: appending takes no lock.
         self._arrived: deque[tuple[int, int | None]] = deque()
         self._totals = (0, 0, 0)
         self._folding = Lock()
 
     def __enter__(self) -> Self:
-        outer = _current.get()
-        self._tokens.append(_current.set(TagContext({**outer.tags, **self.tags}, (*outer.scopes, self))))
+        _current.set(_current.get().inside(self))
         return self
 
     def __exit__(
@@ -69,17 +86,15 @@ class TagScope:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        try:
-            _current.reset(self._tokens.pop())
-        except (ValueError, IndexError, RuntimeError) as left:
-            # A generator may be finished in another context than it began in: there the tags are not set anyway.
-            log.debug("A tag block was left in another context than it was entered in: %s", left)
+        # Not by a token: threads and tasks enter one decorator's block at the same time, and a generator may be
+        # finished in another context than it began in, where the block is not.
+        _current.set(_current.get().without(self))
 
     def __call__(self, function: Callable[P, R]) -> Callable[P, R]:
         """`function` with each of its calls inside a block of these tags, sync or async."""
         if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
             raise ClaudetraceError(
-                f"tag() cannot decorate the generator {function.__qualname__}: "
+                f"tag() cannot decorate the generator {getattr(function, '__qualname__', function)}: "
                 "use claudetrace.tagged(client, ...) in it, or a `with tag(...)` block around the call itself"
             )
         if inspect.iscoroutinefunction(function):
@@ -127,7 +142,8 @@ class TagScope:
     @property
     def cost_usd(self) -> Decimal:
         """What they cost, exact; calls without a price add nothing and are counted in `unpriced_calls`."""
-        return Decimal(self._read()[1]).scaleb(-12)
+        # From text, which no precision of the user's decimal context rounds.
+        return Decimal(f"{self._read()[1]}E-12")
 
     @property
     def unpriced_calls(self) -> int:
@@ -171,7 +187,8 @@ def clean_tags(tags: Mapping[Any, object]) -> dict[str, str]:
 
 def tag_text(value: object) -> str:
     """`value` as text that UTF-8 can hold, cut to 256 characters. Raises what its `__str__` raises."""
-    text = value if type(value) is str else str(value)
+    # A string is its characters, also where a subclass such as an enum's shows itself otherwise.
+    text = value if type(value) is str else str.__str__(value if isinstance(value, str) else str(value))
     if len(text) > MAX_TAG_CHARACTERS:
         tag_faults["cut"] += 1
         text = text[:MAX_TAG_CHARACTERS]
@@ -179,11 +196,12 @@ def tag_text(value: object) -> str:
 
 
 def limited(tags: dict[str, str]) -> dict[str, str]:
-    """The first 32 of `tags`; how many were left out is counted."""
+    """The first 32 of `tags`, those with columns of their own before all; how many were left out is counted."""
     if len(tags) <= MAX_TAGS:
         return tags
     tag_faults["too many"] += len(tags) - MAX_TAGS
-    return dict(list(tags.items())[:MAX_TAGS])
+    reserved = {name: tags[name] for name in RESERVED_TAGS if name in tags}
+    return dict(list({**reserved, **tags}.items())[:MAX_TAGS])
 
 
 CLIENT_TAGS = "_claudetrace_tags"

@@ -7,14 +7,16 @@ from typing import Any
 
 LARGEST_COUNT = 2**63 - 1
 
-COUNT_PATHS: Mapping[str, tuple[str, ...]] = {
-    "input_tokens": ("input_tokens",),
-    "cache_read_tokens": ("cache_read_input_tokens",),
-    "cache_write_1h_tokens": ("cache_creation", "ephemeral_1h_input_tokens"),
-    "output_tokens": ("output_tokens",),
-    "thinking_tokens": ("output_tokens_details", "thinking_tokens"),
-    "web_search_requests": ("server_tool_use", "web_search_requests"),
-}
+COUNTS = (
+    ("input_tokens", "input_tokens"),
+    ("cache_read_input_tokens", "cache_read_tokens"),
+    ("output_tokens", "output_tokens"),
+)
+NESTED_COUNTS = (
+    ("cache_creation", "ephemeral_1h_input_tokens", "cache_write_1h_tokens"),
+    ("output_tokens_details", "thinking_tokens", "thinking_tokens"),
+    ("server_tool_use", "web_search_requests", "web_search_requests"),
+)
 WORDS = ("service_tier", "speed", "inference_geo")
 
 
@@ -24,18 +26,24 @@ def usage_columns(usage: Mapping[str, Any] | None) -> dict[str, Any]:
     A count that is missing, null, negative, too large or of another type says nothing.
     """
     columns: dict[str, Any] = {}
-    if not isinstance(usage, Mapping):
+    # Asking for the exact type first: the check of the abstract one takes longer than all the rest.
+    if type(usage) is not dict and not isinstance(usage, Mapping):
         return columns
-    for column, path in COUNT_PATHS.items():
-        value: Any = usage.get(path[0])
-        if len(path) == 2:
-            value = value.get(path[1]) if isinstance(value, Mapping) else None
+    get = usage.get
+    for name, column in COUNTS:
+        value = get(name)
         if type(value) is int and 0 <= value <= LARGEST_COUNT:
             columns[column] = value
+    for outer, name, column in NESTED_COUNTS:
+        inner = get(outer)
+        if type(inner) is dict or isinstance(inner, Mapping):
+            value = inner.get(name)
+            if type(value) is int and 0 <= value <= LARGEST_COUNT:
+                columns[column] = value
     if (written := cache_write_5m_tokens(usage, columns.get("cache_write_1h_tokens"))) is not None:
         columns["cache_write_5m_tokens"] = written
     for word in WORDS:
-        if isinstance(value := usage.get(word), str):
+        if isinstance(value := get(word), str):
             columns[word] = value
     return columns
 
@@ -46,7 +54,9 @@ def cache_write_5m_tokens(usage: Mapping[str, Any], written_1h_tokens: int | Non
     Five minutes is the default, and a stream's last total comes without a split.
     """
     split = usage.get("cache_creation")
-    written = whole_count(split.get("ephemeral_5m_input_tokens")) if isinstance(split, Mapping) else None
+    written = None
+    if type(split) is dict or isinstance(split, Mapping):
+        written = whole_count(split.get("ephemeral_5m_input_tokens"))
     total = whole_count(usage.get("cache_creation_input_tokens"))
     if total is None:
         return written

@@ -50,15 +50,17 @@ class Answer:
         """Whether it refused before any output, which is not billed."""
         return self.stop_reason == "refusal" and not self.has_content
 
+    # JSON's objects are dicts: asking for that alone is many times faster than asking for a mapping.
+
     def read_json(self, operation: str, body: Any) -> None:
         """Takes a body that came whole."""
         self.complete = self.final = True
-        if isinstance(body, Mapping) and operation in _BODIES:
+        if isinstance(body, dict) and operation in _BODIES:
             _BODIES[operation](self, body)
 
     def read_event(self, kind: str, event: Any) -> bool:
         """Takes an event of a stream, and tells whether it said something of usage."""
-        if kind not in _EVENTS or not isinstance(event, Mapping):
+        if kind not in _EVENTS or not isinstance(event, dict):
             return False
         _EVENTS[kind](self, event)
         return kind in _TELLS_USAGE
@@ -109,7 +111,7 @@ class Answer:
             self.complete = self.final = True
 
     def _message_start(self, event: Mapping[str, Any]) -> None:
-        if isinstance(message := event.get("message"), Mapping):
+        if isinstance(message := event.get("message"), dict):
             self.read_message(message)
 
     def _content_block_start(self, event: Mapping[str, Any]) -> None:
@@ -117,7 +119,7 @@ class Answer:
 
     def _message_delta(self, event: Mapping[str, Any]) -> None:
         delta = event.get("delta")
-        if isinstance(delta, Mapping) and (reason := text(delta.get("stop_reason"))) is not None:
+        if isinstance(delta, dict) and (reason := text(delta.get("stop_reason"))) is not None:
             self.stop_reason = reason
             self.final = True
         self._use(event.get("usage"))
@@ -127,7 +129,7 @@ class Answer:
 
     def _error(self, event: Mapping[str, Any]) -> None:
         error = event.get("error")
-        kind = text(error.get("type")) if isinstance(error, Mapping) else None
+        kind = text(error.get("type")) if isinstance(error, dict) else None
         self.error_type = kind or "error"
         self.final = self.complete = False
 

@@ -23,6 +23,7 @@ from claudetrace._seam._request import billed_to, code_execution_is_free, reques
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from claudetrace._pricing import OwnRates
     from claudetrace._seam._live import Recorder
 
 _BASE_CLIENT = "anthropic._base_client"
@@ -30,15 +31,18 @@ _BASE_CLIENT = "anthropic._base_client"
 _call: ContextVar[LiveCall | None] = ContextVar("claudetrace_call", default=None)
 _recorder: Recorder | None = None
 _data_zone: str | None = None
+_own_rates: OwnRates | None = None
 _installed: dict[tuple[Any, str], tuple[Any, Any]] = {}
 """Each place that is wrapped, with what stood there and our wrapper."""
 _hooked = False
 
 
-def install(recorder: Recorder, *, foundry_data_zone: str | None = None) -> None:
+def install(recorder: Recorder, *, foundry_data_zone: str | None = None, own_rates: OwnRates | None = None) -> None:
     """Every call from now on is told to `recorder`, also of clients that exist. The SDK may be imported later."""
-    global _recorder, _data_zone, _hooked
-    _recorder, _data_zone = recorder, foundry_data_zone
+    global _recorder, _data_zone, _own_rates, _hooked
+    _data_zone, _own_rates = foundry_data_zone, own_rates
+    _terms.cache_clear()
+    _recorder = recorder
     if _hooked:
         _wrap_all(sys.modules.get(_BASE_CLIENT))
     else:
@@ -136,7 +140,7 @@ def _terms(platform: str, batch: bool, endpoint_scope: str | None, payer: str | 
         endpoint_scope=endpoint_scope,
         data_zone=data_zone if platform == "foundry" else None,
         billed_to=payer,
-    )
+    ).with_own_rates(_own_rates)
 
 
 def _raised(call: LiveCall, client: Any, error: BaseException) -> None:

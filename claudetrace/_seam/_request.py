@@ -12,9 +12,11 @@ _COUNTED_BLOCKS = {"image": "image_count", "document": "document_count"}
 
 def request_body(options: Any) -> Mapping[str, Any]:
     """The JSON that the call sends, as far as it is a mapping, with the caller's `extra_body` on top."""
-    body = options.json_data if isinstance(options.json_data, Mapping) else NO_BODY
+    body = options.json_data
+    if type(body) is not dict and not isinstance(body, Mapping):
+        body = NO_BODY
     extra = getattr(options, "extra_json", None)
-    return {**body, **extra} if isinstance(extra, Mapping) and extra else body
+    return {**body, **extra} if extra and isinstance(extra, Mapping) else body
 
 
 def request_columns(body: Mapping[str, Any]) -> dict[str, Any]:
@@ -56,13 +58,13 @@ def _count_blocks(blocks: Any, counts: dict[str, int]) -> None:
 def user_of(body: Mapping[str, Any]) -> object:
     """The request's `metadata.user_id`, if it has one."""
     metadata = body.get("metadata")
-    return metadata.get("user_id") if isinstance(metadata, Mapping) else None
+    return metadata.get("user_id") if metadata and isinstance(metadata, Mapping) else None
 
 
 def billed_to(body: Mapping[str, Any]) -> str | None:
     """`user_profile` where the request asks that another organization be billed."""
     policy = body.get("billing_policy")
-    payer = policy.get("bill_to") if isinstance(policy, Mapping) else None
+    payer = policy.get("bill_to") if policy and isinstance(policy, Mapping) else None
     return "user_profile" if payer == "user_profile" else None
 
 

@@ -33,8 +33,8 @@ COUNTS = {
     "output_tokens": "gen_ai.usage.output_tokens",
     "thinking_tokens": "gen_ai.usage.reasoning.output_tokens",
     "cache_read_tokens": "gen_ai.usage.cache_read.input_tokens",
-    "web_search_requests": "claudetrace.usage.web_search_requests",
 }
+WEB_SEARCHES = "claudetrace.usage.web_search_requests"
 CACHE_WRITE = "gen_ai.usage.cache_write.input_tokens"
 OLD_CACHE_WRITE = "gen_ai.usage.cache_creation.input_tokens"
 COST = "claudetrace.cost.usd"
@@ -79,32 +79,43 @@ def tag_attributes(tags: Mapping[str, str]) -> Attributes:
     return attributes
 
 
-def response_attributes(answer: Answer, *, failed: bool) -> Attributes:
-    """What the answer is."""
+def response_attributes(answer: Answer) -> Attributes:
+    """What the answer is, for a span of ours."""
     attributes: Attributes = {}
     if answer.message_id is not None:
         attributes["gen_ai.response.id"] = answer.message_id
     if answer.model is not None:
         attributes["gen_ai.response.model"] = answer.model
-    if failed:
-        attributes["gen_ai.response.finish_reasons"] = ["error"]
-    elif answer.stop_reason is not None:
-        attributes["gen_ai.response.finish_reasons"] = [answer.stop_reason]
     return attributes
 
 
-def usage_attributes(columns: Mapping[str, Any], *, backends: bool) -> Attributes:
-    """What was used. The conventions want input tokens with those read from and written to the cache."""
-    attributes = {COUNTS[name]: value for name, value in columns.items() if name in COUNTS}
+def usage_attributes(columns: Mapping[str, Any]) -> Attributes:
+    """What was used, for a span of ours. The conventions want input tokens with those of the cache."""
+    attributes: Attributes = {COUNTS[name]: value for name, value in columns.items() if name in COUNTS}
     counted = [columns[name] for name in _INPUT if name in columns]
     if counted:
         attributes["gen_ai.usage.input_tokens"] = sum(counted)
-    written = [columns[name] for name in _INPUT[2:] if name in columns]
-    if written:
-        attributes[CACHE_WRITE] = sum(written)
-        if backends:
-            attributes[OLD_CACHE_WRITE] = sum(written)
+    if (written := cache_write_tokens(columns)) is not None:
+        attributes[CACHE_WRITE] = written
     return attributes
+
+
+def lacking_attributes(answer: Answer, columns: Mapping[str, Any], *, backends: bool) -> Attributes:
+    """What the SDK's own span does not have: setting the rest again would cost as much as making a span."""
+    attributes: Attributes = {}
+    if answer.stop_reason is not None:
+        attributes["gen_ai.response.finish_reasons"] = [answer.stop_reason]
+    if backends and (written := cache_write_tokens(columns)) is not None:
+        attributes[OLD_CACHE_WRITE] = written
+    if searches := columns.get("web_search_requests"):
+        attributes[WEB_SEARCHES] = searches
+    return attributes
+
+
+def cache_write_tokens(columns: Mapping[str, Any]) -> int | None:
+    """The tokens written to the cache, for any time; `None` where the API said nothing."""
+    written = [columns[name] for name in _INPUT[2:] if name in columns]
+    return sum(written) if written else None
 
 
 def cost_attributes(picousd: int | None, priced: Priced, *, backends: bool) -> Attributes:

@@ -34,6 +34,15 @@ class CallSpan:
         self.trace_id = f"{context.trace_id:032x}" if context.is_valid else None
         self.span_id = f"{context.span_id:016x}" if context.is_valid else None
 
+    def total_picousd(self) -> int | None:
+        """What all responses of the call cost, or `None` where one has no price."""
+        total = 0
+        for cost in self.costs.values():
+            if cost is None:
+                return None
+            total += cost
+        return total
+
 
 class Spans:
     """Makes, joins and fills spans. OpenTelemetry is loaded with the first call."""
@@ -70,7 +79,7 @@ class Spans:
         """Takes the SDK's span for the call's. Tags are set at once, so that a failed call has them too."""
         if call.span is None:
             call.span = CallSpan(span, native=True)
-            if span.is_recording():
+            if call.tags.tags and span.is_recording():
                 span.set_attributes(names.tag_attributes(call.tags.tags))
 
     def update(self, call: LiveCall, answer: Answer, columns: Mapping[str, Any], priced: Priced) -> None:
@@ -78,14 +87,17 @@ class Spans:
         own: CallSpan = call.span
         if not own.span.is_recording():
             return
-        attributes = names.response_attributes(answer, failed=False)
-        if not call.operation.batch and call.operation.billed:
+        attributes: dict[str, Any] = {}
+        if not own.native:
+            attributes.update(names.response_attributes(answer))
+        if call.operation.billed and not call.operation.batch:
             own.costs[id(answer)] = priced.picousd
-            known = [cost for cost in own.costs.values() if cost is not None]
-            total = sum(known) if len(known) == len(own.costs) else None
-            attributes.update(names.usage_attributes(columns, backends=self._backends))
-            attributes.update(names.cost_attributes(total, priced, backends=self._backends))
-        own.span.set_attributes(attributes)
+            attributes.update(names.lacking_attributes(answer, columns, backends=self._backends))
+            attributes.update(names.cost_attributes(own.total_picousd(), priced, backends=self._backends))
+            if not own.native:
+                attributes.update(names.usage_attributes(columns))
+        if attributes:
+            own.span.set_attributes(attributes)
 
     def ids(self, call: LiveCall) -> dict[str, str]:
         """The columns that lead from a row to its trace."""
