@@ -2,17 +2,31 @@
 
 from __future__ import annotations
 
-from typing import Any
+import re
+from typing import Any, NamedTuple
 
-_COLUMNS = (
-    (b"request-id", "request_id"),
-    (b"anthropic-organization-id", "organization_id"),
-    (b"anthropic-workspace-id", "workspace_id"),
-    (b"content-type", "content_type"),
-    (b"content-encoding", "content_encoding"),
-)
-_CLOUDS_REQUEST_ID = b"x-amzn-requestid"
-_LIMIT = b"anthropic-ratelimit-"
+_COLUMNS = {
+    b"request-id": "request_id",
+    b"x-amzn-requestid": "request_id",
+    b"anthropic-organization-id": "organization_id",
+    b"anthropic-workspace-id": "workspace_id",
+    b"content-type": "content_type",
+    b"content-encoding": "content_encoding",
+}
+_LIMIT, _REMAINING = re.compile(rb"anthropic-ratelimit-(.+)-limit"), b"anthropic-ratelimit-%b-remaining"
+_MOST_LAYOUTS = 256
+
+
+class Layout(NamedTuple):
+    """Where in a response's headers what is of interest stands."""
+
+    columns: tuple[tuple[str, int], ...]
+    limits: tuple[tuple[str, int, int], ...]
+    """Each limit's name, and where it and what remains of it stand."""
+
+
+_layouts: dict[tuple[bytes, ...], Layout] = {}
+"""By the headers' names: an API sends the same ones in the same order, and only the values are new."""
 
 
 def header_columns(response: Any) -> dict[str, Any]:
@@ -20,28 +34,38 @@ def header_columns(response: Any) -> dict[str, Any]:
 
     Beside columns it has `content_type` and `content_encoding`, which whoever makes a row takes out.
     """
-    headers = {name.lower(): value for name, value in response.headers.raw}
-    columns: dict[str, Any] = {}
-    for name, column in _COLUMNS:
-        if name in headers:
-            columns[column] = headers[name].decode("ascii", "replace")
-    if _CLOUDS_REQUEST_ID in headers and "request_id" not in columns:
-        columns["request_id"] = headers[_CLOUDS_REQUEST_ID].decode("ascii", "replace")
+    raw = response.headers.raw
+    if not raw:
+        return {}
+    names, values = zip(*raw, strict=True)
+    layout = _layouts.get(names) or _learn(names)
+    columns: dict[str, Any] = {name: values[at].decode("ascii", "replace") for name, at in layout.columns}
     tightest = 2.0
-    for name in headers:
-        if name.startswith(_LIMIT) and name.endswith(b"-limit"):
-            headroom = _headroom(headers[name], headers.get(name[:-5] + b"remaining"))
-            if headroom < tightest:
-                columns["rate_limit_headroom"] = tightest = headroom
-                columns["rate_limit"] = name[len(_LIMIT) : -6].decode("ascii", "replace")
+    for name, limit_at, remaining_at in layout.limits:
+        try:
+            headroom = min(int(values[remaining_at]) / int(values[limit_at]), 1.0)
+        except (ValueError, ZeroDivisionError):
+            continue
+        if 0 <= headroom < tightest:
+            columns["rate_limit_headroom"] = tightest = headroom
+            columns["rate_limit"] = name
     return columns
 
 
-def _headroom(limit: bytes, remaining: bytes | None) -> float:
-    """What is left of a limit, 0 to 1; more than any where the headers do not say."""
-    if remaining is None or not (limit.isdigit() and remaining.isdigit() and int(limit)):
-        return 2.0
-    return min(int(remaining) / int(limit), 1.0)
+def _learn(names: tuple[bytes, ...]) -> Layout:
+    lower = [name.lower() for name in names]
+    # Of a header that comes twice, the first counts.
+    places = {name: at for at, name in reversed(list(enumerate(lower)))}
+    columns = {_COLUMNS[name]: at for name, at in reversed(places.items()) if name in _COLUMNS}
+    limits = [
+        (match[1].decode("ascii", "replace"), at, places[_REMAINING % match[1]])
+        for name, at in places.items()
+        if (match := _LIMIT.fullmatch(name)) and _REMAINING % match[1] in places
+    ]
+    layout = Layout(tuple(columns.items()), tuple(limits))
+    if len(_layouts) < _MOST_LAYOUTS:
+        _layouts[names] = layout
+    return layout
 
 
 def content_coding(columns: dict[str, Any]) -> tuple[str, str]:
