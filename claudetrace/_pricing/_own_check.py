@@ -210,9 +210,22 @@ def _plain_period(period: OwnPeriod) -> dict[str, Any]:
 
 def line_of(text: str, keys: tuple[str, ...]) -> int | None:
     """The line of the TOML file `text` that says most of `keys`, counted from 1."""
+    said = _said(text)
+    if any(path[:1] == ("rates",) for _, path in said):
+        said = [(number, path[1:]) for number, path in said if path[:1] == ("rates",)]
+    best, line = -1, None
+    for number, path in said:
+        shared = min(len(path), len(keys))
+        if shared > best and path[:shared] == keys[:shared]:
+            best, line = shared, number
+    return line
+
+
+def _said(text: str) -> list[tuple[int, tuple[str, ...]]]:
+    """Each line of a TOML file that names a key, with the whole path of the key."""
     table: tuple[str, ...] = ()
     counts: dict[tuple[str, ...], int] = {}
-    best: tuple[int, int | None] = (0, None)
+    said = []
     for number, line in enumerate(text.splitlines(), start=1):
         bare = line.split("#")[0].strip()
         if bare.startswith("["):
@@ -220,16 +233,10 @@ def line_of(text: str, keys: tuple[str, ...]) -> int | None:
             if bare.startswith("[["):
                 place = counts[table] = counts.get(table, -1) + 1
                 table = (*table, str(place))
-            said = table
+            said.append((number, table))
         elif "=" in bare:
-            said = (*table, *split_key(bare.split("=")[0]))
-        else:
-            continue
-        if said[:1] == ("rates",):
-            said = said[1:]
-        if len(said) > best[0] and said == keys[: len(said)]:
-            best = (len(said), number)
-    return best[1]
+            said.append((number, (*table, *split_key(bare.split("=")[0]))))
+    return said
 
 
 def split_key(text: str) -> tuple[str, ...]:

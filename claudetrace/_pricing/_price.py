@@ -96,9 +96,8 @@ def day_of(at: Any) -> str:
         at = datetime.now(UTC)
     if isinstance(at, datetime):
         # The first and the last day of the calendar have no neighbour to move to.
-        if at.tzinfo is not None and 1 < at.year < 9999:
-            at = at.astimezone(UTC)
-        return at.date().isoformat()
+        zoned = at.tzinfo is not None and 1 < at.year < 9999
+        at = (at.astimezone(UTC) if zoned else at).date()
     return at.isoformat() if isinstance(at, date) else str(at)[:10]
 
 

@@ -134,7 +134,7 @@ def test_an_sdk_object_its_dump_and_its_json_cost_the_same(response):
     for kind in (Message, BetaMessage):
         typed = kind.construct(**body)
         for subject in (typed, typed.model_dump(), json.loads(typed.model_dump_json())):
-            costs.append(price(subject, at=at, batch=response["batch"]))
+            costs += [price(subject, at=at, batch=response["batch"])]
 
     assert costs[1:] == costs[:-1]
 
@@ -157,7 +157,12 @@ JSON = st.recursive(
     max_leaves=8,
 )
 NAMES = st.sampled_from(
-    ["input_tokens", "output_tokens", "cache_read_input_tokens", "cache_creation_input_tokens", "cache_creation", "ephemeral_1h_input_tokens", "server_tool_use", "web_search_requests", "service_tier", "inference_geo", "speed", "iterations", "output_tokens_details", "active_seconds", "list_cost", "amount", "currency"]
+    [
+        *("input_tokens", "output_tokens", "cache_read_input_tokens", "cache_creation_input_tokens"),
+        *("cache_creation", "ephemeral_1h_input_tokens", "server_tool_use", "web_search_requests"),
+        *("service_tier", "inference_geo", "speed", "iterations", "output_tokens_details"),
+        *("active_seconds", "list_cost", "amount", "currency"),
+    ]
 )
 ODD_ENTRY = st.dictionaries(
     NAMES | st.sampled_from(["type", "model"]),

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import UTC, date, datetime, timedelta, timezone
+from datetime import UTC, datetime
 from decimal import Decimal
-from fractions import Fraction
 from typing import Any
 
 import pytest
-from anthropic.types.beta import BetaManagedAgentsSession
 
 from claudetrace._call import Call, Cost, CostPart
 from claudetrace._pricing import Priced, Terms, price, price_response
@@ -59,16 +57,27 @@ def test_a_row_carries_the_parts_and_gives_them_back():
     """The JSON of a price is what a `Call` reads."""
     found = priced({"input_tokens": 7, "output_tokens": 1})
     row = {
-        "id": "a", "call_id": "a", "started_at": "2026-11-20T00:00:00.000Z", "operation": "messages.create",
-        "platform": "anthropic", "server_address": "h", "streamed": 0, "outcome": "ok", "usage_is_final": 1,
-        "cost_picousd": found.picousd, "cost_parts": found.parts_json(), "cost_flags": found.flags_json(),
-    }  # fmt: skip
+        "id": "a",
+        "call_id": "a",
+        "started_at": "2026-11-20T00:00:00.000Z",
+        "operation": "messages.create",
+        "platform": "anthropic",
+        "server_address": "h",
+        "streamed": 0,
+        "outcome": "ok",
+        "usage_is_final": 1,
+        "cost_picousd": found.picousd,
+        "cost_parts": found.parts_json(),
+        "cost_flags": found.flags_json(),
+    }
 
     call = Call.from_row(row)
 
     assert (call.cost_usd, call.cost_parts, call.cost_flags) == (
-        found.cost().usd, found.cost().parts, found.flags,
-    )  # fmt: skip
+        found.cost().usd,
+        found.cost().parts,
+        found.flags,
+    )
 
 
 @pytest.mark.parametrize(
@@ -92,7 +101,7 @@ def test_a_row_carries_the_parts_and_gives_them_back():
         ({**THOUSAND, "inference_geo": "us"}, {"model": "claude-haiku-4-5"}, ("0.006", ())),
         ({**THOUSAND, "inference_geo": "us"}, {"terms": {"platform": "aws"}}, ("0.0264", ())),
     ],
-)  # fmt: skip
+)
 def test_a_rule_of_one_response(usage, how, expected):
     """What a response says, and what it does not say, decides its price and its flags."""
     amount, flags = expected
@@ -112,10 +121,25 @@ def test_no_usage_is_no_price():
     [
         ("us.anthropic.claude-opus-5-5", "claude-opus-5-5", {"platform": "bedrock"}, ("0.0264", ())),
         ("global.anthropic.claude-opus-5-5", "claude-opus-5-5", {"platform": "bedrock"}, ("0.024", ())),
-        ("anthropic.claude-opus-5-5", "claude-opus-5-5", {"platform": "bedrock"}, ("0.024", ("endpoint_scope_unknown",))),
+        (
+            "anthropic.claude-opus-5-5",
+            "claude-opus-5-5",
+            {"platform": "bedrock"},
+            ("0.024", ("endpoint_scope_unknown",)),
+        ),
         ("anthropic.claude-opus-5-5", None, {"platform": "bedrock", "endpoint_scope": "regional"}, ("0.0264", ())),
-        ("arn:aws:bedrock:us-east-1:1:application-inference-profile/x", "claude-opus-5-5", {"platform": "bedrock"}, ("0.024", ("endpoint_scope_unknown",))),
-        ("us.anthropic.claude-3-haiku-20240307-v1:0", "claude-3-haiku-20240307", {"platform": "bedrock"}, ("0.0015", ())),
+        (
+            "arn:aws:bedrock:us-east-1:1:application-inference-profile/x",
+            "claude-opus-5-5",
+            {"platform": "bedrock"},
+            ("0.024", ("endpoint_scope_unknown",)),
+        ),
+        (
+            "us.anthropic.claude-3-haiku-20240307-v1:0",
+            "claude-3-haiku-20240307",
+            {"platform": "bedrock"},
+            ("0.0015", ()),
+        ),
         ("claude-opus-5-5", "claude-opus-5-5", {"platform": "vertex"}, ("0.024", ("endpoint_scope_unknown",))),
         ("claude-opus-5-5", "claude-opus-5-5", {"platform": "vertex", "endpoint_scope": "regional"}, ("0.0264", ())),
         ("claude-opus-5-5", "claude-opus-5-5", {"platform": "google_cloud", "endpoint_scope": "global"}, ("0.024", ())),
@@ -125,7 +149,7 @@ def test_no_usage_is_no_price():
         ("claude-opus-5-5", None, {"platform": "foundry"}, (None, ("unknown_model",))),
         ("claude-opus-5-5", "claude-opus-5-5", {"platform": "vertx"}, ("0.024", ("endpoint_scope_unknown",))),
     ],
-)  # fmt: skip
+)
 def test_a_platform_and_its_endpoint_decide_the_rate(asked, served, terms, expected):
     """Regional endpoints cost a tenth more; where the response does not tell, the base rate is flagged."""
     found = priced(model=served, model_requested=asked, terms=terms)
@@ -158,11 +182,28 @@ def entry(kind: str, input_tokens: int = 1000, output_tokens: int = 1000, **more
         (legs({"type": "dream"}, "?", None), ("0.024", ())),
         (legs(entry("compaction"), speed="fast"), ("0.096", ())),
         (legs(entry("advisor_message", model="claude-opus-5"), speed="fast"), ("0.078", ())),
-        (legs(entry("compaction"), entry("advisor_message", model="claude-sonnet-5"), inference_geo="us"), ("0.066", ())),
-        (legs(entry("message", model="claude-fable-5"), entry("message", model="claude-opus-5-5"), entry("fallback_message", model="claude-opus-5-5")), ("0.084", ())),
-        (legs(entry("compaction"), entry("message", 9, 0, model="claude-fable-5"), entry("fallback_message", model="claude-opus-5-5")), ("0.084", ("unbilled_declined_hop",))),
+        (
+            legs(entry("compaction"), entry("advisor_message", model="claude-sonnet-5"), inference_geo="us"),
+            ("0.066", ()),
+        ),
+        (
+            legs(
+                entry("message", model="claude-fable-5"),
+                entry("message", model="claude-opus-5-5"),
+                entry("fallback_message", model="claude-opus-5-5"),
+            ),
+            ("0.084", ()),
+        ),
+        (
+            legs(
+                entry("compaction"),
+                entry("message", 9, 0, model="claude-fable-5"),
+                entry("fallback_message", model="claude-opus-5-5"),
+            ),
+            ("0.084", ("unbilled_declined_hop",)),
+        ),
     ],
-)  # fmt: skip
+)
 def test_iterations_add_what_the_top_level_leaves_out(usage, expected):
     """Compactions, advisors and declined hops with output are added at their models' rates, once."""
     assert dollars(priced(usage)) == (Decimal(expected[0]), expected[1])
@@ -201,7 +242,7 @@ def test_a_long_prompt_made_of_short_turns_is_flagged():
             ("0.06", ("unbilled_refusal",)),
         ),
     ],
-)  # fmt: skip
+)
 def test_a_refusal_before_any_output_is_free(day, empty, usage, expected):
     """From its day on a refusal without content costs nothing, but a hop that had produced output does."""
     found = priced(usage, "claude-opus-4-8", day=day, stop_reason="refusal", terms={"content_empty": empty})
@@ -232,100 +273,6 @@ def test_fifty_million_dollars_are_exact():
     assert price({"model": "claude-opus-5-5", "usage": usage, "content": None}, at=AT).usd == Decimal("50000000.000004")
     assert dollars(priced(usage)) == (None, ("unpriced_component",))
     assert sum(priced(THOUSAND).picousd for _ in range(1000)) == 24 * 10**12
-
-
-SESSION = {"type": "session", "model": "claude-opus-5", "usage": {**THOUSAND, "active_seconds": 90.1}}
-
-
-@pytest.mark.parametrize(
-    ("session", "expected"),
-    [
-        (SESSION, ("0.032002222222", ())),
-        ({**SESSION, "usage": {**SESSION["usage"], "list_cost": {"amount": "71", "currency": "USD"}}}, ("0.71", ("rounded_list_cost",))),
-        ({**SESSION, "model": "new", "usage": {"list_cost": {"amount": "5", "currency": "USD"}}}, ("0.05", ("rounded_list_cost",))),
-        ({**SESSION, "usage": {**SESSION["usage"], "list_cost": {"amount": "7.1", "currency": "USD"}}}, ("0.032002222222", ())),
-        ({**SESSION, "usage": THOUSAND}, ("0.03", ("unpriced_component",))),
-        ({**SESSION, "model": "new"}, (None, ("unknown_model",))),
-        ({**SESSION, "model": None, "agent": {"model": {"id": "claude-opus-5", "speed": "fast"}}}, ("0.062002222222", ())),
-        ({**SESSION, "model": "claude-haiku-5-5", "usage": {"input_tokens": 10**6, "output_tokens": 0, "active_seconds": 0}}, ("0.1", ("unpriced_component",))),
-    ],
-)  # fmt: skip
-def test_a_session_costs_its_tokens_and_its_running_time(session, expected):
-    """A session's own list cost is used where it has one; else tokens at model rates, searches and hours."""
-    cost = price(session, at=AT)
-
-    assert (cost.usd, cost.flags) == (None if expected[0] is None else Decimal(expected[0]), expected[1])
-
-
-def test_running_time_is_a_line_of_its_own():
-    """The hour's price is kept as an exact fraction of a nanosecond."""
-    part = price(SESSION, at=AT).parts[-1]
-
-    assert part == CostPart(
-        name="running_ns", model=None, quantity=90_100_000_000, rate_picousd=Fraction(200, 9_000), picousd=2002222222
-    )
-
-
-def test_an_sdk_session_is_priced():
-    """A session as the SDK types it costs what its dict does."""
-    body = {"agent": {"model": {"id": "claude-opus-5"}}, "type": "session", "usage": SESSION["usage"]}
-
-    assert price(BetaManagedAgentsSession.construct(**body), at=AT) == price(SESSION, at=AT)
-
-
-@pytest.mark.parametrize(
-    ("subject", "batch", "expected"),
-    [
-        ({"input_tokens": 2095}, False, (Decimal(0), ())),
-        ({"custom_id": "a", "result": {"type": "errored", "error": {}}}, False, (Decimal(0), ("no_usage",))),
-        ({"result": {"type": "succeeded", "message": {"model": "claude-opus-5-5", "usage": THOUSAND}}}, False, (Decimal("0.012"), ())),
-        ({"model": "claude-opus-5-5", "usage": None}, True, (Decimal(0), ("no_usage",))),
-        ({"model": "claude-opus-5-5", "usage": None}, False, (None, ("no_usage",))),
-        ("a message", False, (None, ("no_usage",))),
-        (None, False, (None, ("no_usage",))),
-    ],
-)  # fmt: skip
-def test_price_knows_what_it_is_given(subject, batch, expected):
-    """A count is free, an item of a batch without a message too; what has no usage has no price."""
-    cost = price(subject, at=AT, batch=batch)
-
-    assert (cost.usd, cost.flags) == expected
-
-
-RESULT = {"type": "bash_code_execution_tool_result"}
-
-
-@pytest.mark.parametrize(
-    ("content", "flags"),
-    [
-        ([RESULT], ("unpriced_component",)),
-        ([RESULT, {"type": "server_tool_use", "name": "web_search", "caller": {"type": "direct"}}], ("unpriced_component",)),
-        ([RESULT, {"type": "server_tool_use", "name": "web_search", "caller": {"type": "code_execution_20260120"}}], ()),
-        ([{"type": "text"}, 7], ()),
-    ],
-)  # fmt: skip
-def test_executed_code_is_flagged_unless_a_web_tool_ran_in_it(content, flags):
-    """Container time is nowhere in a response, and free where a web tool is called from code."""
-    message = {"model": "claude-opus-5-5", "usage": THOUSAND, "content": content, "stop_reason": "end_turn"}
-
-    assert price(message, at=AT).flags == flags
-
-
-@pytest.mark.parametrize(
-    ("at", "usd"),
-    [
-        (datetime(2026, 10, 6, 23, 59, tzinfo=UTC), "0.2"),
-        (datetime(2026, 10, 7, tzinfo=UTC), "0.1"),
-        (datetime(2026, 10, 6, 20, tzinfo=timezone(timedelta(hours=-7))), "0.1"),
-        (datetime(2026, 10, 7), "0.1"),
-        (date(2026, 10, 6), "0.2"),
-    ],
-)  # fmt: skip
-def test_a_price_changes_at_midnight_utc(at, usd):
-    """The rates of a day are those of its UTC date."""
-    usage = {"input_tokens": 0, "output_tokens": 0, "cache_read_input_tokens": 10**6}
-
-    assert price({"model": "claude-sonnet-5-5", "usage": usage}, at=at).usd == Decimal(usd)
 
 
 def test_terms_survive_their_json():
