@@ -152,7 +152,9 @@ def make_plan(terrain: Terrain) -> Plan:
     asked, served = read_id(terrain.model_requested, known), read_id(terrain.model, known)
     platform = _platform(terms, asked, served)
     # A Foundry deployment's name is its owner's choice, so only the answer tells the model.
-    if terrain.model is None and platform != "foundry":
+    # Bedrock bills the id that was asked for, and its answers spell some models in ways of their own.
+    other_spelling = platform == "bedrock" and served.model is None and not terrain.prefix
+    if (terrain.model is None or other_spelling) and platform != "foundry":
         served = asked
     flags = _term_flags(terrain)
     search, charged_own = _search(own, terrain.day)

@@ -140,6 +140,12 @@ def test_no_usage_is_no_price():
             {"platform": "bedrock"},
             ("0.0015", ()),
         ),
+        (
+            "anthropic.claude-3-haiku-20240307-v1:0",
+            "claude-3-haiku-48k-20240307",
+            {"platform": "bedrock"},
+            ("0.0015", ()),
+        ),
         ("claude-opus-5-5", "claude-opus-5-5", {"platform": "vertex"}, ("0.024", ("endpoint_scope_unknown",))),
         ("claude-opus-5-5", "claude-opus-5-5", {"platform": "vertex", "endpoint_scope": "regional"}, ("0.0264", ())),
         ("claude-opus-5-5", "claude-opus-5-5", {"platform": "google_cloud", "endpoint_scope": "global"}, ("0.024", ())),
