@@ -207,15 +207,15 @@ def limited(tags: dict[str, str]) -> dict[str, str]:
 CLIENT_TAGS = "_claudetrace_tags"
 
 
-def tagged(client: ClientT, **tags: object) -> ClientT:
+def tagged(client: ClientT, /, **tags: object) -> ClientT:
     """The SDK's own copy of `client`, whose calls carry `tags` in any thread, task or generator.
 
     Copies of it by `with_options` carry them too. Where a `tag(...)` block says otherwise, the client wins.
     """
     copy = getattr(client, "copy", None)
-    if copy is None or not hasattr(client, "with_options"):
+    if isinstance(client, type) or copy is None or not hasattr(client, "with_options"):
         raise ClaudetraceError(
-            f"tagged() takes a client of the anthropic SDK, not {type(client).__name__}: pass Anthropic() or the like"
+            f"tagged() takes a client of the anthropic SDK, not {client!r:.200}: pass Anthropic() or the like"
         )
     return _bound(copy(), {**client_tags(client), **clean_tags(tags)})  # type: ignore[no-any-return]  # the SDK's copy
 
