@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -35,6 +35,15 @@ class Terms:
     """The answer holds the result of a code execution whose container may be billed by the hour."""
     own_rates: str | None = None
     """`OwnRates.text` of the own prices in force."""
+    _hash: int = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        # Terms are part of the key of every plan: hashing their fields at each call would cost more than pricing.
+        told = (self.platform, self.batch, *(getattr(self, name) for name in (*_TEXTS, *_SWITCHES)))
+        object.__setattr__(self, "_hash", hash(told))
+
+    def __hash__(self) -> int:
+        return self._hash
 
     def with_own_rates(self, own_rates: OwnRates | None) -> Terms:
         """These terms, naming `own_rates`."""
@@ -60,10 +69,10 @@ def _with_own_rates(terms: Terms, text: str) -> Terms:
 @lru_cache(maxsize=1024)
 def _to_json(terms: Terms) -> str:
     told: dict[str, Any] = {"platform": terms.platform}
-    for field in fields(terms):
-        value = getattr(terms, field.name)
-        if value != field.default:
-            told[field.name] = value
+    for each in fields(terms):
+        value = getattr(terms, each.name)
+        if each.init and value != each.default:
+            told[each.name] = value
     return orjson.dumps(told).decode()
 
 

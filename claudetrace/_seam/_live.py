@@ -123,10 +123,12 @@ class LiveCall:
         if not 200 <= http_response.status_code < 300:
             return
         response = LiveResponse(self, http_response, attempt=self.attempts, attempt_perf=self._attempt_perf)
-        if response.whole:
-            self._pending.append(response)
-        else:
+        if not response.whole:
             self._open += 1
+        elif self._returned:
+            response.write()
+        else:
+            self._pending.append(response)
 
     def settle(self, outcome: str, error_type: str | None) -> None:
         """A response has ended like this; the first that did not end well speaks for the call."""
@@ -156,6 +158,10 @@ class LiveCall:
                 self.recorder.record(self, self._failure_row(error), None)
         finally:
             self._leave()
+
+    def response_begun(self) -> None:
+        """There is another body that the method left unread."""
+        self._open += 1
 
     def response_ended(self) -> None:
         """A body that the method left unread has come to its end."""

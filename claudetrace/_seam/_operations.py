@@ -95,14 +95,15 @@ def platform_of(client: object) -> str:
     return platform
 
 
-_SCOPED_BY_REGION = {"vertex", "google_cloud"}
+_REGION = {"vertex": "region", "google_cloud": "_location"}
+"""Where a client keeps it."""
 
 
 def endpoint_scope_of(client: Any, platform: str) -> str | None:
     """Whether a Google Cloud client calls the global endpoint or a regional one; its model ids do not say."""
-    if platform not in _SCOPED_BY_REGION:
+    if platform not in _REGION:
         return None
-    region = getattr(client, "region", None)
+    region = getattr(client, _REGION[platform], None)
     if not isinstance(region, str) or not region:
         return None
     return "global" if region == "global" else "regional"

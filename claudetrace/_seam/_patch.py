@@ -17,6 +17,7 @@ import wrapt
 from claudetrace._pricing import Terms
 from claudetrace._seam._errors import is_timeout
 from claudetrace._seam._live import LiveCall
+from claudetrace._seam._middleware import is_of, marked_call, watch_rebuilt, with_mark
 from claudetrace._seam._operations import endpoint_scope_of, operation_of, platform_of
 from claudetrace._seam._request import billed_to, code_execution_is_free, request_body, request_columns, user_of
 
@@ -152,8 +153,10 @@ def _raised(call: LiveCall, client: Any, error: BaseException) -> None:
         call.recorder.guard.caught("record a call that failed", failure)
 
 
-def _returned(call: LiveCall, client: Any) -> None:
+def _returned(call: LiveCall, client: Any, result: Any) -> None:
     try:
+        if getattr(client, "_middleware", None):
+            watch_rebuilt(call, result)
         if "server_address" not in call.columns:
             call.columns["server_address"] = client.base_url.host
         call.returned()
@@ -163,6 +166,8 @@ def _returned(call: LiveCall, client: Any) -> None:
 
 def _request(wrapped: Any, instance: Any, args: Any, kwargs: Any) -> Any:
     call = _begin(instance, args, kwargs)
+    if call is not None and getattr(instance, "_middleware", None):
+        args, kwargs = with_mark(call, args, kwargs)
     # Also when it is none: a middleware's other requests are no responses of the call around them.
     token = _call.set(call)
     try:
@@ -174,12 +179,14 @@ def _request(wrapped: Any, instance: Any, args: Any, kwargs: Any) -> Any:
     finally:
         _call.reset(token)
     if call is not None:
-        _returned(call, instance)
+        _returned(call, instance, result)
     return result
 
 
 async def _request_async(wrapped: Any, instance: Any, args: Any, kwargs: Any) -> Any:
     call = _begin(instance, args, kwargs)
+    if call is not None and getattr(instance, "_middleware", None):
+        args, kwargs = with_mark(call, args, kwargs)
     token = _call.set(call)
     try:
         result = await wrapped(*args, **kwargs)
@@ -190,16 +197,17 @@ async def _request_async(wrapped: Any, instance: Any, args: Any, kwargs: Any) ->
     finally:
         _call.reset(token)
     if call is not None:
-        _returned(call, instance)
+        _returned(call, instance, result)
     return result
 
 
 def _process_response(wrapped: Any, _instance: Any, args: Any, kwargs: Any) -> Any:
     """Of the sync and the async client: the latter's coroutine is passed on."""
-    call = _call.get()
+    call = marked_call(kwargs.get("options")) or _call.get()
     if call is not None:
         try:
-            call.responded(kwargs["response"])
+            if is_of(call, kwargs["options"]):
+                call.responded(kwargs["response"])
         except Exception as error:  # noqa: BLE001 - any failure of ours ends at the guard
             call.recorder.guard.caught("watch a response", error)
     return wrapped(*args, **kwargs)
@@ -207,7 +215,7 @@ def _process_response(wrapped: Any, _instance: Any, args: Any, kwargs: Any) -> A
 
 def _build_request(wrapped: Any, _instance: Any, args: Any, kwargs: Any) -> Any:
     request = wrapped(*args, **kwargs)
-    call = _call.get()
+    call = marked_call(args[0] if args else kwargs.get("options")) or _call.get()
     if call is not None:
         try:
             # Not the header that says the same: a user's own header of that name would be believed.
