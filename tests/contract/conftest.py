@@ -19,8 +19,9 @@ def server() -> Iterator[PlayServer]:
 
 
 @pytest.fixture
-def client(server: PlayServer) -> anthropic.Anthropic:
-    return anthropic.Anthropic(api_key="sk-ant-secret-key", base_url=server.url, max_retries=0)
+def client(server: PlayServer) -> Iterator[anthropic.Anthropic]:
+    with anthropic.Anthropic(api_key="sk-ant-secret-key", base_url=server.url, max_retries=0) as opened:
+        yield opened
 
 
 @pytest.fixture

@@ -74,11 +74,12 @@ def has_native_spans() -> bool:
 
 
 @pytest.fixture(params=["native", "own"])
-def client(request: pytest.FixtureRequest, server: PlayServer) -> anthropic.Anthropic:
+def client(request: pytest.FixtureRequest, server: PlayServer) -> Iterator[anthropic.Anthropic]:
     """A client with the SDK's own spans, and one without."""
     options: dict[str, Any] = {"open_telemetry": request.param == "native"} if has_native_spans() else {}
     if request.param == "native" and not options:
         pytest.skip("this SDK makes no spans of its own")
     if options.get("open_telemetry"):
         options = {}
-    return anthropic.Anthropic(api_key="k", base_url=server.url, max_retries=1, **options)
+    with anthropic.Anthropic(api_key="k", base_url=server.url, max_retries=1, **options) as opened:
+        yield opened

@@ -135,7 +135,7 @@ def test_own_spans_are_current_during_the_call(server: Any, provider: TracerProv
     prepare = client._prepare_options
     client._prepare_options = lambda given: (tracer.start_span("http").end(), prepare(given))[1]
 
-    with tracer.start_as_current_span("request"):
+    with client, tracer.start_as_current_span("request"):
         create(client)
 
     http, own, request = spans()
