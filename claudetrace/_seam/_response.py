@@ -143,8 +143,8 @@ class LiveResponse:
         if self._ended_how is not None:
             return
         self._ended_how = how
-        self._ended_perf = time.perf_counter()
         try:
+            self._ended_perf = time.perf_counter()
             if how == "read":
                 self._finish_reading()
             self._settle(how, error)

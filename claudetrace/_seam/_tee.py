@@ -29,7 +29,9 @@ class _Tee:
         self.stream_observer = getattr(inner, "stream_observer", None)
 
     def __getattr__(self, name: str) -> Any:
-        # The HTTP client reads `elapsed` here.
+        # The HTTP client reads `elapsed` here. Before `__init__`, as in a copy being made, there is nothing inside.
+        if name in ("_inner", "_watcher"):
+            raise AttributeError(name)
         return getattr(self._inner, name)
 
     def __del__(self) -> None:
