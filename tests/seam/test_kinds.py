@@ -1,0 +1,41 @@
+"""Every kind of call, on a sync and on an async client."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from claudetrace._demo._server import PlayServer
+
+from .kinds import KINDS, Kind
+
+CASES = [
+    pytest.param(kind, is_async, id=f"{kind.name}-{'async' if is_async else 'sync'}")
+    for kind in KINDS
+    for is_async in (False, True)
+    if kind.only in (None, "async" if is_async else "sync")
+]
+
+
+def played(kind: Kind, *, is_async: bool) -> Any:
+    """What the caller sees."""
+    with PlayServer(*kind.plays()) as server:
+        seen = kind.run(server, is_async=is_async)
+        assert server.failures == []
+        assert server.unplayed == []
+    return seen
+
+
+@pytest.mark.parametrize(("kind", "is_async"), CASES)
+def test_a_call_is_recorded_whole_and_returns_what_it_returned(kind: Kind, is_async: bool, start_meter: Any) -> None:
+    """A call leaves exactly the rows it should, and gives its caller exactly what it gives without a meter."""
+    if not kind.needs():
+        pytest.skip("not available: this version of the SDK has no such call")
+    without_meter = played(kind, is_async=is_async)
+    meter = start_meter()
+    with_meter = played(kind, is_async=is_async)
+
+    assert with_meter == without_meter
+    assert meter.rows() == kind.rows
+    meter.check(kind.failures)
