@@ -59,7 +59,7 @@ class LedgerWriter(Forks):
         self.spool = spool or _spool_of(db)
         self.journal = Journal(self.spool, guard)
         self._guard = guard
-        self._limits = (retention_days, max_db_mb)
+        self._limits = retention_days, max_db_mb
         self._on_rows = on_rows
         self._reprice_batch_row = reprice_batch_row
         self._store: Store | None = None
@@ -78,6 +78,7 @@ class LedgerWriter(Forks):
         self._started = False
         self._closing = False
         self._intake: Intake | None = None
+        self._pruned = 0
         self._retry_s = 0.0
         self._locked_since: float | None = None
         self._next_orphans = self._next_housekeeping = 0.0
@@ -139,6 +140,7 @@ class LedgerWriter(Forks):
             "pending": max(0, journal.recorded - journal.lost - handled),
             "lost": journal.lost,
             "quarantined": quarantined,
+            "pruned": self._pruned,
             "unreadable": intake.unreadable if intake else 0,
             "last_error": self._guard.last_error,
         }
@@ -204,6 +206,23 @@ class LedgerWriter(Forks):
         if now >= self._next_orphans:
             self._next_orphans = now + ORPHANS_S
             intake.load_orphans()
+        if self._store is not None and any(self._limits) and now >= self._next_housekeeping:
+            self._next_housekeeping = now + HOUSEKEEPING_S
+            self._keep_limits(self._store)
+
+    def _keep_limits(self, store: Store) -> None:
+        """Removes calls beyond the limits, in chunks so small that nobody who writes is held up."""
+        from claudetrace._ledger._edit import NAP_S
+        from claudetrace._ledger._prune import Limits
+
+        limits, more, until = Limits(*self._limits), True, time.monotonic() + TAIL_S
+        while more and time.monotonic() < until:
+            with self._gate:
+                more = limits.enforce(store.connection())
+            time.sleep(NAP_S)
+        self._pruned += limits.pruned_calls
+        if more:
+            self._next_housekeeping = 0.0
 
     def _last_steps(self, intake: Intake) -> bool:
         """Whether the thread may end: all is loaded after writers were led away."""

@@ -1,0 +1,102 @@
+"""Takes out of the ledger what tells who a user was."""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import TYPE_CHECKING
+
+import orjson
+
+from claudetrace._guard import Guard
+from claudetrace._ledger._edit import CHUNK_ROWS, NAP_S, opened_ledger, transaction, truncate_log
+from claudetrace._ledger._recover import load_orphans
+from claudetrace._ledger._rollups import MEASURE_NAMES, OTHER, TAG_COLUMNS, TAG_DAYS
+from claudetrace._ledger._segments import UNREADABLE
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Callable
+    from pathlib import Path
+
+FORGOTTEN_COLUMNS = (
+    "user_id",
+    "session_id",
+    "tags",
+    "custom_id",
+    "request_id",
+    "message_id",
+    "trace_id",
+    "span_id",
+)
+CHUNK = "SELECT id FROM calls WHERE user_id = ? ORDER BY started_at LIMIT ?"
+FORGET = f"UPDATE calls SET {', '.join(f'{name} = NULL' for name in FORGOTTEN_COLUMNS)} WHERE id = ?"  # noqa: S608 - names of ours
+KEPT_TAGS = ", ".join(f"'{tag}'" for tag in TAG_COLUMNS if tag != "user")
+SUBTRACT = f"""
+    INSERT INTO rollup_tag_days ({", ".join(TAG_DAYS.key)}, {", ".join(MEASURE_NAMES)})
+    SELECT
+        v.tag,
+        v.day,
+        CASE
+            WHEN EXISTS (
+                SELECT 1 FROM rollup_tag_days AS r WHERE r.tag = v.tag AND r.day = v.day AND r.value = v.value
+            ) THEN v.value
+            ELSE :other
+        END AS counted_as,
+        v.platform,
+        v.model,
+        v.feature,
+        {", ".join(f"-SUM(v.{name})" for name in MEASURE_NAMES)}
+    FROM measured_call_tags AS v
+    WHERE v.id IN (SELECT value FROM json_each(:ids))
+        AND v.tag NOT IN ({KEPT_TAGS})
+    GROUP BY v.tag, v.day, counted_as, v.platform, v.model, v.feature
+    ON CONFLICT ({", ".join(TAG_DAYS.key)}) DO UPDATE SET
+        {", ".join(f"{name} = {name} + excluded.{name}" for name in MEASURE_NAMES)}
+"""  # noqa: S608 - names of ours
+EMPTY = "DELETE FROM rollup_tag_days WHERE responses = 0"
+
+
+def forget(db: Path, user: str, progress: Callable[[int], None] | None = None) -> int:
+    """How many calls do not tell any more that they were of `user`. What they cost stays; the user, the session,
+    the free tags and the ids of request and trace go, from the file's free pages and its log too."""
+    load_orphans(db, Guard())
+    forgotten = 0
+    with opened_ledger(db) as connection:
+        connection.execute("PRAGMA secure_delete = ON")
+        while chunk := _forget_chunk(connection, user):
+            forgotten += chunk
+            if progress is not None:
+                progress(forgotten)
+            time.sleep(NAP_S)
+        with transaction(connection):
+            connection.execute("DELETE FROM rollup_tag_days WHERE tag = 'user' AND value = ?", (user,))
+            connection.execute(EMPTY)
+            connection.execute("DELETE FROM quarantine WHERE INSTR(line, ?) > 0", (_as_json(user),))
+        truncate_log(connection)
+    _forget_unreadable(db.with_name(f"{db.name}.spool") / UNREADABLE, user)
+    return forgotten
+
+
+def _forget_chunk(connection: sqlite3.Connection, user: str) -> int:
+    with transaction(connection):
+        ids = [id_ for (id_,) in connection.execute(CHUNK, (user, CHUNK_ROWS))]
+        connection.execute(SUBTRACT, {"ids": orjson.dumps(ids).decode(), "other": OTHER})
+        connection.executemany(FORGET, [(id_,) for id_ in ids])
+    return len(ids)
+
+
+def _as_json(user: str) -> str:
+    return orjson.dumps(user).decode()
+
+
+def _forget_unreadable(path: Path, user: str) -> None:
+    """Drops the lines that name `user` from those that could not be read."""
+    if not path.exists():
+        return
+    lines = path.read_bytes().splitlines(keepends=True)
+    kept = [line for line in lines if user.encode() not in line]
+    if len(kept) < len(lines):
+        anew = path.with_name(f"{path.name}.{os.getpid()}.new")
+        anew.write_bytes(b"".join(kept))
+        anew.replace(path)

@@ -1,0 +1,157 @@
+"""`Ledger`: the side that reads. It may be slow, and it raises."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import time
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+from claudetrace._call import Call
+from claudetrace._errors import ClaudetraceError
+from claudetrace._guard import Guard
+from claudetrace._ledger._recover import load_orphans
+from claudetrace._ledger._schema import VERSION, connect, ledger_version, open_ledger, refuse_old_sqlite
+from claudetrace._ledger._spend import Spend, matching_ids, read_spend
+from claudetrace._ledger._times import span
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    import sqlite_utils
+
+    from claudetrace._ledger._times import When
+
+__all__ = ["Ledger", "Spend"]
+
+BUSY_S = 5.0
+
+
+class Ledger:
+    """The calls and their sums in the ledger at `path`, or in the default one.
+
+    Opening it takes in what killed processes left in the journal. Raises `ClaudetraceError` where there is no
+    ledger. A connection is open only while a question is answered, except for `db`.
+    """
+
+    def __init__(self, path: str | os.PathLike[str] | None = None) -> None:
+        if path is None:
+            from claudetrace._config import default_db
+
+            path = default_db()
+        self.path = Path(path)
+        self._db: sqlite_utils.Database | None = None
+        refuse_old_sqlite()
+        if not self.path.is_file() and not self._spool().is_dir():
+            raise ClaudetraceError(
+                f"there is no ledger at {self.path}; call claudetrace.instrument() in the program whose calls it is "
+                "to hold, or name another with db= or CLAUDETRACE_DB"
+            )
+        load_orphans(self.path, Guard())
+        with self._reading():
+            pass
+
+    def _spool(self) -> Path:
+        return self.path.with_name(f"{self.path.name}.spool")
+
+    def spend(
+        self,
+        by: str | None = "model",
+        since: When = "7d",
+        until: When = None,
+        where: Mapping[str, str | None] | None = None,
+    ) -> list[Spend]:
+        """The exact sums for each value of `by`, dearest first, or by day in their order; `by=None` is the total.
+
+        `by`: model day user session feature customer prompt operation stop_reason tag:KEY. Values of a tag
+        beyond 1,000 a day are added up as `(other)`. Parts of hours that are pruned count nothing.
+        """
+        with self._reading() as connection:
+            return read_spend(connection, by, span(since, until), where or {})
+
+    def calls(
+        self,
+        since: When = None,
+        limit: int | None = 100,
+        until: When = None,
+        where: Mapping[str, str | None] | None = None,
+        trace_id: str | None = None,
+    ) -> list[Call]:
+        """The calls, newest first; every one with `limit=None`."""
+        ids, values = matching_ids(where or {}, span(since, until))
+        conditions = [f"id IN ({ids})"] if where else ["started_at >= ?", "started_at < ?"]
+        if trace_id is not None:
+            conditions.append("trace_id = ?")
+            values.append(trace_id)
+        sql = f"SELECT * FROM calls WHERE {' AND '.join(conditions)} ORDER BY started_at DESC, id DESC LIMIT ?"  # noqa: S608 - conditions of ours
+        with self._reading() as connection:
+            rows = connection.execute(sql, (*values, -1 if limit is None else limit))
+            names = [column[0] for column in rows.description]
+            return [Call.from_row(dict(zip(names, row, strict=True))) for row in rows]
+
+    @property
+    def db(self) -> sqlite_utils.Database:
+        """The file as a `sqlite_utils.Database`, open until the ledger is closed. Close it before a fork."""
+        if self._db is None:
+            from sqlite_utils import Database
+
+            self._db = Database(self._connect(), use_counts_table=False)
+        return self._db
+
+    def close(self) -> None:
+        """Closes `db`, if it was asked for."""
+        database, self._db = self._db, None
+        if database is not None:
+            database.conn.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @contextmanager
+    def _reading(self) -> Iterator[sqlite3.Connection]:
+        """A connection that sees one state of the ledger throughout."""
+        with closing(self._connect()) as connection:
+            connection.execute("BEGIN")
+            yield connection
+
+    def _connect(self) -> sqlite3.Connection:
+        deadline = time.monotonic() + BUSY_S
+        while True:
+            try:
+                connection = self._opened()
+                break
+            except sqlite3.OperationalError as error:
+                if error.sqlite_errorname.startswith("SQLITE_BUSY") and time.monotonic() < deadline:
+                    time.sleep(0.05)
+                    continue
+                raise ClaudetraceError(
+                    f"the ledger {self.path} cannot be read: {error}; SQLite needs to read its -wal and -shm files "
+                    "too, and to make them where they are missing"
+                ) from error
+            except sqlite3.DatabaseError as error:
+                raise ClaudetraceError(f"the ledger {self.path} cannot be read: {error}") from error
+        connection.execute(f"PRAGMA busy_timeout = {int(BUSY_S * 1000)}")
+        return connection
+
+    def _opened(self) -> sqlite3.Connection:
+        if os.access(self.path.parent, os.W_OK) and (not self.path.exists() or os.access(self.path, os.W_OK)):
+            return open_ledger(self.path)
+        connection = connect(self.path, "ro")
+        try:
+            self._require_current(ledger_version(connection, self.path))
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def _require_current(self, version: int) -> None:
+        if version < VERSION:
+            raise ClaudetraceError(
+                f"{self.path} is a ledger of version {version}, which has to be led to version {VERSION}, and it "
+                "cannot be written here; open it once where it can"
+            )
