@@ -85,13 +85,18 @@ def _journal_rows() -> list[Row]:
             journal = Journal(Path(folder) / "spool", Guard())
             taken: list[float] = []
 
-            def put(journal: Journal = journal, taken: list[float] = taken, count: int = 4_000 // threads) -> None:
+            def put(
+                journal: Journal = journal,
+                taken: list[float] = taken,
+                count: int = 4_000 // threads,
+                pause_s: float = 0.001 * threads,
+            ) -> None:
                 for number in range(count):
                     row = sample_row(number)
                     began = time.perf_counter_ns()
                     journal.append(row)
                     taken.append((time.perf_counter_ns() - began) / 1e3)
-                    time.sleep(0.0005)
+                    time.sleep(pause_s)
 
             workers = [threading.Thread(target=put) for _ in range(threads)]
             for worker in workers:
