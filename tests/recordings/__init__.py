@@ -1,0 +1,1 @@
+"""Real exchanges of the API, played to the real SDK over HTTP on loopback."""
