@@ -18,12 +18,13 @@ CASES = [
 ]
 
 
-def played(kind: Kind, *, is_async: bool) -> Any:
+def played(kind: Kind, server: PlayServer, *, is_async: bool) -> Any:
     """What the caller sees."""
-    with PlayServer(*kind.plays()) as server:
-        seen = kind.run(server, is_async=is_async)
-        assert server.failures == []
-        assert server.unplayed == []
+    server.requests.clear()
+    server.add(*kind.plays())
+    seen = kind.run(server, is_async=is_async)
+    assert server.failures == []
+    assert server.unplayed == []
     return seen
 
 
@@ -32,9 +33,10 @@ def test_a_call_is_recorded_whole_and_returns_what_it_returned(kind: Kind, is_as
     """A call leaves exactly the rows it should, and gives its caller exactly what it gives without a meter."""
     if not kind.needs():
         pytest.skip("not available: this version of the SDK has no such call")
-    without_meter = played(kind, is_async=is_async)
-    meter = start_meter()
-    with_meter = played(kind, is_async=is_async)
+    with PlayServer() as server:
+        without_meter = played(kind, server, is_async=is_async)
+        meter = start_meter()
+        with_meter = played(kind, server, is_async=is_async)
 
     assert with_meter == without_meter
     assert meter.rows() == kind.rows

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from . import _batches, _clouds, _failures, _middleware, _streams, _tools, _whole
+from . import _batches, _clouds, _failures, _left, _middleware, _streams, _tools, _whole
 from ._kit import Kind, seen
 
 KINDS: list[Kind] = [
     *_whole.KINDS,
     *_streams.KINDS,
+    *_left.KINDS,
     *_failures.KINDS,
     *_batches.KINDS,
     *_tools.KINDS,

@@ -13,9 +13,9 @@ from claudetrace._demo._exchange import Exchange
 from claudetrace._demo._server import PlayServer
 
 from ._kit import ASK, SDK, Kind, Steps, each, entered, left, seen, some
+from ._left import EVENTS
 from ._plays import HEADERS, holding_from, json_answer, streamed
 from ._rows import ANSWERED, BROKEN, MESSAGE, MODEL, STREAMED, TOLD, without
-from ._streams import EVENTS
 
 AWS = {"aws_access_key": "key", "aws_secret_key": "secret", "aws_region": "us-east-1"}
 

@@ -10,9 +10,9 @@ import anthropic
 from claudetrace._demo import _wire
 from claudetrace._demo._server import PlayServer
 
-from ._kit import ASK, Both, Kind, Steps, each, entered, left, seen
+from ._kit import ASK, Kind, Steps, each, entered, left, seen
 from ._plays import failure, json_answer, streamed
-from ._rows import ANSWERED, CALL, COUNTS, MESSAGE, MODEL, STREAMED, TOLD, without
+from ._rows import ANSWERED, CALL, MESSAGE, MODEL, STREAMED, TOLD, without
 
 FALLBACK_MODEL = "claude-opus-4-6"
 
@@ -268,6 +268,3 @@ KINDS = [
         for name, call in {"streamed": stream_beta, "helper": helper_beta}.items()
     ),
 ]
-
-assert COUNTS
-assert Both
