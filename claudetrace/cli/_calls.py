@@ -1,0 +1,71 @@
+"""Single calls as lines of text and as JSON."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from datetime import datetime
+from decimal import Decimal
+from fractions import Fraction
+from typing import TYPE_CHECKING, Any
+
+from claudetrace._call import RESERVED_TAGS
+from claudetrace.cli._tables import count_text, plain, table, usd_text
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from claudetrace._call import Call
+
+DIGITS = 6
+LONGEST_TAGS = 100
+LEAST_WIDTHS = (14, 12, 17, 6, 6, 6, 12, 7)
+"""So that lines which come later stand under those before."""
+LEFT = (0, 1, 2, 8)
+
+
+HEADS = ("time (UTC)", "outcome", "model", "input", "cached", "output", "cost (USD)", "took", "tags")
+
+
+def calls_table(calls: Iterable[Call]) -> str:
+    """The calls, a line each, under heads."""
+    return table(HEADS, map(_cells, calls), left=LEFT, least_widths=LEAST_WIDTHS)
+
+
+def _cells(call: Call) -> list[str]:
+    bound = "≥" if call.cost_usd is not None and not call.usage_is_final else ""
+    return [
+        f"{call.started_at:%m-%d %H:%M:%S}",
+        plain(call.error_type or call.outcome) if call.outcome == "error" else call.outcome,
+        plain(call.model or call.model_requested or call.operation),
+        count_text(call.input_tokens),
+        count_text(call.cache_read_tokens),
+        count_text(call.output_tokens),
+        bound + usd_text(call.cost_usd, DIGITS),
+        "–" if call.duration_ms is None else f"{call.duration_ms / 1000:.2f} s",
+        plain(tags_text(call), LONGEST_TAGS),
+    ]
+
+
+def tags_text(call: Call) -> str:
+    """The call's tags as `key=value`, the reserved ones first."""
+    named = {tag: getattr(call, column) for tag, column in RESERVED_TAGS.items()}
+    return " ".join(f"{key}={value}" for key, value in {**named, **call.tags}.items() if value is not None)
+
+
+def call_json(call: Call) -> dict[str, Any]:
+    """The call's columns as JSON has them; dollars are exact, as text."""
+    return {name: _json(value) for name, value in asdict(call).items() if value is not None}
+
+
+def _json(value: Any) -> Any:
+    if isinstance(value, datetime):
+        return value.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    if isinstance(value, Decimal):
+        return f"{value:f}"
+    if isinstance(value, Fraction):
+        return str(value)
+    if isinstance(value, dict):
+        return {name: _json(each) for name, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_json(each) for each in value]
+    return value

@@ -1,0 +1,188 @@
+"""The checks of `doctor`: each a name, what is so, and what was found wrong with the way out."""
+
+from __future__ import annotations
+
+import os
+import platform
+import sqlite3
+import sys
+from contextlib import closing
+from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING, NamedTuple
+
+from claudetrace._errors import ClaudetraceError
+from claudetrace.cli._options import calls_text
+from claudetrace.cli._tables import bytes_text, plain
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from claudetrace._ledger._read import Ledger
+
+OLDEST_ANTHROPIC = (0, 84)
+VARIABLES = ("CLAUDETRACE_DB", "CLAUDETRACE_TAGS", "CLAUDETRACE_SPANS", "CLAUDETRACE_CONFIG")
+QUARANTINED = "SELECT COUNT(*), (SELECT reason FROM quarantine ORDER BY id DESC LIMIT 1) FROM quarantine"
+UNKNOWN_MODELS = """
+    SELECT COUNT(*), GROUP_CONCAT(DISTINCT COALESCE(model, model_requested))
+    FROM calls
+    WHERE cost_picousd IS NULL
+        AND cost_flags LIKE '%"unknown_model"%'
+"""
+
+
+class Check(NamedTuple):
+    """What was looked at, what is so, and what is wrong with it, if anything."""
+
+    name: str
+    value: str
+    finding: str | None = None
+
+
+def check_installation() -> list[Check]:
+    """The versions, and what the environment says."""
+    from claudetrace._config import enabled
+    from claudetrace._ledger._schema import refuse_old_sqlite
+
+    checks = [
+        Check("claudetrace", version("claudetrace")),
+        Check("Python", f"{platform.python_version()} on {platform.system()} {platform.machine()}"),
+        _anthropic(),
+    ]
+    try:
+        refuse_old_sqlite()
+        checks.append(Check("SQLite", sqlite3.sqlite_version))
+    except ClaudetraceError as error:
+        checks.append(Check("SQLite", sqlite3.sqlite_version, str(error)))
+    checks += [Check(name, _version(name) or "missing") for name in ("opentelemetry-api", "opentelemetry-sdk")]
+    if not enabled():
+        off = "instrument() does nothing in this environment; unset it to record"
+        checks.append(Check("CLAUDETRACE_ENABLED", os.environ["CLAUDETRACE_ENABLED"], off))
+    checks += [Check(name, plain(os.environ[name])) for name in VARIABLES if os.environ.get(name)]
+    return checks
+
+
+def _anthropic() -> Check:
+    """Whether the SDK has the two methods that are watched."""
+    found = _version("anthropic")
+    if found is None:
+        return Check("anthropic", "missing", "no call can be seen; pip install anthropic")
+    parts = found.split(".")
+    if all(part.isdigit() for part in parts[:2]) and (int(parts[0]), int(parts[1])) < OLDEST_ANTHROPIC:
+        return Check("anthropic", found, "0.84 or newer is tested; pip install -U anthropic")
+    try:
+        from anthropic import _base_client
+    except ImportError as error:
+        return Check("anthropic", found, f"it cannot be imported: {error}")
+    clients = (_base_client.SyncAPIClient, _base_client.AsyncAPIClient)
+    if not all(hasattr(client, name) for client in clients for name in ("request", "_process_response")):
+        return Check(
+            "anthropic", found, "its clients are built in a new way, so calls are not seen; upgrade claudetrace"
+        )
+    return Check("anthropic", found)
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def check_ledger(path: Path) -> list[Check]:
+    """Whether the ledger at `path` can be read, and whether what is in it holds."""
+    from claudetrace._ledger._read import Ledger
+    from claudetrace._ledger._schema import fragile_filesystem
+
+    checks = [Check("path", str(path))]
+    if fragile := fragile_filesystem(path):
+        checks.append(
+            Check("file system", "not for lasting data", f"{fragile}; name another place with CLAUDETRACE_DB")
+        )
+    try:
+        with Ledger(path) as ledger:
+            checks += _facts(ledger)
+            checks += _journal(ledger)
+            if path.stat().st_size > 200e6 and sys.stderr.isatty():
+                click_note("checking every row of a large ledger: this takes a while")
+            checks += _proofs(ledger)
+    except ClaudetraceError as error:
+        checks.append(Check("ledger", "cannot be read", str(error)))
+    except sqlite3.Error as error:
+        damaged = error.sqlite_errorname in ("SQLITE_CORRUPT", "SQLITE_NOTADB")
+        way_out = "; copy it away, and keep what `sqlite3 LEDGER .recover` reads of it" if damaged else ""
+        checks.append(Check("ledger", "cannot be read", f"SQLite says: {error}{way_out}"))
+    return checks
+
+
+def click_note(words: str) -> None:
+    """Tells `words` where a person watches."""
+    import click
+
+    click.echo(f"  ({words})", err=True)
+
+
+def _facts(ledger: Ledger) -> Iterator[Check]:
+    from claudetrace._ledger._proof import exact_from_day
+    from claudetrace._ledger._schema import VERSION
+
+    connection = ledger.db.conn
+    (schema,) = connection.execute("PRAGMA user_version").fetchone()
+    rows, oldest, newest = connection.execute("SELECT COUNT(*), MIN(started_at), MAX(started_at) FROM calls").fetchone()
+    yield Check("schema", f"version {schema} of {VERSION}")
+    yield Check("size", bytes_text(ledger.path.stat().st_size))
+    yield Check("rows", f"{rows:,}" + (f", from {oldest} to {newest}" if rows else ""))
+    if pruned := exact_from_day(connection):
+        yield Check("pruned", f"calls before {pruned} UTC are removed")
+
+
+def _journal(ledger: Ledger) -> Iterator[Check]:
+    """What waits in the journal, what could not be read, and what the ledger refused."""
+    from claudetrace._ledger._segments import UNREADABLE, adopt, paths
+
+    connection, spool = ledger.db.conn, ledger.path.with_name(f"{ledger.path.name}.spool")
+    loaded = dict(connection.execute("SELECT name, loaded_bytes FROM segments"))
+    living, pending_bytes, orphans = 0, 0, []
+    for path in paths(spool):
+        left = path.stat().st_size - loaded.get(path.name, 0) if path.exists() else 0
+        pending_bytes += left
+        segment = adopt(path)
+        if segment is None:
+            living += 1
+            continue
+        segment.close()
+        if left > 0:
+            orphans.append(path.name)
+    yield Check("journal", f"{bytes_text(pending_bytes)} to load; processes that record: {living}")
+    if orphans:
+        yield Check("orphans", str(len(orphans)), f"what processes that are gone left in {spool} could not be loaded")
+    kept = spool / UNREADABLE
+    unreadable = kept.read_bytes().count(b"\n") if kept.exists() else 0
+    cut = f"{kept} keeps lines of the journal that are no rows; delete it when you have seen it" if unreadable else None
+    yield Check("unreadable lines", str(unreadable), cut)
+    quarantined, reason = connection.execute(QUARANTINED).fetchone()
+    refused = f"the table quarantine keeps rows that were refused, the last one for: {reason}" if quarantined else None
+    yield Check("quarantined rows", str(quarantined), refused)
+
+
+def _proofs(ledger: Ledger) -> Iterator[Check]:
+    """That costs are the sum of their parts, that rollups equal the calls, and that SQLite finds no damage."""
+    from claudetrace._ledger._proof import rollup_differences
+    from claudetrace._ledger._schema import connect
+
+    # A connection of its own: a question that fails leaves `ledger.db` as it is.
+    with closing(connect(ledger.path, "ro")) as connection:
+        (damage,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+        damaged = None if damage == "ok" else f"{damage}; copy the file away and begin a new one"
+        yield Check("SQLite's own check", "ok" if damaged is None else "failed", damaged)
+        unproven = [row[0] for row in connection.execute("SELECT id FROM unproven_calls LIMIT 100")]
+        wrong = f"the view unproven_calls names them, as {unproven[0]}" if unproven else None
+        yield Check("costs that are not their parts", str(len(unproven)), wrong)
+        differences = rollup_differences(connection)
+        differs = f"the first is {differences[0].key} of {differences[0].table}" if differences else None
+        yield Check("rollups that are not their calls", str(len(differences)), differs)
+        unknown, models = connection.execute(UNKNOWN_MODELS).fetchone()
+        way_out = (
+            f"{calls_text(unknown)} of {plain(models or '?', 200)}; upgrade claudetrace, or give rates= to instrument()"
+        )
+        yield Check("calls of models without a rate", str(unknown), way_out if unknown else None)

@@ -1,0 +1,113 @@
+"""`claudetrace demo`."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from claudetrace._errors import ClaudetraceError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+SERVICE = "claudetrace-demo"
+OTHERS = "SELECT COUNT(*) FROM calls WHERE service IS NULL OR service <> ?"
+BESIDE = ("", "-wal", "-shm", ".lock")
+
+
+@click.command(short_help="Play bundled calls through the real SDK.")
+@click.option(
+    "--db",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="The demo's own ledger, begun anew. Default: demo.db beside the default ledger.",
+)
+@click.option("--no-serve", is_flag=True, help="End after the report.")
+@click.option("--port", type=click.IntRange(0, 65535), help="The port that the ledger is to be opened on.")
+def demo(db: Path | None, no_serve: bool, port: int | None) -> None:
+    """Play bundled calls through the real SDK, over HTTP on loopback, and report what they cost.
+
+    No API key is used and nothing leaves this machine. The calls go to a ledger of the demo's own.
+    """
+    from claudetrace._config import default_db, enabled
+
+    if not enabled():
+        raise ClaudetraceError("CLAUDETRACE_ENABLED is false, so nothing can be recorded: unset it for the demo")
+    path = (db if db is not None else default_db().with_name("demo.db")).absolute()
+    _begin_anew(path)
+    _record(path)
+    _report(path)
+    click.echo()
+    click.echo("More of it:")
+    click.echo(f"  claudetrace report --by user --db {path}")
+    click.echo(f"  claudetrace tail --once --db {path}")
+    if not no_serve:
+        click.echo(f"  datasette {path}{'' if port is None else f' --port {port}'}")
+
+
+def _begin_anew(path: Path) -> None:
+    """Removes the ledger of an earlier demo. Raises `ClaudetraceError` for a file that is anything else."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    spool = path.with_name(f"{path.name}.spool")
+    if not path.exists() and not spool.exists():
+        return
+    from claudetrace._ledger._read import Ledger
+
+    with Ledger(path) as ledger:
+        (others,) = ledger.db.execute(OTHERS, [SERVICE]).fetchone()
+    if others:
+        raise ClaudetraceError(
+            f"{path} holds {others:,} calls that are no demo's, so it stays as it is; give --db another path"
+        )
+    for suffix in BESIDE:
+        path.with_name(path.name + suffix).unlink(missing_ok=True)
+    shutil.rmtree(spool, ignore_errors=True)
+
+
+def _record(path: Path) -> None:
+    """Plays the calls with the meter on."""
+    import anthropic
+
+    import claudetrace
+    from claudetrace._demo._play import play
+
+    click.echo(f"Playing a help desk's calls through anthropic {anthropic.__version__}, to a server on loopback.")
+    with _named(SERVICE), claudetrace.instrument(db=path, force=True) as meter:
+        play(on_step=lambda words: click.echo(f"  {words}"))
+        done, health = meter.flush(30.0), meter.health
+    if not done or health.lost or health.last_error:
+        raise click.ClickException(f"not all was recorded: {health}")
+    click.echo(f"{health.written} rows recorded, {health.lost} lost.\n")
+
+
+@contextmanager
+def _named(service: str) -> Iterator[None]:
+    """The program goes by this name in what it records."""
+    before = os.environ.get("OTEL_SERVICE_NAME")
+    os.environ["OTEL_SERVICE_NAME"] = service
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["OTEL_SERVICE_NAME"]
+        else:
+            os.environ["OTEL_SERVICE_NAME"] = before
+
+
+def _report(path: Path) -> None:
+    import claudetrace
+    from claudetrace.cli._calls import calls_table
+    from claudetrace.cli._report import spend_report
+
+    with claudetrace.Ledger(path) as ledger:
+        click.echo("The last calls\n")
+        click.echo(calls_table(ledger.calls(limit=8)[::-1]))
+        for by in ("feature", "model"):
+            click.echo()
+            click.echo(spend_report(ledger, by, "all", None))
+    sys.stdout.flush()

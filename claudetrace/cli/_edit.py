@@ -1,0 +1,52 @@
+"""`claudetrace prune` and `claudetrace forget`: what removes something."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from claudetrace.cli._options import DB, calls_text, end_progress, progress_of
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@click.command(short_help="Remove old calls; their sums stay.")
+@click.option("--before", required=True, help="Calls of days before this go: 90d, 12w, or a date.")
+@click.option("--all", "everything", is_flag=True, help="Remove their sums by hour and day too.")
+@DB
+def prune(before: str, everything: bool, db: Path | None) -> None:
+    """Remove the calls of whole UTC days. Their sums by hour and by tag and day stay, unless --all."""
+    from claudetrace._ledger import _prune
+    from claudetrace._ledger._read import Ledger
+    from claudetrace._ledger._times import span
+
+    path = Ledger(db).path
+    moment = span(before, None).since
+    progress = progress_of("removing")
+    removed = _prune.prune(path, moment, everything=everything, progress=progress)
+    end_progress(progress if removed else None)
+    kept = "with their sums" if everything else "their sums stay"
+    click.echo(f"Removed {calls_text(removed)} of days before {moment:%Y-%m-%d} UTC from {path}; {kept}.")
+
+
+@click.command(short_help="Remove who a user was from all calls.")
+@click.option("--user", required=True, help="The value of the tag `user`, as the ledger has it.")
+@DB
+def forget(user: str, db: Path | None) -> None:
+    """Remove the user and what could name them from all calls of theirs. What the calls cost stays.
+
+    Exits 1 where no call is of that user.
+    """
+    from claudetrace._ledger._forget import forget as forget_user
+    from claudetrace._ledger._read import Ledger
+
+    path = Ledger(db).path
+    progress = progress_of("forgetting")
+    forgotten = forget_user(path, user, progress=progress)
+    end_progress(progress if forgotten else None)
+    if not forgotten:
+        click.echo(f"No call in {path} is of the user {user!r}.")
+        raise SystemExit(1)
+    click.echo(f"{calls_text(forgotten)} in {path} no longer tell that they were of {user!r}.")

@@ -1,0 +1,65 @@
+"""`main`, the group of commands, and how their failures are told."""
+
+from __future__ import annotations
+
+import sqlite3
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from claudetrace._errors import ClaudetraceError
+from claudetrace._version import __version__
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+COMMANDS: Mapping[str, tuple[str, str]] = {
+    "demo": ("_demo", "Play bundled calls through the real SDK and report them. No key, no network."),
+    "report": ("_report", "Sum up what calls cost, by model, day, user and other tags."),
+    "tail": ("_tail", "Show the newest calls, and each further one as it is recorded."),
+    "doctor": ("_doctor", "Check the installation, the ledger and its journal. Exits 1 on a finding."),
+    "prune": ("_edit", "Remove old calls; their sums by hour and day stay."),
+    "forget": ("_edit", "Remove who a user was from all calls; what they cost stays."),
+}
+"""Each command with its module and its line in the help, which is shown without importing it."""
+
+
+class Refused(click.ClickException):
+    """A `ClaudetraceError` on the command line: its message and status 2."""
+
+    exit_code = 2
+
+
+class _Commands(click.Group):
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click calls it
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 - click calls it
+        if cmd_name not in COMMANDS:
+            return None
+        module = import_module(f"claudetrace.cli.{COMMANDS[cmd_name][0]}")
+        command: click.Command = getattr(module, cmd_name)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 - click calls it
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, line) for name, (_, line) in COMMANDS.items()])
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except ClaudetraceError as error:
+            raise Refused(str(error)) from error
+        except sqlite3.Error as error:
+            raise click.ClickException(f"SQLite says: {error}. `claudetrace doctor` tells more.") from error
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="claudetrace")
+def main() -> None:
+    """The meter for the Claude API: what each call cost, who caused it and how it went.
+
+    The calls are in a SQLite file, the ledger: the one that --db names, else CLAUDETRACE_DB, else ledger.db in
+    your data folder. Times are UTC. Exit codes: 0 fine, 1 a finding, 2 wrong usage.
+    """

@@ -1,0 +1,40 @@
+"""Options that several commands have."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+DB = click.option(
+    "--db",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="The ledger. Default: CLAUDETRACE_DB, else ledger.db in your data folder.",
+)
+
+
+def progress_of(doing: str) -> Callable[[int], None] | None:
+    """Shows on a terminal how many calls are done, on one line; `None` where nobody watches."""
+    if not sys.stderr.isatty():
+        return None
+
+    def show(done: int) -> None:
+        click.echo(f"\r{doing}: {done:,} calls", nl=False, err=True)
+
+    return show
+
+
+def end_progress(progress: Callable[[int], None] | None) -> None:
+    """Ends the line of `progress_of`."""
+    if progress is not None:
+        click.echo(err=True)
+
+
+def calls_text(count: int) -> str:
+    """`1 call`, `1,234 calls`."""
+    return f"{count:,} call{'' if count == 1 else 's'}"

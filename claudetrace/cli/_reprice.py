@@ -1,0 +1,94 @@
+"""`claudetrace reprice`."""
+
+from __future__ import annotations
+
+import sys
+from decimal import Decimal
+from typing import TYPE_CHECKING
+
+import click
+
+from claudetrace.cli._options import DB, calls_text, end_progress, progress_of
+from claudetrace.cli._tables import count_text, plain, table, usd_digits, usd_text
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from claudetrace._ledger._reprice import Repriced
+
+NO_MODEL = "(no model)"
+
+
+@click.command(short_help="Price calls again by the rates of their day.")
+@click.option("--all", "everything", is_flag=True, help="All calls, not only those without a known price.")
+@click.option("--since", help="Only calls from then on: 7d, 12w, a date, or a time.")
+@click.option("--dry-run", is_flag=True, help="Show what would change, and change nothing.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@DB
+def reprice(everything: bool, since: str | None, dry_run: bool, yes: bool, db: Path | None) -> None:
+    """Price calls again from what their rows hold, by the rates of their day, after showing what would change.
+
+    The calls that have no known price, or all with --all. Sums by hour and by tag change with them. Calls may be
+    recorded meanwhile. If it is interrupted, nothing is lost: run it again.
+    """
+    from claudetrace._ledger._read import Ledger
+    from claudetrace._ledger._reprice import reprice as reprice_rows
+    from claudetrace._ledger._times import span
+
+    path = Ledger(db).path
+    moment = None if since is None else span(since, None).since
+    progress = progress_of("pricing")
+    planned = reprice_rows(path, everything=everything, since=moment, progress=progress)
+    end_progress(progress)
+    click.echo(_plan(planned, everything=everything))
+    if dry_run or not sum(each.changed_rows for each in planned):
+        return
+    if not yes:
+        _ask(path)
+    progress = progress_of("repricing")
+    done = reprice_rows(path, everything=everything, since=moment, apply=True, progress=progress)
+    end_progress(progress)
+    changed = sum(each.changed_rows for each in done)
+    click.echo(f"Repriced {calls_text(changed)} in {path}.")
+
+
+def _ask(path: Path) -> None:
+    """Returns when a person agrees; ends the command where none does, or none is there."""
+    if not sys.stdin.isatty():
+        raise click.UsageError("nothing is changed: add --yes to change it, or --dry-run to look only")
+    click.confirm(f"Change them in {path}?", abort=True)
+
+
+def _plan(planned: list[Repriced], *, everything: bool) -> str:
+    """What would change, by model."""
+    rows, changed = sum(each.rows for each in planned), sum(each.changed_rows for each in planned)
+    kind = "" if everything else " without a known price"
+    if not rows:
+        return f"No calls{kind}: there is nothing to price again."
+    unpriced = sum(each.unpriced_after for each in planned)
+    left = f" {calls_text(unpriced)} would still have no known price." if unpriced else ""
+    if not changed:
+        return f"Looked at {calls_text(rows)}{kind}: no price changes.{left}"
+    return "\n".join([_table(planned), "", f"{calls_text(changed)} of {rows:,}{kind} would change.{left}"])
+
+
+def _table(planned: list[Repriced]) -> str:
+    before = [Decimal(each.before_picousd).scaleb(-12) for each in planned]
+    after = [Decimal(each.after_picousd).scaleb(-12) for each in planned]
+    digits = usd_digits([abs(new - old) for old, new in zip(before, after, strict=True)])
+    heads = ["model", "calls", "change", "unpriced", "then", "cost (USD)", "then", "difference"]
+
+    def cells(name: str, of: list[Repriced], old: Decimal, new: Decimal) -> list[str]:
+        counts = [
+            sum(getattr(each, field) for each in of)
+            for field in ("rows", "changed_rows", "unpriced_before", "unpriced_after")
+        ]
+        money = [usd_text(amount, digits) for amount in (old, new, new - old)]
+        return [name, *map(count_text, counts), *money]
+
+    lines = [
+        cells(NO_MODEL if each.model is None else plain(each.model), [each], old, new)
+        for each, old, new in zip(planned, before, after, strict=True)
+    ]
+    total = cells("total", planned, sum(before, Decimal(0)), sum(after, Decimal(0)))
+    return table(heads, [*lines, total], last_is_total=True)

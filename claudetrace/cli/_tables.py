@@ -1,0 +1,84 @@
+"""Aligned tables, and amounts of money with the digits that tell something."""
+
+from __future__ import annotations
+
+import unicodedata
+from decimal import Decimal
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Sequence
+
+GAP = "  "
+LONGEST_CELL = 48
+
+
+def plain(text: str, longest: int = LONGEST_CELL) -> str:
+    """`text` on one line, without characters that would steer a terminal, cut to `longest`."""
+    shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    return shown if len(shown) <= longest else shown[: longest - 1] + "…"
+
+
+def table(
+    heads: Sequence[str],
+    rows: Iterable[Sequence[str]],
+    *,
+    left: Collection[int] = (0,),
+    least_widths: Sequence[int] = (),
+    last_is_total: bool = False,
+) -> str:
+    """The rows under their heads, the columns `left` to the left and the others to the right."""
+    cells = [list(heads), *(list(row) for row in rows)]
+    least = (*least_widths, *[0] * (len(heads) - len(least_widths)))
+    widths = [max([floor, *map(_width, column)]) for floor, *column in zip(least, *cells, strict=True)]
+    lines = [
+        GAP.join(
+            _padded(cell, width, number in left) for number, (cell, width) in enumerate(zip(row, widths, strict=True))
+        )
+        for row in cells
+    ]
+    lines = [line.rstrip() for line in lines]
+    lines[0] = click.style(lines[0], bold=True)
+    if last_is_total:
+        lines.insert(-1, "─" * (sum(widths) + len(GAP) * (len(widths) - 1)))
+    return "\n".join(lines)
+
+
+def _width(text: str) -> int:
+    return sum(0 if unicodedata.combining(c) else 2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in text)
+
+
+def _padded(text: str, width: int, to_left: bool) -> str:
+    space = " " * (width - _width(text))
+    return text + space if to_left else space + text
+
+
+def usd_digits(amounts: Iterable[Decimal]) -> int:
+    """How many digits after the point tell these amounts apart: cents for large ones, more for small ones."""
+    largest = max((abs(amount) for amount in amounts), default=Decimal(0))
+    return 2 if largest >= 1000 else 4 if largest >= Decimal("0.01") else 6
+
+
+def usd_text(amount: Decimal | None, digits: int) -> str:
+    """`amount` rounded to `digits`; what would be rounded to nothing is told as less than the least."""
+    if amount is None:
+        return "unknown"
+    least = Decimal(1).scaleb(-digits)
+    if 0 < abs(amount) < least / 2:
+        return f"<${least:f}"
+    return f"{'-' if amount < 0 else ''}${abs(amount):,.{digits}f}"
+
+
+def count_text(count: int | None) -> str:
+    """`count` with its thousands apart; `–` where it is not known."""
+    return "–" if count is None else f"{count:,}"
+
+
+def bytes_text(size: int) -> str:
+    """`size` in the unit that fits."""
+    for unit, power in (("GB", 3), ("MB", 2), ("kB", 1)):
+        if size >= 1000**power:
+            return f"{size / 1000**power:.1f} {unit}"
+    return f"{size} bytes"

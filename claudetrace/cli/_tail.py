@@ -1,0 +1,74 @@
+"""`claudetrace tail`."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import TYPE_CHECKING
+
+import click
+
+from claudetrace.cli._calls import call_json, calls_table
+from claudetrace.cli._options import DB
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from claudetrace._call import Call
+    from claudetrace._ledger._read import Ledger
+
+POLL_S = 0.5
+
+
+@click.command(short_help="Show the newest calls as they come.")
+@click.option("-n", "count", default=10, show_default=True, type=click.IntRange(0), help="How many to begin with.")
+@click.option("--once", is_flag=True, help="Show those and end.")
+@click.option("--json", "as_json", is_flag=True, help="A line of JSON for each call.")
+@DB
+def tail(count: int, once: bool, as_json: bool, db: Path | None) -> None:
+    """Show the newest calls, and each further one once it is in the ledger. Ctrl-C ends it."""
+    from claudetrace._ledger._read import Ledger
+
+    with Ledger(db) as ledger:
+        last = _last_row(ledger)
+        newest = ledger.calls(limit=count)[::-1] if count else []
+        if not as_json:
+            click.echo(calls_table(newest))
+        else:
+            _show(newest, as_json=True)
+        if once:
+            return
+        try:
+            for calls in _following(ledger, last):
+                _show(calls, as_json=as_json)
+        except KeyboardInterrupt:
+            click.echo(err=True)
+
+
+def _show(calls: list[Call], *, as_json: bool) -> None:
+    for call in calls:
+        if as_json:
+            click.echo(json.dumps(call_json(call), ensure_ascii=False))
+        else:
+            click.echo(calls_table([call]).splitlines()[1])
+
+
+def _following(ledger: Ledger, last: int) -> Iterator[list[Call]]:
+    """The rows that come after the row `last`, in the order in which they come."""
+    from claudetrace._call import Call
+
+    while True:
+        time.sleep(POLL_S)
+        rows = list(ledger.db.query("SELECT rowid AS row_number, * FROM calls WHERE rowid > ? ORDER BY rowid", [last]))
+        if rows:
+            last = rows[-1]["row_number"]
+            yield [Call.from_row(row) for row in rows]
+        else:
+            # Pruning the newest rows and VACUUM number rows anew.
+            last = min(last, _last_row(ledger))
+
+
+def _last_row(ledger: Ledger) -> int:
+    (row,) = ledger.db.query("SELECT COALESCE(MAX(rowid), 0) AS last FROM calls")
+    return int(row["last"])

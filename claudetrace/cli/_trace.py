@@ -1,0 +1,39 @@
+"""The calls of one trace."""
+
+from __future__ import annotations
+
+import json
+from decimal import Decimal
+from typing import TYPE_CHECKING
+
+from claudetrace._errors import ClaudetraceError
+from claudetrace.cli._calls import DIGITS, call_json, calls_table
+from claudetrace.cli._options import calls_text
+from claudetrace.cli._tables import usd_text
+
+if TYPE_CHECKING:
+    from claudetrace._ledger._read import Ledger
+
+
+def trace_report(ledger: Ledger, trace_id: str, *, as_json: bool = False) -> str:
+    """Each call of the trace with its cost, and their sum."""
+    found = ledger.calls(trace_id=trace_id.lower(), limit=None)[::-1]
+    if not found:
+        raise ClaudetraceError(
+            f"no call of {ledger.path} is of the trace {trace_id!r}; give the 32 hex digits that the trace has there"
+        )
+    spend_usd = sum((Decimal(call.spend_picousd or 0) for call in found), Decimal(0)).scaleb(-12)
+    unpriced = sum(call.spend_picousd is None for call in found)
+    if as_json:
+        told = {
+            "trace_id": trace_id.lower(),
+            "calls": [call_json(call) for call in found],
+            "cost_usd": f"{spend_usd:f}",
+            "unpriced": unpriced,
+        }
+        return json.dumps(told, indent=2, ensure_ascii=False)
+    calls = len({call.call_id for call in found})
+    sums = f"{calls_text(calls)}, {usd_text(spend_usd, DIGITS)}"
+    if unpriced:
+        sums += f", {unpriced} without a known cost"
+    return f"Trace {trace_id.lower()}\n\n{calls_table(found)}\n\n{sums}"
