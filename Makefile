@@ -1,0 +1,56 @@
+# `make demo` and `make test` need python3 (3.11 or newer), make and a package index, and nothing else.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: help demo test check matrix host bench clean
+
+help:
+	@echo "make demo    play bundled calls through the real SDK and report what they cost; no key, no network"
+	@echo "make test    style, types, import rules and all tests"
+	@echo "make matrix  every kind of call on every supported version of the SDK"
+	@echo "make host    the SDK's own tests, with and without the meter"
+	@echo "make bench   what the meter adds to a call"
+
+demo: $(VENV)/.installed
+	@$(BIN)/claudetrace demo --no-serve
+
+test: check
+	@$(BIN)/python -m pytest -q -n 2 --dist loadfile
+
+# Quiet while all is well, so that what fails stands out.
+check: $(VENV)/.developed
+	@$(BIN)/ruff check -q .
+	@$(BIN)/ruff format -q --check .
+	@$(BIN)/mypy --no-error-summary
+	@$(BIN)/lint-imports --no-logo >$(VENV)/imports.log || { cat $(VENV)/imports.log; exit 1; }
+
+matrix: $(VENV)/.developed
+	@$(BIN)/python tests/matrix/run.py
+
+host: $(VENV)/.developed
+	@$(BIN)/python tests/host/run.py
+
+bench: $(VENV)/.developed
+	@$(BIN)/python tests/bench/run.py
+
+clean:
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "claudetrace needs Python 3.11 or newer, and $(PYTHON) is %d.%d: make PYTHON=python3.12" % sys.version_info[:2])'
+	@echo "Making $(VENV) …"
+	@$(PYTHON) -m venv $(VENV)
+	@# Dependency groups need pip 25.1.
+	@$(BIN)/python -m pip install -q --disable-pip-version-check --upgrade 'pip>=25.1'
+
+$(VENV)/.installed: pyproject.toml | $(BIN)/python
+	@echo "Installing claudetrace into $(VENV) …"
+	@$(BIN)/python -m pip install -q -e .
+	@touch $@
+
+$(VENV)/.developed: $(VENV)/.installed
+	@echo "Installing what the tests need into $(VENV) …"
+	@$(BIN)/python -m pip install -q --group dev --group frameworks
+	@touch $@
