@@ -1,4 +1,4 @@
-"""What all that changes the ledger beside the loader has in common: small steps, so that nobody who writes waits long."""
+"""What all that changes the ledger beside the loader shares: small steps, so that nobody who writes waits long."""
 
 from __future__ import annotations
 

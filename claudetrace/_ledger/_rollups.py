@@ -187,7 +187,7 @@ FROM calls AS c""",  # noqa: S608 - names of ours
     "call_tags": f"""CREATE VIEW call_tags AS
 {_RESERVED}
     UNION ALL
-    SELECT id, free.key AS tag, free.value AS value
+    SELECT calls.id, free.key AS tag, free.value AS value
     FROM calls, json_each(calls.tags) AS free
     WHERE free.key NOT IN ({_FREE})""",  # noqa: S608 - names of ours
     "measured_call_tags": f"""CREATE VIEW measured_call_tags AS
