@@ -13,9 +13,10 @@ from claudetrace._version import __version__ as __version__
 if TYPE_CHECKING:
     from claudetrace._call import Call, Cost, CostPart, Usage
     from claudetrace._errors import BudgetExceeded, ClaudetraceError
+    from claudetrace._estimate import estimate
     from claudetrace._instrument import Instrumentation, Sink, flush, instrument, uninstrument
     from claudetrace._ledger._read import Ledger
-    from claudetrace._pricing import price
+    from claudetrace._pricing import Estimate, price
     from claudetrace._tags import tag, tagged
 
 _WHERE = {
@@ -27,6 +28,8 @@ _WHERE = {
     "tag": "_tags",
     "tagged": "_tags",
     "price": "_pricing",
+    "estimate": "_estimate",
+    "Estimate": "_pricing",
     "Call": "_call",
     "Usage": "_call",
     "Cost": "_call",
@@ -42,10 +45,12 @@ __all__ = [
     "ClaudetraceError",
     "Cost",
     "CostPart",
+    "Estimate",
     "Instrumentation",
     "Ledger",
     "Sink",
     "Usage",
+    "estimate",
     "flush",
     "instrument",
     "price",

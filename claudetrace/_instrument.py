@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from claudetrace._call import Call, Row
     from claudetrace._ledger._loader import LedgerWriter
+    from claudetrace._pricing import OwnRates
 
 log = logging.getLogger("claudetrace")
 
@@ -84,6 +85,9 @@ class Instrumentation:
         self._guard = Guard()
         self._writer: LedgerWriter | None = None
         self._recorder: Any = None
+        self._attribution: Attribution | None = None
+        self.own_rates: OwnRates | None = None
+        """The own prices in force."""
         if active:
             self._start()
 
@@ -94,8 +98,8 @@ class Instrumentation:
 
         settings = self.settings
         # What can refuse a setting comes before what starts anything.
-        own_rates = None if settings.rates is None else load_own_rates(settings.rates)
-        attribution = Attribution(settings, dict(resource()))
+        own_rates = self.own_rates = None if settings.rates is None else load_own_rates(settings.rates)
+        attribution = self._attribution = Attribution(settings, dict(resource()))
         if settings.db is not None or settings.sinks:
             self._writer = _writer(settings, self._guard)
         spans = None
@@ -106,6 +110,13 @@ class Instrumentation:
         append = _nowhere if self._writer is None else self._writer.append
         self._recorder = CallRecorder(self._guard, attribution, append, spans)
         _patch.install(self._recorder, foundry_data_zone=settings.foundry_data_zone, own_rates=own_rates)
+
+    def tag_columns(self, client: object, user: object = None) -> Row:
+        """The columns that tell who and what a call of `client` would be for, here and now."""
+        columns: Row = {}
+        if self._attribution is not None:
+            self._attribution.fill(columns, client, user)
+        return columns
 
     @property
     def health(self) -> Health:
@@ -254,6 +265,7 @@ def running() -> Instrumentation | None:
 
 def _writer(settings: Settings, guard: Guard) -> LedgerWriter:
     from claudetrace._ledger._loader import LedgerWriter
+    from claudetrace._pricing import at_day_of_batch
 
     if sys.platform == "win32":
         raise ClaudetraceError("the ledger needs Linux or macOS: pass db=False to have spans alone")
@@ -263,7 +275,7 @@ def _writer(settings: Settings, guard: Guard) -> LedgerWriter:
         retention_days=settings.retention_days,
         max_db_mb=settings.max_db_mb,
         on_rows=_to_sinks(settings, guard) if settings.sinks else None,
-        reprice_batch_row=_reprice_batch_row,
+        reprice_batch_row=at_day_of_batch,
     )
 
 
@@ -279,35 +291,6 @@ def _to_sinks(settings: Settings, guard: Guard) -> Any:
                 sink.write(calls)
 
     return deliver
-
-
-def _reprice_batch_row(row: Row, created_at: str) -> Row:
-    """`row` at the rates of the day when its batch was created."""
-    import orjson
-
-    from claudetrace._pricing import Terms, price_response
-    from claudetrace._usage import usage_columns
-
-    if row.get("usage") is None or row["started_at"][:10] == created_at[:10]:
-        return row
-    usage = orjson.loads(row["usage"])
-    priced = price_response(
-        usage,
-        usage_columns(usage),
-        model=row.get("model"),
-        model_requested=row.get("model_requested"),
-        stop_reason=row.get("stop_reason"),
-        day=created_at[:10],
-        terms=Terms.from_json(row.get("pricing_terms")),
-    )
-    return {
-        **row,
-        "cost_picousd": priced.picousd,
-        "cost_parts": priced.parts_json(),
-        "cost_flags": priced.flags_json(),
-        "cache_saved_picousd": priced.cache_saved_picousd,
-        "rates_version": priced.rates_version,
-    }
 
 
 def _nowhere(_row: Row) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from claudetrace._ledger import _segments
 from claudetrace._ledger._intake import Intake
 from claudetrace._ledger._store import Store
+from claudetrace._pricing._row import at_day_of_batch
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -22,7 +23,7 @@ def load_orphans(db: Path, guard: Guard) -> int:
     spool = db.with_name(f"{db.name}.spool")
     if not _segments.paths(spool) or not os.access(spool, os.W_OK) or not os.access(db.parent, os.W_OK):
         return 0
-    store = Store(db, guard)
+    store = Store(db, guard, at_day_of_batch)
     try:
         with guard(f"load what is left in {spool}"):
             return Intake(spool, guard=guard, gate=threading.Lock(), store=store).load_orphans()

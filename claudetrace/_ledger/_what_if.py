@@ -117,10 +117,11 @@ def _rows(
     connection: sqlite3.Connection, by: str | None, span: Span, trace_id: str | None
 ) -> Iterator[tuple[str | None, dict[str, Any]]]:
     tag = by.removeprefix(FREE_TAG) if by is not None and by.startswith(FREE_TAG) else None
-    key = "NULL" if by is None else VALUE_OF_FREE_TAG if tag is not None else "day" if by == "day" else COLUMNS[by]
+    column = COLUMNS.get(by or "", by)
+    key = "NULL" if by is None else f"m.{column}" if tag is None else VALUE_OF_FREE_TAG.replace("(tags)", "(m.tags)")
     values = [*([] if tag is None else [tag]), *span.stamps(), trace_id, trace_id]
     sql = f"""
-        SELECT {key.replace("(tags)", "(m.tags)")} AS key, {", ".join(f"c.{name}" for name in READ)}
+        SELECT {key} AS key, {", ".join(f"c.{name}" for name in READ)}
         FROM measured_calls AS m JOIN calls AS c ON c.id = m.id
         WHERE c.started_at >= ? AND c.started_at < ? AND (? IS NULL OR c.trace_id = ?)
     """  # noqa: S608 - names of ours

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from claudetrace._pricing._estimate import Estimate, estimate
     from claudetrace._pricing._own import OwnRates, load_own_rates
     from claudetrace._pricing._price import price
+    from claudetrace._pricing._row import at_day_of_batch, price_row
     from claudetrace._pricing._terms import Terms
 
 _WHERE = {
@@ -18,10 +19,12 @@ _WHERE = {
     "OwnRates": "_own",
     "Priced": "_bill",
     "Terms": "_terms",
+    "at_day_of_batch": "_row",
     "estimate": "_estimate",
     "load_own_rates": "_own",
     "price": "_price",
     "price_response": "_engine",
+    "price_row": "_row",
 }
 
 __all__ = [
@@ -29,10 +32,12 @@ __all__ = [
     "OwnRates",
     "Priced",
     "Terms",
+    "at_day_of_batch",
     "estimate",
     "load_own_rates",
     "price",
     "price_response",
+    "price_row",
 ]
 
 

@@ -25,6 +25,8 @@ _NOT_COUNTED = frozenset(
     ["max_tokens", "stream", "temperature", "top_p", "top_k", "stop_sequences", "metadata", "service_tier", "container"]
 )
 """What a call takes and the count does not, where the count's own signature does not tell."""
+_BETA_ALONE = frozenset(["betas", "mcp_servers", "context_management", "compaction", "billing_policy"])
+"""What only the beta's count takes."""
 _TRANSPORT = frozenset(["extra_headers", "extra_query", "extra_body", "timeout"])
 _PLATFORM_WORDS = {
     "Bedrock": "bedrock",
@@ -75,7 +77,8 @@ def estimate(
         own_rates=own_rates,
         request=request,
     )
-    count = client.messages.count_tokens
+    beta = any(request.get(name) for name in _BETA_ALONE)
+    count = client.beta.messages.count_tokens if beta else client.messages.count_tokens
     try:
         counted = count(model=model, **_countable(count, request))
     except Exception as error:

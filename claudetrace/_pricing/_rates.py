@@ -56,7 +56,10 @@ class RateBook:
     """The price lists of every model, with their days."""
 
     def __init__(self, data: Mapping[str, Any], digest: str) -> None:
-        rules = data["global"]
+        self.rules: Mapping[str, Any] = data["global"]
+        """What holds for all models, as the data says it."""
+        self.sources: Mapping[str, str] = data["sources"]
+        rules = self.rules
         self.version = f"{data['as_of']}-{digest}"
         self.models: dict[str, Mapping[str, Any]] = {model["id"]: model for model in data["models"]}
         self.ids = {name: model["id"] for model in data["models"] for name in _names(model)}

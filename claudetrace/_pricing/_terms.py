@@ -12,7 +12,7 @@ import orjson
 if TYPE_CHECKING:
     from claudetrace._pricing._own import OwnRates
 
-_TEXTS = ("endpoint_scope", "data_zone", "billed_to", "own_rates")
+_TEXTS = ("endpoint_scope", "data_zone", "billed_to", "own_rates", "day")
 _SWITCHES = ("batch", "content_empty", "code_execution")
 
 
@@ -35,6 +35,8 @@ class Terms:
     """The answer holds the result of a code execution whose container may be billed by the hour."""
     own_rates: str | None = None
     """`OwnRates.text` of the own prices in force."""
+    day: str | None = None
+    """The day whose rates apply, where it is not the row's own: that of a batch, for its results."""
     _hash: int = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:

@@ -19,6 +19,8 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "report": ("_report", "Sum up what calls cost, by model, day, user and other tags."),
     "tail": ("_tail", "Show the newest calls, and each further one as it is recorded."),
     "doctor": ("_doctor", "Check the installation, the ledger and its journal. Exits 1 on a finding."),
+    "prices": ("_prices", "Show the rates of models, with their history and sources."),
+    "reprice": ("_reprice", "Price calls again by the rates of their day; shows what changes and asks."),
     "prune": ("_edit", "Remove old calls; their sums by hour and day stay."),
     "forget": ("_edit", "Remove who a user was from all calls; what they cost stays."),
 }

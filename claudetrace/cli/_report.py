@@ -32,13 +32,34 @@ COLUMNS = {
 @click.option("--since", default="7d", show_default=True, help="30m, 12h, 7d, 2w, a date, a time, or all.")
 @click.option("--until", help="As --since; until just before it.")
 @click.option("--trace", metavar="ID", help="The calls of one trace, each with its cost.")
+@click.option("--at-model", metavar="MODEL", help="Beside the cost: what the same usage would cost at this model.")
+@click.option("--batch", is_flag=True, help="Beside the cost: what it would be in batches.")
+@click.option("--no-cache", is_flag=True, help="Beside the cost: what it would be without caching.")
 @click.option("--json", "as_json", is_flag=True, help="For programs: whole counts, exact dollars as text.")
 @DB
-def report(by: str, since: str, until: str | None, trace: str | None, as_json: bool, db: Path | None) -> None:
+def report(
+    by: str,
+    since: str,
+    until: str | None,
+    trace: str | None,
+    at_model: str | None,
+    batch: bool,
+    no_cache: bool,
+    as_json: bool,
+    db: Path | None,
+) -> None:
     """Sum up what calls cost, one row for each model, day, user or other tag. Days and times are UTC."""
     from claudetrace._ledger._read import Ledger
 
     ledger = Ledger(db)
+    if at_model is not None or batch or no_cache:
+        from claudetrace._pricing._otherwise import Otherwise
+        from claudetrace.cli._what_if import what_if_report
+
+        what = Otherwise(model=at_model, batch=batch, no_cache=no_cache)
+        start = None if since == "all" else since
+        click.echo(what_if_report(ledger, by, start, until, what, trace=trace, as_json=as_json))
+        return
     if trace is not None:
         from claudetrace.cli._trace import trace_report
 

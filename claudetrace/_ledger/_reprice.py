@@ -1,0 +1,179 @@
+"""Prices rows of the ledger again, from the rows alone, and keeps the rollups equal to them."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from operator import sub
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from claudetrace._call import spend_picousd
+from claudetrace._guard import Guard
+from claudetrace._ledger._edit import CHUNK_ROWS, NAP_S, opened_ledger, transaction
+from claudetrace._ledger._recover import load_orphans
+from claudetrace._ledger._rollups import HOURS, MEASURE_NAMES, OTHER, TAG_DAYS, Deltas, Rollup
+from claudetrace._ledger._store import COLUMNS
+from claudetrace._ledger._times import stamp
+from claudetrace._pricing._row import FREE_OPERATIONS, PRICE_COLUMNS, price_row
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Callable, Iterable
+    from datetime import datetime
+    from pathlib import Path
+
+    from claudetrace._call import Row
+    from claudetrace._ledger._rollups import Totals
+
+EARLIEST = "0001"
+PRICED_BY_USAGE = f"""
+    c.usage IS NOT NULL
+    AND c.operation NOT IN ({", ".join(f"'{name}'" for name in FREE_OPERATIONS)})
+    AND c.started_at >= :since
+    AND (:everything OR c.cost_picousd IS NULL OR INSTR(c.cost_flags, '"unknown_model"') > 0)
+"""
+BATCH_CREATED_AT = """
+    CASE WHEN c.operation = 'messages.batches.result' THEN (
+        SELECT b.started_at
+        FROM calls AS b
+        WHERE b.operation = 'messages.batches.create' AND b.batch_id = c.batch_id
+        ORDER BY b.rowid
+        LIMIT 1
+    ) END
+"""
+NAMES = (*COLUMNS, "batch_created_at")
+SELECT = f"SELECT {', '.join(f'c.{name}' for name in COLUMNS)}, {BATCH_CREATED_AT} FROM calls AS c"  # noqa: S608 - SQL of ours
+CHUNK = f"{SELECT} WHERE c.id > :after AND {PRICED_BY_USAGE} ORDER BY c.id LIMIT :rows"
+AGAIN = f"{SELECT} WHERE c.id IN (SELECT value FROM json_each(?))"  # noqa: S608 - SQL of ours
+UPDATE = f"UPDATE calls SET {', '.join(f'{name} = :{name}' for name in PRICE_COLUMNS)} WHERE id = :id"  # noqa: S608 - names of ours
+# A value that the day's rollup does not name was counted as `(other)`, and stays there.
+COUNTED_AS = """
+    CASE
+        WHEN EXISTS (
+            SELECT 1 FROM rollup_tag_days AS r WHERE r.tag = :tag AND r.day = :day AND r.value = :value
+        ) THEN :value
+        ELSE :other
+    END
+"""
+
+
+@dataclass(slots=True, kw_only=True)
+class Repriced:
+    """What pricing again does to the rows of one `model`. Money is spend: what totals add up."""
+
+    model: str | None
+    rows: int = 0
+    """Those that were looked at."""
+    changed_rows: int = 0
+    unpriced_before: int = 0
+    unpriced_after: int = 0
+    before_picousd: int = 0
+    after_picousd: int = 0
+
+    def add(self, old: Row, new: Row) -> None:
+        """Counts a row that is looked at, and has `new` for `old`."""
+        self.rows += 1
+        self.changed_rows += int(new is not old)
+        before, after = _spend_picousd(old), _spend_picousd(new)
+        self.unpriced_before += int(before is None)
+        self.unpriced_after += int(after is None)
+        self.before_picousd += before or 0
+        self.after_picousd += after or 0
+
+
+def reprice(
+    db: Path,
+    *,
+    everything: bool = False,
+    since: datetime | None = None,
+    apply: bool = False,
+    progress: Callable[[int], None] | None = None,
+) -> list[Repriced]:
+    """What pricing the unpriced rows again changes for each model, or all rows with `everything`.
+
+    Nothing is written without `apply`. With it, short transactions write rows and rollups together, so that
+    a process that is killed leaves a right ledger, and running again finishes. Others go on writing meanwhile.
+    `progress` hears how many rows were looked at.
+    """
+    load_orphans(db, Guard())
+    asked = {"everything": int(everything), "since": EARLIEST if since is None else stamp(since)}
+    models: dict[str | None, Repriced] = {}
+    done, after = 0, ""
+    with opened_ledger(db) as connection:
+        while rows := _rows(connection, CHUNK, {**asked, "after": after, "rows": CHUNK_ROWS}):
+            after = rows[-1]["id"]
+            pairs = [(row, repriced(row)) for row in rows]
+            changed = [old["id"] for old, new in pairs if new is not old]
+            if apply and changed:
+                pairs = [pair for pair in pairs if pair[1] is pair[0]] + _write(connection, changed)
+            for old, new in pairs:
+                models.setdefault(old.get("model"), Repriced(model=old.get("model"))).add(old, new)
+            done += len(rows)
+            if progress is not None:
+                progress(done)
+            if apply and changed:
+                time.sleep(NAP_S)
+    return sorted(models.values(), key=lambda each: (-each.changed_rows, each.model or ""))
+
+
+def repriced(row: Row) -> Row:
+    """`row` with its price made anew; the same object where nothing but the version of the rates would differ."""
+    price = price_row(row, row.get("batch_created_at"))
+    if price is None or all(_same(name, row.get(name), price[name]) for name in PRICE_COLUMNS):
+        return row
+    return {**row, **price}
+
+
+def _same(name: str, old: Any, new: Any) -> bool:
+    if name == "rates_version" or (name == "pricing_terms" and old is None):
+        return True
+    if name in ("cost_parts", "cost_flags", "pricing_terms") and old is not None and new is not None:
+        return bool(orjson.loads(old) == orjson.loads(new))
+    return bool(old == new)
+
+
+def _write(connection: sqlite3.Connection, ids: list[str]) -> list[tuple[Row, Row]]:
+    """Prices the rows of `ids` again as they are now, rows and rollups in one transaction."""
+    with transaction(connection):
+        pairs = [(row, repriced(row)) for row in _rows(connection, AGAIN, (orjson.dumps(ids).decode(),))]
+        changed = [(old, new) for old, new in pairs if new is not old]
+        connection.executemany(UPDATE, [{name: new[name] for name in ("id", *PRICE_COLUMNS)} for _, new in changed])
+        before, after = _sums(old for old, _ in changed), _sums(new for _, new in changed)
+        _shift(connection, HOURS, before.hours, after.hours)
+        _shift(connection, TAG_DAYS, before.tag_days, after.tag_days)
+    return pairs
+
+
+def _sums(rows: Iterable[Row]) -> Deltas:
+    sums = Deltas()
+    # Which row is the first of its call does not matter: it is so before and after, and cancels out.
+    sums.add(rows, ())
+    return sums
+
+
+def _shift(connection: sqlite3.Connection, rollup: Rollup, before: Totals, after: Totals) -> None:
+    """Moves the sums in `rollup` by what the rows of each key differ."""
+    sums = ", ".join(f"{name} = {name} + :{name}" for name in MEASURE_NAMES)
+    where = " AND ".join(
+        f"{name} = {COUNTED_AS if rollup is TAG_DAYS and name == 'value' else f':{name}'}" for name in rollup.key
+    )
+    sql = f"UPDATE {rollup.table} SET {sums} WHERE {where}"  # noqa: S608 - names of ours
+    for key, amounts in after.items():
+        difference = list(map(sub, amounts, before[key]))
+        if any(difference):
+            values = {
+                **dict(zip(MEASURE_NAMES, difference, strict=True)),
+                **dict(zip(rollup.key, key, strict=True)),
+                "other": OTHER,
+            }
+            connection.execute(sql, values)
+
+
+def _rows(connection: sqlite3.Connection, sql: str, values: Any) -> list[Row]:
+    return [dict(zip(NAMES, row, strict=True)) for row in connection.execute(sql, values)]
+
+
+def _spend_picousd(row: Row) -> int | None:
+    return spend_picousd(row.get("cost_picousd"), tuple(orjson.loads(row.get("cost_flags") or "[]")))

@@ -1,0 +1,121 @@
+"""What a row's usage would have cost otherwise: at another model, in a batch, or without the cache."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from claudetrace._errors import ClaudetraceError
+from claudetrace._pricing._engine import price_any_size
+from claudetrace._pricing._iterations import serving_model
+from claudetrace._pricing._listing import find_listed, same_model, unknown_name
+from claudetrace._pricing._row import FREE_OPERATIONS, kept_flags, terms_of, usage_of
+from claudetrace._usage import usage_columns
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from claudetrace._pricing._bill import Priced
+    from claudetrace._pricing._terms import Terms
+
+_CACHE_COUNTS = ("cache_read_input_tokens", "cache_creation_input_tokens")
+_PROMPT = ("input_tokens", "cache_read_tokens", "cache_write_5m_tokens", "cache_write_1h_tokens")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Otherwise:
+    """What is to be different. Raises `ClaudetraceError` for a model without rates."""
+
+    model: str | None = None
+    batch: bool = False
+    no_cache: bool = False
+
+    def __post_init__(self) -> None:
+        if self.model is not None and find_listed(self.model) is None:
+            raise ClaudetraceError(unknown_name(self.model))
+
+    def fits(self, row: Mapping[str, Any]) -> bool:
+        """Whether the other model takes a prompt as long as that of `row`, as the first model counts it."""
+        window = _context_window(self.model)
+        return window is None or sum(row.get(column) or 0 for column in _PROMPT) <= window
+
+
+@cache
+def _context_window(model: str | None) -> int | None:
+    listed = None if model is None else find_listed(model)
+    return None if listed is None else listed.context_window
+
+
+def price_otherwise(row: Mapping[str, Any], what: Otherwise) -> tuple[int | None, tuple[str, ...]]:
+    """The cost of `row` as `what` says, and its flags; what its usage does not price costs what it did.
+
+    By the rates of its day; where the other model had none then, by those of today.
+    """
+    usage = usage_of(row)
+    if usage is None or row.get("operation") in FREE_OPERATIONS:
+        return row.get("cost_picousd"), kept_flags(row)
+    terms, day = terms_of(row)
+    terms = replace(terms, batch=True) if what.batch else terms
+    priced = _priced(row, usage, what, terms, day)
+    if priced.picousd is None and what.model is not None:
+        priced = _priced(row, usage, what, terms, datetime.now(UTC).date().isoformat())
+    return priced.picousd, priced.flags
+
+
+def _priced(row: Mapping[str, Any], usage: dict[str, Any], what: Otherwise, terms: Terms, day: str) -> Priced:
+    iterations = usage.get("iterations")
+    served = (serving_model(iterations) if isinstance(iterations, list) else None) or row.get("model")
+    changed = _usage_otherwise(usage, served or row.get("model_requested"), what)
+    model = what.model or served
+    for each in (changed, _at_standard_speed(changed)):
+        priced = price_any_size(
+            each,
+            usage_columns(each),
+            model=model,
+            model_requested=row.get("model_requested"),
+            stop_reason=row.get("stop_reason"),
+            day=day,
+            terms=terms,
+            extra_flags=() if row.get("usage_is_final") else ("partial_usage",),
+        )
+        # A batch is never fast, nor is a model that has no fast rates.
+        if priced.picousd is not None or not _is_fast(changed):
+            break
+    return priced
+
+
+def _usage_otherwise(usage: dict[str, Any], served: str | None, what: Otherwise) -> dict[str, Any]:
+    """`usage` with its iterations, as `what` says."""
+    changed = _without_cache(usage) if what.no_cache else dict(usage)
+    if isinstance(iterations := usage.get("iterations"), list):
+        changed["iterations"] = [_entry_otherwise(entry, served, what) for entry in iterations]
+    return changed
+
+
+def _entry_otherwise(entry: Any, served: str | None, what: Otherwise) -> Any:
+    """What the serving model did, the other one does; advisors and declined attempts stay with their models."""
+    if not isinstance(entry, dict):
+        return entry
+    changed = _without_cache(entry) if what.no_cache else dict(entry)
+    if what.model is not None and isinstance(model := entry.get("model"), str) and same_model(model, served):
+        changed["model"] = what.model
+    return changed
+
+
+def _without_cache(usage: dict[str, Any]) -> dict[str, Any]:
+    """`usage` with the whole prompt as plain input."""
+    columns = usage_columns(usage)
+    if not any(columns.get(column) for column in _PROMPT[1:]):
+        return dict(usage)
+    changed = {**usage, "input_tokens": sum(columns.get(column) or 0 for column in _PROMPT), "cache_creation": None}
+    return changed | {name: 0 for name in _CACHE_COUNTS if name in usage}
+
+
+def _is_fast(usage: Mapping[str, Any]) -> bool:
+    return usage.get("speed") == "fast"
+
+
+def _at_standard_speed(usage: dict[str, Any]) -> dict[str, Any]:
+    return {**usage, "speed": "standard"}

@@ -1,0 +1,112 @@
+"""The price of a row of the ledger, from the row alone."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from claudetrace._pricing._bill import FLAGS
+from claudetrace._pricing._engine import price_response
+from claudetrace._pricing._terms import Terms
+from claudetrace._usage import usage_columns
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from claudetrace._call import Row
+
+FREE_OPERATIONS = ("messages.count_tokens", "messages.batches.create")
+"""Calls that cost nothing, whatever is in their `usage`."""
+PRICE_COLUMNS = (
+    "cost_picousd",
+    "cost_parts",
+    "cost_flags",
+    "cache_saved_picousd",
+    "rates_version",
+    "pricing_terms",
+)
+"""The columns that a price fills."""
+FLAGS_OF_THE_CALL = frozenset(["retried_after_timeout"])
+"""Flags that only the call could know: a price made later keeps them."""
+
+
+def price_row(row: Mapping[str, Any], batch_created_at: str | None = None) -> Row | None:
+    """The `PRICE_COLUMNS` of `row` by the rates of its day, or `None` for a row that its usage does not price.
+
+    The day of a batch's result is that of the batch, which the row's terms keep from then on.
+    """
+    if row.get("operation") in FREE_OPERATIONS or (usage := usage_of(row)) is None:
+        return None
+    terms, day = terms_of(row, batch_created_at)
+    priced = price_response(
+        usage,
+        usage_columns(usage),
+        model=row.get("model"),
+        model_requested=row.get("model_requested"),
+        stop_reason=row.get("stop_reason"),
+        day=day,
+        terms=terms,
+        final=bool(row.get("usage_is_final", 1)),
+        extra_flags=kept_flags(row),
+    )
+    return {
+        "cost_picousd": priced.picousd,
+        "cost_parts": priced.parts_json(),
+        "cost_flags": priced.flags_json(),
+        "cache_saved_picousd": priced.cache_saved_picousd,
+        "rates_version": priced.rates_version,
+        "pricing_terms": _terms_json(row, terms),
+    }
+
+
+def at_day_of_batch(row: Row, created_at: str) -> Row:
+    """A batch's result at the rates of the day when the batch was created."""
+    if row["started_at"][:10] == created_at[:10]:
+        return row
+    return {**row, **(price_row(row, created_at) or {})}
+
+
+def usage_of(row: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The usage object of `row`, or `None` where it has none that can be read."""
+    text = row.get("usage")
+    if not isinstance(text, str):
+        return None
+    try:
+        usage = orjson.loads(text)
+    except ValueError:
+        try:
+            usage = json.loads(text)
+        except ValueError:
+            return None
+    return usage if isinstance(usage, dict) else None
+
+
+def terms_of(row: Mapping[str, Any], batch_created_at: str | None = None) -> tuple[Terms, str]:
+    """The terms of `row`, and the day by which it is priced."""
+    if isinstance(text := row.get("pricing_terms"), str):
+        terms = Terms.from_json(text)
+    else:
+        batch = row.get("operation") == "messages.batches.result"
+        terms = Terms(platform=row.get("platform") or "anthropic", batch=batch)
+    started_day = str(row["started_at"])[:10]
+    day = batch_created_at[:10] if batch_created_at else terms.day or started_day
+    kept_day = None if day == started_day else day
+    return (terms if terms.day == kept_day else replace(terms, day=kept_day)), day
+
+
+def _terms_json(row: Mapping[str, Any], terms: Terms) -> str:
+    # The text itself where it holds: a newer version may have put more into it.
+    text = row.get("pricing_terms")
+    return text if isinstance(text, str) and Terms.from_json(text) == terms else terms.to_json()
+
+
+def kept_flags(row: Mapping[str, Any]) -> tuple[str, ...]:
+    """The flags of `row` that no price makes: those of the call, and those of newer versions."""
+    try:
+        flags = orjson.loads(row.get("cost_flags") or "[]")
+    except ValueError:
+        return ()
+    return tuple(flag for flag in flags if flag in FLAGS_OF_THE_CALL or flag not in FLAGS)
