@@ -10,6 +10,9 @@ from claudetrace._demo._server import PlayServer
 
 from .kinds import KINDS, Kind
 
+# The SDK's way before 2.0, and the only one that all versions have.
+pytestmark = pytest.mark.filterwarnings("ignore:The 'output_format' parameter is deprecated")
+
 CASES = [
     pytest.param(kind, is_async, id=f"{kind.name}-{'async' if is_async else 'sync'}")
     for kind in KINDS

@@ -9,7 +9,7 @@ from typing import Any
 from claudetrace._demo._exchange import Exchange
 from claudetrace._demo._server import PlayServer
 
-from ._kit import ASK, SDK, Both, Kind, Steps, each, entered, left, seen, seen_error, until
+from ._kit import ASK, Both, Kind, Steps, each, entered, left, seen, seen_error, until
 from ._plays import HEADERS, failure, json_answer, streamed
 from ._rows import ANSWERED, CALL, STREAMED, failed, without
 
@@ -104,7 +104,7 @@ KINDS = [
     refused(404, "not_found_error", "NotFoundError"),
     refused(429, "rate_limit_error", "RateLimitError", retries=2),
     refused(500, "api_error", "InternalServerError", retries=1),
-    refused(529, "overloaded_error", "OverloadedError" if SDK >= (0, 125) else "InternalServerError"),
+    refused(529, "overloaded_error", "OverloadedError or InternalServerError"),
     *(
         Kind(
             name=f"{status}, then an answer",
