@@ -261,7 +261,9 @@ def _megabytes(name: str, value: object) -> float:
     return float(value)
 
 
-def _as_is(_name: str, value: object) -> object:
+def _rates(name: str, value: object) -> object:
+    if not isinstance(value, (str, os.PathLike, Mapping)) or not value:
+        refuse(name, value, "give the path of a file of rates, or a mapping")
     return value
 
 
@@ -292,7 +294,7 @@ _SETTINGS: Mapping[str, tuple[str | None, Callable[[str, Any], Any]]] = {
     "metrics": (None, _switch),
     "baggage": (None, _names),
     "sinks": (None, _sinks),
-    "rates": (None, _as_is),
+    "rates": (None, _rates),
     "retention": (None, days),
     "max_db_mb": (None, _megabytes),
     "otlp": (None, _later),
