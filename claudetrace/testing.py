@@ -27,7 +27,8 @@ class Recorded:
 
     def __init__(self, db: Path, since: datetime) -> None:
         self._db = db
-        self._since = since
+        # The ledger's times are cut to milliseconds: a call just after `since` may be told as before it.
+        self._since = since.replace(microsecond=since.microsecond // 1000 * 1000)
         self._seen = {call.id for call in self._read()}
         self._closed: list[Call] | None = None
 

@@ -1,0 +1,37 @@
+"""A function of a serverless platform: only a temporary folder can be written, and it may stop after each answer.
+
+The journal keeps what is recorded also where the function is frozen or killed; `flush` puts it into the ledger
+before the answer leaves.
+"""
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import _offline  # noqa: F401 - plays the API where there is no key
+import anthropic
+
+import claudetrace
+
+# Outside the handler: made once, used by each request that this instance answers.
+METER = claudetrace.instrument(db=Path(tempfile.gettempdir()) / "claudetrace" / "ledger.db")
+CLIENT = anthropic.Anthropic()
+
+
+def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
+    with claudetrace.tag(feature="summary", user=event["user"]) as scope:
+        answer = CLIENT.messages.create(
+            model="claude-haiku-5-5",
+            max_tokens=200,
+            messages=[{"role": "user", "content": event["text"]}],
+        )
+    claudetrace.flush(timeout_s=1.0)
+    return {"text": answer.content[0].text, "cost_usd": f"{scope.cost_usd:f}"}
+
+
+if __name__ == "__main__":
+    for user in ("ada", "ben"):
+        print(handler({"user": user, "text": "What does a meter do?"}, None))
+    for spend in claudetrace.Ledger(METER.settings.db).spend(by="user", since="1h"):
+        print(f"{spend.key}: {spend.calls} calls, ${spend.cost_usd:.6f}")
+    METER.uninstrument()

@@ -1,0 +1,83 @@
+"""`claudetrace demo`: the main job, without a key and without a network."""
+
+from __future__ import annotations
+
+import sqlite3
+
+from claudetrace import Ledger, instrument
+
+from .conftest import run
+
+
+def test_the_demo_records_and_reports_every_kind_of_call(demo):
+    """It exits 0; each call that it plays is in its ledger, and the report's total is the ledger's."""
+    path, told = demo
+    calls = Ledger(path).calls(limit=None)
+    (total,) = Ledger(path).spend(by=None)
+
+    assert told.exit_code == 0
+    assert len(calls) == 23
+    assert {call.outcome for call in calls} == {"ok", "error", "cancelled"}
+    assert {call.operation for call in calls} == {
+        "messages.create",
+        "messages.batches.create",
+        "messages.batches.result",
+    }
+    assert f"≥${total.cost_usd:.4f}" in told.output
+    assert "1 call was cut short" in told.output
+
+
+def test_the_demo_costs_what_its_rates_say(demo):
+    """The manual's calls cost what their tokens do, written to the cache once and read three times."""
+    (manual,) = Ledger(demo[0]).spend(by="feature", where={"feature": "manual"})
+    written = 18_240 * 2_500_000 + 64 * 2_000_000 + 118 * 10_000_000
+    read = 18_240 * 100_000 + 64 * 2_000_000 + 118 * 10_000_000
+
+    assert manual.spend_picousd == written + 3 * read
+
+
+def test_a_second_demo_begins_anew(db):
+    """It does not add to the first one's calls."""
+    assert run("demo", "--no-serve", "--db", db).exit_code == 0
+    assert len(Ledger(db).calls(limit=None)) == 23
+
+
+def test_the_demo_leaves_a_real_ledger_alone(tmp_path):
+    """A ledger with other calls is refused with status 2, and stays as it is."""
+    from anthropic import Anthropic
+
+    from claudetrace._demo import _answers as answers
+    from claudetrace._demo._server import PlayServer
+
+    path = tmp_path / "real.db"
+    with PlayServer(answers.answer()) as server, instrument(db=path, force=True) as meter:
+        client = Anthropic(base_url=server.url, api_key="demo")
+        client.messages.create(model="claude-haiku-5-5", max_tokens=9, messages=[{"role": "user", "content": "Hi"}])
+        meter.flush()
+    told = run("demo", "--no-serve", "--db", path)
+
+    assert told.exit_code == 2
+    assert "holds 1 calls that are no demo's" in told.output
+    assert len(Ledger(path).calls()) == 1
+
+
+def test_the_demo_leaves_other_files_alone(tmp_path):
+    """A file that is no ledger is refused with status 2, and stays as it is."""
+    path = tmp_path / "other.db"
+    connection = sqlite3.connect(path)
+    connection.execute("CREATE TABLE mine (x)")
+    connection.close()
+    before = path.read_bytes()
+    told = run("demo", "--no-serve", "--db", path)
+
+    assert told.exit_code == 2
+    assert "SQLite file of something else" in told.output
+    assert path.read_bytes() == before
+
+
+def test_the_demo_needs_the_switch_on(tmp_path, monkeypatch):
+    """With the kill switch it says so instead of showing nothing."""
+    monkeypatch.setenv("CLAUDETRACE_ENABLED", "false")
+    told = run("demo", "--no-serve", "--db", tmp_path / "demo.db")
+
+    assert (told.exit_code, "CLAUDETRACE_ENABLED is false" in told.output) == (2, True)

@@ -1,0 +1,57 @@
+"""`claudetrace prune` and `forget` change what they say, and nothing else."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+from claudetrace import Ledger
+
+from .conftest import run
+
+
+def test_prune_removes_calls_and_keeps_their_sums(db):
+    """Calls of days before the given one go; the report by day stays the same."""
+    tomorrow = (datetime.now(UTC) + timedelta(days=1)).date().isoformat()
+    before = Ledger(db).spend(by="day", since=None)
+    told = run("prune", "--before", tomorrow, "--db", db)
+
+    assert told.exit_code == 0
+    assert "Removed 23 calls of days before" in told.output
+    assert Ledger(db).calls() == []
+    assert Ledger(db).spend(by="day", since="2026-01-01", until=tomorrow) == before
+
+
+def test_prune_all_removes_the_sums_too(db):
+    """With --all nothing of those days is left."""
+    tomorrow = (datetime.now(UTC) + timedelta(days=1)).date().isoformat()
+    run("prune", "--before", tomorrow, "--all", "--db", db)
+
+    assert Ledger(db).spend(by="day", since=None) == []
+
+
+def test_prune_leaves_newer_calls(db):
+    """What is younger than the duration stays."""
+    assert "Removed 0 calls" in run("prune", "--before", "90d", "--db", db).output
+    assert len(Ledger(db).calls(limit=None)) == 23
+
+
+def test_prune_needs_to_be_told_when(db):
+    """Without --before it does nothing, with status 2."""
+    assert run("prune", "--db", db).exit_code == 2
+    assert run("prune", "--before", "soon", "--db", db).exit_code == 2
+
+
+def test_forget_removes_the_user_and_keeps_the_cost(db):
+    """No call names the user any more, and the total is what it was."""
+    before = Ledger(db).spend(by=None)
+    told = run("forget", "--user", "ada", "--db", db)
+
+    assert told.exit_code == 0
+    assert "5 calls in" in told.output
+    assert "ada" not in {spend.key for spend in Ledger(db).spend(by="user")}
+    assert Ledger(db).spend(by=None) == before
+
+
+def test_forgetting_an_unknown_user_is_a_finding(db):
+    """Status 1, so that a misspelt name is not taken for done."""
+    assert run("forget", "--user", "nobody", "--db", db).exit_code == 1

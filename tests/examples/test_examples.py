@@ -1,0 +1,45 @@
+"""Every example runs as it is, without a key, and says what its calls cost."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
+SAYS = {
+    "batch.py": "sort@v2: 4 rows, $0.000050",
+    "quickstart.py": "hello: 1 calls, 14 output tokens, $0.000009",
+    "serverless_handler.py": "ben: 1 calls, $0.000009",
+    "streaming_chat.py": "so far: 2 calls, $0.000019",
+    "tool_agent.py": "run-2: 1 tool calls, $0.000129",
+}
+
+
+def test_every_example_is_run():
+    """No example is left out of this test."""
+    assert {path.name for path in EXAMPLES.glob("[!_]*.py")} == set(SAYS)
+
+
+@pytest.mark.parametrize("name", SAYS)
+def test_an_example_runs_without_a_key(name, tmp_path):
+    """It ends well, warns of nothing, and its ledger is neither the user's nor left behind elsewhere."""
+    home = tmp_path / "home"
+    home.mkdir()
+    kept = {key: value for key, value in os.environ.items() if not key.startswith(("ANTHROPIC", "CLAUDE", "PYTEST"))}
+    ran = subprocess.run(
+        [sys.executable, "-W", "error", EXAMPLES / name],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env={**kept, "HOME": str(home), "TMPDIR": str(tmp_path)},
+        timeout=60,
+        check=False,
+    )
+
+    assert (ran.returncode, ran.stderr) == (0, "")
+    assert SAYS[name] in ran.stdout
+    assert [path for path in home.rglob("*") if path.is_file()] == []
