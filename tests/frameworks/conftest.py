@@ -1,0 +1,63 @@
+"""A loopback API that always answers, and a meter with a ledger of the test's own."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+
+import anthropic
+import pytest
+
+import claudetrace
+from claudetrace._demo import _answers
+from claudetrace._demo._server import PlayServer
+
+from ._api import HELLO
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[PlayServer]:
+    streamed = _answers.stream(HELLO, when=lambda body: bool(body.get("stream")), times=None)
+    with PlayServer(streamed, _answers.answer(HELLO, times=None)) as playing:
+        yield playing
+
+
+@pytest.fixture
+def client(server: PlayServer) -> Iterator[anthropic.Anthropic]:
+    with anthropic.Anthropic(api_key="k", base_url=server.url, max_retries=0) as opened:
+        yield opened
+
+
+@pytest.fixture
+async def async_client(server: PlayServer) -> AsyncIterator[anthropic.AsyncAnthropic]:
+    async with anthropic.AsyncAnthropic(api_key="k", base_url=server.url, max_retries=0) as opened:
+        yield opened
+
+
+@pytest.fixture
+def db(tmp_path: Path) -> Path:
+    return tmp_path / "ledger.db"
+
+
+@pytest.fixture(autouse=True)
+def meter(db: Path) -> Iterator[claudetrace.Instrumentation]:
+    with claudetrace.instrument(db=db, force=True) as running:
+        yield running
+
+
+@pytest.fixture
+def ledger(db: Path) -> Callable[[], list[claudetrace.Call]]:
+    """The rows of the test, oldest first."""
+
+    def calls() -> list[claudetrace.Call]:
+        assert claudetrace.flush()
+        with claudetrace.Ledger(db) as opened:
+            return opened.calls(limit=1_000)[::-1]
+
+    return calls
+
+
+@pytest.fixture
+def users(ledger: Callable[[], list[claudetrace.Call]]) -> Callable[[], list[str | None]]:
+    """The user of each row, oldest first."""
+    return lambda: [call.user_id for call in ledger()]

@@ -1,0 +1,122 @@
+"""Django: a middleware that tags, views of both kinds, and a stream."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Awaitable, Callable, Iterator
+from types import ModuleType
+from typing import Any
+
+import anthropic
+import pytest
+
+import claudetrace
+
+from ._api import ASK, REASON
+
+django = pytest.importorskip("django", reason=f"django {REASON}")
+
+Users = Callable[[], list[str | None]]
+
+
+class Tagging:
+    """The middleware: each request's calls are for its user."""
+
+    def __init__(self, get_response: Callable[[Any], Any]) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: Any) -> Any:
+        with claudetrace.tag(user=request.headers["x-user"], feature=request.path):
+            return self.get_response(request)
+
+
+@pytest.fixture
+def site(client: anthropic.Anthropic, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """A site whose views make a call each."""
+    from django.conf import settings
+    from django.http import HttpResponse, StreamingHttpResponse
+    from django.urls import path
+
+    def whole(_request: Any) -> Any:
+        return HttpResponse(client.messages.create(**ASK).id)
+
+    def streamed(_request: Any) -> Any:
+        stream = client.messages.create(**ASK, stream=True)
+        return StreamingHttpResponse(event.type for event in stream)
+
+    def tagged(request: Any) -> Any:
+        bound = claudetrace.tagged(client, user=request.headers["x-user"])
+
+        def lines() -> Iterator[str]:
+            with bound.messages.stream(**ASK) as stream:
+                yield from stream.text_stream
+
+        return StreamingHttpResponse(lines())
+
+    site = ModuleType("claudetrace_test_site")
+    site.urlpatterns = [path("whole", whole), path("streamed", streamed), path("tagged", tagged)]  # type: ignore[attr-defined]
+    site.Tagging = Tagging  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, site.__name__, site)
+    if not settings.configured:
+        settings.configure(
+            ROOT_URLCONF=site.__name__,
+            MIDDLEWARE=[f"{site.__name__}.Tagging"],
+            ALLOWED_HOSTS=["*"],
+            SECRET_KEY="for tests",
+        )
+        django.setup()
+    from django.urls import clear_url_caches
+
+    clear_url_caches()
+    return site
+
+
+@pytest.fixture
+def get(site: ModuleType) -> Callable[[str, str], str]:
+    from django.test import Client
+
+    def got(path: str, user: str) -> str:
+        response = Client().get(f"/{path}", headers={"x-user": user})
+        body = b"".join(response.streaming_content) if response.streaming else response.content
+        return bytes(body).decode()
+
+    return got
+
+
+def test_a_middleware_tags_the_calls_of_its_request(
+    get: Callable[[str, str], str], ledger: Callable[[], list[claudetrace.Call]]
+) -> None:
+    """Each view's call carries what the middleware said, and the next request's another."""
+    assert [get("whole", "u1"), get("whole", "u2")] == ["msg_demo_1"] * 2
+    assert [(call.user_id, call.feature) for call in ledger()] == [("u1", "/whole"), ("u2", "/whole")]
+
+
+def test_a_stream_opened_in_the_view_keeps_the_tags(get: Callable[[str, str], str], users: Users) -> None:
+    """A streaming response is read after the middleware has left its block, and its call is tagged all the same."""
+    assert get("streamed", "u1").startswith("message_start")
+    assert users() == ["u1"]
+
+
+def test_a_stream_opened_in_the_generator_needs_a_tagged_client(get: Callable[[str, str], str], users: Users) -> None:
+    """A generator that opens its stream after the view has returned is tagged by its client."""
+    assert get("tagged", "u1").startswith("Hello there")
+    assert users() == ["u1"]
+
+
+async def test_an_async_view_under_the_sync_middleware_is_tagged(
+    site: ModuleType, client: anthropic.Anthropic, async_client: anthropic.AsyncAnthropic, users: Users
+) -> None:
+    """Django runs the middleware in a thread and the view on the loop; the block's tags go along."""
+    from django.http import HttpResponse
+    from django.test import AsyncClient
+    from django.urls import clear_url_caches, path
+
+    async def whole(_request: Any) -> Any:
+        return HttpResponse((await async_client.messages.create(**ASK)).id)
+
+    view: Callable[[Any], Awaitable[Any]] = whole
+    site.urlpatterns.append(path("async", view))
+    clear_url_caches()
+    response = await AsyncClient().get("/async", headers={"x-user": "u1"})
+
+    assert (response.content, users()) == (b"msg_demo_1", ["u1"])
