@@ -10,6 +10,7 @@ import orjson
 
 from claudetrace._guard import Guard
 from claudetrace._ledger._edit import CHUNK_ROWS, NAP_S, opened_ledger, transaction, truncate_log
+from claudetrace._ledger._proof import keys_of_view
 from claudetrace._ledger._recover import load_orphans
 from claudetrace._ledger._rollups import MEASURE_NAMES, OTHER, TAG_COLUMNS, TAG_DAYS
 from claudetrace._ledger._segments import UNREADABLE
@@ -35,22 +36,12 @@ KEPT_TAGS = ", ".join(f"'{tag}'" for tag in TAG_COLUMNS if tag != "user")
 SUBTRACT = f"""
     INSERT INTO rollup_tag_days ({", ".join(TAG_DAYS.key)}, {", ".join(MEASURE_NAMES)})
     SELECT
-        v.tag,
-        v.day,
-        CASE
-            WHEN EXISTS (
-                SELECT 1 FROM rollup_tag_days AS r WHERE r.tag = v.tag AND r.day = v.day AND r.value = v.value
-            ) THEN v.value
-            ELSE :other
-        END AS counted_as,
-        v.platform,
-        v.model,
-        v.feature,
+        {", ".join(keys_of_view(TAG_DAYS))},
         {", ".join(f"-SUM(v.{name})" for name in MEASURE_NAMES)}
     FROM measured_call_tags AS v
     WHERE v.id IN (SELECT value FROM json_each(:ids))
         AND v.tag NOT IN ({KEPT_TAGS})
-    GROUP BY v.tag, v.day, counted_as, v.platform, v.model, v.feature
+    GROUP BY 1, 2, 3, 4, 5, 6
     ON CONFLICT ({", ".join(TAG_DAYS.key)}) DO UPDATE SET
         {", ".join(f"{name} = {name} + excluded.{name}" for name in MEASURE_NAMES)}
 """  # noqa: S608 - names of ours

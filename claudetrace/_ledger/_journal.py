@@ -179,6 +179,18 @@ class Journal(Forks):
         for segment in self.retired:
             segment.retired_at = float("-inf")
 
+    def release(self) -> None:
+        """Lets go of the sealed segments, so that whoever comes next may load what is left in them."""
+        if self._closed:
+            for segment in self.retired:
+                segment.close()
+            self.retired = []
+            # The lock is held by every number of the file; this one stays reserved, for writers that had it.
+            if self._fd >= 0:
+                fd = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
+                os.dup2(fd, self._fd, inheritable=False)
+                os.close(fd)
+
     def after_fork_in_child(self) -> None:
         """Leaves the parent its segments. The child's are made when its first row comes."""
         closed = self._closed

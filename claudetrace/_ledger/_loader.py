@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from claudetrace._ledger._forks import Forks, watch
 from claudetrace._ledger._journal import Journal
+from claudetrace._ledger._segments import remove_if_empty
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -76,7 +77,7 @@ class LedgerWriter(Forks):
         self._waiting: deque[threading.Event] = deque()
         self._starter: deque[None] = deque([None])
         self._started = False
-        self._closing = False
+        self._closing = self._given_up = False
         self._intake: Intake | None = None
         self._pruned = 0
         self._retry_s = 0.0
@@ -126,6 +127,8 @@ class LedgerWriter(Forks):
             self._wake.set()
             self._stopped.wait(timeout_s)
         if not self._stopped.is_set():
+            self._given_up = True
+            self._wake.set()
             self.journal.seal()
         atexit.unregister(self.close)
 
@@ -151,13 +154,16 @@ class LedgerWriter(Forks):
         stopped = self._stopped
         with self._guard("run the thread that loads the ledger"):
             intake = self._open()
-            while not (self._closing and self._last_steps(intake)):
+            while not (self._closing and (self._last_steps(intake) or self._given_up)):
                 self._wake.wait(self._retry_s or TAIL_S)
                 self._wake.clear()
                 self._step(intake)
             with self._gate:
+                self.journal.release()
                 if self._store is not None:
                     self._store.close()
+                if self.db is None:
+                    remove_if_empty(self.spool)
         stopped.set()
 
     def _open(self) -> Intake:

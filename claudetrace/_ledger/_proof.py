@@ -39,6 +39,7 @@ def rollup_differences(connection: sqlite3.Connection) -> list[Difference]:
 
 def _differences(connection: sqlite3.Connection, rollup: Rollup, first_day: str) -> list[Difference]:
     keys, names = ", ".join(rollup.key), ", ".join(MEASURE_NAMES)
+    view_keys = ", ".join(keys_of_view(rollup))
     minus = ", ".join(f"-{name}" for name in MEASURE_NAMES)
     sums = ", ".join(f"SUM({name})" for name in MEASURE_NAMES)
     differs = " OR ".join(f"SUM({name}) <> 0" for name in MEASURE_NAMES)
@@ -47,7 +48,7 @@ def _differences(connection: sqlite3.Connection, rollup: Rollup, first_day: str)
         FROM (
             SELECT {keys}, {names} FROM {rollup.table} WHERE {rollup.period} >= :first_day
             UNION ALL
-            SELECT {_view_keys(rollup)}, {minus} FROM {rollup.view} AS v WHERE {rollup.period} >= :first_day
+            SELECT {view_keys}, {minus} FROM {rollup.view} AS v WHERE {rollup.period} >= :first_day
         )
         GROUP BY {keys}
         HAVING {differs}
@@ -61,8 +62,8 @@ def _differences(connection: sqlite3.Connection, rollup: Rollup, first_day: str)
     return found
 
 
-def _view_keys(rollup: Rollup) -> str:
-    """The keys of a row of the view as the rollup has them: a value that it does not name is `(other)`."""
+def keys_of_view(rollup: Rollup) -> list[str]:
+    """The keys of a row `v` of the view as the rollup has them: a value that it does not name is `:other`."""
     named = """
         CASE
             WHEN EXISTS (
@@ -71,7 +72,7 @@ def _view_keys(rollup: Rollup) -> str:
             ELSE :other
         END
     """
-    return ", ".join(named if rollup is TAG_DAYS and name == "value" else f"v.{name}" for name in rollup.key)
+    return [named if rollup is TAG_DAYS and name == "value" else f"v.{name}" for name in rollup.key]
 
 
 def rebuild(connection: sqlite3.Connection, first_day: str, past_day: str = "9999") -> None:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 from claudetrace._ledger._edit import CHUNK_ROWS, NAP_S, opened_ledger, transaction, truncate_log
 from claudetrace._ledger._forget import forget
-from claudetrace._ledger._proof import EXACT_FROM_DAY, rebuild
+from claudetrace._ledger._proof import EXACT_FROM_DAY, keys_of_view
+from claudetrace._ledger._rollups import OTHER, ROLLUPS
 
 if TYPE_CHECKING:
     import sqlite3
@@ -17,14 +18,14 @@ if TYPE_CHECKING:
 
 __all__ = ["Limits", "forget", "prune", "vacuum"]
 
-OLDEST = "SELECT id, started_at FROM calls WHERE started_at < ? ORDER BY started_at LIMIT ?"
-CUT_CALLS = """
-    SELECT DISTINCT SUBSTR(c.started_at, 1, 10)
+OLDEST = "SELECT id, call_id, started_at FROM calls WHERE started_at < ? ORDER BY started_at LIMIT ?"
+FIRST_WITHOUT_ITS_ID = """
+    SELECT c.id
     FROM calls AS c
-    WHERE c.id <> c.call_id
-        AND c.started_at >= ?
-        AND NOT EXISTS (SELECT 1 FROM calls AS o WHERE o.id = c.call_id)
+    WHERE c.rowid = (SELECT MIN(o.rowid) FROM calls AS o WHERE o.call_id = :call_id AND o.id <> o.call_id)
+        AND NOT EXISTS (SELECT 1 FROM calls AS o WHERE o.id = :call_id AND o.rowid < c.rowid)
 """
+NO_DAY = "9999"
 
 
 def prune(
@@ -44,29 +45,47 @@ def prune(
             if progress is not None:
                 progress(removed)
             time.sleep(NAP_S)
-        with transaction(connection):
-            mend(connection, first_kept)
-            if everything:
+        if everything:
+            with transaction(connection):
                 connection.execute("DELETE FROM rollup_hours WHERE hour < ?", (first_kept,))
                 connection.execute("DELETE FROM rollup_tag_days WHERE day < ?", (first_kept,))
                 connection.execute("DELETE FROM quarantine WHERE quarantined_at < ?", (first_kept,))
     return removed
 
 
-def prune_chunk(connection: sqlite3.Connection, first_kept: str, rows: int = CHUNK_ROWS) -> int:
+def prune_chunk(connection: sqlite3.Connection, first_kept: str = NO_DAY, rows: int = CHUNK_ROWS) -> int:
     """How many calls of days before `first_kept` were removed, the oldest first; 0 when none is left."""
     with transaction(connection):
         found = connection.execute(OLDEST, (first_kept, rows)).fetchall()
-        if found:
-            connection.executemany("DELETE FROM calls WHERE id = ?", [(id_,) for id_, _ in found])
-            connection.execute(EXACT_FROM_DAY, (_day_after(found[-1][1]),))
+        if not found:
+            return 0
+        exact_from = _day_after(found[-1][2])
+        calls = {call_id for _, call_id, _ in found}
+        before = {call_id: _first_without_its_id(connection, call_id) for call_id in calls}
+        connection.executemany("DELETE FROM calls WHERE id = ?", [(id_,) for id_, _, _ in found])
+        connection.execute(EXACT_FROM_DAY, (exact_from,))
+        for call_id in calls:
+            first = _first_without_its_id(connection, call_id)
+            if first is not None and first != before[call_id]:
+                _count_call(connection, first, exact_from if first_kept == NO_DAY else first_kept)
     return len(found)
 
 
-def mend(connection: sqlite3.Connection, first_kept: str) -> None:
-    """Makes the rollups right for calls of which only the first row was removed."""
-    for (day,) in connection.execute(CUT_CALLS, (first_kept,)).fetchall():
-        rebuild(connection, day, _day_after(day))
+def _first_without_its_id(connection: sqlite3.Connection, call_id: str) -> str | None:
+    """The row that counts as the call though it does not bear the call's id, if there is one."""
+    found = connection.execute(FIRST_WITHOUT_ITS_ID, {"call_id": call_id}).fetchone()
+    return found[0] if found else None
+
+
+def _count_call(connection: sqlite3.Connection, id_: str, from_day: str) -> None:
+    """Counts a row as a call, now that the rows before it are gone, so that its day's rollups equal its calls."""
+    for rollup in ROLLUPS:
+        keys = (
+            f"SELECT {', '.join(keys_of_view(rollup))} FROM {rollup.view} AS v WHERE v.id = :id AND v.day >= :from_day"  # noqa: S608 - names of ours
+        )
+        conditions = " AND ".join(f"{name} = ?" for name in rollup.key)
+        found = connection.execute(keys, {"id": id_, "from_day": from_day, "other": OTHER}).fetchall()
+        connection.executemany(f"UPDATE {rollup.table} SET calls = calls + 1 WHERE {conditions}", found)  # noqa: S608 - names of ours
 
 
 def _day_after(moment: str) -> str:
@@ -104,10 +123,7 @@ class Limits:
         if self._retention is not None:
             first_kept = (datetime.now(UTC) - self._retention).date().isoformat()
             removed = prune_chunk(connection, first_kept)
-            if 0 < removed < CHUNK_ROWS:
-                with transaction(connection):
-                    mend(connection, first_kept)
         if removed == 0 and self._max_db_mb is not None and used_mb(connection) > self._max_db_mb:
-            removed = prune_chunk(connection, "9999")
+            removed = prune_chunk(connection)
         self.pruned_calls += removed
         return removed > 0

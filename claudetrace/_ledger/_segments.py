@@ -208,3 +208,9 @@ def clear_leftovers(spool: Path, older_than_s: float, now_s: float) -> None:
         for path in spool.glob("*.new"):
             if now_s - _modified(path) > older_than_s:
                 path.unlink(missing_ok=True)
+
+
+def remove_if_empty(spool: Path) -> None:
+    """Removes the folder of a journal of which nothing is left."""
+    with suppress(OSError):
+        spool.rmdir()

@@ -142,10 +142,22 @@ def test_fork_with_a_reader_open(tmp_path: Path, db: Path) -> None:
         START
         + "import sqlite3\nburst(100); writer.flush(5)\nreader = sqlite3.connect(sys.argv[1])\n"
         + "reader.execute('SELECT COUNT(*) FROM calls').fetchall()\n"
-        + "if os.fork() == 0:\n    burst(100); time.sleep(1); os._exit(0)\n"
-        + "time.sleep(.3); reader.close(); os.wait()"
+        + "if os.fork() == 0:\n    burst(1); time.sleep(.8); burst(99); time.sleep(.5); os._exit(0)\n"
+        + "time.sleep(.5); reader.close(); os.wait()"
     )
     subprocess.run([sys.executable, script, db], timeout=60, check=True)
     load_orphans(db, Guard())
 
     assert counts(db) == (BURST, BURST)
+
+
+def test_forked_child_loads_its_own(tmp_path: Path, db: Path) -> None:
+    """A child that was forked while its parent had loaded rows brings its own into the ledger while it lives."""
+    script = tmp_path / "program.py"
+    script.write_text(
+        START
+        + "burst(100); writer.flush(5)\nif os.fork() == 0:\n    burst(100); os._exit(not writer.flush(10))\n"
+        + "sys.exit(os.waitstatus_to_exitcode(os.wait()[1]))"
+    )
+
+    assert (subprocess.run([sys.executable, script, db], timeout=60).returncode, counts(db)) == (0, (BURST, BURST))
