@@ -137,10 +137,10 @@ def _faults(client: anthropic.Anthropic, server: PlayServer) -> None:
 
 STEPS: dict[str, Callable[[anthropic.Anthropic, PlayServer], None]] = {
     "five short chats": _chats,
+    "a batch with five results": _batch,
     "two streams, read to the end": _streams,
     "a stream whose reader left": _closed_tab,
     "a manual, written to the cache and read from it": _manual,
     "an agent with two tools": _agent,
-    "a batch with five results": _batch,
     "a limit that was hit, and a refused call": _faults,
 }

@@ -107,7 +107,8 @@ def _report(path: Path) -> None:
     with claudetrace.Ledger(path) as ledger:
         click.echo("The last calls\n")
         click.echo(calls_table(ledger.calls(limit=8)[::-1]))
-        for by in ("feature", "model"):
-            click.echo()
-            click.echo(spend_report(ledger, by, "all", None))
+        click.echo()
+        click.echo(spend_report(ledger, "feature", "all", None, notes=False))
+        click.echo()
+        click.echo(spend_report(ledger, "model", "all", None))
     sys.stdout.flush()

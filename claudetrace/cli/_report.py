@@ -68,8 +68,10 @@ def report(
     click.echo(spend_report(ledger, by, since, until, as_json=as_json))
 
 
-def spend_report(ledger: Ledger, by: str, since: str, until: str | None, *, as_json: bool = False) -> str:
-    """The spend by `by` with its total, as a table or as JSON."""
+def spend_report(
+    ledger: Ledger, by: str, since: str, until: str | None, *, as_json: bool = False, notes: bool = True
+) -> str:
+    """The spend by `by` with its total, as JSON or as a table, with `notes` on what it leaves out."""
     start = None if since == "all" else since
     rows = ledger.spend(by=by, since=start, until=until)
     (total,) = ledger.spend(by=None, since=start, until=until)
@@ -78,7 +80,8 @@ def spend_report(ledger: Ledger, by: str, since: str, until: str | None, *, as_j
     head = f"Spend by {by}, {_period(start, until)}"
     if not rows:
         return f"{head}\n\n{_nothing(ledger)}"
-    return "\n".join([head, "", _table(by, rows, total), *_notes(total), "", f"Ledger: {ledger.path}"])
+    below = [*_notes(total), "", f"Ledger: {ledger.path}"] if notes else []
+    return "\n".join([head, "", _table(by, rows, total), *below])
 
 
 def _table(by: str, rows: list[Spend], total: Spend) -> str:
