@@ -7,6 +7,7 @@ import shutil
 import sys
 from contextlib import contextmanager
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING
 
 import click
@@ -42,12 +43,16 @@ def demo(db: Path | None, no_serve: bool, port: int | None) -> None:
     _begin_anew(path)
     _record(path)
     _report(path)
-    click.echo()
-    click.echo("More of it:")
-    click.echo(f"  claudetrace report --by user --db {path}")
-    click.echo(f"  claudetrace tail --once --db {path}")
+    click.echo("\nMore of it:")
+    click.echo(f"  {_program('claudetrace')} report --by user --db {quote(str(path))}")
+    click.echo(f"  {_program('claudetrace')} tail --once --db {quote(str(path))}")
     if not no_serve:
-        click.echo(f"  datasette {path}{'' if port is None else f' --port {port}'}")
+        click.echo(f"  {_program('datasette')} {quote(str(path))}{'' if port is None else f' --port {port}'}")
+
+
+def _program(name: str) -> str:
+    """How a shell starts `name`: with its folder where that is not searched, as in a clone."""
+    return name if shutil.which(name) else str(Path(sys.argv[0]).with_name(name))
 
 
 def _begin_anew(path: Path) -> None:
