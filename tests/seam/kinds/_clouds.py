@@ -146,9 +146,7 @@ def kinds_of(cloud: str) -> list[Kind]:
                 call=partial(call, cloud),
                 plays=lambda: [plays_stream()],
                 rows=[{**STREAMED, **its}],
-                **(
-                    common if call is not stream_by_a_copy or cloud != "foundry" else {**common, "needs": can_be_copied}
-                ),
+                **{**common, "needs": can_be_copied(cloud) if call is stream_by_a_copy else has(cloud)},
             )
             for name, call in read
         ),
