@@ -40,6 +40,8 @@ class Settings:
     baggage: tuple[str, ...] = ()
     sinks: tuple[Any, ...] = ()
     rates: Any = None
+    rates_file: Path | None = field(default=None, compare=False)
+    """The `claudetrace.toml` that has the table `rates`, so that a refusal can name the line."""
     retention_days: float | None = None
     max_db_mb: float | None = None
     foundry_data_zone: str | None = None
@@ -51,7 +53,7 @@ class Settings:
             if each.repr
             else f"another {each.name}"
             for each in fields(self)
-            if getattr(self, each.name) != getattr(other, each.name)
+            if each.compare and getattr(self, each.name) != getattr(other, each.name)
         ]
 
 
@@ -80,15 +82,24 @@ def resolve(given: Mapping[str, Any]) -> Settings:
     if "foundry_data_zone" in platforms:
         zone = _one_of("us")("foundry_data_zone", platforms["foundry_data_zone"])
         values["foundry_data_zone"] = zone
+    if given.get("rates") is None and isinstance(file.get("rates"), Mapping):
+        values["rates_file"] = config_file(given.get("config"))
     retention = values.pop("retention", None)
     return Settings(**values, retention_days=retention)
 
 
-def read_config(path: object) -> Mapping[str, Any]:
-    """What `claudetrace.toml` says: `path`, else `CLAUDETRACE_CONFIG`, else the one in the working directory."""
+def config_file(path: object) -> Path | None:
+    """The `claudetrace.toml`: `path`, else `CLAUDETRACE_CONFIG`, else the one in the working directory, if any."""
     named = path or os.environ.get("CLAUDETRACE_CONFIG")
-    file = Path(CONFIG_NAME) if named is None else _path("config", named)
-    if named is None and not file.is_file():
+    if named is not None:
+        return _path("config", named)
+    return Path(CONFIG_NAME) if Path(CONFIG_NAME).is_file() else None
+
+
+def read_config(path: object) -> Mapping[str, Any]:
+    """What the `claudetrace.toml` says that `path`, the environment or the working directory leads to."""
+    file = config_file(path)
+    if file is None:
         return {}
     import tomllib
 

@@ -98,7 +98,8 @@ class Instrumentation:
 
         settings = self.settings
         # What can refuse a setting comes before what starts anything.
-        own_rates = self.own_rates = None if settings.rates is None else load_own_rates(settings.rates)
+        own_rates = None if settings.rates is None else load_own_rates(settings.rates, file=settings.rates_file)
+        self.own_rates = own_rates
         attribution = self._attribution = Attribution(settings, dict(resource()))
         if settings.db is not None or settings.sinks:
             self._writer = _writer(settings, self._guard)
