@@ -52,7 +52,10 @@ def demo(db: Path | None, no_serve: bool, port: int | None) -> None:
 
 def _program(name: str) -> str:
     """How a shell starts `name`: with its folder where that is not searched, as in a clone."""
-    return name if shutil.which(name) else str(Path(sys.argv[0]).with_name(name))
+    if shutil.which(name):
+        return name
+    started = Path(sys.argv[0])
+    return str((started if started.name == "claudetrace" else Path(sys.executable)).with_name(name))
 
 
 def _begin_anew(path: Path) -> None:
