@@ -71,7 +71,7 @@ def open_ledger(path: Path) -> sqlite3.Connection:
         raise ClaudetraceError(f"{path} is a folder; name a file in it as the ledger")
     if _size(path):
         with closing(connect(path, "ro")) as connection:
-            current = _version(connection, path) == VERSION
+            current = ledger_version(connection, path) == VERSION
     else:
         path.parent.mkdir(parents=True, exist_ok=True)
         current = False
@@ -108,14 +108,8 @@ def refuse_old_sqlite() -> None:
 
 def ledger_version(connection: sqlite3.Connection, path: Path) -> int:
     """The version of the ledger at `path`, 0 for an empty file. Raises `ClaudetraceError` for what is none."""
-    return _version(connection, path)
-
-
-def _version(connection: sqlite3.Connection, path: Path) -> int:
     try:
-        (application_id,) = connection.execute("PRAGMA application_id").fetchone()
-        (version,) = connection.execute("PRAGMA user_version").fetchone()
-        (tables,) = connection.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()
+        application_id, version, tables = _marks(connection)
     except sqlite3.DatabaseError as error:
         if error.sqlite_errorname == "SQLITE_NOTADB":
             raise ClaudetraceError(f"{path} is not a SQLite file; name another as the ledger") from error
@@ -129,7 +123,23 @@ def _version(connection: sqlite3.Connection, path: Path) -> int:
             f"{path} is a ledger of version {version}, and claudetrace {__version__} knows version {VERSION}; "
             "upgrade claudetrace, or name another ledger"
         )
-    return int(version)
+    return version
+
+
+def _marks(connection: sqlite3.Connection) -> tuple[int, int, int]:
+    """The application's id, the version and how many tables there are, all of one moment: between them another
+    process may make the ledger."""
+    begun = connection.in_transaction
+    if not begun:
+        connection.execute("BEGIN")
+    try:
+        (tables,) = connection.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()
+        (application_id,) = connection.execute("PRAGMA application_id").fetchone()
+        (version,) = connection.execute("PRAGMA user_version").fetchone()
+    finally:
+        if not begun:
+            connection.rollback()
+    return application_id, version, tables
 
 
 def _size(path: Path) -> int:
@@ -141,13 +151,13 @@ def _size(path: Path) -> int:
 
 def _migrate(path: Path) -> None:
     with closing(connect(path, "rwc")) as connection:
-        if _version(connection, path) == VERSION:
+        if ledger_version(connection, path) == VERSION:
             return
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("BEGIN IMMEDIATE")
         try:
             # Another process may have been first, also one that knows no lock of ours.
-            for migration in MIGRATIONS[_version(connection, path) :]:
+            for migration in MIGRATIONS[ledger_version(connection, path) :]:
                 migration(connection)
             connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
             connection.execute(f"PRAGMA user_version = {VERSION}")

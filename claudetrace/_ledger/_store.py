@@ -125,12 +125,19 @@ class Store:
         return int(found[0]) if found else 0
 
     def forget_segment(self, name: str) -> None:
-        """Drops the mark of a segment that is deleted, and of any that were before a process could do so."""
+        """Drops the mark of a segment that is deleted, and any older one that is left."""
         day_ago = datetime.now(UTC) - timedelta(days=1)
-        self.connection().execute(
-            "DELETE FROM segments WHERE name = ? OR (loaded_at < ? AND name NOT IN (SELECT value FROM json_each(?)))",
-            (name, _stamp(day_ago), orjson.dumps([path.name for path in self._segments()]).decode()),
-        )
+        sql = """
+            DELETE FROM segments
+            WHERE name = ? OR (loaded_at < ? AND name NOT IN (SELECT value FROM json_each(?)))
+        """
+        names = orjson.dumps([path.name for path in self._segments()]).decode()
+        try:
+            self.connection().execute(sql, (name, _stamp(day_ago), names))
+        except sqlite3.OperationalError as error:
+            # Others are writing: the mark does no harm, and goes with the older ones.
+            if not error.sqlite_errorname.startswith("SQLITE_BUSY"):
+                raise
 
     def _segments(self) -> list[Path]:
         return list(self.path.with_name(f"{self.path.name}.spool").glob("*.jsonl"))

@@ -198,7 +198,8 @@ resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
 print(full, writer.flush(10), writer.health()["unreadable"])
 """
     db = tmp_path / "ledger.db"
-    said = subprocess.run([sys.executable, "-c", program, db], capture_output=True, text=True, timeout=60)
+    # -B: Python leaves torn bytecode behind where the disk is full.
+    said = subprocess.run([sys.executable, "-B", "-c", program, db], capture_output=True, text=True, timeout=60)
 
     assert (said.stdout, query("SELECT COUNT(*) FROM calls")) == ("(False, 0) True 0\n", [(100,)]), said.stderr
 
@@ -333,3 +334,23 @@ def test_close_leaves_the_rest_to_others(db: Path, guard: Guard, query: Query) -
     clear()
 
     assert (load_orphans(db, guard), query("SELECT COUNT(*) FROM calls")) == (2 * ROWS, [(2 * ROWS,)])
+
+
+def test_sealed_during_a_write(db: Path, guard: Guard, query: Query, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A row whose segment is sealed while it is written is written again elsewhere, and loaded once."""
+    journal = Journal(db.with_name("ledger.db.spool"), guard)
+    write = os.write
+
+    def write_and_seal(fd: int, data: bytes) -> int:
+        written = write(fd, data)
+        if fd == journal._fd:
+            journal.seal()
+        return written
+
+    monkeypatch.setattr(os, "write", write_and_seal)
+    journal.append(row(id="1"))
+    monkeypatch.undo()
+    journal.release()
+
+    assert len(list(journal.spool.iterdir())) == 2
+    assert (load_orphans(db, guard), query("SELECT COUNT(*) FROM calls")) == (1, [(1,)])

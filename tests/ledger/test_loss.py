@@ -142,13 +142,13 @@ def test_fork_with_a_reader_open(tmp_path: Path, db: Path) -> None:
         START
         + "import sqlite3\nburst(100); writer.flush(5)\nreader = sqlite3.connect(sys.argv[1])\n"
         + "reader.execute('SELECT COUNT(*) FROM calls').fetchall()\n"
-        + "if os.fork() == 0:\n    burst(1); time.sleep(.8); burst(99); time.sleep(.5); os._exit(0)\n"
-        + "time.sleep(.5); reader.close(); os.wait()"
+        + "if os.fork() == 0:\n    burst(100); os._exit(writer.flush(1))\n"
+        + "sys.exit(os.waitstatus_to_exitcode(os.wait()[1]))"
     )
-    subprocess.run([sys.executable, script, db], timeout=60, check=True)
+    child_loaded = subprocess.run([sys.executable, script, db], timeout=60).returncode
     load_orphans(db, Guard())
 
-    assert counts(db) == (BURST, BURST)
+    assert (child_loaded, counts(db)) == (0, (BURST, BURST))
 
 
 def test_forked_child_loads_its_own(tmp_path: Path, db: Path) -> None:

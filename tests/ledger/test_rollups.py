@@ -172,6 +172,16 @@ def test_values_beyond_a_thousand_are_other(db: Path, query: Query) -> None:
         assert ledger.spend(by=None, since=None, where={"user": "u600"})[0].responses == 2
 
 
+def test_others_stay_others(db: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A user who was among the others of a day stays there when a place among the named becomes free."""
+    monkeypatch.setattr(_rollups, "MAX_VALUES_A_DAY", 2)
+    write(db, [row(user_id=user) for user in "abc"])
+    forget(db, "a")
+    write(db, [row(user_id="c")])
+
+    assert differences(db) == []
+
+
 def part(quantity: int, rate: int | str, picousd: int) -> dict[str, Any]:
     return {"name": "input", "model": "m", "quantity": quantity, "rate_picousd": rate, "picousd": picousd}
 
