@@ -88,11 +88,23 @@ def tag_hasher(key: str | None, db: Path | None) -> Callable[[str], str]:
     return hashed
 
 
+def hashed_as(value: str, db: Path) -> str | None:
+    """What the ledger `db` has in place of `value` where it hashes it, if its key is at hand."""
+    key = os.environ.get("CLAUDETRACE_HASH_KEY")
+    if not key and not _key_path(db).exists():
+        return None
+    return tag_hasher(key or None, db)(value)
+
+
+def _key_path(db: Path) -> Path:
+    return Path(f"{db}.key")
+
+
 def _key_beside(db: Path | None) -> str:
     """The key in `<db>.key`, made at the first need, readable by its owner alone. Raises `ClaudetraceError`."""
     if db is None:
         return secrets.token_hex(32)
-    path = Path(f"{db}.key")
+    path = _key_path(db)
     try:
         if not path.exists():
             _make_key(path)

@@ -48,9 +48,8 @@ def span(since: When, until: When, now: datetime | None = None) -> Span:
 
 
 def stamp(at: datetime) -> str:
-    """`at` as `started_at` spells it, rounded up to the millisecond, so that comparing stays exact."""
-    up = at + timedelta(microseconds=-at.microsecond % 1000)
-    return up.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    """`at` as `started_at` spells it: cut to the millisecond as that is, so that `since` a moment misses no call."""
+    return at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def _moment(name: str, when: When, now: datetime) -> datetime | None:

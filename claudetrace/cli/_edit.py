@@ -32,19 +32,21 @@ def prune(before: str, everything: bool, db: Path | None) -> None:
 
 
 @click.command(short_help="Remove who a user was from all calls.")
-@click.option("--user", required=True, help="The value of the tag `user`, as the ledger has it.")
+@click.option("--user", required=True, help="The value of the tag `user`.")
 @DB
 def forget(user: str, db: Path | None) -> None:
     """Remove the user and what could name them from all calls of theirs. What the calls cost stays.
 
-    Exits 1 where no call is of that user.
+    A user whose tag is hashed is found by the ledger's key. Exits 1 where no call is of that user.
     """
+    from claudetrace._attribution import hashed_as
     from claudetrace._ledger._forget import forget as forget_user
     from claudetrace._ledger._read import Ledger
 
     path = Ledger(db).path
     progress = progress_of("forgetting")
-    forgotten = forget_user(path, user, progress=progress)
+    names = (user, hashed_as(user, path))
+    forgotten = sum(forget_user(path, name, progress=progress) for name in names if name is not None)
     end_progress(progress if forgotten else None)
     if not forgotten:
         click.echo(f"No call in {path} is of the user {user!r}.")

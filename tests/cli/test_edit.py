@@ -4,9 +4,21 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
+import anthropic
+import pytest
+
+import claudetrace
 from claudetrace import Ledger
+from claudetrace._demo import _answers
+from claudetrace._demo._server import PlayServer
 
 from .conftest import run
+
+
+@pytest.fixture
+def server():
+    with PlayServer() as playing:
+        yield playing
 
 
 def test_prune_removes_calls_and_keeps_their_sums(db):
@@ -55,3 +67,22 @@ def test_forget_removes_the_user_and_keeps_the_cost(db):
 def test_forgetting_an_unknown_user_is_a_finding(db):
     """Status 1, so that a misspelt name is not taken for done."""
     assert run("forget", "--user", "nobody", "--db", db).exit_code == 1
+
+
+def test_forget_finds_a_hashed_user_by_the_ledgers_key(tmp_path, server):
+    """A user whose tag is hashed is forgotten by the name that the application knows."""
+    path = tmp_path / "hashed.db"
+    server.add(_answers.answer())
+    ask = {"model": "claude-sonnet-5", "max_tokens": 9, "messages": [{"role": "user", "content": "hi"}]}
+    with (
+        claudetrace.instrument(db=path, hash_tags=("user",), force=True),
+        claudetrace.tag(user="ada"),
+        anthropic.Anthropic(api_key="k", base_url=server.url) as client,
+    ):
+        client.messages.create(**ask)
+    assert Ledger(path).calls()[0].user_id not in (None, "ada")
+
+    told = run("forget", "--user", "ada", "--db", path)
+
+    assert told.exit_code == 0, told.output
+    assert Ledger(path).calls()[0].user_id is None
