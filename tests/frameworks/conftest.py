@@ -50,7 +50,7 @@ def ledger(db: Path) -> Callable[[], list[claudetrace.Call]]:
     """The rows of the test, oldest first."""
 
     def calls() -> list[claudetrace.Call]:
-        assert claudetrace.flush()
+        assert claudetrace.flush(timeout_s=30)
         with claudetrace.Ledger(db) as opened:
             return opened.calls(limit=1_000)[::-1]
 

@@ -17,7 +17,7 @@ from ._api import REASON
 
 pytest.importorskip("celery", reason=f"celery {REASON}")
 
-TASKS = 60
+TASKS = 20
 SENDS = f"""
 import _tasks
 sent = [_tasks.answer.delay(number) for number in range({TASKS})]
@@ -26,7 +26,7 @@ print(len({{each.get(timeout=60, interval=0.05) for each in sent}}))
 
 
 def test_each_task_of_forked_workers_is_one_tagged_row(server: PlayServer, tmp_path: Path) -> None:
-    """Sixty tasks over two forked workers, then a warm stop: sixty rows, each with its own tags."""
+    """Twenty tasks over two forked workers, then a warm stop: twenty rows, each with its own tags."""
     for name in ("queue", "control", "results"):
         (tmp_path / name).mkdir()
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}

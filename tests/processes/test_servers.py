@@ -40,6 +40,12 @@ class UnixConnection(HTTPConnection):
         self.sock.connect(str(self.path))
 
 
+def is_answering(path: Path) -> bool:
+    """Whether a server listens: the file of its socket is there a moment earlier."""
+    with socket.socket(socket.AF_UNIX) as probe:
+        return probe.connect_ex(str(path)) == 0
+
+
 def ask(path: Path, numbers: list[str], answered: list[str]) -> None:
     """Sends requests until the server is gone; `answered` are those that came back."""
     with closing(UnixConnection(path)) as connection, suppress(OSError, HTTPException):
@@ -63,7 +69,7 @@ def serve(command: tuple[str, ...], stop: signal.Signals, folder: Path, api: str
     command = (*command, str(Path(__file__).parent))
     with subprocess.Popen(command, cwd=folder, env=environment, stderr=subprocess.DEVNULL) as process:
         try:
-            wait_for((folder / "socket").exists)
+            wait_for(partial(is_answering, folder / "socket"))
             for client in clients:
                 client.start()
             wait_for(lambda: len(answered) >= 100)

@@ -161,7 +161,7 @@ def test_health_says_how_recording_goes(client: anthropic.Anthropic, db: Path) -
     with claudetrace.instrument(db=db) as running:
         for number in range(3):
             say(client, number)
-        assert running.flush()
+        assert running.flush(timeout_s=30)
         health = running.health
 
     assert (health.recorded, health.written, health.pending, health.lost) == (3, 3, 0, 0)

@@ -46,7 +46,7 @@ def test_a_sink_gets_each_call_once_off_the_callers_thread(ledger: bool, client:
     with claudetrace.instrument(db=db if ledger else False, sinks=(sink,)) as running:
         for number in range(20):
             say(client, number)
-        assert running.flush()
+        assert running.flush(timeout_s=30)
         delivered = list(sink.calls)
 
     assert [call.tags["number"] for call in delivered] == [str(number) for number in range(20)]
@@ -75,7 +75,7 @@ def test_a_sink_that_raises_is_counted_and_stops_nobody(
     with claudetrace.instrument(db=db, sinks=(Raise(), kept)) as running:
         for number in range(3):
             say(client, number)
-            assert running.flush()
+            assert running.flush(timeout_s=30)
     failures = running.health.failures
 
     assert (numbers(db), len(kept.calls), kept.closed) == (["0", "1", "2"], 3, 1)
@@ -117,7 +117,7 @@ def test_a_sink_gets_no_calls_of_other_processes(client: anthropic.Anthropic, db
     os.waitpid(child, 0)
     with claudetrace.instrument(db=db, sinks=(sink,)) as running:
         say(client, "parent")
-        assert running.flush()
+        assert running.flush(timeout_s=30)
 
     assert sorted(map(str, numbers(db))) == ["child", "parent"]
     assert [call.tags["number"] for call in sink.calls] == ["parent"]

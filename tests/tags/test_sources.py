@@ -100,7 +100,7 @@ def test_a_sink_sees_the_tags(client: anthropic.Anthropic, start: Start) -> None
     start(sinks=(Keep(),))
     with claudetrace.tag(user="u", team="t"):
         say(client)
-    assert claudetrace.flush()
+    assert claudetrace.flush(timeout_s=30)
 
     assert [(call.user_id, call.tags) for call in seen] == [("u", {"team": "t"})]
 
