@@ -30,9 +30,14 @@ RESERVED_TAGS = {
 """Each reserved tag with its column."""
 
 
+def exact_usd(picousd: int) -> Decimal:
+    """`picousd` as dollars, exact: arithmetic on a `Decimal` would round to the application's own precision."""
+    return Decimal(f"{picousd}E-12")
+
+
 def usd(picousd: int | None) -> Decimal | None:
-    """`picousd` as dollars, exact."""
-    return None if picousd is None else Decimal(picousd).scaleb(-12)
+    """`picousd` as dollars, exact, or `None` as it is."""
+    return None if picousd is None else exact_usd(picousd)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,6 +7,7 @@ a stream that is dropped ends wherever the garbage collector runs, also while th
 from __future__ import annotations
 
 import os
+import sys
 import time
 from collections import deque
 from itertools import repeat
@@ -137,8 +138,13 @@ class Journal(Forks):
         self.segment = segment
 
     def _write_alone(self, line: bytes) -> None:
-        """Writes `line` to a segment of its own, which nobody holds, so that any loader takes it."""
-        _segments.create(self.spool, line, locked=False).close()
+        """Writes `line` to a segment of its own: this process's loader reads it, or any if there is none here."""
+        segment = _segments.create(self.spool, line, locked=not self._closed)
+        if self._closed:
+            segment.close()
+        else:
+            segment.retired_at = float("-inf")
+            self.retired.append(segment)
 
     def _keep(self, line: bytes, error: OSError) -> None:
         if len(self.kept) < KEPT_ROWS:
@@ -205,7 +211,12 @@ class Journal(Forks):
         if fd >= 0:
             os.close(fd)
 
+    _at_the_end = staticmethod(sys.is_finalizing)
+
     def __del__(self) -> None:
+        # When the interpreter ends its modules are gone, and its files are closed with it.
+        if self._at_the_end():
+            return
         # Nobody can be writing: a writer would hold the journal.
         if self.segment is not None:
             self.segment.close()

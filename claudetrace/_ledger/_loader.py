@@ -167,10 +167,12 @@ class LedgerWriter(Forks):
         stopped.set()
 
     def _open(self) -> Intake:
-        # Here and not above: sqlite3 is imported when there is a row to load.
-        from claudetrace._ledger._intake import Intake
-        from claudetrace._ledger._schema import fragile_filesystem
-        from claudetrace._ledger._store import Store
+        # Here and not above: sqlite3 is imported when there is a row to load. Behind the gate: a child that is forked
+        # in the middle of an import never sees its end.
+        with self._gate:
+            from claudetrace._ledger._intake import Intake
+            from claudetrace._ledger._schema import fragile_filesystem
+            from claudetrace._ledger._store import Store
 
         if self.db is not None:
             self._store = Store(self.db, self._guard, self._reprice_batch_row)
@@ -218,8 +220,9 @@ class LedgerWriter(Forks):
 
     def _keep_limits(self, store: Store) -> None:
         """Removes calls beyond the limits, in chunks so small that nobody who writes is held up."""
-        from claudetrace._ledger._edit import NAP_S
-        from claudetrace._ledger._prune import Limits
+        with self._gate:
+            from claudetrace._ledger._edit import NAP_S
+            from claudetrace._ledger._prune import Limits
 
         limits, more, until = Limits(*self._limits), True, time.monotonic() + TAIL_S
         while more and time.monotonic() < until:

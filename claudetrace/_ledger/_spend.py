@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from decimal import Decimal
 from operator import add, sub
 from typing import TYPE_CHECKING, TypeAlias
 
-from claudetrace._call import RESERVED_TAGS
+from claudetrace._call import RESERVED_TAGS, exact_usd
 from claudetrace._errors import ClaudetraceError
 from claudetrace._ledger._rollups import MEASURE_NAMES, OTHER, TAG_COLUMNS
 from claudetrace._ledger._times import DAY, HOUR, Span
@@ -15,6 +14,7 @@ from claudetrace._ledger._times import DAY, HOUR, Span
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Iterable, Iterator, Mapping
+    from decimal import Decimal
 
 Where: TypeAlias = "Mapping[str, str | None]"
 Sums: TypeAlias = "tuple[str | None, list[int]]"
@@ -68,12 +68,12 @@ class Spend:
     @property
     def cost_usd(self) -> Decimal:
         """`spend_picousd` in dollars, exact."""
-        return Decimal(self.spend_picousd).scaleb(-12)
+        return exact_usd(self.spend_picousd)
 
     @property
     def cache_saved_usd(self) -> Decimal:
         """What cache reads saved less what cache writes cost extra, exact."""
-        return Decimal(self.cache_saved_picousd).scaleb(-12)
+        return exact_usd(self.cache_saved_picousd)
 
 
 def read_spend(connection: sqlite3.Connection, by: str | None, span: Span, where: Where) -> list[Spend]:

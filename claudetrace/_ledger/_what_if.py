@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from claudetrace._call import spend_picousd
+from claudetrace._call import exact_usd, spend_picousd
 from claudetrace._ledger._spend import COLUMNS, FREE_TAG, VALUE_OF_FREE_TAG, check, plain_name
 from claudetrace._pricing._otherwise import price_otherwise
 from claudetrace._pricing._row import PRICE_COLUMNS
@@ -16,6 +15,7 @@ from claudetrace._pricing._row import PRICE_COLUMNS
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Iterator
+    from decimal import Decimal
 
     from claudetrace._ledger._times import Span
     from claudetrace._pricing._otherwise import Otherwise
@@ -57,17 +57,17 @@ class WhatIf:
     @property
     def cost_usd(self) -> Decimal:
         """`cost_picousd` in dollars, exact."""
-        return Decimal(self.cost_picousd).scaleb(-12)
+        return exact_usd(self.cost_picousd)
 
     @property
     def otherwise_usd(self) -> Decimal:
         """`otherwise_picousd` in dollars, exact."""
-        return Decimal(self.otherwise_picousd).scaleb(-12)
+        return exact_usd(self.otherwise_picousd)
 
     @property
     def difference_usd(self) -> Decimal:
         """What it would be more than it was; below 0 where it would be less."""
-        return Decimal(self.otherwise_picousd - self.compared_picousd).scaleb(-12)
+        return exact_usd(self.otherwise_picousd - self.compared_picousd)
 
     def add(self, row: dict[str, Any], what: Otherwise) -> None:
         """Counts a response."""

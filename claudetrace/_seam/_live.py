@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from itertools import count
 from typing import TYPE_CHECKING, Any, Protocol
 
 from claudetrace._ids import utc_text, uuid7
@@ -62,6 +63,7 @@ class LiveCall:
         "code_execution_is_free",
         "columns",
         "error_type",
+        "has_rows",
         "id",
         "operation",
         "outcome",
@@ -100,14 +102,12 @@ class LiveCall:
         self._attempt_perf = self.started_perf
         self._pending: list[LiveResponse] = []
         self._open = 0
-        self._rows = 0
+        self._rows = count()
+        # Counted by one step of an iterator: two streams of a call may end at once, in two threads.
+        self.has_rows = False
+        """Whether a row of this call has been made."""
         self._returned = False
         self._done = False
-
-    @property
-    def has_rows(self) -> bool:
-        """Whether a row of this call has been made."""
-        return self._rows > 0
 
     def attempt(self, request: Any, retries_taken: int) -> None:
         """An HTTP request is about to be sent."""
@@ -170,8 +170,8 @@ class LiveCall:
 
     def row(self) -> Row:
         """A new row with the columns that all rows of the call share. The first has the call's id."""
-        row_id = uuid7(time.time_ns()) if self._rows else self.id
-        self._rows += 1
+        row_id = uuid7(time.time_ns()) if next(self._rows) else self.id
+        self.has_rows = True
         return {**self.columns, "id": row_id, "retries": self.retries}
 
     def _failure_row(self, error: BaseException) -> Row:

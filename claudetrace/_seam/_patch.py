@@ -10,7 +10,7 @@ from __future__ import annotations
 import sys
 from contextvars import ContextVar
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import wrapt
 
@@ -33,8 +33,17 @@ _call: ContextVar[LiveCall | None] = ContextVar("claudetrace_call", default=None
 _recorder: Recorder | None = None
 _data_zone: str | None = None
 _own_rates: OwnRates | None = None
-_installed: dict[tuple[Any, str], tuple[Any, Any]] = {}
-"""Each place that is wrapped, with what stood there and our wrapper."""
+
+
+class _Wrapped(NamedTuple):
+    """A place that is wrapped: what stood there, our wrapper, and the switch that puts it to sleep for good."""
+
+    original: Any
+    ours: Any
+    switch: list[bool]
+
+
+_installed: dict[tuple[Any, str], _Wrapped] = {}
 _hooked = False
 
 
@@ -55,9 +64,9 @@ def uninstall() -> None:
     """No call from now on is seen. A place that someone wrapped after us keeps both wrappers, ours asleep."""
     global _recorder
     _recorder = None
-    for (owner, name), (original, ours) in list(_installed.items()):
-        if _attribute(owner, name) is ours:
-            setattr(owner, name, original)
+    for (owner, name), place in list(_installed.items()):
+        if _attribute(owner, name) is place.ours:
+            setattr(owner, name, place.original)
             del _installed[owner, name]
 
 
@@ -79,13 +88,17 @@ def _wrap_all(module: Any) -> None:
 
 def _wrap(owner: Any, name: str, wrapper: Callable[..., Any]) -> None:
     present = _attribute(owner, name)
-    ours = _installed.get((owner, name), (None, None))[1]
+    before = _installed.get((owner, name))
     # The SDK's spans began in 1.14: before, there is nothing to wrap. Behind a wrapper of others, ours still works.
-    if present is None or (ours is not None and _stands_behind(present, ours)):
+    if present is None or (before is not None and _stands_behind(present, before.ours)):
         return
-    wrapped = wrapt.FunctionWrapper(present, wrapper, enabled=_is_on)
-    setattr(owner, name, wrapped)
-    _installed[owner, name] = (present, wrapped)
+    if before is not None:
+        # It may still be there, behind a wrapper that does not tell what it wraps: no call is seen twice.
+        before.switch[0] = False
+    switch = [True]
+    ours = wrapt.FunctionWrapper(present, wrapper, enabled=lambda: switch[0] and _recorder is not None)
+    setattr(owner, name, ours)
+    _installed[owner, name] = _Wrapped(present, ours, switch)
 
 
 def _attribute(owner: Any, name: str) -> Any:
@@ -98,10 +111,6 @@ def _stands_behind(present: Any, ours: Any) -> bool:
             return True
         present = getattr(present, "__wrapped__", None)
     return False
-
-
-def _is_on() -> bool:
-    return _recorder is not None
 
 
 def _begin(client: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> LiveCall | None:

@@ -27,7 +27,7 @@ class CallSpan:
     def __init__(self, span: Any, *, native: bool) -> None:
         self.span = span
         self.native = native
-        self.costs: dict[int, int | None] = {}
+        self.costs: dict[Answer, int | None] = {}
         self.token: Any = None
         self.end_ns: int | None = None
         context = span.get_span_context()
@@ -91,7 +91,7 @@ class Spans:
         if not own.native:
             attributes.update(names.response_attributes(answer))
         if call.operation.billed and not call.operation.batch:
-            own.costs[id(answer)] = priced.picousd
+            own.costs[answer] = priced.picousd
             attributes.update(names.lacking_attributes(answer, columns, backends=self._backends))
             attributes.update(names.cost_attributes(own.total_picousd(), priced, backends=self._backends))
             if not own.native:

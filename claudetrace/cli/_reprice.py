@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from claudetrace._call import exact_usd
 from claudetrace.cli._options import DB, calls_text, end_progress, progress_of
 from claudetrace.cli._tables import count_text, plain, table, usd_digits, usd_text
 
@@ -73,8 +74,8 @@ def _plan(planned: list[Repriced], *, everything: bool) -> str:
 
 
 def _table(planned: list[Repriced]) -> str:
-    before = [Decimal(each.before_picousd).scaleb(-12) for each in planned]
-    after = [Decimal(each.after_picousd).scaleb(-12) for each in planned]
+    before = [exact_usd(each.before_picousd) for each in planned]
+    after = [exact_usd(each.after_picousd) for each in planned]
     digits = usd_digits([abs(new - old) for old, new in zip(before, after, strict=True)])
     heads = ["model", "calls", "change", "unpriced", "then", "cost (USD)", "then", "difference"]
 

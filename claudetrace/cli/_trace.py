@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from decimal import Decimal
 from typing import TYPE_CHECKING
 
+from claudetrace._call import exact_usd
 from claudetrace._errors import ClaudetraceError
 from claudetrace.cli._calls import DIGITS, call_json, calls_table
 from claudetrace.cli._options import calls_text
@@ -22,7 +22,7 @@ def trace_report(ledger: Ledger, trace_id: str, *, as_json: bool = False) -> str
         raise ClaudetraceError(
             f"no call of {ledger.path} is of the trace {trace_id!r}; give the 32 hex digits that the trace has there"
         )
-    spend_usd = sum((Decimal(call.spend_picousd or 0) for call in found), Decimal(0)).scaleb(-12)
+    spend_usd = exact_usd(sum(call.spend_picousd or 0 for call in found))
     unpriced = sum(call.spend_picousd is None for call in found)
     if as_json:
         told = {

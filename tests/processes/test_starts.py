@@ -117,7 +117,6 @@ def test_a_forked_child_inherits_the_meter_or_has_its_own(server: PlayServer, tm
     assert numbers(Path(f"{db}.child")) == ["child, elsewhere"]
 
 
-@pytest.mark.xfail(reason="the loader's thread imports outside the gate that a fork waits for (_ledger/_loader.py)")
 def test_a_fork_at_the_first_call_leaves_a_child_that_loads_its_ledger(server: PlayServer, tmp_path: Path) -> None:
     """A preloading server forks right after its first call: its workers bring their rows into the ledger too."""
     assert run(FORKS_AT_THE_FIRST_CALL, tmp_path / "ledger.db", server.url) == "True 0\n"

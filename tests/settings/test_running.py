@@ -120,12 +120,14 @@ def test_a_foreign_wrapper_on_top_keeps_working(
         say(client, 2)
         claudetrace.instrument(db=db)
         say(client, 3)
+        with pytest.raises(anthropic.APIConnectionError):
+            say(client.with_options(base_url="http://127.0.0.1:1", max_retries=0), 4)
         claudetrace.uninstrument()
         assert vars(owner)["request"] is foreign
     finally:
         owner.request = bare  # type: ignore[method-assign]
 
-    assert (numbers(db), seen) == (["1", "3"], ["foreign"] * 3)
+    assert (numbers(db), seen) == (["1", "3", "4"], ["foreign"] * 4)
 
 
 def test_a_stream_that_is_read_after_uninstrument_reaches_the_caller_whole(
