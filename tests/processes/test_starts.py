@@ -6,8 +6,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 import claudetrace
 from claudetrace._demo._server import PlayServer
 
