@@ -24,10 +24,15 @@ class Guard:
         """Counts `error`, and logs it the first time that it happens while `doing` this."""
         reason = f"{doing}: {type(error).__name__}"
         self.failures[reason] += 1
-        self.last_error = f"{reason}: {error}"[:500]
-        if self.failures[reason] == 1:
-            log.warning("claudetrace could not %s: %s: %s", doing, type(error).__name__, error)
-            log.debug("claudetrace could not %s", doing, exc_info=error)
+        self.last_error = reason
+        try:
+            # The words of an error and the filters of a log are the user's code: they may raise.
+            self.last_error = f"{reason}: {error}"[:500]
+            if self.failures[reason] == 1:
+                log.warning("claudetrace could not %s: %s: %s", doing, type(error).__name__, error)
+                log.debug("claudetrace could not %s", doing, exc_info=error)
+        except Exception:  # noqa: BLE001 - it is counted
+            return
 
     @contextmanager
     def __call__(self, doing: str) -> Iterator[None]:

@@ -49,8 +49,12 @@ class CallRecorder:
         self._late: SimpleQueue[LiveCall] = SimpleQueue()
 
     def started(self, call: LiveCall, client: Any, options: Any) -> None:
-        if self._spans is not None:
+        if self._spans is None:
+            return
+        try:
             self._spans.start(call, client, options)
+        except Exception as error:  # noqa: BLE001 - without a span there is still a row
+            self.guard.caught("start the span of a call", error)
 
     def native_span(self, call: LiveCall, span: Any) -> None:
         if self._spans is not None:
@@ -79,7 +83,7 @@ class CallRecorder:
         self._append(row)
 
     def left(self, call: LiveCall) -> None:
-        if self._spans is not None and call.span is not None:
+        if self._spans is not None and call.span is not None and not call.ended_elsewhere:
             self._spans.leave(call)
 
     def ended(self, call: LiveCall) -> None:
@@ -125,7 +129,7 @@ class CallRecorder:
 
     def _price(self, call: LiveCall, answer: Answer) -> tuple[Row, Priced]:
         """The columns of the usage and its price, worked out once for each state of the answer."""
-        state = (id(answer.usage), answer.final, answer.stop_reason)
+        state = (id(answer.usage), answer.final, answer.stop_reason, answer.code_execution)
         if answer.priced is not None and answer.priced[0] == state:
             return answer.priced[1], answer.priced[2]
         columns = usage_columns(answer.usage)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from itertools import count
 from typing import TYPE_CHECKING, Any, Protocol
@@ -48,12 +49,25 @@ class Recorder(Protocol):
         """The method has returned or raised, and every response has ended."""
 
 
+_forks = 0
+
+
+def _forked() -> None:
+    global _forks
+    _forks += 1
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forked)
+
+
 class LiveCall:
     """One invocation of an SDK method, with every retry and the reading of the stream it returns."""
 
     __slots__ = (
         "_attempt_perf",
         "_done",
+        "_forks",
         "_open",
         "_pending",
         "_returned",
@@ -62,6 +76,7 @@ class LiveCall:
         "batch_id",
         "code_execution_is_free",
         "columns",
+        "ended_elsewhere",
         "error_type",
         "has_rows",
         "id",
@@ -99,6 +114,9 @@ class LiveCall:
         """Whether an attempt was given up, which may be billed all the same."""
         self.outcome = "ok"
         self.error_type: str | None = None
+        self.ended_elsewhere = False
+        """Whether the method ended in another context than it began in, as a coroutine does that is collected."""
+        self._forks = _forks
         self._attempt_perf = self.started_perf
         self._pending: list[LiveResponse] = []
         self._open = 0
@@ -108,6 +126,11 @@ class LiveCall:
         """Whether a row of this call has been made."""
         self._returned = False
         self._done = False
+
+    @property
+    def is_of_the_parent(self) -> bool:
+        """Whether a fork has left a copy of the call here: the process that made it reads it on."""
+        return self._forks != _forks
 
     def attempt(self, request: Any, retries_taken: int) -> None:
         """An HTTP request is about to be sent."""

@@ -76,10 +76,10 @@ class _Rebuilt:
     def unreadable(self, error: Exception) -> None:
         """Does not come: `feed` does not raise."""
 
-    def ended(self, _how: str, _error: BaseException | None = None) -> None:
+    def ended(self, how: str, _error: BaseException | None = None) -> None:
         """Ends the call if all its responses have ended. Never raises."""
         call, self._call = self._call, None
-        if call is not None:
+        if call is not None and (how == "read" or not call.is_of_the_parent):
             try:
                 call.response_ended()
             except Exception as error:  # noqa: BLE001 - any failure of ours ends at the guard
@@ -92,7 +92,7 @@ def watch_rebuilt(call: LiveCall, result: Any) -> None:
         response = getattr(result, "response", None) or getattr(result, "http_response", None)
         if response is None or getattr(response, "is_closed", True):
             return
-        watched = tee(response.stream, _Rebuilt(call), http_module=type(response).__module__.partition(".")[0])
+        watched = tee(response, _Rebuilt(call))
         call.response_begun()
         response.stream = watched
     except Exception as error:  # noqa: BLE001 - any failure of ours ends at the guard

@@ -8,7 +8,7 @@ span of its own, `start_api_call_span` gives it.
 from __future__ import annotations
 
 import sys
-from contextvars import ContextVar
+from contextvars import ContextVar, Token
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -24,6 +24,7 @@ from claudetrace._seam._request import billed_to, code_execution_is_free, reques
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from claudetrace._call import Row
     from claudetrace._pricing import OwnRates
     from claudetrace._seam._live import Recorder
 
@@ -125,21 +126,32 @@ def _begin(client: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> LiveCa
             return None
         operation, model, batch_id = found
         body = request_body(options)
-        columns = request_columns(body)
+        columns = _shape(recorder, body)
         if model is not None:
             columns["model_requested"] = model
         platform = columns["platform"] = platform_of(client)
         columns["streamed"] = int(bool(kwargs.get("stream")) and not operation.lines)
-        terms = _terms(platform, operation.batch, endpoint_scope_of(client, platform), billed_to(body), _data_zone)
-        tags = recorder.attribute(columns, client, user_of(body))
+        scope = None if platform == "anthropic" else endpoint_scope_of(client, platform)
+        payer = billed_to(body) if "billing_policy" in body else None
+        terms = _terms(platform, operation.batch, scope, payer, _data_zone)
+        tags = recorder.attribute(columns, client, user_of(body) if "metadata" in body else None)
         call = LiveCall(recorder, operation, columns, tags, terms)
         call.batch_id = batch_id
-        call.code_execution_is_free = code_execution_is_free(body)
+        if "tools" in body:
+            call.code_execution_is_free = code_execution_is_free(body)
         recorder.started(call, client, options)
     except Exception as error:  # noqa: BLE001 - any failure of ours ends at the guard
         recorder.guard.caught("begin a call", error)
         return None
     return call
+
+
+def _shape(recorder: Recorder, body: Any) -> Row:
+    try:
+        return request_columns(body)
+    except Exception as error:  # noqa: BLE001 - a request that nobody can read is still sent, and billed
+        recorder.guard.caught("read the shape of a request", error)
+        return {}
 
 
 @lru_cache(maxsize=64)
@@ -155,6 +167,7 @@ def _terms(platform: str, batch: bool, endpoint_scope: str | None, payer: str | 
 
 def _raised(call: LiveCall, client: Any, error: BaseException) -> None:
     try:
+        call.ended_elsewhere = _call.get() is not call
         if "server_address" not in call.columns:
             call.columns["server_address"] = client.base_url.host
         call.raised(error)
@@ -173,6 +186,14 @@ def _returned(call: LiveCall, client: Any, result: Any) -> None:
         call.recorder.guard.caught("record a call", failure)
 
 
+def _leave(token: Token[LiveCall | None]) -> None:
+    try:
+        _call.reset(token)
+    except ValueError:
+        # A coroutine that is closed or collected ends in whatever context does that, where nothing was set.
+        return
+
+
 def _request(wrapped: Any, instance: Any, args: Any, kwargs: Any) -> Any:
     call = _begin(instance, args, kwargs)
     if call is not None and getattr(instance, "_middleware", None):
@@ -186,7 +207,7 @@ def _request(wrapped: Any, instance: Any, args: Any, kwargs: Any) -> Any:
             _raised(call, instance, error)
         raise
     finally:
-        _call.reset(token)
+        _leave(token)
     if call is not None:
         _returned(call, instance, result)
     return result
@@ -204,27 +225,29 @@ async def _request_async(wrapped: Any, instance: Any, args: Any, kwargs: Any) ->
             _raised(call, instance, error)
         raise
     finally:
-        _call.reset(token)
+        _leave(token)
     if call is not None:
         _returned(call, instance, result)
     return result
 
 
-def _process_response(wrapped: Any, _instance: Any, args: Any, kwargs: Any) -> Any:
+def _process_response(wrapped: Any, instance: Any, args: Any, kwargs: Any) -> Any:
     """Of the sync and the async client: the latter's coroutine is passed on."""
-    call = marked_call(kwargs.get("options")) or _call.get()
+    marked = getattr(instance, "_middleware", None)
+    call = (marked_call(kwargs.get("options")) if marked else None) or _call.get()
     if call is not None:
         try:
-            if is_of(call, kwargs["options"]):
+            if not marked or is_of(call, kwargs["options"]):
                 call.responded(kwargs["response"])
         except Exception as error:  # noqa: BLE001 - any failure of ours ends at the guard
             call.recorder.guard.caught("watch a response", error)
     return wrapped(*args, **kwargs)
 
 
-def _build_request(wrapped: Any, _instance: Any, args: Any, kwargs: Any) -> Any:
+def _build_request(wrapped: Any, instance: Any, args: Any, kwargs: Any) -> Any:
     request = wrapped(*args, **kwargs)
-    call = marked_call(args[0] if args else kwargs.get("options")) or _call.get()
+    marked = getattr(instance, "_middleware", None)
+    call = (marked_call(args[0] if args else kwargs.get("options")) if marked else None) or _call.get()
     if call is not None:
         try:
             # Not the header that says the same: a user's own header of that name would be believed.
@@ -235,9 +258,13 @@ def _build_request(wrapped: Any, _instance: Any, args: Any, kwargs: Any) -> Any:
 
 
 def _sleep_for_retry(wrapped: Any, _instance: Any, args: Any, kwargs: Any) -> Any:
-    call = _call.get()
-    if call is not None and is_timeout(sys.exc_info()[1]):
-        call.timed_out = True
+    call = marked_call(kwargs.get("options")) or _call.get()
+    if call is not None:
+        try:
+            if is_timeout(sys.exc_info()[1]):
+                call.timed_out = True
+        except Exception as error:  # noqa: BLE001 - any failure of ours ends at the guard
+            call.recorder.guard.caught("see why a call is tried again", error)
     return wrapped(*args, **kwargs)
 
 

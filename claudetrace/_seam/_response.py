@@ -94,8 +94,7 @@ class LiveResponse:
                 if decode is not None:
                     read = self._reader.feed
                     self.feed = lambda chunk: read(decode(chunk))
-        module = type(http_response).__module__.partition(".")[0]
-        http_response.stream = tee(http_response.stream, self, http_module=module)
+        http_response.stream = tee(http_response, self)
 
     # What the reader tells.
 
@@ -140,7 +139,7 @@ class LiveResponse:
 
     def ended(self, how: str, error: BaseException | None = None) -> None:
         """Writes the row, the first time only. Never raises."""
-        if self._ended_how is not None:
+        if self._ended_how is not None or (how != "read" and self._call.is_of_the_parent):
             return
         self._ended_how = how
         try:

@@ -97,12 +97,18 @@ def _skip(_chunk: bytes) -> None:
     """Takes the rest of a body that could not be read."""
 
 
-def tee(stream: Any, watcher: BodyWatcher, *, http_module: str) -> Any:
-    """What to put in place of `stream`, the body of a response of `http_module` (httpx or httpx2)."""
-    module = sys.modules[http_module]
+def tee(http_response: Any, watcher: BodyWatcher) -> Any:
+    """What to put in place of the body of `http_response`."""
+    stream, module = http_response.stream, _http_module(type(http_response))
     return _kind(module, isinstance(stream, module.SyncByteStream), isinstance(stream, module.AsyncByteStream))(
         stream, watcher
     )
+
+
+def _http_module(kind: type) -> Any:
+    """The HTTP client whose responses are of this kind, httpx or httpx2. A transport may give a class of its own."""
+    modules = (sys.modules.get(base.__module__.partition(".")[0]) for base in kind.__mro__)
+    return next(module for module in modules if hasattr(module, "AsyncByteStream"))
 
 
 @cache

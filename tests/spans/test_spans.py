@@ -204,3 +204,15 @@ def test_spans_off_makes_and_touches_none(client: Any, server: Any, exporter: An
 
     assert all("claudetrace.cost.usd" not in span.attributes for span in exporter.get_finished_spans())
     assert all(span.instrumentation_scope.name != "claudetrace" for span in exporter.get_finished_spans())
+
+
+def test_a_span_changes_no_flag(client: Any, server: Any, ledger: Any) -> None:
+    """Code that ran in a stream that broke off is flagged, though its first count was priced before it ran."""
+    ran = {"type": "bash_code_execution_tool_result", "tool_use_id": "srvtoolu_1", "content": {}}
+    begun = {"type": "content_block_start", "index": 0, "content_block": ran}
+    server.add(_answers.stream_of([_wire.stream_events(HELLO)[0], begun]))
+
+    stream(client)
+
+    (row,) = ledger()
+    assert row.cost_flags == ("partial_usage", "unpriced_component")
