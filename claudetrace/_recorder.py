@@ -64,7 +64,7 @@ class CallRecorder:
         if self._spans is None or call.span is None:
             return
         try:
-            columns, priced = self._price(call, answer)
+            columns, priced, _ = self._price(call, answer)
             self._spans.update(call, answer, columns, priced)
         except Exception as error:  # noqa: BLE001 - any failure of ours ends at the guard
             self.guard.caught("put a response on its span", error)
@@ -77,9 +77,10 @@ class CallRecorder:
         except Exception as error:  # noqa: BLE001 - any failure of ours ends at the guard
             self.guard.caught("price a call", error)
             row.setdefault("cost_flags", '["no_usage"]')
-        spend = 0 if "billed_to_user_profile" in row["cost_flags"] else row.get("cost_picousd")
-        for scope in call.tags.scopes:
-            scope.add(first=row["id"] == call.id, spend_picousd=spend)
+        if call.tags.scopes:
+            spend = 0 if "billed_to_user_profile" in row["cost_flags"] else row.get("cost_picousd")
+            for scope in call.tags.scopes:
+                scope.add(first=row["id"] == call.id, spend_picousd=spend)
         self._append(row)
 
     def left(self, call: LiveCall) -> None:
@@ -108,6 +109,7 @@ class CallRecorder:
         self._collection.close()
 
     def _fill(self, call: LiveCall, row: Row, answer: Answer | None) -> None:
+        row["pricing_terms"] = call.terms.text
         usage = None if answer is None else answer.usage
         if usage is not None:
             row["usage"] = json_text(usage)
@@ -117,22 +119,25 @@ class CallRecorder:
             row.update(_FREE)
         elif usage is None and call.operation.batch:
             row.update(_UNBILLED_RESULT)
+        elif answer.priced is None and usage is not None and not (call.tags.scopes or call.timed_out):
+            # Nobody on this thread asks for the price: the loader works it out from the row, as `reprice` would.
+            row["pricing_terms"] = answer_terms(call, answer).text
         else:
-            columns, priced = self._price(call, answer)
+            columns, priced, terms = self._price(call, answer)
             row.update(columns)
+            row["pricing_terms"] = terms.text
             row["cost_picousd"] = priced.picousd
             row["cost_parts"] = priced.parts_json()
             row["cost_flags"] = priced.flags_json()
             row["cache_saved_picousd"] = priced.cache_saved_picousd
             row["rates_version"] = priced.rates_version
-        row["pricing_terms"] = (call.terms if answer is None else answer_terms(call, answer)).to_json()
 
-    def _price(self, call: LiveCall, answer: Answer) -> tuple[Row, Priced]:
-        """The columns of the usage and its price, worked out once for each state of the answer."""
+    def _price(self, call: LiveCall, answer: Answer) -> tuple[Row, Priced, Terms]:
+        """The columns of the usage, its price and its terms, worked out once for each state of the answer."""
         state = (id(answer.usage), answer.final, answer.stop_reason, answer.code_execution)
         if answer.priced is not None and answer.priced[0] == state:
-            return answer.priced[1], answer.priced[2]
-        columns = usage_columns(answer.usage)
+            return answer.priced[1]  # type: ignore[no-any-return]  # what is put there below
+        columns, terms = usage_columns(answer.usage), answer_terms(call, answer)
         priced = price_response(
             answer.usage,
             columns,
@@ -140,12 +145,12 @@ class CallRecorder:
             model_requested=call.columns.get("model_requested"),
             stop_reason=answer.stop_reason,
             day=call.columns["started_at"][:10],
-            terms=answer_terms(call, answer),
+            terms=terms,
             final=answer.final,
             extra_flags=_RETRIED if call.timed_out else (),
         )
-        answer.priced = (state, columns, priced)
-        return columns, priced
+        answer.priced = (state, (columns, priced, terms))
+        return columns, priced, terms
 
 
 def answer_terms(call: LiveCall, answer: Answer) -> Terms:

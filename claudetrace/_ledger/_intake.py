@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import orjson
 
 from claudetrace._ledger import _segments
+from claudetrace._pricing._row import with_price
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -131,12 +132,23 @@ class Intake:
         with self._gate:
             if lines.unreadable and lines.end > segment.kept_bytes:
                 self._keep_unreadable(segment, lines)
-            new = self._write(lines.rows, segment.name, lines.end)
+            new = self._write(self._priced(lines.rows), segment.name, lines.end)
             segment.loaded_bytes = lines.end
         if not replayed:
             self.handled += len(lines.rows)
         self._deliver(new, replayed=replayed)
         return len(new)
+
+    def _priced(self, rows: list[Row]) -> list[Row]:
+        """`rows` with the prices that their callers had no need of."""
+        priced = []
+        for row in rows:
+            try:
+                priced.append(with_price(row))
+            except Exception as error:  # noqa: BLE001 - a row without a price can be repriced, a lost one cannot
+                self._guard.caught("price a row of the journal", error)
+                priced.append(row)
+        return priced
 
     def _write(self, rows: list[Row], segment: str | None = None, loaded_bytes: int = 0) -> list[Row]:
         if self._store is None:
@@ -163,7 +175,7 @@ class Intake:
         lines = [journal.kept.popleft() for _ in range(min(len(journal.kept), _segments.MAX_ROWS))]
         try:
             with self._gate:
-                new = self._write([orjson.loads(line) for line in lines])
+                new = self._write(self._priced([orjson.loads(line) for line in lines]))
         except Exception:
             journal.kept.extendleft(reversed(lines))
             raise

@@ -86,7 +86,10 @@ class Journal(Forks):
         """Keeps `row` from here on, also through SIGKILL. Never raises, takes no lock."""
         self._recorded.add()
         try:
-            line = b"\n%b\n" % _encoded(row)
+            try:
+                line = b"\n%b\n" % orjson.dumps(row)
+            except (TypeError, ValueError, RecursionError):
+                line = b"\n%b\n" % orjson.dumps(_plain(row))
         except Exception as error:  # noqa: BLE001 - the caller's call goes on
             self._lost.add()
             self._guard.caught("write a call as JSON; it is lost", error)
@@ -223,13 +226,6 @@ class Journal(Forks):
         for segment in self.retired:
             segment.close()
         self._close_fd()
-
-
-def _encoded(row: Row) -> bytes:
-    try:
-        return orjson.dumps(row)
-    except (TypeError, ValueError, RecursionError):
-        return orjson.dumps(_plain(row))
 
 
 def _plain(value: Any, depth: int = 0) -> Any:

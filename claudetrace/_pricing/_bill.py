@@ -97,14 +97,20 @@ class Bill:
         """Adds the tokens of `columns` at the rates of `leg`."""
         for column, line in leg.lines:
             if quantity := columns.get(column):
-                self.add(line, quantity)
+                # As `add` does, in place: most of what is priced goes through here.
+                picousd = quantity * line.rate_picousd
+                if type(picousd) is not int:
+                    picousd = round(picousd)
+                self.picousd += picousd
+                self.parts.append((line, quantity, picousd))
                 if line.saves_picousd:
                     self.saved_picousd += quantity * line.saves_picousd
 
     def priced(self, extra_flags: tuple[str, ...] = ()) -> Priced:
         """The sum."""
         saved = self.saved_picousd if type(self.saved_picousd) is int else round(self.saved_picousd)
-        return Priced(self.picousd, in_order(self.flags + extra_flags), saved, self.parts)
+        flags = self.flags + extra_flags
+        return Priced(self.picousd, in_order(flags) if flags else flags, saved, self.parts)
 
 
 def in_order(flags: tuple[str, ...]) -> tuple[str, ...]:

@@ -115,7 +115,7 @@ def plan_for(
     prefix: str = "",
 ) -> Plan:
     """The plan of these facts, from a bounded cache."""
-    key = (model, day, terms, speed, service_tier, inference_geo, model_requested, own_rates, prefix)
+    key = (model, day, terms.text, speed, service_tier, inference_geo, model_requested, own_rates, prefix)
     plan = _plans.get(key)
     if plan is None:
         if len(_plans) >= _MOST_PLANS:

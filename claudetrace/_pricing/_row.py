@@ -62,6 +62,13 @@ def price_row(row: Mapping[str, Any], batch_created_at: str | None = None) -> Ro
     }
 
 
+def with_price(row: Row) -> Row:
+    """`row` with the columns of its usage and its price, where the caller's thread had no need of them."""
+    if "cost_flags" in row or (usage := usage_of(row)) is None:
+        return row
+    return {**row, **usage_columns(usage), **(price_row(row) or {})}
+
+
 def at_day_of_batch(row: Row, created_at: str) -> Row:
     """A batch's result at the rates of the day when the batch was created."""
     if row["started_at"][:10] == created_at[:10]:

@@ -37,15 +37,14 @@ class Terms:
     """`OwnRates.text` of the own prices in force."""
     day: str | None = None
     """The day whose rates apply, where it is not the row's own: that of a batch, for its results."""
-    _hash: int = field(init=False, repr=False, compare=False)
+    text: str = field(init=False, repr=False, compare=False)
+    """The same as JSON, made once: every row has it, and it is the key by which prices are found."""
 
     def __post_init__(self) -> None:
-        # Terms are part of the key of every plan: hashing their fields at each call would cost more than pricing.
-        told = (self.platform, self.batch, *(getattr(self, name) for name in (*_TEXTS, *_SWITCHES)))
-        object.__setattr__(self, "_hash", hash(told))
+        object.__setattr__(self, "text", _to_json(self))
 
     def __hash__(self) -> int:
-        return self._hash
+        return hash(self.text)
 
     def with_own_rates(self, own_rates: OwnRates | None) -> Terms:
         """These terms, naming `own_rates`."""
@@ -53,7 +52,7 @@ class Terms:
 
     def to_json(self) -> str:
         """The platform and what differs from the defaults, as compact JSON."""
-        return _to_json(self)
+        return self.text
 
     @classmethod
     def from_json(cls, text: str | None) -> Terms:
@@ -68,12 +67,10 @@ def _with_own_rates(terms: Terms, text: str) -> Terms:
     return replace(terms, own_rates=text)
 
 
-@lru_cache(maxsize=1024)
 def _to_json(terms: Terms) -> str:
     told: dict[str, Any] = {"platform": terms.platform}
     for each in fields(terms):
-        value = getattr(terms, each.name)
-        if each.init and value != each.default:
+        if each.init and (value := getattr(terms, each.name)) != each.default:
             told[each.name] = value
     return orjson.dumps(told).decode()
 

@@ -87,7 +87,8 @@ class Answer:
     def _use(self, usage: object) -> None:
         if isinstance(usage, dict):
             self.usage = merged_usage(self.usage, usage) if self.usage else usage
-            self._find_served_model(usage.get("iterations"))
+            if "iterations" in usage:
+                self._find_served_model(usage["iterations"])
 
     def _find_served_model(self, iterations: object) -> None:
         """A fallback in mid-stream is named here alone: the message keeps the model that was asked for."""
