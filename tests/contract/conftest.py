@@ -13,20 +13,9 @@ from claudetrace._demo._server import PlayServer
 
 
 @pytest.fixture
-def server() -> Iterator[PlayServer]:
-    with PlayServer() as playing:
-        yield playing
-
-
-@pytest.fixture
 def client(server: PlayServer) -> Iterator[anthropic.Anthropic]:
     with anthropic.Anthropic(api_key="sk-ant-secret-key", base_url=server.url, max_retries=0) as opened:
         yield opened
-
-
-@pytest.fixture
-def db(tmp_path: Path) -> Path:
-    return tmp_path / "ledger.db"
 
 
 @pytest.fixture

@@ -6,7 +6,6 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-import anthropic
 import pytest
 
 import claudetrace
@@ -21,17 +20,6 @@ def server() -> Iterator[PlayServer]:
     streamed = _answers.stream(HELLO, when=lambda body: bool(body.get("stream")), times=None)
     with PlayServer(streamed, _answers.answer(HELLO, times=None)) as playing:
         yield playing
-
-
-@pytest.fixture
-def client(server: PlayServer) -> Iterator[anthropic.Anthropic]:
-    with anthropic.Anthropic(api_key="k", base_url=server.url, max_retries=0) as opened:
-        yield opened
-
-
-@pytest.fixture
-def db(tmp_path: Path) -> Path:
-    return tmp_path / "ledger.db"
 
 
 @pytest.fixture(autouse=True)

@@ -22,12 +22,6 @@ Spans = Callable[[], list[ReadableSpan]]
 
 
 @pytest.fixture
-def server() -> Iterator[PlayServer]:
-    with PlayServer() as playing:
-        yield playing
-
-
-@pytest.fixture
 def exporter() -> InMemorySpanExporter:
     return InMemorySpanExporter()
 

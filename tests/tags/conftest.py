@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterator
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable, Iterator
 
-import anthropic
 import pytest
 
 import claudetrace
@@ -22,46 +19,6 @@ Tags = Callable[[], list[dict[str, str]]]
 def server() -> Iterator[PlayServer]:
     with PlayServer(*hello_exchanges()) as playing:
         yield playing
-
-
-@pytest.fixture
-def client(server: PlayServer) -> Iterator[anthropic.Anthropic]:
-    with anthropic.Anthropic(api_key="k", base_url=server.url, max_retries=0) as opened:
-        yield opened
-
-
-@pytest.fixture
-async def async_client(server: PlayServer) -> AsyncIterator[anthropic.AsyncAnthropic]:
-    async with anthropic.AsyncAnthropic(api_key="k", base_url=server.url, max_retries=0) as opened:
-        yield opened
-
-
-@pytest.fixture
-def db(tmp_path: Path) -> Path:
-    return tmp_path / "ledger.db"
-
-
-@pytest.fixture
-def start(db: Path) -> Iterator[Callable[..., claudetrace.Instrumentation]]:
-    """Starts the meter with further settings; it ends with the test."""
-
-    def started(**settings: Any) -> claudetrace.Instrumentation:
-        return claudetrace.instrument(db=db, force=True, **settings)
-
-    yield started
-    claudetrace.uninstrument()
-
-
-@pytest.fixture
-def ledger(db: Path) -> Callable[[], list[claudetrace.Call]]:
-    """The rows of the test, oldest first."""
-
-    def calls() -> list[claudetrace.Call]:
-        assert claudetrace.flush(timeout_s=30)
-        with claudetrace.Ledger(db) as opened:
-            return opened.calls(limit=100_000)[::-1]
-
-    return calls
 
 
 @pytest.fixture
