@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from claudetrace._call import Row
     from claudetrace._seam._live import LiveCall
+    from claudetrace._seam._readers import Reader
 
 _BATCH_OUTCOMES = {"succeeded": "ok", "canceled": "cancelled"}
 
@@ -53,6 +54,7 @@ class LiveResponse:
         self._ended_perf = 0.0
         self._ended_how: str | None = None
         self._first_token_perf: float | None = None
+        self._reader: Reader | None = None
         self._outcome = "ok"
         self._error_type: str | None = None
         self._http_status: int = http_response.status_code
@@ -82,8 +84,8 @@ class LiveResponse:
         self._settle("read", None)
 
     def _watch(self, http_response: Any, media_type: str, encoding: str) -> None:
-        self._reader = reader_for(media_type, self, lines=self._call.operation.lines)
-        self.feed: Callable[[bytes], None] = self._reader.feed
+        reader = self._reader = reader_for(media_type, self, lines=self._call.operation.lines)
+        self.feed: Callable[[bytes], None] = reader.feed
         if encoding:
             try:
                 decode = decoder_for(encoding)
@@ -92,7 +94,7 @@ class LiveResponse:
                 self.feed = _skip
             else:
                 if decode is not None:
-                    read = self._reader.feed
+                    read = reader.feed
                     self.feed = lambda chunk: read(decode(chunk))
         http_response.stream = tee(http_response, self)
 
@@ -151,10 +153,13 @@ class LiveResponse:
             self._call.response_ended()
         except Exception as failure:  # noqa: BLE001 - any failure of ours ends at the guard
             self._call.recorder.guard.caught("record a response", failure)
+        # The reader leads back here: without this, only a garbage collection would free what both hold.
+        self._reader, self.feed = None, _skip
 
     def _finish_reading(self) -> None:
         try:
-            self._reader.end()
+            if self._reader is not None:
+                self._reader.end()
         except Exception as error:  # noqa: BLE001 - any failure of ours ends at the guard
             self.unreadable(error)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import os
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,8 @@ from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
 from claudetrace._demo._exchange import Exchange
 from claudetrace._demo._server import PlayServer
 from claudetrace._guard import Guard
+from claudetrace._seam._live import LiveCall
+from claudetrace._seam._response import LiveResponse
 
 from .kinds._kit import ASK
 from .kinds._plays import json_answer, streamed
@@ -179,3 +182,21 @@ def test_a_fork_leaves_a_stream_to_its_reader(server: PlayServer, meter: Any) ->
         ("ok", ANSWERED["output_tokens"]),
         ("ok", STREAMED["output_tokens"]),
     ]
+
+
+def test_a_stream_leaves_nothing_to_collect(server: PlayServer, meter: Any) -> None:
+    """What is held while a stream passes is freed at its end, also where the garbage collector is off."""
+    server.add(streamed(times=None))
+    gc.collect()
+    gc.disable()
+    try:
+        with client_of(server) as client:
+            list(client.messages.create(**ASK, stream=True))
+            next(iter(client.messages.create(**ASK, stream=True)))
+            client.messages.create(**ASK, stream=True)
+        left = [thing for thing in gc.get_objects() if type(thing) in (LiveCall, LiveResponse)]
+    finally:
+        gc.enable()
+
+    assert left == []
+    assert len(meter.rows()) == 3
