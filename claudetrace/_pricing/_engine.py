@@ -100,11 +100,7 @@ def _price(
         bill.add_leg(leg_for(plan, columns) or plan.leg, columns)
         if searches := get("web_search_requests"):
             bill.add(plan.search, searches)
-        if (
-            get("input_tokens") is None
-            or get("output_tokens") is None
-            or ("server_tool_use" in usage and _ran_code(usage))
-        ):
+        if get("input_tokens") is None or get("output_tokens") is None or _ran_code(usage):
             bill.flags += ("unpriced_component",)
     if iterations is not None:
         rest = Iterations(bill, plan, columns, served, model_requested, day, terms, own_rates)
