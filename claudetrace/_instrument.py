@@ -147,13 +147,14 @@ class Instrumentation:
                 _running = None
             self._stop()
 
-    def _stop(self) -> None:
+    def _stop(self, *, replaced: bool = False) -> None:
         if not self.active:
             return
         self.active = False
-        from claudetrace._seam import _patch
+        if not replaced:
+            from claudetrace._seam import _patch
 
-        _patch.uninstall()
+            _patch.uninstall()
         self._recorder.close()
         if self._writer is not None:
             self._writer.close()
@@ -240,9 +241,10 @@ def instrument(
                     f"already recording with {'; '.join(differences)}: "
                     "call claudetrace.uninstrument() first, or pass force=True"
                 )
-            _running._stop()  # noqa: SLF001 - this module's own
-            _running = None
-        _running = Instrumentation(settings, active=True)
+        replaced, _running = _running, Instrumentation(settings, active=True)
+        if replaced is not None:
+            # Only now: what other threads call meanwhile is billed, and one of the two has to see it.
+            replaced._stop(replaced=True)  # noqa: SLF001 - this module's own
         return _running
 
 

@@ -46,6 +46,7 @@ class CallRecorder:
         self._append = append
         self._spans = spans
         self._collection = Collection()
+        guard.collecting = self._collection.runs_here
         self._late: SimpleQueue[LiveCall] = SimpleQueue()
 
     def started(self, call: LiveCall, client: Any, options: Any) -> None:

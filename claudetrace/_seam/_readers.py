@@ -11,7 +11,8 @@ from claudetrace._seam._eventstream import FrameBuffer, event_of
 MAX_JSON_BYTES = 64 * 2**20
 
 
-STREAMS = frozenset({"text/event-stream", "application/vnd.amazon.eventstream"})
+EVENTS = "text/event-stream"
+STREAMS = frozenset({EVENTS, "application/vnd.amazon.eventstream"})
 """The media types of a streamed answer."""
 
 
@@ -34,7 +35,7 @@ class Reader(Protocol):
 
 def reader_for(media_type: str, listener: Listener, *, lines: bool) -> Reader:
     """The reader of a body of this media type."""
-    if media_type == "text/event-stream":
+    if media_type == EVENTS:
         return SseReader(listener)
     if media_type == "application/vnd.amazon.eventstream":
         return EventStreamReader(listener)

@@ -10,7 +10,7 @@ from claudetrace._seam._answer import Answer, text
 from claudetrace._seam._decoding import decoder_for
 from claudetrace._seam._errors import error_type_of, is_cancellation
 from claudetrace._seam._headers import content_coding, header_columns
-from claudetrace._seam._readers import STREAMS, loads, reader_for
+from claudetrace._seam._readers import EVENTS, STREAMS, loads, reader_for
 from claudetrace._seam._tee import tee
 
 if TYPE_CHECKING:
@@ -60,6 +60,9 @@ class LiveResponse:
         self._http_status: int = http_response.status_code
         self._headers = header_columns(http_response)
         media_type, encoding = content_coding(self._headers)
+        if call.columns["streamed"] and media_type not in STREAMS and "json" not in media_type:
+            # The SDK reads it as events, whatever a proxy on the way calls it.
+            media_type = EVENTS
         self._streamed = media_type in STREAMS
         self.attempt = attempt
         self.whole: bool = http_response.is_closed

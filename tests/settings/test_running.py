@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import functools
 import gc
+import threading
+import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +16,7 @@ import pytest
 from anthropic import _base_client
 
 import claudetrace
+from claudetrace._demo._server import PlayServer
 
 from ._api import ASK, numbers, say
 
@@ -58,6 +62,34 @@ def test_force_replaces_what_runs(client: anthropic.Anthropic, db: Path, tmp_pat
     second.uninstrument()
 
     assert (numbers(db), numbers(tmp_path / "second.db"), first.active) == (["1"], ["2"], False)
+
+
+def test_a_replacement_misses_no_call(client: anthropic.Anthropic, server: PlayServer, db: Path) -> None:
+    """A call that is made while one meter replaces another is seen by one of them."""
+    over = threading.Event()
+    claudetrace.instrument(db=db)
+    before = len(server.requests)
+
+    def call() -> None:
+        while not over.is_set():
+            say(client)
+
+    with ThreadPoolExecutor(2) as pool:
+        calling = [pool.submit(call) for _ in range(2)]
+        for number in range(5):
+            claudetrace.instrument(db=db, tags={"number": number}, force=True)
+            time.sleep(0.05)
+        over.set()
+        for each in calling:
+            each.result()
+    made = len(server.requests) - before
+    until = time.monotonic() + 10
+    # A call that outlasts its meter's writer waits in the journal for the next look at what was left there.
+    while (seen := len(claudetrace.Ledger(db).calls(limit=None))) < made and time.monotonic() < until:
+        claudetrace.flush()
+        time.sleep(0.1)
+
+    assert seen == made
 
 
 def test_a_replaced_meter_cannot_stop_its_successor(client: anthropic.Anthropic, db: Path, tmp_path: Path) -> None:
