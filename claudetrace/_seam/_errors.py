@@ -20,9 +20,14 @@ def is_cancellation(error: BaseException) -> bool:
     return not isinstance(error, Exception)
 
 
+_NOTHING_SENT = {"ConnectTimeout", "PoolTimeout"}
+
+
 def is_timeout(error: BaseException | None) -> bool:
-    """Whether `error` is the client giving up waiting."""
-    return error is not None and error_type_of(error) == "timeout_error"
+    """Whether `error` is the client giving up waiting for an answer to what it has sent."""
+    if error is None or error_type_of(error) != "timeout_error":
+        return False
+    return not {type(error).__name__, type(error.__cause__).__name__} & _NOTHING_SENT
 
 
 def error_type_of(error: BaseException) -> str:
