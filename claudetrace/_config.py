@@ -49,7 +49,7 @@ class Settings:
     def differences(self, other: Settings) -> list[str]:
         """Where `other` says something else, as `name=this, not that`; of a secret only that it does."""
         return [
-            f"{each.name}={getattr(self, each.name)!r}, not {getattr(other, each.name)!r}"
+            f"{each.name}={_shown(getattr(self, each.name))}, not {_shown(getattr(other, each.name))}"
             if each.repr
             else f"another {each.name}"
             for each in fields(self)
@@ -110,12 +110,12 @@ def read_config(path: object) -> Mapping[str, Any]:
         raise ClaudetraceError(f"config={str(file)!r} cannot be read: {error}") from error
     known = {*_SETTINGS, "platforms"}
     if unknown := set(content) - known:
-        refuse(
-            f"{', '.join(sorted(unknown))} in {file}",
-            "an unknown key",
-            f"known are {', '.join(sorted(known))}",
-        )
+        raise ClaudetraceError(f"unknown in {file}: {', '.join(sorted(unknown))}; known are {', '.join(sorted(known))}")
     return content
+
+
+def _shown(value: object) -> str:
+    return repr(str(value) if isinstance(value, Path) else value)
 
 
 def ledger_path(named: Path | Literal[False] | None) -> Path | None:

@@ -45,6 +45,7 @@ SUBTRACT = f"""
     ON CONFLICT ({", ".join(TAG_DAYS.key)}) DO UPDATE SET
         {", ".join(f"{name} = {name} + excluded.{name}" for name in MEASURE_NAMES)}
 """  # noqa: S608 - names of ours
+DAYS = "SELECT COUNT(DISTINCT day) FROM rollup_tag_days WHERE tag = 'user' AND value = ?"
 EMPTY = "DELETE FROM rollup_tag_days WHERE responses = 0"
 
 
@@ -67,6 +68,14 @@ def forget(db: Path, user: str, progress: Callable[[int], None] | None = None) -
         truncate_log(connection)
     _forget_unreadable(db.with_name(f"{db.name}.spool") / UNREADABLE, user)
     return forgotten
+
+
+def days_of(db: Path, user: str) -> int:
+    """How many days have sums that name `user`, also of calls that are pruned."""
+    load_orphans(db, Guard())
+    with opened_ledger(db) as connection:
+        (days,) = connection.execute(DAYS, (user,)).fetchone()
+    return int(days)
 
 
 def _forget_chunk(connection: sqlite3.Connection, user: str) -> int:

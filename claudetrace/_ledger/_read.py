@@ -44,6 +44,8 @@ class Ledger:
         self.path = Path(path)
         self._db: sqlite_utils.Database | None = None
         refuse_old_sqlite()
+        if self.path.is_dir():
+            raise ClaudetraceError(f"{self.path} is a folder; name a file in it as the ledger")
         if not self.path.is_file() and not self._spool().is_dir():
             raise ClaudetraceError(
                 f"there is no ledger at {self.path}; call claudetrace.instrument() in the program whose calls it is "
@@ -105,6 +107,9 @@ class Ledger:
         database, self._db = self._db, None
         if database is not None:
             database.conn.close()
+
+    def __repr__(self) -> str:
+        return f"<Ledger {self.path}>"
 
     def __enter__(self) -> Self:
         return self

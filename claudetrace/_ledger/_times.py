@@ -47,6 +47,11 @@ def span(since: When, until: When, now: datetime | None = None) -> Span:
     return Span(_moment("since", since, now) or EVER.since, _moment("until", until, now) or EVER.until)
 
 
+def moment_of(name: str, said: str) -> datetime:
+    """The moment that the option `name` was told as. Raises `ClaudetraceError` for what is no time."""
+    return _moment(name, said, datetime.now(UTC)) or EVER.since
+
+
 def stamp(at: datetime) -> str:
     """`at` as `started_at` spells it: cut to the millisecond as that is, so that `since` a moment misses no call."""
     return at.isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -13,12 +13,14 @@ from typing import TYPE_CHECKING
 import click
 
 from claudetrace._errors import ClaudetraceError
+from claudetrace.cli._options import calls_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 SERVICE = "claudetrace-demo"
 OTHERS = "SELECT COUNT(*) FROM calls WHERE service IS NULL OR service <> ?"
+PRUNED = "SELECT (SELECT COALESCE(SUM(calls), 0) FROM rollup_hours) > (SELECT COUNT(*) FROM calls)"
 BESIDE = ("", "-wal", "-shm", ".lock")
 
 
@@ -68,10 +70,10 @@ def _begin_anew(path: Path) -> None:
 
     with Ledger(path) as ledger:
         (others,) = ledger.db.execute(OTHERS, [SERVICE]).fetchone()
-    if others:
-        raise ClaudetraceError(
-            f"{path} holds {others:,} calls that are no demo's, so it stays as it is; give --db another path"
-        )
+        (pruned,) = ledger.db.execute(PRUNED).fetchone()
+    held = f"{calls_text(others)} that are no demo's" if others else "sums of pruned calls" if pruned else None
+    if held is not None:
+        raise ClaudetraceError(f"{path} holds {held}, so it stays as it is; give --db another path")
     for suffix in BESIDE:
         path.with_name(path.name + suffix).unlink(missing_ok=True)
     shutil.rmtree(spool, ignore_errors=True)

@@ -20,10 +20,10 @@ def prune(before: str, everything: bool, db: Path | None) -> None:
     """Remove the calls of whole UTC days. Their sums by hour and by tag and day stay, unless --all."""
     from claudetrace._ledger import _prune
     from claudetrace._ledger._read import Ledger
-    from claudetrace._ledger._times import span
+    from claudetrace._ledger._times import moment_of
 
     path = Ledger(db).path
-    moment = span(before, None).since
+    moment = moment_of("--before", before)
     progress = progress_of("removing")
     removed = _prune.prune(path, moment, everything=everything, progress=progress)
     end_progress(progress if removed else None)
@@ -40,15 +40,23 @@ def forget(user: str, db: Path | None) -> None:
     A user whose tag is hashed is found by the ledger's key. Exits 1 where no call is of that user.
     """
     from claudetrace._attribution import hashed_as
+    from claudetrace._ledger._forget import days_of
     from claudetrace._ledger._forget import forget as forget_user
     from claudetrace._ledger._read import Ledger
 
     path = Ledger(db).path
     progress = progress_of("forgetting")
-    names = (user, hashed_as(user, path))
-    forgotten = sum(forget_user(path, name, progress=progress) for name in names if name is not None)
+    names = [name for name in (user, hashed_as(user, path)) if name is not None]
+    days = max(days_of(path, name) for name in names)
+    forgotten = sum(forget_user(path, name, progress=progress) for name in names)
     end_progress(progress if forgotten else None)
+    if not forgotten and days:
+        # The calls themselves are pruned.
+        told = f"the sums of {days:,} day{'' if days == 1 else 's'} in {path} no longer tell"
+        click.echo(f"0 calls and {told} that they were of {user!r}.")
+        return
     if not forgotten:
         click.echo(f"No call in {path} is of the user {user!r}.")
         raise SystemExit(1)
-    click.echo(f"{calls_text(forgotten)} in {path} no longer tell that they were of {user!r}.")
+    told = "tells that it was" if forgotten == 1 else "tell that they were"
+    click.echo(f"{calls_text(forgotten)} in {path} no longer {told} of {user!r}.")

@@ -52,6 +52,7 @@ def report(
     from claudetrace._ledger._read import Ledger
 
     ledger = Ledger(db)
+    _check_order(since, until)
     if at_model is not None or batch or no_cache:
         from claudetrace._pricing._otherwise import Otherwise
         from claudetrace.cli._what_if import what_if_report
@@ -68,6 +69,18 @@ def report(
     click.echo(spend_report(ledger, by, since, until, as_json=as_json))
 
 
+def _check_order(since: str, until: str | None) -> None:
+    """Raises `ClaudetraceError` where no time lies between the two."""
+    from claudetrace._errors import ClaudetraceError
+    from claudetrace._ledger._times import span
+
+    meant = span(None if since == "all" else since, until)
+    if until is not None and meant.until <= meant.since:
+        raise ClaudetraceError(
+            f"--until {until} is not after --since {since}; give an earlier --since, or all for every call"
+        )
+
+
 def spend_report(
     ledger: Ledger, by: str, since: str, until: str | None, *, as_json: bool = False, notes: bool = True
 ) -> str:
@@ -79,7 +92,7 @@ def spend_report(
         return _as_json(by, start, until, rows, total)
     head = f"Spend by {by}, {_period(start, until)}"
     if not rows:
-        return f"{head}\n\n{_nothing(ledger)}"
+        return f"{head}\n\n{_nothing(ledger, everything=start is None)}"
     below = [*_notes(total), "", f"Ledger: {ledger.path}"] if notes else []
     return "\n".join([head, "", _table(by, rows, total), *below])
 
@@ -131,12 +144,13 @@ def _period(since: str | None, until: str | None) -> str:
     return f"{' '.join(parts)} (UTC)"
 
 
-def _nothing(ledger: Ledger) -> str:
+def _nothing(ledger: Ledger, *, everything: bool) -> str:
     newest = ledger.calls(limit=1)
     if not newest:
         return f"The ledger {ledger.path} has no calls yet."
     at = f"{newest[0].started_at:%Y-%m-%d %H:%M} UTC"
-    return f"No calls in that time. The newest call of {ledger.path} is of {at}: try --since all."
+    way_out = "give a later --until" if everything else "try --since all"
+    return f"No calls in that time. The newest call of {ledger.path} is of {at}: {way_out}."
 
 
 def _as_json(by: str, since: str | None, until: str | None, rows: list[Spend], total: Spend) -> str:

@@ -15,13 +15,18 @@ if TYPE_CHECKING:
     from claudetrace._ledger._read import Ledger
 
 
+def no_such_trace(ledger: Ledger, trace_id: str) -> ClaudetraceError:
+    """The error where the ledger has no call of the trace."""
+    return ClaudetraceError(
+        f"no call of {ledger.path} is of the trace {trace_id!r}; give the 32 hex digits that the trace has there"
+    )
+
+
 def trace_report(ledger: Ledger, trace_id: str, *, as_json: bool = False) -> str:
     """Each call of the trace with its cost, and their sum."""
     found = ledger.calls(trace_id=trace_id.lower(), limit=None)[::-1]
     if not found:
-        raise ClaudetraceError(
-            f"no call of {ledger.path} is of the trace {trace_id!r}; give the 32 hex digits that the trace has there"
-        )
+        raise no_such_trace(ledger, trace_id)
     spend_usd = exact_usd(sum(call.spend_picousd or 0 for call in found))
     unpriced = sum(call.spend_picousd is None for call in found)
     if as_json:

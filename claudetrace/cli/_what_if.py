@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from claudetrace._ledger._times import EVER, span
 from claudetrace._ledger._what_if import read_what_if, total
 from claudetrace.cli._tables import count_text, plain, table, usd_digits, usd_text
+from claudetrace.cli._trace import no_such_trace
 
 if TYPE_CHECKING:
     from claudetrace._ledger._read import Ledger
@@ -37,6 +38,8 @@ def what_if_report(
     meant = span(since, until) if trace is None else EVER
     with ledger:
         rows = read_what_if(ledger.db.conn, what, by, meant, None if trace is None else trace.lower())
+    if trace is not None and not rows:
+        raise no_such_trace(ledger, trace)
     if as_json:
         return _as_json(by, what, rows)
     head = f"What if {_title(what)}, by {by}"

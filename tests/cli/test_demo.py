@@ -57,8 +57,19 @@ def test_the_demo_leaves_a_real_ledger_alone(tmp_path):
     told = run("demo", "--no-serve", "--db", path)
 
     assert told.exit_code == 2
-    assert "holds 1 calls that are no demo's" in told.output
+    assert "holds 1 call that are no demo's" in told.output
     assert len(Ledger(path).calls()) == 1
+
+
+def test_the_demo_leaves_sums_of_pruned_calls_alone(db):
+    """A ledger whose calls are pruned still holds what they cost: it is refused with status 2."""
+    run("prune", "--before", "2099-01-01", "--db", db)
+    before = Ledger(db).spend(by="day", since=None)
+    told = run("demo", "--no-serve", "--db", db)
+
+    assert told.exit_code == 2
+    assert "holds sums of pruned calls" in told.output
+    assert Ledger(db).spend(by="day", since=None) == before
 
 
 def test_the_demo_leaves_other_files_alone(tmp_path):

@@ -50,7 +50,9 @@ def test_prune_leaves_newer_calls(db):
 def test_prune_needs_to_be_told_when(db):
     """Without --before it does nothing, with status 2."""
     assert run("prune", "--db", db).exit_code == 2
-    assert run("prune", "--before", "soon", "--db", db).exit_code == 2
+    told = run("prune", "--before", "soon", "--db", db)
+
+    assert (told.exit_code, "--before='soon' is no time" in told.output) == (2, True)
 
 
 def test_forget_removes_the_user_and_keeps_the_cost(db):
@@ -62,6 +64,15 @@ def test_forget_removes_the_user_and_keeps_the_cost(db):
     assert "5 calls in" in told.output
     assert "ada" not in {spend.key for spend in Ledger(db).spend(by="user")}
     assert Ledger(db).spend(by=None) == before
+
+
+def test_forget_tells_of_sums_of_pruned_calls(db):
+    """Where only sums name the user, they go, with status 0 and the number of days."""
+    run("prune", "--before", "2099-01-01", "--db", db)
+    told = run("forget", "--user", "ada", "--db", db)
+
+    assert (told.exit_code, "0 calls and the sums of 1 day in" in told.output) == (0, True)
+    assert "ada" not in {spend.key for spend in Ledger(db).spend(by="user")}
 
 
 def test_forgetting_an_unknown_user_is_a_finding(db):

@@ -46,6 +46,15 @@ def test_piped_output_is_plain(demo):
     assert "\r" not in "".join(told)
 
 
+def test_a_terminal_without_our_marks_gets_others(demo):
+    """Where `≥` cannot be written there is a `?`, and no traceback."""
+    shell = f"PYTHONIOENCODING=latin-1 {PROGRAM[0]} report --db {demo[0]} | cat"
+    told = said("bash", "-c", shell)
+
+    assert (told.returncode, told.stderr) == (0, "")
+    assert "Spend by model" in told.stdout
+
+
 def test_a_reader_that_leaves_is_no_error(demo):
     """`claudetrace tail | head` prints no traceback."""
     shell = f"{PROGRAM[0]} tail --once -n 1000 --json --db {demo[0]} | head -1 > /dev/null"

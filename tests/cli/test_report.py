@@ -64,6 +64,23 @@ def test_a_time_without_calls_says_where_they_are(db):
     told = run("report", "--until", "2001-01-01", "--since", "2000-01-01", "--db", db)
 
     assert (told.exit_code, "No calls in that time. The newest call of" in told.output) == (0, True)
+    assert "try --since all." in told.output
+    assert "give a later --until." in run("report", "--until", "2001-01-01", "--since", "all", "--db", db).output
+
+
+def test_an_end_before_the_start_is_refused(db):
+    """Status 2, naming both, instead of a report of nothing."""
+    told = run("report", "--since", "2026-01-02", "--until", "2026-01-01", "--db", db)
+
+    assert (told.exit_code, "--until 2026-01-01 is not after --since 2026-01-02" in told.output) == (2, True)
+
+
+def test_a_folder_is_no_ledger(tmp_path, monkeypatch):
+    """Status 2, and it is called a folder, not a missing ledger."""
+    monkeypatch.setenv("CLAUDETRACE_DB", str(tmp_path))
+    told = run("report")
+
+    assert (told.exit_code, f"{tmp_path} is a folder" in told.output) == (2, True)
 
 
 def test_a_trace_gives_its_calls(db):
@@ -79,6 +96,7 @@ def test_a_trace_gives_its_calls(db):
     assert Decimal(told["cost_usd"]) == call.cost_usd
     assert "1 call, $" in run("report", "--trace", "ab" * 16, "--db", db).output
     assert run("report", "--trace", "cd" * 16, "--db", db).exit_code == 2
+    assert run("report", "--trace", "cd" * 16, "--batch", "--db", db).exit_code == 2
 
 
 @pytest.mark.parametrize(

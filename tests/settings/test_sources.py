@@ -80,9 +80,9 @@ def test_a_file_is_found_by_name_by_variable_or_in_the_working_directory(
     [
         (
             b"color = 1\n",
-            r"color in claudetrace\.toml='an unknown key' cannot be used: known are alert_to, ",
+            r"unknown in claudetrace\.toml: color; known are alert_to, ",
         ),
-        (b"[tag]\nteam = 1\n", r"tag in claudetrace\.toml='an unknown key'"),
+        (b"[tag]\nteam = 1\n", r"unknown in claudetrace\.toml: tag; known are "),
         (b"db = \n", r"config='claudetrace\.toml' cannot be read: Invalid value"),
         (b"db = '\xff'\n", r"config='claudetrace\.toml' cannot be read: .*utf-8"),
         (b"db = 7\n", r"db in claudetrace\.toml=7 cannot be used: give a path"),
