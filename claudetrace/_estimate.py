@@ -6,6 +6,7 @@ import logging
 from typing import TYPE_CHECKING, Any, overload
 
 from claudetrace._call import RESERVED_TAGS
+from claudetrace._errors import ClaudetraceError
 from claudetrace._instrument import running
 from claudetrace._pricing import Terms
 from claudetrace._pricing import estimate as estimate_call
@@ -35,8 +36,10 @@ def estimate(client: Any, *, model: str, max_tokens: int, **request: Any) -> Any
     """What `client.messages.create(model=…, max_tokens=…, messages=…, …)` would cost; an awaitable for an async client.
 
     Asks the free endpoint that counts tokens, by the same client. Raises `ClaudetraceError` where the prompt cannot
-    be counted or is too long for the model.
+    be counted or is too long for the model, and for a `max_tokens` that is no count.
     """
+    if not isinstance(max_tokens, int) or max_tokens < 0:
+        raise ClaudetraceError(f"max_tokens={max_tokens!r} is no count of tokens; give a whole number, 0 or more")
     meter = running()
     platform = platform_of(client)
     terms = Terms(

@@ -174,8 +174,8 @@ class Instrumentation:
         self.uninstrument()
 
     def __repr__(self) -> str:
-        where = self.settings.db or "no ledger"
-        return f"<Instrumentation {'to' if self.active else 'off, not to'} {where}>"
+        where = "without a ledger" if self.settings.db is None else f"to {self.settings.db}"
+        return f"<Instrumentation {where if self.active else 'off'}>"
 
 
 def instrument(

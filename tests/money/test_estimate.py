@@ -153,6 +153,15 @@ async def test_a_count_that_fails_is_an_error(server, client, async_client, star
         await claudetrace.estimate(async_client, **ASK)
 
 
+@pytest.mark.parametrize("max_tokens", [-1, "100", 1.5, None])
+def test_a_limit_that_is_no_count_is_an_error(server, client, max_tokens):
+    """It names the value, and the API is not asked."""
+    with pytest.raises(claudetrace.ClaudetraceError, match=r"max_tokens=.* is no count of tokens"):
+        claudetrace.estimate(client, **{**ASK, "max_tokens": max_tokens})
+
+    assert server.requests == []
+
+
 def test_a_ledger_that_cannot_be_read_does_not_stop_it(server, client, start, db, monkeypatch):
     """The bounds are known without the ledger, so a fault of it costs the likely figure alone."""
     from claudetrace._ledger import _medians

@@ -118,6 +118,15 @@ def test_a_context_manager_ends_with_its_block(client: anthropic.Anthropic, db: 
     assert numbers(db) == ["1"]
 
 
+def test_it_says_where_it_records(db: Path) -> None:
+    """Its text names the ledger, that there is none, or that it is off."""
+    with claudetrace.instrument(db=db) as meter:
+        assert repr(meter) == f"<Instrumentation to {db}>"
+    assert repr(meter) == "<Instrumentation off>"
+    with claudetrace.instrument(db=False) as meter:
+        assert repr(meter) == "<Instrumentation without a ledger>"
+
+
 def test_uninstrument_gives_the_sdk_its_own_methods_back(db: Path) -> None:
     """Each method is the very object that it was before, and nothing of ours stays with the collector."""
     before, callbacks = methods(), len(gc.callbacks)
