@@ -107,7 +107,7 @@ def check_ledger(path: Path) -> list[Check]:
                 click_note("checking every row of a large ledger: this takes a while")
             checks += _proofs(ledger)
     except ClaudetraceError as error:
-        checks.append(Check("ledger", "cannot be read", str(error)))
+        checks.append(Check("ledger", "cannot be read" if path.exists() else "missing", str(error)))
     except sqlite3.Error as error:
         damaged = error.sqlite_errorname in ("SQLITE_CORRUPT", "SQLITE_NOTADB")
         way_out = "; copy it away, and keep what `sqlite3 LEDGER .recover` reads of it" if damaged else ""

@@ -71,6 +71,7 @@ def test_no_ledger_is_a_finding(tmp_path):
     told = run("doctor", "--db", tmp_path / "none.db")
 
     assert (told.exit_code, "call claudetrace.instrument()" in told.output) == (1, True)
+    assert "! ledger  missing" in told.output
 
 
 def test_a_fragile_file_system_is_a_finding(db, monkeypatch):
