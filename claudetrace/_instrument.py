@@ -147,20 +147,22 @@ class Instrumentation:
                 _running = None
             self._stop()
 
-    def _stop(self, *, replaced: bool = False) -> None:
+    def _stop(self, *, replaced_by: Settings | None = None) -> None:
         if not self.active:
             return
         self.active = False
-        if not replaced:
+        if replaced_by is None:
             from claudetrace._seam import _patch
 
             _patch.uninstall()
         self._recorder.close()
         if self._writer is not None:
             self._writer.close()
+        kept = () if replaced_by is None else replaced_by.sinks
         for sink in self.settings.sinks:
-            with self._guard("close a sink"):
-                sink.close()
+            if not any(sink is other for other in kept):
+                with self._guard("close a sink"):
+                    sink.close()
 
     def __enter__(self) -> Self:
         return self
@@ -244,7 +246,7 @@ def instrument(
         replaced, _running = _running, Instrumentation(settings, active=True)
         if replaced is not None:
             # Only now: what other threads call meanwhile is billed, and one of the two has to see it.
-            replaced._stop(replaced=True)  # noqa: SLF001 - this module's own
+            replaced._stop(replaced_by=settings)  # noqa: SLF001 - this module's own
         return _running
 
 

@@ -121,3 +121,15 @@ def test_a_sink_gets_no_calls_of_other_processes(client: anthropic.Anthropic, db
 
     assert sorted(map(str, numbers(db))) == ["child", "parent"]
     assert [call.tags["number"] for call in sink.calls] == ["parent"]
+
+
+def test_a_sink_that_goes_over_to_the_next_meter_stays_open(client: anthropic.Anthropic, db: Path) -> None:
+    """Replacing the meter closes the sinks that it had and the next one has not, and no other."""
+    kept, left = Keep(), Keep()
+    claudetrace.instrument(db=db, sinks=(kept, left))
+
+    claudetrace.instrument(db=db, sinks=(kept,), tags={"team": "search"}, force=True)
+    say(client, 1)
+    claudetrace.uninstrument()
+
+    assert (kept.closed, left.closed, len(kept.calls)) == (1, 1, 1)
