@@ -8,6 +8,7 @@ import math
 import os
 import re
 import shutil
+import stat
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
@@ -147,10 +148,25 @@ def default_db() -> Path:
         writable = False
     if writable:
         return folder / "ledger.db"
-    # The same one for all processes of this user, so that what they record comes together.
-    fallback = Path(tempfile.gettempdir()) / f"claudetrace-{_user()}"
+    fallback = _private_folder(Path(tempfile.gettempdir()) / f"claudetrace-{_user()}")
     log.warning("claudetrace cannot write to %s: the ledger is %s, which may not last", folder, fallback / "ledger.db")
     return fallback / "ledger.db"
+
+
+def _private_folder(folder: Path) -> Path:
+    """`folder`, the same for all processes of this user, so that what they record comes together.
+
+    In a folder that everybody may write to, somebody else may have been there first: then it is another, of our own.
+    """
+    try:
+        folder.mkdir(mode=0o700, exist_ok=True)
+        found = folder.lstat()
+    except OSError:
+        return _temporary_folder("claudetrace-", os.getpid())
+    getuid: Callable[[], int] | None = getattr(os, "getuid", None)
+    if stat.S_ISDIR(found.st_mode) and (getuid is None or found.st_uid == getuid()):
+        return folder
+    return _temporary_folder("claudetrace-", os.getpid())
 
 
 @cache
@@ -171,8 +187,18 @@ def _user() -> str:
 
 
 def enabled() -> bool:
-    """Whether the kill switch, `CLAUDETRACE_ENABLED=false`, is off."""
-    return os.environ.get("CLAUDETRACE_ENABLED", "true").strip().lower() not in ("false", "0", "no", "off")
+    """Whether the kill switch, `CLAUDETRACE_ENABLED=false`, is off. Raises `ClaudetraceError` for another word."""
+    word = os.environ.get("CLAUDETRACE_ENABLED", "").strip().lower()
+    if word not in _SWITCH_WORDS:
+        # Not taken for on: somebody wanted something, and it was not what they would get.
+        refuse("CLAUDETRACE_ENABLED", word, "it is true or false")
+    return _SWITCH_WORDS[word]
+
+
+_SWITCH_WORDS = {
+    **dict.fromkeys(("", "true", "1", "yes", "on"), True),
+    **dict.fromkeys(("false", "0", "no", "off"), False),
+}
 
 
 def resource() -> dict[str, str]:

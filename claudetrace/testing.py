@@ -125,9 +125,15 @@ def over_budget(calls: Recorded, limit_usd: Decimal) -> str | None:
         lines.append(f"{len(calls.calls)} calls cost ${spent_usd:f}, ${over_usd:f} over the ${limit_usd:f} allowed")
         lines += [f"  ${call.cost_usd or 0:f}  {call.operation}  {call.model}" for call in calls.calls]
     if unpriced:
-        lines.append(f"{len(unpriced)} calls have no known cost, so they are not in that budget:")
-        lines += [f"  {c.operation}  {c.model or c.model_requested}: {', '.join(c.cost_flags)}" for c in unpriced]
+        lines.append(f"not in that budget, as their cost is not known: {_unpriced_text(unpriced)}")
     return "\n".join(lines) if spent_usd > limit_usd else None
+
+
+def _unpriced_text(unpriced: list[Call]) -> str:
+    """Which calls have no known cost, and why."""
+    return ", ".join(
+        f"{call.operation} {call.model or call.model_requested} ({', '.join(call.cost_flags)})" for call in unpriced
+    )
 
 
 if find_spec("pytest") is not None:
@@ -156,6 +162,8 @@ if find_spec("pytest") is not None:
             outcome = yield
         if (told := over_budget(calls, limit_usd)) is not None:
             pytest.fail(told, pytrace=False)
+        if unpriced := calls.unpriced_calls:
+            item.warn(pytest.PytestWarning("claude_budget does not know all costs: " + _unpriced_text(unpriced)))
         return outcome
 
     def _limit(marker: pytest.Mark) -> Decimal:

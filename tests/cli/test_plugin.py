@@ -111,3 +111,12 @@ def test_the_plugin_gives_calls_and_holds_budgets(pytester):
             "*claude_budget takes one amount in dollars*",
         ]
     )
+
+
+def test_a_budget_says_which_calls_it_could_not_hold(pytester):
+    """A test whose calls have no known price passes its budget with a warning that names them."""
+    pytester.makepyfile(USERS_TESTS.replace("claude-haiku-5-5", "claude-of-tomorrow"))
+    told = pytester.runpytest_subprocess("-q", "-k", "within", "--strict-markers", "-p", "no:cacheprovider")
+
+    told.assert_outcomes(passed=1, deselected=4, warnings=1)
+    told.stdout.fnmatch_lines(["*claude_budget does not know all costs: messages.create claude-of-tomorrow*"])

@@ -174,6 +174,29 @@ def test_the_kill_switch_does_nothing_at_all(db: Path, monkeypatch: pytest.Monke
     assert (answers, db.exists(), claudetrace._instrument.running()) == ((False, True, True, 0), False, None)
 
 
+def test_a_kill_switch_that_is_misspelled_is_refused(db: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A word that is neither on nor off is not taken for on."""
+    monkeypatch.setenv("CLAUDETRACE_ENABLED", "flase")
+
+    with pytest.raises(claudetrace.ClaudetraceError, match=r"CLAUDETRACE_ENABLED='flase' .* true or false"):
+        claudetrace.instrument(db=db)
+
+
+def test_the_temporary_ledger_is_for_its_owner_alone(tmp_path: Path) -> None:
+    """In a folder that everybody writes to, others may neither read the ledger nor put theirs in its place."""
+    blocked, temporary = tmp_path / "home", tmp_path / "temporary"
+    blocked.write_text("a file where a folder should be")
+    temporary.mkdir()
+    place = Path(run_default(blocked, TMPDIR=str(temporary))[0])
+    assert place.parent.stat().st_mode & 0o077 == 0
+
+    place.parent.rmdir()
+    place.parent.symlink_to(tmp_path)
+    elsewhere = Path(run_default(blocked, TMPDIR=str(temporary))[0])
+
+    assert elsewhere.parent not in (place.parent, tmp_path)
+
+
 def test_settings_are_said_at_debug_level_at_most(db: Path, caplog: pytest.LogCaptureFixture) -> None:
     """A meter that starts and ends well says nothing."""
     with caplog.at_level(logging.INFO, "claudetrace"), claudetrace.instrument(db=db):
