@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import secrets
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -124,8 +125,7 @@ def _make_key(path: Path) -> None:
     try:
         fresh.write_text(secrets.token_hex(32))
         # Of processes that start at once, the first to link its key has it for all.
-        os.link(fresh, path)
-    except FileExistsError:
-        pass
+        with suppress(FileExistsError):
+            os.link(fresh, path)
     finally:
         fresh.unlink()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from claudetrace._demo import _exchanges as exchanges
@@ -129,10 +130,8 @@ def _faults(client: anthropic.Anthropic, server: PlayServer) -> None:
     server.add(*exchanges.busy_then_answered(), exchanges.refused())
     with tag(feature="chat", user="eve", customer="globex", session="chat-eve"):
         client.messages.create(**_ask("Is the shop open today?"))
-        try:
+        with suppress(anthropic.BadRequestError):
             client.messages.create(**_ask("Summarize all of these mails: …"))
-        except anthropic.BadRequestError:
-            pass
 
 
 STEPS: dict[str, Callable[[anthropic.Anthropic, PlayServer], None]] = {

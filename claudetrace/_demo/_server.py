@@ -6,6 +6,7 @@ import json
 import socket
 import sys
 import threading
+from contextlib import suppress
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any, Self
@@ -134,10 +135,8 @@ class _HTTPServer(ThreadingHTTPServer):
         """Wakes the threads that wait for a next request, and waits until all have closed."""
         with self._changed:
             for connection in self._open:
-                try:
+                with suppress(OSError):
                     connection.shutdown(socket.SHUT_RDWR)
-                except OSError:
-                    pass
             self._changed.wait_for(lambda: not self._open, timeout=STOPPING_S)
 
     def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ARG002 - the base class calls it
