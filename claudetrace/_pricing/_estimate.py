@@ -28,13 +28,6 @@ _NOT_COUNTED = frozenset(
 _BETA_ALONE = frozenset(["betas", "mcp_servers", "context_management", "compaction", "billing_policy"])
 """What only the beta's count takes."""
 _TRANSPORT = frozenset(["extra_headers", "extra_query", "extra_body", "timeout"])
-_PLATFORM_WORDS = {
-    "Bedrock": "bedrock",
-    "Vertex": "vertex",
-    "Foundry": "foundry",
-    "GoogleCloud": "google_cloud",
-    "AWS": "aws",
-}
 _ALL_INPUT = ("input_tokens", "cache_read_tokens", "cache_write_5m_tokens", "cache_write_1h_tokens")
 
 
@@ -73,7 +66,7 @@ def estimate(
         model=model,
         max_tokens=max_tokens,
         median_output_tokens=None if median_output_tokens is None else median_output_tokens(model),
-        terms=terms or _terms_of(client),
+        terms=terms or Terms(),
         own_rates=own_rates,
         request=request,
     )
@@ -175,17 +168,6 @@ def _tokens(counted: Any) -> int | None:
 
 def _uncounted(model: str, error: Exception) -> ClaudetraceError:
     return ClaudetraceError(f"the tokens for {model} could not be counted: {type(error).__name__}: {error}")
-
-
-def _terms_of(client: Any) -> Terms:
-    """The platform of `client` by the names of its classes, and its region where that decides the price."""
-    names = [kind.__name__ for kind in type(client).__mro__]
-    found = [platform for word, platform in _PLATFORM_WORDS.items() if any(word in name for name in names)]
-    platform = found[0] if found else "anthropic"
-    region = getattr(client, "region", None)
-    if platform != "vertex" or not isinstance(region, str):
-        return Terms(platform=platform)
-    return Terms(platform=platform, endpoint_scope="global" if region == "global" else "regional")
 
 
 def _mentions(value: Any, key: str) -> bool:

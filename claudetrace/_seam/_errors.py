@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from claudetrace._seam._headers import content_coding, header_columns
+from claudetrace._seam._headers import read_headers
 
 _ERROR_TYPES = {
     "APITimeoutError": "timeout_error",
@@ -47,6 +47,5 @@ def status_columns(error: BaseException) -> dict[str, Any]:
     status = getattr(response, "status_code", None)
     if type(status) is not int:
         return {}
-    columns = header_columns(response)
-    content_coding(columns)
+    columns, _, _ = read_headers(response)
     return {"http_status": status, **columns}

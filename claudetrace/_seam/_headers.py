@@ -29,14 +29,11 @@ _layouts: dict[tuple[bytes, ...], Layout] = {}
 """By the headers' names: an API sends the same ones in the same order, and only the values are new."""
 
 
-def header_columns(response: Any) -> dict[str, Any]:
-    """The ids and the rate-limit headroom in the headers of `response`.
-
-    Beside columns it has `content_type` and `content_encoding`, which whoever makes a row takes out.
-    """
+def read_headers(response: Any) -> tuple[dict[str, Any], str, str]:
+    """The columns that the headers of `response` fill, its media type and its content encoding, in lower case."""
     raw = response.headers.raw
     if not raw:
-        return {}
+        return {}, "", ""
     names, values = zip(*raw, strict=True)
     layout = _layouts.get(names) or _learn(names)
     columns: dict[str, Any] = {name: values[at].decode("ascii", "replace") for name, at in layout.columns}
@@ -49,7 +46,8 @@ def header_columns(response: Any) -> dict[str, Any]:
         if 0 <= headroom < tightest:
             columns["rate_limit_headroom"] = tightest = headroom
             columns["rate_limit"] = name
-    return columns
+    media_type: str = columns.pop("content_type", "").partition(";")[0].strip().lower()
+    return columns, media_type, columns.pop("content_encoding", "").strip().lower()
 
 
 def _learn(names: tuple[bytes, ...]) -> Layout:
@@ -66,12 +64,3 @@ def _learn(names: tuple[bytes, ...]) -> Layout:
     if len(_layouts) < _MOST_LAYOUTS:
         _layouts[names] = layout
     return layout
-
-
-def content_coding(columns: dict[str, Any]) -> tuple[str, str]:
-    """The media type and the content encoding, in lower case, taken out of `header_columns`."""
-    content_type: str = columns.pop("content_type", "")
-    return (
-        content_type.partition(";")[0].strip().lower(),
-        columns.pop("content_encoding", "").strip().lower(),
-    )

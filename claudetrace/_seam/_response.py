@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from claudetrace._seam._answer import Answer, text
 from claudetrace._seam._decoding import decoder_for
 from claudetrace._seam._errors import error_type_of, is_cancellation
-from claudetrace._seam._headers import content_coding, header_columns
+from claudetrace._seam._headers import read_headers
 from claudetrace._seam._readers import EVENTS, STREAMS, loads, reader_for
 from claudetrace._seam._tee import tee
 
@@ -58,8 +58,7 @@ class LiveResponse:
         self._outcome = "ok"
         self._error_type: str | None = None
         self._http_status: int = http_response.status_code
-        self._headers = header_columns(http_response)
-        media_type, encoding = content_coding(self._headers)
+        self._headers, media_type, encoding = read_headers(http_response)
         if call.columns["streamed"] and media_type not in STREAMS and "json" not in media_type:
             # The SDK reads it as events, whatever a proxy on the way calls it.
             media_type = EVENTS
