@@ -62,11 +62,12 @@ class CallRecorder:
             self._spans.join(call, span)
 
     def usage_known(self, call: LiveCall, answer: Answer) -> None:
-        if self._spans is None or call.span is None:
+        if self._spans is None:
             return
         try:
-            columns, priced, _ = self._price(call, answer)
-            self._spans.update(call, answer, columns, priced)
+            if self._spans.records(call):
+                columns, priced, _ = self._price(call, answer)
+                self._spans.update(call, answer, columns, priced)
         except Exception as error:  # noqa: BLE001 - any failure of ours ends at the guard
             self.guard.caught("put a response on its span", error)
 

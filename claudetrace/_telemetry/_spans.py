@@ -82,11 +82,13 @@ class Spans:
             if call.tags.tags and span.is_recording():
                 span.set_attributes(names.tag_attributes(call.tags.tags))
 
+    def records(self, call: LiveCall) -> bool:
+        """Whether the call has a span that takes attributes: not one that is sampled out or has ended."""
+        return call.span is not None and bool(call.span.span.is_recording())
+
     def update(self, call: LiveCall, answer: Answer, columns: Mapping[str, Any], priced: Priced) -> None:
-        """Puts what a response has said so far on the call's span."""
+        """Puts what a response has said so far on the call's span, which records."""
         own: CallSpan = call.span
-        if not own.span.is_recording():
-            return
         attributes: dict[str, Any] = {}
         if not own.native:
             attributes.update(names.response_attributes(answer))
