@@ -74,7 +74,7 @@ def _feature(meter: Instrumentation | None, client: Any, request: dict[str, Any]
 def _db(meter: Instrumentation | None) -> Path | None:
     if meter is not None:
         return meter.settings.db
-    from claudetrace._config import default_db
+    from claudetrace._places import default_db
 
     return default_db()
 

@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from claudetrace._attribution import Attribution
-from claudetrace._config import Settings, enabled, resolve, resource
+from claudetrace._config import Settings, enabled, resolve
 from claudetrace._errors import ClaudetraceError
 from claudetrace._guard import Guard
+from claudetrace._places import resource
 from claudetrace._tags import tag_faults
 
 if TYPE_CHECKING:

@@ -38,7 +38,7 @@ class Ledger:
 
     def __init__(self, path: str | os.PathLike[str] | None = None) -> None:
         if path is None:
-            from claudetrace._config import default_db
+            from claudetrace._places import default_db
 
             path = default_db()
         self.path = Path(path)

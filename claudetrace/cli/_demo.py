@@ -37,7 +37,8 @@ def demo(db: Path | None, no_serve: bool, port: int | None) -> None:
 
     No API key is used and nothing leaves this machine. The calls go to a ledger of the demo's own.
     """
-    from claudetrace._config import default_db, enabled
+    from claudetrace._config import enabled
+    from claudetrace._places import default_db
 
     if not enabled():
         raise ClaudetraceError("CLAUDETRACE_ENABLED is false, so nothing can be recorded: unset it for the demo")

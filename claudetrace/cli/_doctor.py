@@ -24,7 +24,7 @@ NOT_SEEN = (
 @DB
 def doctor(db: Path | None) -> None:
     """Check the installation, the ledger and its journal. Exits 1 on a finding."""
-    from claudetrace._config import ledger_path
+    from claudetrace._places import ledger_path
 
     checks = check_installation()
     _show("Installation", checks)

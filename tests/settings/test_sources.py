@@ -157,7 +157,7 @@ def test_an_unwritable_data_folder_falls_back_with_a_warning(tmp_path: Path) -> 
 
 def test_resource_columns_come_from_opentelemetrys_variables(monkeypatch: pytest.MonkeyPatch) -> None:
     """Service, environment and instance are read as OpenTelemetry writes them; what UTF-8 cannot hold is replaced."""
-    from claudetrace._config import resource
+    from claudetrace._places import resource
 
     monkeypatch.setenv("OTEL_RESOURCE_ATTRIBUTES", "service.name=my%20app,deployment.environment.name=pr\udcffd,x")
     monkeypatch.setenv("OTEL_RESOURCE_ATTRIBUTES", os.environ["OTEL_RESOURCE_ATTRIBUTES"] + ",service.instance.id=i-7")

@@ -1,0 +1,108 @@
+"""Where things of ours are on this machine, and what this process is called."""
+
+from __future__ import annotations
+
+import atexit
+import logging
+import os
+import shutil
+import stat
+import tempfile
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+from urllib.parse import unquote
+
+from claudetrace._tags import tag_text
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+log = logging.getLogger("claudetrace")
+
+
+def ledger_path(named: Path | Literal[False] | None) -> Path | None:
+    """Where the ledger is: as `named`, or `default_db()`; `None` where there is to be none.
+
+    Absolute, so that a process that changes its folder keeps its ledger.
+    """
+    if named is False:
+        return None
+    return (default_db() if named is None else named).absolute()
+
+
+def default_db() -> Path:
+    """The ledger where nothing names one: the user's data folder, or a temporary folder where that cannot be.
+
+    Under pytest it is a temporary folder of this process: tests are not spend.
+    """
+    if variable := os.environ.get("CLAUDETRACE_DB"):
+        return Path(variable).expanduser()
+    if "PYTEST_VERSION" in os.environ:
+        return _temporary_folder("claudetrace-pytest-", os.getpid()) / "ledger.db"
+    import platformdirs
+
+    folder = Path(platformdirs.user_data_dir("claudetrace", appauthor=False))
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        writable = os.access(folder, os.W_OK)
+    except OSError:
+        writable = False
+    if writable:
+        return folder / "ledger.db"
+    fallback = _private_folder(Path(tempfile.gettempdir()) / f"claudetrace-{_user()}")
+    log.warning("claudetrace cannot write to %s: the ledger is %s, which may not last", folder, fallback / "ledger.db")
+    return fallback / "ledger.db"
+
+
+def _private_folder(folder: Path) -> Path:
+    """`folder`, the same for all processes of this user, so that what they record comes together.
+
+    In a folder that everybody may write to, somebody else may have been there first: then it is another, of our own.
+    """
+    try:
+        folder.mkdir(mode=0o700, exist_ok=True)
+        found = folder.lstat()
+    except OSError:
+        return _temporary_folder("claudetrace-", os.getpid())
+    getuid: Callable[[], int] | None = getattr(os, "getuid", None)
+    if stat.S_ISDIR(found.st_mode) and (getuid is None or found.st_uid == getuid()):
+        return folder
+    return _temporary_folder("claudetrace-", os.getpid())
+
+
+@cache
+def _temporary_folder(prefix: str, pid: int) -> Path:
+    folder = Path(tempfile.mkdtemp(prefix=prefix))
+
+    def remove() -> None:
+        if os.getpid() == pid:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    atexit.register(remove)
+    return folder
+
+
+def _user() -> str:
+    getuid: Callable[[], int] | None = getattr(os, "getuid", None)
+    return str(getuid()) if getuid else os.environ.get("USERNAME", "user")
+
+
+def resource() -> dict[str, str]:
+    """The columns that name this process: as OpenTelemetry's variables say, else by the program and the host."""
+    import socket
+    import sys
+
+    named: dict[str, str] = {}
+    for pair in os.environ.get("OTEL_RESOURCE_ATTRIBUTES", "").split(","):
+        name, equals, value = pair.partition("=")
+        if equals:
+            named[name.strip()] = unquote(value.strip())
+    program = Path(sys.argv[0] or "python").name if sys.argv else "python"
+    environment = named.get("deployment.environment.name") or named.get("deployment.environment")
+    columns = {
+        "service": os.environ.get("OTEL_SERVICE_NAME") or named.get("service.name") or program,
+        "instance": named.get("service.instance.id") or socket.gethostname(),
+    }
+    columns |= {"environment": environment} if environment else {}
+    return {name: tag_text(value) for name, value in columns.items()}
