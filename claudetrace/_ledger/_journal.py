@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
+from claudetrace._forks import Forks, watch
 from claudetrace._ledger import _segments
-from claudetrace._ledger._forks import Forks, watch
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -14,7 +14,7 @@ from collections import deque
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from claudetrace._ledger._forks import Forks, watch
+from claudetrace._forks import Forks, watch
 from claudetrace._ledger._journal import Journal
 from claudetrace._ledger._segments import remove_if_empty
 
