@@ -6,11 +6,15 @@
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
 
 from claudetrace._version import __version__ as __version__
 
+# As `typing` has it: that module takes longer to import than all the rest here, and a program of `claudetrace run`
+# that never calls Claude needs no more than this.
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from claudetrace._call import Call, Cost, CostPart, Usage
     from claudetrace._errors import BudgetExceeded, ClaudetraceError
     from claudetrace._estimate import estimate

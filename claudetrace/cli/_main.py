@@ -20,6 +20,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "demo": ("_demo", "Play bundled calls through the real SDK and report them. No key, no network."),
     "report": ("_report", "Sum up what calls cost, by model, day, user and other tags."),
     "tail": ("_tail", "Show the newest calls, and each further one as it is recorded."),
+    "run": ("_run", "Run a Python program with the meter on, without a line of code in it."),
     "doctor": ("_doctor", "Check the installation, the ledger and its journal. Exits 1 on a finding."),
     "prices": ("_prices", "Show the rates of models, with their history and sources."),
     "reprice": ("_reprice", "Price calls again by the rates of their day; shows what changes and asks."),
