@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from opentelemetry.instrumentation.instrumentor import BaseInstrumentor
+from opentelemetry.instrumentation.instrumentor import BaseInstrumentor  # type: ignore[attr-defined]  # unchecked there
 
 from claudetrace import _zero_code
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection
 
 
-class ClaudetraceInstrumentor(BaseInstrumentor):
+class ClaudetraceInstrumentor(BaseInstrumentor):  # type: ignore[misc]  # which is Any, by the line above
     """Starts the meter with the settings of the environment and of `claudetrace.toml`."""
 
     def instrumentation_dependencies(self) -> Collection[str]:
