@@ -1,0 +1,127 @@
+-- Spend from claudetrace's records in ClickHouse, to the picodollar and without doubles.
+--
+-- The records are the rows of the collector's ClickHouse exporter (its table `otel_logs`; see ../collector/config.yaml).
+-- A record comes at least once, so the same `claudetrace.id` may be there twice. A batch's results read by two machines
+-- have two ids but one (batch_id, custom_id), and are billed once: the first reading counts.
+--
+-- Works with both forms of the table, with and without the column EventName, and needs ClickHouse 23.8 or newer.
+-- Money is whole picodollars (10⁻¹² USD) and summed in 128 bits. Days are UTC.
+
+-- name: calls
+-- One row for each billable response and each call that failed, as in the ledger's own table `calls`.
+CREATE OR REPLACE VIEW claudetrace_calls AS
+WITH
+    records AS (
+        SELECT
+            LogAttributes['claudetrace.id'] AS id,
+            LogAttributes['claudetrace.call_id'] AS call_id,
+            parseDateTime64BestEffort(LogAttributes['claudetrace.started_at'], 3, 'UTC') AS started_at,
+            LogAttributes['claudetrace.operation'] AS operation,
+            LogAttributes['claudetrace.platform'] AS platform,
+            LogAttributes['claudetrace.model'] AS model,
+            LogAttributes['claudetrace.outcome'] AS outcome,
+            LogAttributes['claudetrace.error_type'] AS error_type,
+            LogAttributes['claudetrace.batch_id'] AS batch_id,
+            LogAttributes['claudetrace.custom_id'] AS custom_id,
+            toInt64OrNull(LogAttributes['claudetrace.input_tokens']) AS input_tokens,
+            toInt64OrNull(LogAttributes['claudetrace.cache_read_tokens']) AS cache_read_tokens,
+            toInt64OrNull(LogAttributes['claudetrace.cache_write_5m_tokens']) AS cache_write_5m_tokens,
+            toInt64OrNull(LogAttributes['claudetrace.cache_write_1h_tokens']) AS cache_write_1h_tokens,
+            toInt64OrNull(LogAttributes['claudetrace.output_tokens']) AS output_tokens,
+            LogAttributes['claudetrace.usage_is_final'] IN ('1', 'true') AS usage_is_final,
+            toInt64OrNull(LogAttributes['claudetrace.cost_picousd']) AS cost_picousd,
+            -- What another organization pays is a cost, but not a spend.
+            if(
+                position(LogAttributes['claudetrace.cost_flags'], '"billed_to_user_profile"') > 0,
+                0,
+                cost_picousd
+            ) AS spend_picousd,
+            LogAttributes['claudetrace.cost_flags'] AS cost_flags,
+            LogAttributes['claudetrace.user_id'] AS user_id,
+            LogAttributes['claudetrace.session_id'] AS session_id,
+            LogAttributes['claudetrace.feature'] AS feature,
+            LogAttributes['claudetrace.customer'] AS customer,
+            LogAttributes['claudetrace.prompt'] AS prompt,
+            mapFilter(
+                (tag, value) -> value != '',
+                mapUpdate(
+                    JSONExtract(LogAttributes['claudetrace.tags'], 'Map(String, String)'),
+                    map(
+                        'user', user_id,
+                        'session', session_id,
+                        'feature', feature,
+                        'customer', customer,
+                        'prompt', prompt
+                    )
+                )
+            ) AS tags,
+            LogAttributes['claudetrace.service'] AS service,
+            LogAttributes['claudetrace.environment'] AS environment,
+            LogAttributes['claudetrace.trace_id'] AS trace_id,
+            if(custom_id = '', id, concat(batch_id, ' ', custom_id)) AS billed_once
+        FROM otel_logs
+        WHERE mapContains(LogAttributes, 'claudetrace.id')
+    ),
+    once AS (
+        SELECT *
+        FROM records
+        -- Ids are ordered by time: the first of doubles is the earliest reading.
+        ORDER BY id
+        LIMIT 1 BY billed_once
+    )
+SELECT
+    * EXCEPT (billed_once),
+    -- A call of several responses (a fallback, a batch's results) is counted at its first.
+    row_number() OVER (PARTITION BY call_id ORDER BY id) = 1 AS is_first_of_call
+FROM once;
+
+-- name: spend_by_day
+SELECT
+    toDate(started_at) AS day,
+    countIf(is_first_of_call) AS calls,
+    count() AS responses,
+    countIf(cost_picousd IS NULL) AS unpriced_calls,
+    countIf(NOT usage_is_final AND cost_picousd IS NOT NULL) AS lower_bound_calls,
+    sum(toInt128(ifNull(spend_picousd, 0))) AS sum_picousd,
+    toDecimal128(sum_picousd, 12) / 1000000000000 AS spend_usd
+FROM claudetrace_calls
+WHERE started_at >= {since:DateTime64(3, 'UTC')} AND started_at < {until:DateTime64(3, 'UTC')}
+GROUP BY day
+ORDER BY day;
+
+-- name: spend_by_model
+SELECT
+    model,
+    countIf(is_first_of_call) AS calls,
+    count() AS responses,
+    countIf(cost_picousd IS NULL) AS unpriced_calls,
+    countIf(NOT usage_is_final AND cost_picousd IS NOT NULL) AS lower_bound_calls,
+    sum(toInt128(ifNull(spend_picousd, 0))) AS sum_picousd,
+    toDecimal128(sum_picousd, 12) / 1000000000000 AS spend_usd
+FROM claudetrace_calls
+WHERE started_at >= {since:DateTime64(3, 'UTC')} AND started_at < {until:DateTime64(3, 'UTC')}
+GROUP BY model
+ORDER BY sum_picousd DESC, model;
+
+-- name: spend_by_tag
+-- `tag` is user, session, feature, customer, prompt, or any tag of your own; calls without it come under ''.
+SELECT
+    tags[{tag:String}] AS value,
+    countIf(is_first_of_call) AS calls,
+    count() AS responses,
+    countIf(cost_picousd IS NULL) AS unpriced_calls,
+    countIf(NOT usage_is_final AND cost_picousd IS NOT NULL) AS lower_bound_calls,
+    sum(toInt128(ifNull(spend_picousd, 0))) AS sum_picousd,
+    toDecimal128(sum_picousd, 12) / 1000000000000 AS spend_usd
+FROM claudetrace_calls
+WHERE started_at >= {since:DateTime64(3, 'UTC')} AND started_at < {until:DateTime64(3, 'UTC')}
+GROUP BY value
+ORDER BY sum_picousd DESC, value;
+
+-- name: doubles
+-- How many records came again, and how many results of batches were read more than once.
+SELECT
+    count() - uniqExact(LogAttributes['claudetrace.id']) AS records_again,
+    uniqExact(LogAttributes['claudetrace.id']) - (SELECT count() FROM claudetrace_calls) AS results_again
+FROM otel_logs
+WHERE mapContains(LogAttributes, 'claudetrace.id');
