@@ -1,0 +1,139 @@
+"""The instruments of the metrics: names, units and buckets of OpenTelemetry's GenAI conventions, and our own.
+
+Two sets of names: those in use, and those that the conventions have agreed on to come, for whom
+`OTEL_SEMCONV_STABILITY_OPT_IN=gen_ai_latest_experimental` asks. tests/telemetry/conventions.json has their sources.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from claudetrace._telemetry._scope import SCHEMA_URL, SCOPE
+from claudetrace._version import __version__
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from opentelemetry.metrics import CallbackOptions, Counter, Histogram, Meter, MeterProvider, Observation
+
+    from claudetrace._telemetry._metrics import Metrics
+
+TOKENS = tuple(4**power for power in range(14))
+SECONDS = tuple(round(0.01 * 2**power, 2) for power in range(14))
+
+# Half decades: the amounts that people set limits at are bounds, and a quantile is off by no more than with the
+# conventions' buckets of tokens, which are four times each other. From a few tokens of the cheapest model to a
+# full context of the dearest, web searches and all.
+DOLLARS = (1e-05, 3e-05, 0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0)
+
+INFERENCE = frozenset({"messages.create", "completions.create"})
+"""The operations in which a model answers. The rest have the metric of other operations."""
+
+
+class Instruments:
+    """The instruments of one provider's meter."""
+
+    def __init__(self, provider: MeterProvider, metrics: Metrics, *, latest: bool) -> None:
+        meter = provider.get_meter(SCOPE, __version__, SCHEMA_URL)
+        self._meter = meter
+        now, to_come = "gen_ai.client.operation", "gen_ai.client.inference"
+        streams = to_come if latest else now
+        self.tokens: Histogram | None = None
+        self._duration = self._histogram(f"{now}.duration", "s", "How long a call took.", SECONDS)
+        self._inference_duration = self._duration
+        self.time_to_first_chunk = self._histogram(
+            f"{streams}.time_to_first_chunk", "s", "From a call to the first chunk of its answer.", SECONDS
+        )
+        self.time_per_output_chunk = self._histogram(
+            f"{streams}.time_per_output_chunk", "s", "From one chunk of an answer to the next.", SECONDS
+        )
+        if latest:
+            self._make_latest(to_come)
+        else:
+            self.tokens = self._histogram("gen_ai.client.token.usage", "{token}", "Tokens of an answer.", TOKENS)
+        self.operation_cost = self._histogram(f"{now}.cost", "{USD}", "What an answer costs.", DOLLARS)
+        self.cost = meter.create_counter("claudetrace.cost", "{USD}", "What was spent.")
+        self.headroom = meter.create_gauge(
+            "claudetrace.rate_limit.headroom", "1", "What is left of the tightest rate limit, of 1."
+        )
+        observe(meter, metrics)
+
+    def _make_latest(self, prefix: str) -> None:
+        self._inference_duration = self._histogram(f"{prefix}.duration", "s", "How long a call took.", SECONDS)
+        self.usage: dict[str, Counter] = {
+            kind: self._meter.create_counter(f"{prefix}.usage.{name}", "{token}", f"Tokens: {what}.")
+            for kind, name, what in (
+                ("input", "input_tokens", "input, those of the cache among them"),
+                ("output", "output_tokens", "output, those of thinking among them"),
+                ("cache_read", "cache_read.input_tokens", "input that the cache had"),
+                ("cache_write", "cache_write.input_tokens", "input written to the cache"),
+                ("reasoning", "reasoning.output_tokens", "output that is thinking"),
+            )
+        }
+        self.operation_input = self._histogram(
+            f"{prefix}.operation.input_tokens", "{token}", "Input tokens of an answer.", TOKENS
+        )
+        self.operation_output = self._histogram(
+            f"{prefix}.operation.output_tokens", "{token}", "Output tokens of an answer.", TOKENS
+        )
+
+    def duration_of(self, operation: str) -> Histogram:
+        """Where the duration of such a call belongs."""
+        return self._inference_duration if operation in INFERENCE else self._duration
+
+    def _histogram(self, name: str, unit: str, description: str, buckets: tuple[float, ...]) -> Histogram:
+        return self._meter.create_histogram(name, unit, description, explicit_bucket_boundaries_advisory=buckets)
+
+
+class _Observed:
+    """Whose health is told, and what those before it have lost: a counter never goes back."""
+
+    def __init__(self) -> None:
+        self.metrics: Metrics | None = None
+        self.before = self.last = 0
+
+    def lost(self, metrics: Metrics) -> int:
+        self.last = metrics.health().get("lost", 0)
+        return self.before + self.last
+
+    def pending(self, metrics: Metrics) -> int:
+        return metrics.health().get("pending", 0)
+
+
+# One for the process: a provider that has an instrument of a name keeps the callback that it was first made with.
+_observed = _Observed()
+
+
+def observe(meter: Meter, metrics: Metrics) -> None:
+    """The health of `metrics` is told from here on, by `meter` as long as its provider is the present one."""
+    if _observed.metrics is not metrics:
+        _observed.metrics = metrics
+        _observed.before += _observed.last
+        _observed.last = 0
+    provider = metrics.provider
+
+    def told(read: Callable[[Metrics], int]) -> Callable[[CallbackOptions], Iterable[Observation]]:
+        def callback(_options: CallbackOptions) -> Iterable[Observation]:
+            from opentelemetry.metrics import Observation
+
+            now: Any = _observed.metrics
+            if now is None or now.closed or now.provider is not provider:
+                return []
+            return [Observation(read(now))]
+
+        return callback
+
+    meter.create_observable_counter(
+        "claudetrace.records.lost", [told(_observed.lost)], "{record}", "Rows that could not be kept."
+    )
+    meter.create_observable_up_down_counter(
+        "claudetrace.journal.pending", [told(_observed.pending)], "{record}", "Rows that are not in the ledger yet."
+    )
+
+
+def forget(metrics: Metrics) -> None:
+    """The health of `metrics` is told no more."""
+    if _observed.metrics is metrics:
+        _observed.metrics = None
+        _observed.before += _observed.last
+        _observed.last = 0

@@ -1,0 +1,272 @@
+"""What OpenTelemetry's metrics are told of a call: tokens, times, dollars, and how recording itself goes.
+
+Fed from rows, off the caller's thread and in the process that made the calls, never from a replayed journal.
+The names are in `_instruments`.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections import deque
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from claudetrace._call import PICOUSD_PER_USD
+from claudetrace._forks import Forks, watch
+from claudetrace._telemetry import _attributes as names
+from claudetrace._telemetry._instruments import INFERENCE, Instruments, forget
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from opentelemetry.metrics import MeterProvider
+
+    from claudetrace._call import Row
+    from claudetrace._guard import Guard
+
+Attributes: TypeAlias = dict[str, str]
+
+MOST_VALUES = 100
+"""Of one attribute in a process: each value may double the time series that a backend keeps and bills."""
+
+OTHER = "(other)"
+MOST_ASIDE = 1024
+MOST_CHUNKS = 10_000
+MOST_CACHED = 4096
+FORK_WAIT_S = 0.5
+LOOK_AGAIN_S = 1.0
+_INPUT = ("input_tokens", "cache_read_tokens", "cache_write_5m_tokens", "cache_write_1h_tokens")
+_KEY = ("operation", "platform", "model_requested", "model", "outcome", "feature")
+
+
+def wants_latest_names() -> bool:
+    """Whether the user asks for the conventions' names still to come."""
+    chosen = os.environ.get("OTEL_SEMCONV_STABILITY_OPT_IN", "").split(",")
+    return "gen_ai_latest_experimental" in [name.strip() for name in chosen]
+
+
+class Series:
+    """The attributes of all rows that are alike, and what they have cost so far."""
+
+    __slots__ = ("_errors", "attributes", "input", "modality", "output", "spent_picousd", "told_usd")
+
+    def __init__(self, attributes: Attributes) -> None:
+        self.attributes = attributes
+        self.input = {**attributes, "gen_ai.token.type": "input"}
+        self.output = {**attributes, "gen_ai.token.type": "output"}
+        # The API does not tell text from images.
+        self.modality = {**attributes, "gen_ai.token.modality": "unknown"}
+        self._errors: dict[str | None, Attributes] = {None: attributes}
+        self.spent_picousd = 0
+        self.told_usd = 0.0
+
+    def with_error(self, error: str | None) -> Attributes:
+        """The attributes with `error.type`, where there is one."""
+        if error not in self._errors:
+            self._errors[error] = {**self.attributes, "error.type": str(error)}
+        return self._errors[error]
+
+    def further_usd(self, picousd: int) -> float:
+        """What to add to a sum of floats, so that it is as near to the exact sum as a float can be.
+
+        Adding each cost as a float would drift by half a unit in the last place a call. Never below 0, which a
+        counter refuses: what was too much is held back from the next.
+        """
+        self.spent_picousd += picousd
+        further = self.spent_picousd / PICOUSD_PER_USD - self.told_usd
+        if further <= 0:
+            return 0.0
+        self.told_usd += further
+        return further
+
+
+class Metrics(Forks):
+    """Records rows on the meter of whatever provider there is at that moment. No method raises."""
+
+    def __init__(
+        self,
+        meter_provider: Callable[[], MeterProvider | None],
+        health: Callable[[], Mapping[str, int]],
+        guard: Guard,
+    ) -> None:
+        self._meter_provider = meter_provider
+        self._guard = guard
+        self.health = health
+        self.closed = False
+        self._latest = wants_latest_names()
+        self._reset()
+        watch(self)
+
+    def _reset(self) -> None:
+        self._gate = threading.Lock()
+        self.provider: MeterProvider | None = None
+        self._instruments: Instruments | None = None
+        self._look_again_at = 0.0
+        self._aside: deque[tuple[str, Sequence[float]]] = deque(maxlen=MOST_ASIDE)
+        self._chunks: dict[str, Sequence[float]] = {}
+        self._series: dict[tuple[tuple[str, str], ...], Series] = {}
+        self._by_row: dict[tuple[Any, ...], Series] = {}
+        self._values: dict[str, set[str]] = {}
+
+    @property
+    def wanted(self) -> bool:
+        """Whether anybody takes metrics, as far as the last row told. Once in a while it is to be seen again."""
+        return self._instruments is not None or (not self.closed and time.monotonic() >= self._look_again_at)
+
+    def chunks(self, row_id: str, times_s: Sequence[float]) -> None:
+        """Puts aside when the chunks of a stream came, from the first with output, until its row does. No lock."""
+        self._aside.append((row_id, times_s))
+
+    def write(self, rows: list[Row]) -> None:
+        """Records `rows`, which are new, of this process, and priced. On the loader's thread."""
+        # Held over a fork: a child must not inherit a lock of the provider's that this thread holds.
+        with self._gate, self._guard("record metrics"):
+            instruments = self._current()
+            self._take_aside(keep=instruments is not None)
+            if instruments is None:
+                self._look_again_at = time.monotonic() + LOOK_AGAIN_S
+                return
+            for row in rows:
+                try:
+                    self._record(instruments, row)
+                except Exception as error:  # noqa: BLE001 - one row, or the app's own provider; the next may do
+                    self._guard.caught("record the metrics of a call", error)
+
+    def close(self) -> None:
+        """Nothing is recorded or observed any more: a provider keeps its instruments for good."""
+        self.closed = True
+        self._instruments = None
+        forget(self)
+
+    def _current(self) -> Instruments | None:
+        """The instruments of the present provider, which an app may set at any time."""
+        provider = None if self.closed else self._meter_provider()
+        if provider is not self.provider:
+            # What was told so far was told to another: its sums begin at nothing.
+            self._series.clear()
+            self._by_row.clear()
+            self.provider = provider
+            self._instruments = None if provider is None else Instruments(provider, self, latest=self._latest)
+        return self._instruments
+
+    def _take_aside(self, *, keep: bool) -> None:
+        while self._aside:
+            row_id, times_s = self._aside.popleft()
+            if keep:
+                self._chunks[row_id] = times_s
+        if not keep:
+            self._chunks.clear()
+        while len(self._chunks) > MOST_ASIDE:
+            # Of rows that never came.
+            del self._chunks[next(iter(self._chunks))]
+
+    def _record(self, to: Instruments, row: Row) -> None:
+        series = self._series_of(row)
+        error = row.get("error_type")
+        # A call that a budget has stopped was never made.
+        if error == "BudgetExceeded":
+            return
+        failed = row["outcome"] in ("error", "incomplete")
+        with_error = series.with_error(self._limited("error.type", error or row["outcome"]) if failed else None)
+        # The download of a batch's results is one call, however many of them it brings.
+        if row["id"] == row["call_id"] and row["operation"] != "messages.batches.result":
+            if (took_ms := row.get("duration_ms")) is not None:
+                to.duration_of(row["operation"]).record(took_ms / 1e3, with_error)
+            if row["streamed"] and (first_ms := row.get("time_to_first_token_ms")) is not None:
+                to.time_to_first_chunk.record(first_ms / 1e3, series.attributes)
+        for before_s, after_s in pairwise(self._chunks.pop(row["id"], ())[:MOST_CHUNKS]):
+            to.time_per_output_chunk.record(after_s - before_s, series.attributes)
+        input_tokens = _sum(row)
+        self._record_tokens(to, row, series, with_error, input_tokens)
+        self._record_cost(to, row, series, answered=input_tokens is not None)
+        if (headroom := row.get("rate_limit_headroom")) is not None:
+            to.headroom.set(headroom, self._limit_attributes(row))
+
+    def _record_tokens(
+        self, to: Instruments, row: Row, series: Series, with_error: Attributes, input_tokens: int | None
+    ) -> None:
+        output_tokens = row.get("output_tokens")
+        if to.tokens is not None:
+            if input_tokens is not None:
+                to.tokens.record(input_tokens, series.input)
+            if output_tokens is not None:
+                to.tokens.record(output_tokens, series.output)
+        elif row["operation"] in INFERENCE or input_tokens is not None:
+            # The conventions to come want 0 where a call failed, so that a rate over all calls has its base.
+            to.usage["input"].add(input_tokens or 0, series.modality)
+            to.usage["output"].add(output_tokens or 0, series.modality)
+            to.usage["cache_read"].add(row.get("cache_read_tokens") or 0, series.modality)
+            to.usage["cache_write"].add(names.cache_write_tokens(row) or 0, series.modality)
+            to.usage["reasoning"].add(row.get("thinking_tokens") or 0, series.modality)
+            to.operation_input.record(input_tokens or 0, with_error)
+            to.operation_output.record(output_tokens or 0, with_error)
+
+    def _record_cost(self, to: Instruments, row: Row, series: Series, *, answered: bool) -> None:
+        # What totals, rollups and budgets add up, so that a dashboard agrees with the report: 0 where another
+        # organization is billed. An unpriced answer adds nothing; what is free by its nature is no cost of a call.
+        elsewhere = "billed_to_user_profile" in row.get("cost_flags", "")
+        spend = 0 if elsewhere else row.get("cost_picousd")
+        if spend is None or not (spend or answered):
+            return
+        to.operation_cost.record(spend / PICOUSD_PER_USD, series.attributes)
+        to.cost.add(series.further_usd(spend), series.attributes)
+
+    def _series_of(self, row: Row) -> Series:
+        key = tuple(map(row.get, _KEY))
+        found = self._by_row.get(key)
+        if found is None:
+            attributes = self._attributes_of(row)
+            found = self._series.setdefault(tuple(attributes.items()), Series(attributes))
+            if len(self._by_row) >= MOST_CACHED:
+                self._by_row.clear()
+            self._by_row[key] = found
+        return found
+
+    def _attributes_of(self, row: Row) -> Attributes:
+        operation, platform = row["operation"], row["platform"]
+        attributes = {
+            "gen_ai.operation.name": names.OPERATIONS.get(operation, operation),
+            "gen_ai.provider.name": names.PROVIDERS.get(platform, "anthropic"),
+            "gen_ai.request.model": row.get("model_requested"),
+            "gen_ai.response.model": row.get("model"),
+            "claudetrace.outcome": row["outcome"],
+            "claudetrace.platform": platform,
+            "claudetrace.feature": row.get("feature"),
+        }
+        return {name: self._limited(name, value) for name, value in attributes.items() if value is not None}
+
+    def _limit_attributes(self, row: Row) -> Attributes:
+        attributes = {
+            "claudetrace.rate_limit": row.get("rate_limit"),
+            "gen_ai.request.model": row.get("model_requested"),
+        }
+        return {name: self._limited(name, value) for name, value in attributes.items() if value is not None}
+
+    def _limited(self, name: str, value: str) -> str:
+        """`value`, or one word for all beyond the first hundred of this attribute."""
+        seen = self._values.setdefault(name, set())
+        if value not in seen:
+            if len(seen) >= MOST_VALUES:
+                return OTHER
+            seen.add(value)
+        return value
+
+    # Around a fork. The child's rows are its own, and so are its sums; what was put aside is the parent's.
+
+    def before_fork(self) -> None:
+        self._held = self._gate.acquire(timeout=FORK_WAIT_S)
+
+    def after_fork_in_parent(self) -> None:
+        if self._held:
+            self._gate.release()
+
+    def after_fork_in_child(self) -> None:
+        self._reset()
+
+
+def _sum(row: Row) -> int | None:
+    """All input tokens, those of the cache among them, as on the span; `None` where the API said nothing."""
+    counted = [row[name] for name in _INPUT if row.get(name) is not None]
+    return sum(counted) if counted else None
