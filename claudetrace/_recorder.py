@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import threading
+from bisect import bisect_right
 from dataclasses import replace
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,7 @@ from claudetrace._pricing import price_response
 from claudetrace._usage import usage_columns
 
 if TYPE_CHECKING:
+    from array import array
     from collections.abc import Callable
 
     from claudetrace._attribution import Attribution
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from claudetrace._pricing import Priced, Terms
     from claudetrace._seam._answer import Answer
     from claudetrace._seam._live import LiveCall
+    from claudetrace._telemetry._metrics import Metrics
     from claudetrace._telemetry._spans import Spans
 
 _FREE: Row = {"cost_picousd": 0, "cost_parts": "[]", "cost_flags": "[]"}
@@ -40,14 +43,20 @@ class CallRecorder:
         attribution: Attribution,
         append: Callable[[Row], None],
         spans: Spans | None,
+        metrics: Metrics | None = None,
     ) -> None:
         self.guard = guard
         self.attribute = attribution.fill
         self._append = append
         self._spans = spans
+        self._metrics = metrics
         self._collection = Collection()
         guard.collecting = self._collection.runs_here
         self._late: SimpleQueue[LiveCall] = SimpleQueue()
+
+    @property
+    def times_chunks(self) -> bool:
+        return self._metrics is not None and self._metrics.wanted
 
     def started(self, call: LiveCall, client: Any, options: Any) -> None:
         if self._spans is None:
@@ -57,9 +66,9 @@ class CallRecorder:
         except Exception as error:  # noqa: BLE001 - without a span there is still a row
             self.guard.caught("start the span of a call", error)
 
-    def native_span(self, call: LiveCall, span: Any) -> None:
+    def native_span(self, call: LiveCall, span: Any, base_url: Any, options: Any) -> None:
         if self._spans is not None:
-            self._spans.join(call, span)
+            self._spans.join(call, span, base_url, options)
 
     def usage_known(self, call: LiveCall, answer: Answer) -> None:
         if self._spans is None:
@@ -75,7 +84,7 @@ class CallRecorder:
         try:
             self._fill(call, row, answer)
             if self._spans is not None and call.span is not None:
-                row.update(self._spans.ids(call))
+                self._spans.recorded(call, row)
         except Exception as error:  # noqa: BLE001 - any failure of ours ends at the guard
             self.guard.caught("price a call", error)
             row.setdefault("cost_flags", '["no_usage"]')
@@ -84,6 +93,12 @@ class CallRecorder:
             for scope in call.tags.scopes:
                 scope.add(first=row["id"] == call.id, spend_picousd=spend)
         self._append(row)
+
+    def chunks(self, row: Row, times_s: array[float], first_token_s: float) -> None:
+        if self._metrics is not None:
+            # Subtracted where they are counted, not here.
+            first = max(0, bisect_right(times_s, first_token_s) - 1)
+            self._metrics.chunks(row["id"], times_s[first:])
 
     def left(self, call: LiveCall) -> None:
         if self._spans is not None and call.span is not None and not call.ended_elsewhere:

@@ -271,9 +271,10 @@ def _sleep_for_retry(wrapped: Any, _instance: Any, args: Any, kwargs: Any) -> An
 def _start_api_call_span(wrapped: Any, _instance: Any, args: Any, kwargs: Any) -> Any:
     span = wrapped(*args, **kwargs)
     call = _call.get()
-    if call is not None and span is not None:
+    if call is not None:
         try:
-            call.recorder.native_span(call, span)
+            _tracer, base_url, options = args[:3]
+            call.recorder.native_span(call, span, base_url, options)
         except Exception as error:  # noqa: BLE001 - any failure of ours ends at the guard
             call.recorder.guard.caught("join the SDK's span", error)
     return span
