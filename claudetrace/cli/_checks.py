@@ -7,6 +7,7 @@ import platform
 import sqlite3
 import sys
 from contextlib import closing
+from datetime import UTC, datetime, timedelta
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
 OLDEST_ANTHROPIC = (0, 84)
 VARIABLES = ("CLAUDETRACE_DB", "CLAUDETRACE_TAGS", "CLAUDETRACE_SPANS", "CLAUDETRACE_CONFIG")
+MANY_RECORDS = 100_000
+RECORDS_WAIT = timedelta(minutes=5)
 QUARANTINED = "SELECT COUNT(*), (SELECT reason FROM quarantine ORDER BY id DESC LIMIT 1) FROM quarantine"
 UNKNOWN_MODELS = """
     SELECT COUNT(*), GROUP_CONCAT(DISTINCT COALESCE(model, model_requested))
@@ -103,6 +106,7 @@ def check_ledger(path: Path) -> list[Check]:
         with Ledger(path) as ledger:
             checks += _facts(ledger)
             checks += _journal(ledger)
+            checks += _records(ledger)
             if path.stat().st_size > 200e6 and sys.stderr.isatty():
                 click_note("checking every row of a large ledger: this takes a while")
             checks += _proofs(ledger)
@@ -163,6 +167,28 @@ def _journal(ledger: Ledger) -> Iterator[Check]:
     quarantined, reason = connection.execute(QUARANTINED).fetchone()
     refused = f"the table quarantine keeps rows that were refused, the last one for: {reason}" if quarantined else None
     yield Check("quarantined rows", str(quarantined), refused)
+
+
+def _records(ledger: Ledger) -> Iterator[Check]:
+    """What waits to be sent, what the receiver refuses, and what was removed before it was sent."""
+    from claudetrace._ledger import _outbox
+
+    connection = ledger.db.conn
+    waiting = _outbox.waiting(connection, MANY_RECORDS)
+    refused, reason = _outbox.refused(connection)
+    lost = _outbox.lost(connection)
+    if waiting or refused or lost:
+        oldest = _outbox.oldest_at(connection)
+        late = oldest is not None and datetime.fromisoformat(oldest) < datetime.now(UTC) - RECORDS_WAIT
+        away = f"the oldest is of {oldest}; is the receiver that OTEL_EXPORTER_OTLP_* or otlp= names there?"
+        many = "+" if waiting == MANY_RECORDS else ""
+        yield Check("records waiting to be sent", f"{waiting:,}{many}", away if late else None)
+    if refused:
+        yield Check(
+            "records refused", str(refused), f"the table unsent names them, one for: {plain(reason or '?', 200)}"
+        )
+    if lost:
+        yield Check("records lost", str(lost), "their calls were pruned before they were sent")
 
 
 def _proofs(ledger: Ledger) -> Iterator[Check]:
