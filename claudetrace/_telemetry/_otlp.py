@@ -53,6 +53,13 @@ def protocol(signal: str) -> str:
     return "http"
 
 
+def prepare() -> None:
+    """Loads what cannot be loaded while the interpreter ends, when a short program's only spans go out."""
+    if any(protocol(signal) == "grpc" for signal in EXPORTERS):
+        # The gRPC exporters import it, and it starts threads as it is imported.
+        import_module("opentelemetry.sdk._logs")
+
+
 def wanted(signal: str) -> bool:
     """Whether the standard variables let `signal` out at all."""
     return (

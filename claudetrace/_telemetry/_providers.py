@@ -54,6 +54,7 @@ class Providers(Forks):
         self._resource = self._new_resource()
         from claudetrace._telemetry import _private  # noqa: F401 - loads OpenTelemetry's SDK
 
+        _otlp.prepare()
         watch(self)
         atexit.register(self.close)
 
