@@ -207,7 +207,7 @@ class Metrics(Forks):
         # What totals, rollups and budgets add up, so that a dashboard agrees with the report: 0 where another
         # organization is billed. An unpriced answer adds nothing; what is free by its nature is no cost of a call.
         elsewhere = "billed_to_user_profile" in row.get("cost_flags", "")
-        spend = row.get("cost_picousd")
+        spend = 0 if elsewhere else row.get("cost_picousd")
         if spend is None or not (spend or answered):
             return
         to.operation_cost.record(spend / PICOUSD_PER_USD, series.attributes)
