@@ -81,17 +81,19 @@ class CallRecorder:
             self.guard.caught("put a response on its span", error)
 
     def record(self, call: LiveCall, row: Row, answer: Answer | None) -> None:
+        spend = None
         try:
             self._fill(call, row, answer)
             if self._spans is not None and call.span is not None:
                 self._spans.recorded(call, row)
+            if call.tags.scopes:
+                spend = self._spend_picousd(call, row, answer)
         except Exception as error:  # noqa: BLE001 - any failure of ours ends at the guard
             self.guard.caught("price a call", error)
-            row.setdefault("cost_flags", '["no_usage"]')
-        if call.tags.scopes:
-            spend = 0 if "billed_to_user_profile" in row["cost_flags"] else row.get("cost_picousd")
-            for scope in call.tags.scopes:
-                scope.add(first=row["id"] == call.id, spend_picousd=spend)
+            if "usage" not in row:
+                row.setdefault("cost_flags", '["no_usage"]')
+        for scope in call.tags.scopes:
+            scope.add(first=row["id"] == call.id, spend_picousd=spend)
         self._append(row)
 
     def chunks(self, row: Row, times_s: array[float], first_token_s: float) -> None:
@@ -136,18 +138,30 @@ class CallRecorder:
             row.update(_FREE)
         elif usage is None and call.operation.batch:
             row.update(_UNBILLED_RESULT)
-        elif answer.priced is None and usage is not None and not (call.tags.scopes or call.timed_out):
-            # Nobody on this thread asks for the price: the loader works it out from the row, as `reprice` would.
-            row["pricing_terms"] = answer_terms(call, answer).text
+        elif usage is None or call.timed_out:
+            self._fill_price(call, row, answer)
         else:
-            columns, priced, terms = self._price(call, answer)
-            row.update(columns)
-            row["pricing_terms"] = terms.text
-            row["cost_picousd"] = priced.picousd
-            row["cost_parts"] = priced.parts_json()
-            row["cost_flags"] = priced.flags_json()
-            row["cache_saved_picousd"] = priced.cache_saved_picousd
-            row["rates_version"] = priced.rates_version
+            # The loader works the price out from the row, as `reprice` would: nobody waits for it there.
+            row["pricing_terms"] = answer_terms(call, answer).text
+
+    def _fill_price(self, call: LiveCall, row: Row, answer: Answer) -> None:
+        """Fills what the row alone does not tell: that an attempt before it was given up, or that nothing was used."""
+        columns, priced, terms = self._price(call, answer)
+        row.update(columns)
+        row["pricing_terms"] = terms.text
+        row["cost_picousd"] = priced.picousd
+        row["cost_parts"] = priced.parts_json()
+        row["cost_flags"] = priced.flags_json()
+        row["cache_saved_picousd"] = priced.cache_saved_picousd
+        row["rates_version"] = priced.rates_version
+
+    def _spend_picousd(self, call: LiveCall, row: Row, answer: Answer | None) -> int | None:
+        """What a response adds to the totals of the `tag` blocks around it."""
+        flags, picousd = row.get("cost_flags"), row.get("cost_picousd")
+        if flags is None and answer is not None:
+            _, priced, _ = self._price(call, answer)
+            flags, picousd = priced.flags, priced.picousd
+        return 0 if "billed_to_user_profile" in (flags or ()) else picousd
 
     def _price(self, call: LiveCall, answer: Answer) -> tuple[Row, Priced, Terms]:
         """The columns of the usage, its price and its terms, worked out once for each state of the answer."""

@@ -72,18 +72,19 @@ def request_attributes(call: LiveCall, body: Mapping[str, Any]) -> Attributes:
     if call.columns["streamed"]:
         attributes["gen_ai.request.stream"] = True
     wanted = body.get("output_config")
-    if isinstance(wanted, Mapping):
-        if isinstance(effort := wanted.get("effort"), str):
-            attributes[REASONING_LEVEL] = effort
-        if wanted.get("format"):
-            attributes[OUTPUT_TYPE] = "json"
-    attributes.update(sampling_attributes(body))
+    if isinstance(wanted, Mapping) and isinstance(effort := wanted.get("effort"), str):
+        attributes[REASONING_LEVEL] = effort
+    attributes.update(wish_attributes(body))
     return attributes
 
 
-def sampling_attributes(body: Mapping[str, Any]) -> Attributes:
-    """How the model is to choose its words: the SDK's own span says nothing of it."""
+def wish_attributes(body: Mapping[str, Any]) -> Attributes:
+    """What the answer is to be like, of which the SDK's own span says nothing."""
     attributes: Attributes = {}
+    if "output_config" in body:
+        wanted = body["output_config"]
+        if isinstance(wanted, Mapping) and wanted.get("format"):
+            attributes[OUTPUT_TYPE] = "json"
     for name, (attribute, kind) in REQUEST.items():
         if name in body:
             value = body[name]

@@ -73,7 +73,7 @@ class Spans:
             call.span = CallSpan(span, native=True)
         if not recording:
             return
-        attributes = names.sampling_attributes(request_body(options))
+        attributes = names.wish_attributes(request_body(options))
         if call.tags.tags:
             attributes.update(names.tag_attributes(call.tags.tags, backends=self._backends))
         if attributes:
