@@ -9,6 +9,7 @@ from collections import deque
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
+from claudetrace._exit import exit_left_s
 from claudetrace._forks import Forks, watch
 from claudetrace._pricing._row import with_price
 
@@ -65,7 +66,10 @@ class Feed(Forks):
         if self._started:
             self._queue.put(None)
             self._stopped.wait(timeout_s)
-        atexit.unregister(self.close)
+        atexit.unregister(self._close_at_exit)
+
+    def _close_at_exit(self) -> None:
+        self.close(exit_left_s())
 
     def health(self) -> dict[str, Any]:
         """Nothing: what is not kept cannot be lost."""
@@ -83,7 +87,7 @@ class Feed(Forks):
         # Not threading.Thread: its start takes a lock that a garbage collection may find held.
         start_new_thread(self._run, (self._queue, self._stopped))
         self._started = True
-        atexit.register(self.close)
+        atexit.register(self._close_at_exit)
 
     def _run(self, queue: SimpleQueue[Row | threading.Event | None], stopped: threading.Event) -> None:
         while (taken := queue.get()) is not None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from claudetrace._attribution import Attribution
 from claudetrace._consumers import Consumers, to_sinks
 from claudetrace._errors import ClaudetraceError
-from claudetrace._places import resource
+from claudetrace._places import default_db, resource
 from claudetrace._pricing import load_own_rates
 from claudetrace._recorder import CallRecorder
 
@@ -23,7 +23,11 @@ if TYPE_CHECKING:
     from claudetrace._ledger._loader import LedgerWriter
     from claudetrace._telemetry._metrics import Metrics
     from claudetrace._telemetry._providers import Providers
+    from claudetrace._telemetry._records import RecordExporter
     from claudetrace._telemetry._spans import Spans
+
+RECORDS_DB = "records.db"
+"""Where rows wait to be sent as records if there is to be no ledger."""
 
 
 class Parts:
@@ -93,19 +97,27 @@ class Parts:
 
     def _make_writer(self) -> LedgerWriter | Feed | None:
         """What takes the rows, or `None` where nobody wants any."""
+        settings = self._settings
+        consumers = self._make_consumers()
+        if settings.db is not None or settings.sinks or settings.records is not None:
+            return self._ledger_writer(consumers)
+        if consumers is None or self._providers is None:
+            return None
+        from claudetrace._feed import Feed
+
+        return Feed(self._guard, consumers, wanted=self._providers.takes_metrics)
+
+    def _make_consumers(self) -> Consumers | None:
         takers: dict[str, Callable[[list[Row]], None]] = {}
         if self._settings.sinks:
             takers["hand calls to the sinks"] = to_sinks(self._settings.sinks, self._guard)
         if self._metrics is not None:
             takers["count calls in metrics"] = self._metrics.write
-        consumers = Consumers(self._guard, takers) if takers else None
-        if self._settings.db is not None or self._settings.sinks:
-            return self._ledger_writer(consumers)
-        if consumers is None or (providers := self._providers) is None:
-            return None
-        from claudetrace._feed import Feed
+        if self._settings.records == "stdout":
+            from claudetrace._telemetry._lines import RecordLines
 
-        return Feed(self._guard, consumers, wanted=providers.takes_metrics)
+            takers["write records to stdout"] = RecordLines(self._guard).write
+        return Consumers(self._guard, takers) if takers else None
 
     def _ledger_writer(self, consumers: Consumers | None) -> LedgerWriter:
         from claudetrace._ledger._loader import LedgerWriter
@@ -113,14 +125,33 @@ class Parts:
 
         if sys.platform == "win32":
             raise ClaudetraceError("the ledger needs Linux or macOS: pass db=False to have spans alone")
-        return LedgerWriter(
-            self._settings.db,
+        db, records = self._settings.db, self._make_records()
+        only_outbox = db is None and records is not None
+        writer = LedgerWriter(
+            default_db().with_name(RECORDS_DB) if only_outbox else db,
             guard=self._guard,
             retention_days=self._settings.retention_days,
             max_db_mb=self._settings.max_db_mb,
             on_rows=consumers,
             reprice_batch_row=at_day_of_batch,
+            records=records,
+            only_outbox=only_outbox,
         )
+        writer.send_left()
+        return writer
+
+    def _make_records(self) -> Callable[[], RecordExporter] | None:
+        """What makes the exporter of records, on the thread that sends them."""
+        if self._settings.records != "otlp":
+            return None
+        otlp = self._settings.otlp
+
+        def make() -> RecordExporter:
+            from claudetrace._telemetry._records import RecordExporter
+
+            return RecordExporter(otlp)
+
+        return make
 
     def _journal(self) -> dict[str, int]:
         health = self.health()

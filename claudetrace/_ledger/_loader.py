@@ -14,6 +14,7 @@ from collections import deque
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from claudetrace._exit import exit_left_s
 from claudetrace._forks import Forks, watch
 from claudetrace._ledger._journal import Journal
 from claudetrace._ledger._segments import remove_if_empty
@@ -24,7 +25,8 @@ if TYPE_CHECKING:
     from claudetrace._call import Row
     from claudetrace._guard import Guard
     from claudetrace._ledger._intake import Intake
-    from claudetrace._ledger._sender import Exporter, Sender
+    from claudetrace._ledger._exporters import Exporter, Exporters
+    from claudetrace._ledger._sender import Sender
     from claudetrace._ledger._store import Store
 
 log = logging.getLogger("claudetrace")
@@ -69,11 +71,12 @@ class LedgerWriter(Forks):
         self._limits = retention_days, max_db_mb
         self._on_rows = on_rows
         self._reprice_batch_row = reprice_batch_row
-        self._records, self._only_outbox = records, only_outbox
+        self._only_outbox = only_outbox
+        self._exporters = None if records is None else _exporters(records, guard, self.journal)
         self._store: Store | None = None
         self._exit_registered = False
         self._only_journals = False
-        self._forking: dict[int, tuple[bool, Sender | None]] = {}
+        self._forking: dict[int, bool] = {}
         self._reset()
         watch(self)
 
@@ -111,14 +114,14 @@ class LedgerWriter(Forks):
             self._started = True
             if not self._exit_registered:
                 self._exit_registered = True
-                atexit.register(self.close)
+                atexit.register(self._close_at_exit)
         except Exception as error:  # noqa: BLE001 - the row is in the journal, and the caller's call goes on
             self._starter.append(None)
             self._guard.caught("start the thread that loads the ledger", error)
 
     def send_left(self) -> None:
         """Starts the thread if there may be rows of an earlier process that are to be sent. Never raises."""
-        if self._records is not None and self.db is not None and (self.db.exists() or self.spool.exists()):
+        if self._exporters is not None and self.db is not None and (self.db.exists() or self.spool.exists()):
             self._start()
 
     def flush(self, timeout_s: float) -> bool:
@@ -150,7 +153,10 @@ class LedgerWriter(Forks):
             self.journal.seal()
         if self._sender is not None:
             self._sender.close(until - time.monotonic())
-        atexit.unregister(self.close)
+        atexit.unregister(self._close_at_exit)
+
+    def _close_at_exit(self) -> None:
+        self.close(exit_left_s())
 
     def health(self) -> dict[str, Any]:
         """What became of the rows of this process."""
@@ -202,8 +208,8 @@ class LedgerWriter(Forks):
             reason = fragile_filesystem(self.db)
             if reason and not self.db.is_relative_to(tempfile.gettempdir()):
                 log.warning("claudetrace keeps its ledger where it may not last: %s", reason)
-            if self._records is not None:
-                self._sender = Sender(self._store, self._gate, self._guard, self._records)
+            if self._exporters is not None:
+                self._sender = Sender(self._store, self._gate, self._guard, self._exporters)
                 self._sender.start()
         self._intake = Intake(
             self.spool,
@@ -294,22 +300,17 @@ class LedgerWriter(Forks):
     # Around a fork. SQLite must be closed: a child that inherits an open file takes no locks on it of its own.
 
     def before_fork(self) -> None:
-        sender = self._sender if self._sender is not None and self._sender.before_fork() else None
         held = self._gate.acquire(timeout=FORK_WAIT_S)
-        self._forking[threading.get_ident()] = held, sender
+        self._forking[threading.get_ident()] = held
         if held and self._store is not None:
             self._store.close()
 
     def after_fork_in_parent(self) -> None:
-        held, sender = self._forking.pop(threading.get_ident(), (False, None))
-        if held:
+        if self._forking.pop(threading.get_ident(), False):
             self._gate.release()
-        if sender is not None:
-            sender.after_fork_in_parent()
 
     def after_fork_in_child(self) -> None:
-        held, _ = self._forking.pop(threading.get_ident(), (False, None))
-        from_open_file = not held
+        from_open_file = not self._forking.pop(threading.get_ident(), False)
         self._forking.clear()
         if self._intake is not None:
             self._intake.after_fork_in_child()
@@ -321,6 +322,12 @@ class LedgerWriter(Forks):
         self._reset()
         if from_open_file or (self.db is not None and _is_open_here(self.db)):
             self._only_journals = True
+
+
+def _exporters(make: Callable[[], Exporter], guard: Guard, journal: Journal) -> Exporters:
+    from claudetrace._ledger._exporters import Exporters
+
+    return Exporters(make, guard, lambda: journal.recorded > 0)
 
 
 def _spool_of(db: Path | None) -> Path:

@@ -9,6 +9,7 @@ import time
 import uuid
 from typing import TYPE_CHECKING, Any
 
+from claudetrace._exit import exit_left_s
 from claudetrace._forks import Forks, watch
 from claudetrace._telemetry import _otlp
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 FORK_WAITS_S = 5.0
 NAMES = {"service": "service.name", "environment": "deployment.environment.name"}
 
+END_S = 2.0
 END_PRIORITY = -100
 """Of what runs at the end of a `multiprocessing` child: after whatever still makes spans and metrics."""
 
@@ -45,6 +47,8 @@ class Providers(Forks):
         self._columns = dict(resource)
         self._seen: dict[str, tuple[object, bool]] = {}
         self._closed = self._leaves_by_process_end = False
+        self.hand_over: Callable[[float], object] | None = None
+        """Has what is on its way to these providers arrive, within so many seconds: before the last delivery."""
         self._resource: Resource | None = None
         self._reset()
         if self._otlp is None:
@@ -56,7 +60,7 @@ class Providers(Forks):
 
         _otlp.prepare()
         watch(self)
-        atexit.register(self.close)
+        atexit.register(self._close_at_exit)
 
     def _reset(self) -> None:
         self._sides: dict[str, Side] = {}
@@ -94,10 +98,10 @@ class Providers(Forks):
         delivered = [side.courier.flush(max(0.0, until - time.monotonic())) for side in list(self._sides.values())]
         return all(delivered)
 
-    def close(self, timeout_s: float = 2.0) -> None:
+    def close(self, timeout_s: float = END_S) -> None:
         """Delivers what our own providers took and ends them; what takes longer than `timeout_s` is given up."""
         self._closed = True
-        atexit.unregister(self.close)
+        atexit.unregister(self._close_at_exit)
         sides, until = dict(self._sides), time.monotonic() + timeout_s
         for side in sides.values():
             side.courier.close()
@@ -107,6 +111,9 @@ class Providers(Forks):
                 late = TimeoutError(f"{side.unsent()} given up after {timeout_s:g} s{why}")
                 side.abandon()
                 self._guard.caught(_otlp.SENDING[signal], late)
+
+    def _close_at_exit(self) -> None:
+        self.close(exit_left_s())
 
     def unsent(self) -> dict[str, int]:
         """How many spans, and how many exports of metrics, ours could not deliver so far or have yet to."""
@@ -196,4 +203,11 @@ class Providers(Forks):
         processes, util = sys.modules.get("multiprocessing.process"), sys.modules.get("multiprocessing.util")
         if processes and util and processes.parent_process() is not None and not self._leaves_by_process_end:
             self._leaves_by_process_end = True
-            util.Finalize(None, self.close, exitpriority=END_PRIORITY)
+            util.Finalize(None, self._end, exitpriority=END_PRIORITY)
+
+    def _end(self) -> None:
+        until = time.monotonic() + END_S
+        if self.hand_over is not None:
+            with self._guard("hand over the last calls"):
+                self.hand_over(END_S / 2)
+        self.close(max(0.0, until - time.monotonic()))
