@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import atexit
 import logging
-import os
 import random
 import tempfile
 import threading
@@ -15,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from claudetrace._exit import exit_left_s
-from claudetrace._forks import Forks, watch
+from claudetrace._forks import Forks, is_open_here, watch
 from claudetrace._ledger._journal import Journal
 from claudetrace._ledger._segments import remove_if_empty
 
@@ -24,8 +23,8 @@ if TYPE_CHECKING:
 
     from claudetrace._call import Row
     from claudetrace._guard import Guard
-    from claudetrace._ledger._intake import Intake
     from claudetrace._ledger._exporters import Exporter, Exporters
+    from claudetrace._ledger._intake import Intake
     from claudetrace._ledger._sender import Sender
     from claudetrace._ledger._store import Store
 
@@ -72,7 +71,11 @@ class LedgerWriter(Forks):
         self._on_rows = on_rows
         self._reprice_batch_row = reprice_batch_row
         self._only_outbox = only_outbox
-        self._exporters = None if records is None else _exporters(records, guard, self.journal)
+        self._exporters: Exporters | None = None
+        if records is not None:
+            from claudetrace._ledger._exporters import Exporters
+
+            self._exporters = Exporters(records, guard, self.journal)
         self._store: Store | None = None
         self._exit_registered = False
         self._only_journals = False
@@ -320,34 +323,11 @@ class LedgerWriter(Forks):
             self._store.abandon()
         self._store = None
         self._reset()
-        if from_open_file or (self.db is not None and _is_open_here(self.db)):
+        if from_open_file or (self.db is not None and is_open_here(self.db)):
             self._only_journals = True
-
-
-def _exporters(make: Callable[[], Exporter], guard: Guard, journal: Journal) -> Exporters:
-    from claudetrace._ledger._exporters import Exporters
-
-    return Exporters(make, guard, lambda: journal.recorded > 0)
 
 
 def _spool_of(db: Path | None) -> Path:
     if db is None:
         return Path(tempfile.mkdtemp(prefix="claudetrace-"))
     return db.with_name(f"{db.name}.spool")
-
-
-def _is_open_here(path: Path) -> bool:
-    """Whether this process, just forked, holds the file at `path` open, as something else of the parent's did."""
-    try:
-        wanted = os.stat(path)  # noqa: PTH116 - right after a fork
-        numbers = os.listdir("/dev/fd")  # noqa: PTH208 - the same
-    except OSError:
-        return False
-    return any(_is_same(int(number), wanted) for number in numbers)
-
-
-def _is_same(fd: int, wanted: os.stat_result) -> bool:
-    try:
-        return os.path.samestat(os.fstat(fd), wanted)
-    except OSError:
-        return False
