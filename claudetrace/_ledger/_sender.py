@@ -8,7 +8,7 @@ import time
 from _thread import start_new_thread
 from collections import deque
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from claudetrace._ledger import _outbox
 from claudetrace._ledger._edit import transaction
@@ -20,10 +20,10 @@ except ImportError:  # Windows, where there is no ledger
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Callable
 
     from claudetrace._call import Row
     from claudetrace._guard import Guard
+    from claudetrace._ledger._exporters import Exporter, Exporters
     from claudetrace._ledger._store import Store
 
 BATCH_ROWS = 200
@@ -36,20 +36,6 @@ SUSPECTS = 10
 """So many rows refused one by one are taken for a receiver that refuses everything."""
 STRIKES = 3
 COUNTED = 10_000
-FORK_WAIT_S = 5.0
-
-# What a forked child inherits may neither be used nor closed there.
-_untouchable: list[object] = []
-
-
-class Exporter(Protocol):
-    """Where rows are sent."""
-
-    def send(self, rows: list[Row]) -> str | None:
-        """`None` once `rows` are acknowledged, else why they were refused. Raises where the receiver is away."""
-
-    def close(self) -> None:
-        """Ends what is being sent, on any thread."""
 
 
 @dataclass(slots=True, eq=False)
@@ -71,13 +57,13 @@ class _Tried:
 
 
 class Sender:
-    """Sends what waits in the outbox of `store` to the exporter that `make` makes when there is something to send.
+    """Sends what waits in the outbox of `store` by the exporter of this process.
 
     The lock `gate` is held while the store is used, and never while something is sent. One process a ledger sends
     at a time. What is acknowledged is not sent again, unless the process dies before it could write that down.
     """
 
-    def __init__(self, store: Store, gate: threading.Lock, guard: Guard, make: Callable[[], Exporter]) -> None:
+    def __init__(self, store: Store, gate: threading.Lock, guard: Guard, exporters: Exporters) -> None:
         self.waiting = 0
         """How many rows waited when last looked, of all processes; counted up to `COUNTED`."""
         self.refused = 0
@@ -85,9 +71,7 @@ class Sender:
         self._store = store
         self._gate = gate
         self._guard = guard
-        self._make = make
-        self._making = threading.Lock()
-        self._exporter: Exporter | None = None
+        self._exporters = exporters
         self._wake = threading.Event()
         self._stopped = threading.Event()
         self._asked: deque[_Request] = deque()
@@ -120,22 +104,15 @@ class Sender:
         self._wake.set()
         if not self._stopped.wait(max(0.0, timeout_s)):
             self._given_up = True
-            if (exporter := self._exporter) is not None:
-                with self._guard("stop sending records"):
-                    exporter.close()
+            self._close_exporter()
 
-    # Around a fork.
-
-    def before_fork(self) -> bool:
-        """Waits for the end of imports: a child that is forked in the middle of one never sees it."""
-        return self._making.acquire(timeout=FORK_WAIT_S)
-
-    def after_fork_in_parent(self) -> None:
-        self._making.release()
+    def _close_exporter(self) -> None:
+        with self._guard("stop sending records"):
+            if (exporter := self._exporters.made) is not None:
+                exporter.close()
 
     def after_fork_in_child(self) -> None:
-        """Leaves everything to the parent."""
-        _untouchable.append(self._exporter)
+        """Leaves the sending to the parent."""
         self._unlock()
 
     # On the sender's thread.
@@ -150,8 +127,8 @@ class Sender:
                 self._step()
                 if not last:
                     self._wake.wait(self._pause_s())
-            if self._exporter is not None and not self._given_up:
-                self._exporter.close()
+            if not self._given_up:
+                self._close_exporter()
             with self._gate:
                 self._store.close()
         stopped.set()
@@ -189,7 +166,7 @@ class Sender:
             if not self._lock():
                 return None
         try:
-            tried = self._send_up_to(newest, self._opened())
+            tried = self._send_up_to(newest, self._exporters.get())
         finally:
             self._unlock()
         if tried.any_sent:
@@ -198,12 +175,6 @@ class Sender:
             raise tried.error
         self._retry_s = self._retry_at = 0.0
         return True
-
-    def _opened(self) -> Exporter:
-        if self._exporter is None:
-            with self._making:
-                self._exporter = self._make()
-        return self._exporter
 
     def _send_up_to(self, newest: str, exporter: Exporter) -> _Tried:
         """Sends all rows up to `newest`, fewer at a time while they fail, down to those that fail alone."""
@@ -224,15 +195,15 @@ class Sender:
                 tried.any_sent, after = True, rows[-1]["id"]
                 self._rows = min(self._rows * 2, BATCH_ROWS)
                 continue
-            tried.error = away or ValueError(reason)
-            if len(rows) > 1:
-                self._rows = len(rows) // 2
-            else:
+            if len(rows) == 1:
                 after = rows[0]["id"]
                 tried.suspects[after] = reason
-            if away is not None and (len(rows) > 1 or len(tried.suspects) > 1):
-                break
-            if len(tried.suspects) >= SUSPECTS and not tried.any_sent:
+            self._rows = max(1, len(rows) // 2)
+            if away is not None or len(rows) == 1:
+                tried.error = away or ValueError(reason)
+            # One that fails alone may be at fault itself: the next one tells.
+            others_fail = len(tried.suspects) > 1 if away else len(tried.suspects) >= SUSPECTS and not tried.any_sent
+            if (away is not None and len(rows) > 1) or others_fail:
                 break
         return tried
 
