@@ -5,7 +5,7 @@ The conventions are still in development, and the released constants know only o
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -49,6 +49,7 @@ OLD_CACHE_WRITE = "gen_ai.usage.cache_creation.input_tokens"
 COST = "claudetrace.cost.usd"
 COST_STATUS = "claudetrace.cost.status"
 BACKENDS_COST = ("gen_ai.usage.cost.amount", "gen_ai.usage.cost", "operation.cost", "llm.cost.total")
+_LOWER_BOUND = frozenset({"partial_usage", "unpriced_component"})
 _INPUT = ("input_tokens", "cache_read_tokens", "cache_write_5m_tokens", "cache_write_1h_tokens")
 
 
@@ -164,12 +165,13 @@ def row_attributes(row: Row) -> Attributes:
     return attributes
 
 
-def cost_attributes(picousd: int | None, priced: Priced, *, backends: bool) -> Attributes:
-    """What it cost; no amount where that is not known."""
-    if picousd is None:
+def cost_attributes(prices: Collection[Priced], *, backends: bool) -> Attributes:
+    """What the responses of a call cost together: the known ones where not all are, no amount where none is."""
+    known = [priced.picousd for priced in prices if priced.picousd is not None]
+    if not known:
         return {COST_STATUS: "unpriced"}
-    partial = "partial_usage" in priced.flags or "unpriced_component" in priced.flags
-    usd = picousd / 1e12
+    partial = len(known) < len(prices) or any(not _LOWER_BOUND.isdisjoint(priced.flags) for priced in prices)
+    usd = sum(known) / 1e12
     attributes: Attributes = {COST: usd, COST_STATUS: "partial" if partial else "priced"}
     if backends:
         attributes.update(dict.fromkeys(BACKENDS_COST, usd))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from claudetrace._seam._request import request_body
@@ -11,8 +12,6 @@ from claudetrace._telemetry._scope import SCHEMA_URL, SCOPE
 from claudetrace._version import __version__
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from claudetrace._call import Row
     from claudetrace._pricing import Priced
     from claudetrace._seam._answer import Answer
@@ -20,29 +19,26 @@ if TYPE_CHECKING:
     from claudetrace._telemetry._providers import Providers
 
 
+RAW_RESPONSE = "X-Stainless-Raw-Response"
+"""The SDK's own mark of a call whose caller wants the response, and may read it without the SDK."""
+
+
 class CallSpan:
     """The span of a call: whose it is, and what its responses have cost so far."""
 
-    __slots__ = ("costs", "end_ns", "native", "span", "span_id", "token", "trace_id")  # fmt: skip
+    __slots__ = ("end_ns", "native", "prices", "span", "span_id", "tells_answer", "token", "trace_id")  # fmt: skip
 
-    def __init__(self, span: Any, *, native: bool) -> None:
+    def __init__(self, span: Any, *, native: bool, tells_answer: bool = False) -> None:
         self.span = span
         self.native = native
-        self.costs: dict[Answer, int | None] = {}
+        self.tells_answer = tells_answer
+        """Whether the SDK puts the answer's ids and tokens on it: it does where it reads the answer itself."""
+        self.prices: dict[Answer, Priced] = {}
         self.token: Any = None
         self.end_ns: int | None = None
         context = span.get_span_context()
         self.trace_id = f"{context.trace_id:032x}" if context.is_valid else None
         self.span_id = f"{context.span_id:016x}" if context.is_valid else None
-
-    def total_picousd(self) -> int | None:
-        """What all responses of the call cost, or `None` where one has no price."""
-        total = 0
-        for cost in self.costs.values():
-            if cost is None:
-                return None
-            total += cost
-        return total
 
 
 class Spans:
@@ -56,9 +52,12 @@ class Spans:
         self._backends = backends
         self._everywhere = everywhere
         self._tracer: tuple[Any, Any] = (None, None)
+        self._looked_around = False
 
     def start(self, call: LiveCall, client: Any, options: Any) -> None:
         """Starts a span of ours, current from here on, if the SDK will make none and someone takes spans."""
+        if not self._looked_around:
+            self._look_around(client)
         if not self._sdk_will_make_one(client, options) and (tracer := self._own_tracer()) is not None:
             self._start_own(call, tracer, client.base_url, request_body(options))
 
@@ -70,7 +69,7 @@ class Spans:
         if not recording and self._everywhere and (tracer := self._own_tracer()) is not None:
             self._start_own(call, tracer, base_url, request_body(options))
         elif span is not None:
-            call.span = CallSpan(span, native=True)
+            call.span = CallSpan(span, native=True, tells_answer=_sdk_reads(call, options))
         if not recording:
             return
         attributes = names.wish_attributes(request_body(options))
@@ -87,13 +86,13 @@ class Spans:
         """Puts what a response has said so far on the call's span, which records."""
         own: CallSpan = call.span
         attributes: dict[str, Any] = {}
-        if not own.native:
+        if not own.tells_answer:
             attributes.update(names.response_attributes(answer))
         if call.operation.billed and not call.operation.batch:
-            own.costs[answer] = priced.picousd
+            own.prices[answer] = priced
             attributes.update(names.lacking_attributes(answer, columns, backends=self._backends))
-            attributes.update(names.cost_attributes(own.total_picousd(), priced, backends=self._backends))
-            if not own.native:
+            attributes.update(names.cost_attributes(own.prices.values(), backends=self._backends))
+            if not own.tells_answer:
                 attributes.update(names.usage_attributes(columns))
         if attributes:
             own.span.set_attributes(attributes)
@@ -126,7 +125,7 @@ class Spans:
         if not own.span.is_recording():
             return
         failed = call.outcome in ("error", "incomplete")
-        if failed and own.costs:
+        if failed and own.prices and not any(answer.stop_reason for answer in own.prices):
             own.span.set_attribute(names.FINISH_REASONS, ("error",))
         if own.native:
             return
@@ -138,6 +137,14 @@ class Spans:
         if call.retries:
             own.span.set_attribute("http.request.resend_count", call.retries)
         own.span.end(end_time=own.end_ns)
+
+    def _look_around(self, client: Any) -> None:
+        """Says once which other tools make spans of the same calls."""
+        self._looked_around = True
+        if self._own_tracer() is not None:
+            from claudetrace._telemetry._others import tell
+
+            tell(client)
 
     def _sdk_will_make_one(self, client: Any, options: Any) -> bool:
         tracer = getattr(client, "_tracer", None) if getattr(options, "span_name", None) else None
@@ -178,3 +185,9 @@ class Spans:
             made = None if provider is None else provider.get_tracer(SCOPE, __version__, SCHEMA_URL)
             self._tracer = (provider, made)
         return self._tracer[1]
+
+
+def _sdk_reads(call: LiveCall, options: Any) -> bool:
+    headers = getattr(options, "headers", None)
+    wanted = headers.get(RAW_RESPONSE) if isinstance(headers, Mapping) else None
+    return wanted != "stream" and not (wanted and call.columns["streamed"])

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import functools
+import ssl
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import anthropic
@@ -11,6 +13,7 @@ from opentelemetry import trace
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from telemetry.receiver import Receiver
 
 import claudetrace
 from claudetrace._demo._server import PlayServer
@@ -19,6 +22,53 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 Spans = Callable[[], list[ReadableSpan]]
+COST_NAMES = (
+    "claudetrace.cost.usd",
+    "gen_ai.usage.cost.amount",
+    "gen_ai.usage.cost",
+    "operation.cost",
+    "llm.cost.total",
+)
+
+
+class Rows:
+    """A sink that keeps the calls it is given."""
+
+    def __init__(self) -> None:
+        self.calls: list[claudetrace.Call] = []
+
+    def write(self, calls: Sequence[claudetrace.Call]) -> None:
+        self.calls.extend(calls)
+
+    def close(self) -> None:
+        """Keeps them."""
+
+
+@pytest.fixture(autouse=True, scope="session")
+def one_set_of_certificates() -> Iterator[None]:
+    """Reads the certificates once: each new client would take 30 ms for it, and on loopback none is needed."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ssl, "create_default_context", functools.cache(ssl.create_default_context))
+        yield
+
+
+@pytest.fixture(scope="module")
+def play() -> Iterator[PlayServer]:
+    """One server for all tests of a file."""
+    with PlayServer() as playing:
+        yield playing
+
+
+@pytest.fixture(scope="module")
+def collector() -> Iterator[Receiver]:
+    """One OTLP collector for all tests of a file."""
+    with Receiver() as receiving:
+        yield receiving
+
+
+@pytest.fixture
+def rows() -> Rows:
+    return Rows()
 
 
 @pytest.fixture
