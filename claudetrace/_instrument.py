@@ -8,6 +8,7 @@ import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
+from claudetrace import _zero_code
 from claudetrace._config import Settings, enabled, resolve
 from claudetrace._errors import ClaudetraceError
 from claudetrace._guard import Guard
@@ -172,7 +173,7 @@ def instrument(
     """Records every Claude call of this process from now on, also those of clients that exist.
 
     Raises `ClaudetraceError` for a setting that cannot be, and where one is running with other settings,
-    unless `force` replaces it. With `CLAUDETRACE_ENABLED=false` it does nothing.
+    unless `force` replaces it or no code asked for what is running. With `CLAUDETRACE_ENABLED=false` it does nothing.
     """
     global _running
     said: dict[str, Any] = {
@@ -205,7 +206,7 @@ def instrument(
             differences = _running.settings.differences(settings)
             if not differences and not force:
                 return _running
-            if not force:
+            if not force and _running is not _zero_code.started:
                 raise ClaudetraceError(
                     f"already recording with {'; '.join(differences)}: "
                     "call claudetrace.uninstrument() first, or pass force=True"
