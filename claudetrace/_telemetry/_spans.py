@@ -140,10 +140,10 @@ class Spans:
 
     def _look_around(self, client: Any) -> None:
         """Says once which other tools make spans of the same calls."""
-        self._looked_around = True
         if self._own_tracer() is not None:
             from claudetrace._telemetry._others import tell
 
+            self._looked_around = True
             tell(client)
 
     def _sdk_will_make_one(self, client: Any, options: Any) -> bool:
