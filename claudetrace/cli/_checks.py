@@ -58,6 +58,7 @@ def check_installation() -> list[Check]:
     except ClaudetraceError as error:
         checks.append(Check("SQLite", sqlite3.sqlite_version, str(error)))
     checks += [Check(name, _version(name) or "missing") for name in ("opentelemetry-api", "opentelemetry-sdk")]
+    checks += _others()
     if not enabled():
         off = "instrument() does nothing in this environment; unset it to record"
         checks.append(Check("CLAUDETRACE_ENABLED", os.environ["CLAUDETRACE_ENABLED"], off))
@@ -83,6 +84,20 @@ def _anthropic() -> Check:
             "anthropic", found, "its clients are built in a new way, so calls are not seen; upgrade claudetrace"
         )
     return Check("anthropic", found)
+
+
+def _others() -> Iterator[Check]:
+    """What is installed that makes spans of Claude calls too: a finding where it is there for nothing else."""
+    from claudetrace._telemetry._others import OTHERS
+
+    for other in OTHERS:
+        found = _version(other.package)
+        if found is None:
+            continue
+        if other.alone:
+            yield Check(other.package, found, f"it makes a second span of each call; {other.way_out}")
+        else:
+            yield Check(other.package, f"{found}, which may make a span of each call too; if so, {other.way_out}")
 
 
 def _version(package: str) -> str | None:

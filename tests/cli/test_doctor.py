@@ -88,3 +88,18 @@ def test_the_kill_switch_is_a_finding(db, monkeypatch):
     told = run("doctor", "--db", db)
 
     assert (told.exit_code, "unset it to record" in told.output) == (1, True)
+
+
+def test_another_instrumentation_of_the_sdk_is_a_finding(db, monkeypatch):
+    """One that is there for nothing else is a finding with the way out; a tool for other things too is a line."""
+    from claudetrace.cli import _checks
+
+    real = _checks._version
+    there = {"openinference-instrumentation-anthropic": "3.1.0", "ddtrace": "4.16.0", "sentry-sdk": None}
+    monkeypatch.setattr(_checks, "_version", lambda name: there[name] if name in there else real(name))
+    told = run("doctor", "--db", db)
+    findings = told.output.split("finding")[-1]
+
+    assert told.exit_code == 1
+    assert "openinference-instrumentation-anthropic: it makes a second span of each call; uninstall it" in findings
+    assert ("ddtrace" in findings, "DD_TRACE_ANTHROPIC_ENABLED=false" in told.output) == (False, True)
