@@ -83,15 +83,30 @@ def exporter(signal: str, otlp: bool | str) -> Any:
     Takes a tenth of a second the first time: never on a caller's thread.
     """
     module, name = EXPORTERS[signal]
-    made = getattr(import_module(f"opentelemetry.exporter.otlp.proto.{protocol(signal)}.{module}"), name)(
-        endpoint=endpoint(signal, otlp)
-    )
+    kind = getattr(import_module(f"opentelemetry.exporter.otlp.proto.{protocol(signal)}.{module}"), name)
+    made = kind(endpoint=endpoint(signal, otlp), **_session(signal))
     # Where it logs: in the modules of its classes.
     for kind in type(made).__mro__:
         logger = logging.getLogger(kind.__module__)
         if kind.__module__.startswith("opentelemetry.exporter.") and _overheard not in logger.filters:
             logger.addFilter(_overheard)
     return made
+
+
+def _session(signal: str) -> dict[str, Any]:
+    """The exporter's `session`, where it needs one to heed the certificate of the standard variables: by itself it
+    lets `REQUESTS_CA_BUNDLE` win over that."""
+    named = any(os.environ.get(f"OTEL_EXPORTER_OTLP_{infix}CERTIFICATE") for infix in ("", f"{signal.upper()}_"))
+    if protocol(signal) == "grpc" or not named or any("CREDENTIAL_PROVIDER" in name for name in os.environ):
+        return {}
+    import requests
+
+    class Session(requests.Session):
+        def merge_environment_settings(self, url: Any, proxies: Any, stream: Any, verify: Any, cert: Any) -> Any:
+            verify = self.verify if verify is None else verify
+            return super().merge_environment_settings(url, proxies, stream, verify, cert)
+
+    return {"session": Session()}
 
 
 class _Overheard(logging.Filter):
