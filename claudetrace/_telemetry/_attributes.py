@@ -160,8 +160,6 @@ def row_attributes(row: Row) -> Attributes:
         attributes[FIRST_CHUNK] = first_token_ms / 1e3
     if (request_id := row.get("request_id")) is not None:
         attributes[REQUEST_ID] = request_id
-    if (status := row.get("http_status")) is not None:
-        attributes["http.response.status_code"] = status
     return attributes
 
 

@@ -17,12 +17,13 @@ from _imports import import_rows
 from _ledger import ledger_rows
 from _pricing import pricing_rows
 from _table import Row, show
+from _telemetry import telemetry_rows
 
 
 def main() -> int:
     """Prints the table; 1 where a figure falls short."""
     rows: list[Row] = []
-    for measure in (call_rows, pricing_rows, ledger_rows, fault_rows, import_rows):
+    for measure in (call_rows, telemetry_rows, pricing_rows, ledger_rows, fault_rows, import_rows):
         rows += measure()
     show(rows)
     short = [row for row in rows if not row.kept]
