@@ -57,7 +57,9 @@ def _loader(url: str) -> list[Row]:
     """CPU of all threads but the caller's for a row, with the ledger alone as the measure."""
     base = _others_us(metrics=False)
     return [
-        Row(what=f"loader, a row {what}", measured=_others_us(**settings) - base, unit="µs", beside=f"alone {base:,.0f}")
+        Row(
+            what=f"loader, a row {what}", measured=_others_us(**settings) - base, unit="µs", beside=f"alone {base:,.0f}"
+        )
         for what, settings in (
             ("counted in metrics", {"otlp": url}),
             ("sent as a record", {"metrics": False, "otlp": url, "records": "otlp"}),
