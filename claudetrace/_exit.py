@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import time
 
-EXIT_S = 2.0
+EXIT_S = 1.5
+"""The rest of two seconds is for what cannot be stopped at once."""
+
 LEAST_S = 0.05
 
 _until: float | None = None
