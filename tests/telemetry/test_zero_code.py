@@ -14,7 +14,6 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from claudetrace import _instrument
 from claudetrace._demo import _answers
 from claudetrace._demo._server import PlayServer
 
@@ -73,7 +72,6 @@ def test_a_wrong_setting_does_not_stop_a_program(shell, front):
     assert shell.rows() == []
 
 
-@pytest.mark.skipif(not hasattr(_instrument, "_zero_code"), reason="instrument() does not know what is unasked yet")
 @pytest.mark.parametrize("front", [(OTEL, sys.executable), RUN, (OTEL, *RUN)], ids=["otel", "run", "both"])
 @pytest.mark.parametrize("first", [SAYS_MORE + CALL, CALL + SAYS_MORE], ids=["before the SDK", "after it"])
 def test_what_code_says_replaces_what_nobody_asked_for(shell, front, first):
