@@ -18,6 +18,8 @@ from telemetry.receiver import Receiver
 import claudetrace
 from claudetrace._demo._server import PlayServer
 
+from ._places import Place
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -29,6 +31,7 @@ COST_NAMES = (
     "operation.cost",
     "llm.cost.total",
 )
+NO_NATIVE = "not available: this version of the SDK makes no spans of its own"
 
 
 class Rows:
@@ -112,18 +115,34 @@ def ledger(tmp_path: Path, meter: claudetrace.Instrumentation) -> Callable[[], l
     return calls
 
 
+@pytest.fixture(params=["native", "own"])
+def whose(request: pytest.FixtureRequest) -> str:
+    """Whose span a call has: the SDK's or ours."""
+    if request.param == "native" and not has_native_spans():
+        pytest.skip(NO_NATIVE)
+    return str(request.param)
+
+
+def options_for(whose: str) -> dict[str, Any]:
+    """The options of a client whose calls have such spans."""
+    return {"open_telemetry": False} if whose == "own" and has_native_spans() else {}
+
+
+@pytest.fixture
+def app(monkeypatch: pytest.MonkeyPatch, collector: Receiver) -> Place:
+    """The app's own provider, which stands before the meter begins."""
+    place = Place("before", monkeypatch, collector)
+    place.begin()
+    return place
+
+
 def has_native_spans() -> bool:
     """Whether this SDK makes spans of its own."""
     return hasattr(anthropic._base_client, "start_api_call_span")
 
 
-@pytest.fixture(params=["native", "own"])
-def client(request: pytest.FixtureRequest, server: PlayServer) -> Iterator[anthropic.Anthropic]:
+@pytest.fixture
+def client(whose: str, server: PlayServer) -> Iterator[anthropic.Anthropic]:
     """A client with the SDK's own spans, and one without."""
-    options: dict[str, Any] = {"open_telemetry": request.param == "native"} if has_native_spans() else {}
-    if request.param == "native" and not options:
-        pytest.skip("this SDK makes no spans of its own")
-    if options.get("open_telemetry"):
-        options = {}
-    with anthropic.Anthropic(api_key="k", base_url=server.url, max_retries=1, **options) as opened:
+    with anthropic.Anthropic(api_key="k", base_url=server.url, max_retries=1, **options_for(whose)) as opened:
         yield opened

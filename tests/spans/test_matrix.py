@@ -14,7 +14,7 @@ from claudetrace._demo._server import PlayServer
 
 from ._calls import CALLS, Call, Inside, new_client, run
 from ._places import PLACES, Place, Seen
-from .conftest import COST_NAMES, Rows, has_native_spans
+from .conftest import COST_NAMES, NO_NATIVE, Rows, has_native_spans
 
 TAGS = {"user": "u1", "session": "s1", "team": "north"}
 
@@ -43,7 +43,7 @@ def test_a_call_has_one_span_or_none(
 ) -> None:
     """The span is the app's span's child and the parent of what happens inside, has the row's cost, and is alone."""
     if native == "on" and not has_native_spans():
-        pytest.skip("not available: this version of the SDK makes no spans of its own")
+        pytest.skip(NO_NATIVE)
     place = Place(when, monkeypatch, collector, sampled_out=native == "sampled out")
     inside = Inside()
     place.begin()
