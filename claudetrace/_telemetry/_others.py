@@ -80,7 +80,18 @@ def active(client: Any = None) -> list[Other]:
     Imports nothing.
     """
     standing = {module for function in _functions(client) for module in _modules(function)}
-    return [other for other in OTHERS if any(f"{module}.".startswith(f"{other.module}.") for module in standing)]
+    return [
+        other
+        for other in OTHERS
+        if any(f"{module}.".startswith(f"{other.module}.") for module in standing)
+        and (other.module != "newrelic" or _new_relic_watches())
+    ]
+
+
+def _new_relic_watches() -> bool:
+    """Whether New Relic, which always stands before the methods, was told to look: by default it is not."""
+    told = getattr(sys.modules.get("newrelic.core.config"), "global_settings", None)
+    return told is None or bool(told().ai_monitoring.enabled)
 
 
 def tell(client: Any = None) -> list[Other]:

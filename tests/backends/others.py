@@ -261,6 +261,7 @@ NEW_RELIC = (
     ("NEW_RELIC_APP_NAME", "others"),
     ("NEW_RELIC_DEVELOPER_MODE", "true"),
 )
+WATCHES = (*NEW_RELIC, ("NEW_RELIC_AI_MONITORING_ENABLED", "true"))
 TOOLS = {
     "none": Tool(packages=(), start="", theirs=0, seen=False),
     "genai": Tool(
@@ -310,7 +311,14 @@ TOOLS = {
         packages=("newrelic",),
         start="import newrelic.agent; newrelic.agent.initialize()",
         theirs=0,
+        environment=WATCHES,
+    ),
+    "newrelic-idle": Tool(
+        packages=("newrelic",),
+        start="import newrelic.agent; newrelic.agent.initialize()",
+        theirs=0,
         environment=NEW_RELIC,
+        seen=False,
     ),
 }
 
