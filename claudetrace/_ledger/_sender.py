@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from claudetrace._call import Row
     from claudetrace._guard import Guard
-    from claudetrace._ledger._exporters import Exporter, Exporters
+    from claudetrace._ledger._exporters import Exporters
     from claudetrace._ledger._store import Store
 
 BATCH_ROWS = 200
@@ -108,8 +108,7 @@ class Sender:
 
     def _close_exporter(self) -> None:
         with self._guard("stop sending records"):
-            if (exporter := self._exporters.made) is not None:
-                exporter.close()
+            self._exporters.close()
 
     def after_fork_in_child(self) -> None:
         """Leaves the sending to the parent."""
@@ -166,7 +165,7 @@ class Sender:
             if not self._lock():
                 return None
         try:
-            tried = self._send_up_to(newest, self._exporters.get())
+            tried = self._send_up_to(newest)
         finally:
             self._unlock()
         if tried.any_sent:
@@ -176,7 +175,7 @@ class Sender:
         self._retry_s = self._retry_at = 0.0
         return True
 
-    def _send_up_to(self, newest: str, exporter: Exporter) -> _Tried:
+    def _send_up_to(self, newest: str) -> _Tried:
         """Sends all rows up to `newest`, fewer at a time while they fail, down to those that fail alone."""
         tried, after = _Tried(), ""
         while not self._given_up:
@@ -187,7 +186,7 @@ class Sender:
             present = [row for row in rows if "call_id" in row]
             away: Exception | None = None
             try:
-                reason = exporter.send(present) if present else None
+                reason = self._exporters.send(present) if present else None
             except Exception as error:  # noqa: BLE001 - another try follows
                 reason, away = f"{error}", error
             if reason is None:

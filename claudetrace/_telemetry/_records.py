@@ -62,7 +62,9 @@ class RecordExporter:
                 'records="otlp" needs opentelemetry-sdk 1.39 or newer; pip install -U opentelemetry-exporter-otlp'
             ) from error
         self._told = _Told()
-        self._exporter = _exporter(otlp if isinstance(otlp, str) else None)
+        protocol = next((said for name in PROTOCOL_VARIABLES if (said := os.environ.get(name))), "http/protobuf")
+        self.minds_forks = protocol.strip().lower() == "grpc"
+        self._exporter = (_over_grpc if self.minds_forks else _over_http)(otlp if isinstance(otlp, str) else None)
         self._resources: dict[tuple[Any, ...], Resource] = {}
 
     def send(self, rows: list[Row]) -> str | None:
@@ -116,12 +118,13 @@ class RecordExporter:
         return self._resources[key]
 
 
-def _exporter(url: str | None) -> Any:
-    protocol = next((said for name in PROTOCOL_VARIABLES if (said := os.environ.get(name))), "http/protobuf")
-    if protocol.strip().lower() == "grpc":
-        from opentelemetry.exporter.otlp.proto.grpc._log_exporter import OTLPLogExporter as GrpcLogExporter
+def _over_grpc(url: str | None) -> Any:
+    from opentelemetry.exporter.otlp.proto.grpc._log_exporter import OTLPLogExporter
 
-        return GrpcLogExporter(endpoint=url)
+    return OTLPLogExporter(endpoint=url)
+
+
+def _over_http(url: str | None) -> Any:
     from opentelemetry.exporter.otlp.proto.http._log_exporter import OTLPLogExporter
 
     return OTLPLogExporter(endpoint=url and url.rstrip("/").removesuffix(PATH) + PATH)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from datetime import UTC, datetime
 
 import pytest
 
@@ -45,6 +46,40 @@ def test_a_fault_in_the_ledger_is_a_finding(db, what):
 
     assert told.exit_code == 1
     assert f"  {what}: " in told.output.split("finding")[-1]
+
+
+RECORDS = {
+    "records waiting to be sent": "INSERT INTO unsent (id) SELECT id FROM calls",
+    "records refused": "INSERT INTO unsent (id, refused) SELECT id, 'code: 400' FROM calls",
+    "records lost": "INSERT INTO facts (name, value) VALUES ('records_lost', '3')",
+}
+
+
+@pytest.mark.parametrize("what", RECORDS)
+def test_records_that_do_not_arrive_are_a_finding(db, what):
+    """Those that wait for long, those that the receiver refuses and those that were pruned unsent are told."""
+    connection = sqlite3.connect(db)
+    connection.execute("UPDATE calls SET started_at = '2026-01-01T00:00:00.000Z'")
+    connection.execute(RECORDS[what])
+    connection.commit()
+    connection.close()
+    told = run("doctor", "--db", db)
+
+    assert f"  {what}: " in told.output.split("finding")[-1]
+
+
+def test_records_that_wait_for_moments_are_no_finding(db):
+    """A record of a call that has just been made is only counted."""
+    connection = sqlite3.connect(db)
+    now = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    connection.execute("UPDATE calls SET started_at = ?", (now,))
+    connection.execute("INSERT INTO unsent (id) SELECT MIN(id) FROM calls")
+    connection.commit()
+    connection.close()
+    told = run("doctor", "--db", db)
+
+    assert "  records waiting to be sent: " not in told.output
+    assert "records waiting to be sent" in told.output
 
 
 def test_lines_of_the_journal_that_are_no_rows_are_a_finding(db):

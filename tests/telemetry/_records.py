@@ -58,26 +58,55 @@ def told(ids: list[str]) -> None:
     os.write(1, b"".join(f"{id_}\n".encode() for id_ in ids))
 
 
-def main(what: str, db: str, url: str) -> None:
-    records = (lambda: RecordExporter(url)) if url else None
-    writer = LedgerWriter(Path(db), guard=Guard(), records=records)
+def killed(writer: LedgerWriter) -> None:
+    """Is killed when the test says so."""
     told(record(writer, ROWS))
-    if what == "killed":
-        sys.stdin.read(1)
-        os.kill(os.getpid(), signal.SIGKILL)
-    if what == "killed at once":
-        os.kill(os.getpid(), signal.SIGKILL)
-    if what == "forks":
-        writer.flush(30)
-        for _ in range(3):
-            if os.fork() == 0:
-                told(record(writer, ROWS))
-                os._exit(0 if writer.flush(30) else 1)
-        statuses = [os.wait()[1] for _ in range(3)]
-        told(record(writer, ROWS))
-        assert statuses == [0, 0, 0], statuses
-    if what != "ends":
-        assert writer.flush(30)
+    sys.stdin.read(1)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def killed_at_once(writer: LedgerWriter) -> None:
+    told(record(writer, ROWS))
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def ends(writer: LedgerWriter) -> None:
+    told(record(writer, ROWS))
+
+
+def flushed(writer: LedgerWriter) -> None:
+    told(record(writer, ROWS))
+    assert writer.flush(30)
+
+
+def forks(writer: LedgerWriter) -> None:
+    """Forks after it has sent, and goes on."""
+    flushed(writer)
+    _forked(writer)
+    flushed(writer)
+
+
+def forks_while_loading(writer: LedgerWriter) -> None:
+    """Forks while its thread loads what exports, as a server does that forks right after it has started."""
+    writer.send_left()
+    assert writer._exporters
+    while not writer._exporters._busy.locked():
+        time.sleep(0)
+    _forked(writer)
+    flushed(writer)
+
+
+def _forked(writer: LedgerWriter) -> None:
+    for _ in range(3):
+        if os.fork() == 0:
+            told(record(writer, ROWS))
+            os._exit(0 if writer.flush(30) else 1)
+    statuses = [os.wait()[1] for _ in range(3)]
+    assert statuses == [0, 0, 0], statuses
+
+
+def main(what: str, db: str, url: str) -> None:
+    globals()[what](LedgerWriter(Path(db), guard=Guard(), records=lambda: RecordExporter(url)))
 
 
 if __name__ == "__main__":

@@ -190,6 +190,18 @@ def test_forks(receiver: Receiver, db: Path) -> None:
 
 
 @PROTOCOLS
+def test_forks_while_loading(receiver: Receiver, db: Path) -> None:
+    """Children forked while what exports is being loaded, since rows waited from before, send theirs."""
+    with run("killed_at_once", db, receiver.url) as process:
+        recorded = told_by(process)
+    with run("forks_while_loading", db, receiver.url) as process:
+        recorded += told_by(process)
+
+    assert (process.returncode, len(recorded)) == (0, 5 * ROWS)
+    assert set(ids(receiver.logs)) == set(recorded)
+
+
+@PROTOCOLS
 def test_exit_sends_what_is_left(receiver: Receiver, db: Path) -> None:
     """A process that ends at once has sent its rows."""
     with run("ends", db, receiver.url) as process:
@@ -213,7 +225,7 @@ def test_orphan_adopted_by_a_process_without_records(
     receiver: Receiver, db: Path, started: Callable[..., LedgerWriter]
 ) -> None:
     """Rows that a killed process left in its journal are marked by whoever loads them, and sent by whoever sends."""
-    with run("killed at once", db, receiver.url) as process:
+    with run("killed_at_once", db, receiver.url) as process:
         recorded = told_by(process)
     load_orphans(db, Guard())
     writer = started(None)
