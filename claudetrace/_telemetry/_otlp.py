@@ -84,7 +84,7 @@ def exporter(signal: str, otlp: bool | str) -> Any:
     """
     module, name = EXPORTERS[signal]
     kind = getattr(import_module(f"opentelemetry.exporter.otlp.proto.{protocol(signal)}.{module}"), name)
-    made = kind(endpoint=endpoint(signal, otlp), **_session(signal))
+    made = kind(endpoint=endpoint(signal, otlp), **session(signal))
     # Where it logs: in the modules of its classes.
     for kind in type(made).__mro__:
         logger = logging.getLogger(kind.__module__)
@@ -93,7 +93,7 @@ def exporter(signal: str, otlp: bool | str) -> Any:
     return made
 
 
-def _session(signal: str) -> dict[str, Any]:
+def session(signal: str) -> dict[str, Any]:
     """The exporter's `session`, where it needs one to heed the certificate of the standard variables: by itself it
     lets `REQUESTS_CA_BUNDLE` win over that."""
     named = any(os.environ.get(f"OTEL_EXPORTER_OTLP_{infix}CERTIFICATE") for infix in ("", f"{signal.upper()}_"))

@@ -6,13 +6,14 @@ The only file that knows OpenTelemetry's logs, whose API still bears an undersco
 from __future__ import annotations
 
 import logging
-import os
 import threading
 import time
 from datetime import UTC, datetime, timedelta
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from claudetrace._call import CALL_FIELDS
+from claudetrace._telemetry import _otlp
 from claudetrace._version import __version__
 
 if TYPE_CHECKING:
@@ -23,8 +24,7 @@ if TYPE_CHECKING:
 
 EVENT = "claudetrace.call"
 SCOPE = "claudetrace"
-PROTOCOL_VARIABLES = ("OTEL_EXPORTER_OTLP_LOGS_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL")
-PATH = "/v1/logs"
+SIGNAL = "logs"
 RESOURCE = {
     "service": "service.name",
     "environment": "deployment.environment.name",
@@ -62,9 +62,8 @@ class RecordExporter:
                 'records="otlp" needs opentelemetry-sdk 1.39 or newer; pip install -U opentelemetry-exporter-otlp'
             ) from error
         self._told = _Told()
-        protocol = next((said for name in PROTOCOL_VARIABLES if (said := os.environ.get(name))), "http/protobuf")
-        self.minds_forks = protocol.strip().lower() == "grpc"
-        self._exporter = (_over_grpc if self.minds_forks else _over_http)(otlp if isinstance(otlp, str) else None)
+        self.minds_forks = _otlp.protocol(SIGNAL) == "grpc"
+        self._exporter = _exporter(otlp or False)
         self._resources: dict[tuple[Any, ...], Resource] = {}
 
     def send(self, rows: list[Row]) -> str | None:
@@ -72,10 +71,14 @@ class RecordExporter:
         from opentelemetry import context
 
         suppressed = context.set_value(context._SUPPRESS_INSTRUMENTATION_KEY, True)  # noqa: SLF001 - it has no other name
-        token = context.attach(suppressed)
         self._told.forget()
         try:
-            result = self._exporter.export([self._record(row) for row in rows])
+            records = [self._record(row) for row in rows]
+        except (ValueError, TypeError, KeyError) as error:
+            return f"a row cannot be made a record: {error}"
+        token = context.attach(suppressed)
+        try:
+            result = self._exporter.export(records)
         finally:
             context.detach(token)
         if result.name == "SUCCESS":
@@ -118,16 +121,9 @@ class RecordExporter:
         return self._resources[key]
 
 
-def _over_grpc(url: str | None) -> Any:
-    from opentelemetry.exporter.otlp.proto.grpc._log_exporter import OTLPLogExporter
-
-    return OTLPLogExporter(endpoint=url)
-
-
-def _over_http(url: str | None) -> Any:
-    from opentelemetry.exporter.otlp.proto.http._log_exporter import OTLPLogExporter
-
-    return OTLPLogExporter(endpoint=url and url.rstrip("/").removesuffix(PATH) + PATH)
+def _exporter(otlp: bool | str) -> Any:
+    module = import_module(f"opentelemetry.exporter.otlp.proto.{_otlp.protocol(SIGNAL)}._log_exporter")
+    return module.OTLPLogExporter(endpoint=_otlp.endpoint(SIGNAL, otlp), **_otlp.session(SIGNAL))
 
 
 def _scope() -> Any:

@@ -389,6 +389,18 @@ def test_record_that_is_never_taken(refusing: Any, db: Path, started: Callable[.
     assert any(failure.startswith("send every record") for failure in guard.failures)
 
 
+def test_row_that_is_no_record(receiver: Receiver, db: Path, started: Callable[..., LedgerWriter]) -> None:
+    """A row whose values OTLP cannot carry holds up no other, and waits where it can be seen."""
+    writer = started(receiver.url)
+    bad = row(trace_id="no hex", span_id="neither")
+    writer.append(bad)
+    recorded = record(writer, ROWS)
+    writer.flush(PATIENCE_S)
+
+    assert sorted(ids(receiver.logs)) == recorded
+    assert ask(db, "SELECT id FROM unsent") == [{"id": bad["id"]}]
+
+
 @PROTOCOLS
 def test_receiver_that_takes_nothing(refusing: Any, db: Path, started: Callable[..., LedgerWriter]) -> None:
     """Where everything is refused no record is set aside: it is the receiver, and all arrives when it is put right."""
