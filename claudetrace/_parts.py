@@ -44,6 +44,8 @@ class Parts:
         self._metrics = self._make_metrics()
         spans = self._make_spans()
         self._writer = self._make_writer()
+        if self._providers is not None and self._writer is not None:
+            self._providers.hand_over = self._writer.flush
         append = _nowhere if self._writer is None else self._writer.append
         self.recorder = CallRecorder(guard, self.attribution, append, spans, self._metrics)
 

@@ -245,6 +245,7 @@ def test_children_of_multiprocessing_arrive_once(method: str, receiver: Receiver
 
     assert ended.returncode == 0, ended.stderr
     assert spans_by_feature(receiver) == {**CHILDREN, "parent": 1}
+    assert last_counts(receiver) == {**CHILDREN, "parent": 1}
 
 
 def spans_by_feature(receiver: Receiver) -> Counter[str]:
