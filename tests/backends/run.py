@@ -63,30 +63,46 @@ def environment(check: Check) -> Path:
 
 
 def promtool(_: Check) -> list[list[str]] | None:
-    """The rules checked and their unit tests run by Prometheus' own tool: the one on PATH, else Debian's."""
-    tool = shutil.which("promtool") or debian_promtool()
-    if tool is None:
+    """The rules checked and their unit tests run by Prometheus' own tool."""
+    programs = prometheus()
+    if programs is None:
         return None
+    tool = str(programs / "promtool")
     return [
         [tool, "check", "rules", str(GRAFANA / "alerts.yml")],
         [tool, "test", "rules", str(GRAFANA / "alerts.test.yml")],
     ]
 
 
-def debian_promtool() -> str | None:
-    folder = KEPT / "promtool"
-    tool = folder / "usr" / "bin" / "promtool"
-    if not tool.exists() and shutil.which("apt-get") and shutil.which("dpkg"):
-        folder.mkdir(parents=True, exist_ok=True)
+def grafana(check: Check) -> list[list[str]] | None:
+    programs = prometheus()
+    return None if programs is None else [[*script("grafana.py")(check)[0], str(programs)]]
+
+
+def prometheus() -> Path | None:
+    """The folder with `prometheus` and `promtool`: the one on PATH, else Debian's package, unpacked."""
+    for folder in map(Path, os.environ.get("PATH", "").split(os.pathsep)):
+        if (folder / "prometheus").is_file() and (folder / "promtool").is_file():
+            return folder
+    unpacked = KEPT / "prometheus"
+    programs = unpacked / "usr" / "bin"
+    if not programs.exists() and shutil.which("apt-get") and shutil.which("dpkg"):
+        unpacked.mkdir(parents=True, exist_ok=True)
         for command in (["apt-get", "-q", "update"], ["apt-get", "-q", "download", "prometheus"]):
-            subprocess.run(command, cwd=folder, check=False, capture_output=True)
-        for package in folder.glob("prometheus_*.deb"):
-            subprocess.run(["dpkg", "-x", package, folder], check=True)
-    return str(tool) if tool.exists() else None
+            subprocess.run(command, cwd=unpacked, check=False, capture_output=True)
+        for package in unpacked.glob("prometheus_*.deb"):
+            subprocess.run(["dpkg", "-x", package, unpacked], check=True)
+    return programs if programs.exists() else None
 
 
 CHECKS = (
     Check(name="promtool", about="alert rules and their unit tests", command=promtool),
+    Check(
+        name="grafana",
+        about="the dashboard in Grafana's library, its queries in Prometheus",
+        command=grafana,
+        packages=("grafana-foundation-sdk",),
+    ),
     Check(
         name="clickhouse",
         about="spend by SQL from records, to the picodollar",
@@ -140,7 +156,7 @@ def carried_out(check: Check) -> tuple[str, str]:
     """How the check's commands ended, and what they said."""
     commands = check.command(check)
     if commands is None:
-        return "not run", "this machine has no promtool and no Debian package of it"
+        return "not run", "this machine has no Prometheus and no Debian package of it"
     said = ""
     for command in commands:
         # No setting of the user's environment, and a folder without the sources: what is installed is tested.
