@@ -31,7 +31,7 @@ pytestmark = pytest.mark.usefixtures("app", "meter")
 def quiet(caplog: pytest.LogCaptureFixture) -> Any:
     """Nothing is logged, such as of a context that is left where it was not entered."""
     yield
-    logged = [each.getMessage() for each in caplog.records if each.levelno >= logging.WARNING]
+    logged = [each.getMessage() for each in caplog.get_records("call") if each.levelno >= logging.WARNING]
     assert logged == []
 
 
