@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 OLDEST_ANTHROPIC = (0, 84)
 VARIABLES = ("CLAUDETRACE_DB", "CLAUDETRACE_TAGS", "CLAUDETRACE_SPANS", "CLAUDETRACE_CONFIG")
+RECORDS_DB = "records.db"
+"""Where rows of programs without a ledger wait to be sent."""
 MANY_RECORDS = 100_000
 RECORDS_WAIT = timedelta(minutes=5)
 QUARANTINED = "SELECT COUNT(*), (SELECT reason FROM quarantine ORDER BY id DESC LIMIT 1) FROM quarantine"
@@ -131,6 +133,8 @@ def check_ledger(path: Path) -> list[Check]:
         damaged = error.sqlite_errorname in ("SQLITE_CORRUPT", "SQLITE_NOTADB")
         way_out = "; copy it away, and keep what `sqlite3 LEDGER .recover` reads of it" if damaged else ""
         checks.append(Check("ledger", "cannot be read", f"SQLite says: {error}{way_out}"))
+    if (alone := path.with_name(RECORDS_DB)).is_file() and alone != path:
+        checks += _records_alone(alone)
     return checks
 
 
@@ -204,6 +208,17 @@ def _records(ledger: Ledger) -> Iterator[Check]:
         )
     if lost:
         yield Check("records lost", str(lost), "their calls were pruned before they were sent")
+
+
+def _records_alone(path: Path) -> list[Check]:
+    """The same of programs that keep no ledger."""
+    from claudetrace._ledger._read import Ledger
+
+    try:
+        with Ledger(path) as outbox:
+            return [check._replace(name=f"{check.name} ({path.name})") for check in _records(outbox)]
+    except (ClaudetraceError, sqlite3.Error) as error:
+        return [Check(path.name, "cannot be read", str(error))]
 
 
 def _proofs(ledger: Ledger) -> Iterator[Check]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sqlite3
 from datetime import UTC, datetime
 
@@ -66,6 +67,17 @@ def test_records_that_do_not_arrive_are_a_finding(db, what):
     told = run("doctor", "--db", db)
 
     assert f"  {what}: " in told.output.split("finding")[-1]
+
+
+def test_records_of_programs_without_a_ledger(db):
+    """What waits in the outbox beside the ledger is told with its name."""
+    shutil.copy(db, db.with_name("records.db"))
+    connection = sqlite3.connect(db.with_name("records.db"))
+    connection.execute(RECORDS["records refused"])
+    connection.commit()
+    connection.close()
+
+    assert "records refused (records.db)" in run("doctor", "--db", db).output
 
 
 def test_records_that_wait_for_moments_are_no_finding(db):

@@ -19,6 +19,8 @@ import grpc
 import pytest
 from opentelemetry.proto.collector.logs.v1 import logs_service_pb2, logs_service_pb2_grpc
 
+import claudetrace
+from claudetrace._demo import _answers
 from claudetrace._guard import Guard
 from claudetrace._ledger import _outbox, _sender
 from claudetrace._ledger._loader import LedgerWriter
@@ -34,6 +36,7 @@ from .receiver import Receiver
 
 PROGRAM = Path(__file__).with_name("_records.py")
 PATIENCE_S = 60
+ASK: dict[str, Any] = {"model": "claude-sonnet-5", "max_tokens": 9, "messages": [{"role": "user", "content": "hi"}]}
 PROTOCOLS = pytest.mark.parametrize("protocol", ["http", "grpc"])
 
 
@@ -307,6 +310,35 @@ def test_without_a_ledger(receiver: Receiver, db: Path, started: Callable[..., L
     assert [ask(db, f"SELECT * FROM {table}") for table in ("calls", "unsent", "rollup_hours", "rollup_tag_days")] == (
         [[]] * 4
     )
+
+
+@pytest.mark.parametrize("ledger", [True, False], ids=["ledger", "no ledger"])
+def test_records_of_calls(
+    ledger: bool, receiver: Receiver, server: Any, client: Any, db: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`records="otlp"` sends a record of each call to `otlp`, in the trace of its span, with a ledger or without."""
+    monkeypatch.setenv("CLAUDETRACE_DB", str(db))
+    server.add(_answers.answer(times=None))
+    with claudetrace.instrument(db=db if ledger else False, records="otlp", otlp=receiver.url, force=True) as running:
+        for _ in range(3):
+            client.messages.create(**ASK)
+        assert running.flush(PATIENCE_S)
+
+    assert sorted(log.trace_id for log in receiver.logs) == sorted(span.trace_id for span in receiver.spans)
+    assert [log.attributes["claudetrace.operation"] for log in receiver.logs] == ["messages.create"] * 3
+    assert db.exists() == ledger
+
+
+def test_lines_of_calls(client: Any, server: Any, db: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """`records="stdout"` writes a line of each call."""
+    server.add(_answers.answer(times=None))
+    with claudetrace.instrument(db=db, records="stdout", force=True) as running:
+        client.messages.create(**ASK)
+        assert running.flush(PATIENCE_S)
+
+    (line,) = capfd.readouterr().out.splitlines()
+    (stored,) = ask(db, "SELECT id, cost_usd FROM calls")
+    assert stored.items() <= json.loads(line).items()
 
 
 class Refusing:
