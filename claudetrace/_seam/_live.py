@@ -40,8 +40,12 @@ class Recorder(Protocol):
     def started(self, call: LiveCall, client: Any, options: Any) -> None:
         """The call is about to be made: a span of ours begins where the SDK makes none."""
 
-    def native_span(self, call: LiveCall, span: Any, base_url: Any, options: Any) -> None:
-        """The SDK made this span for the call, or `None`, since it would neither record nor lead on."""
+    def native_span(self, call: LiveCall, span: Any, base_url: Any, options: Any) -> bool:
+        """The SDK made this span for the call, or `None`, since it would neither record nor lead on.
+
+        Whether the SDK is to go on without it.
+        """
+        ...
 
     def usage_known(self, call: LiveCall, answer: Answer) -> None:
         """A response has said what it used, for now or for good; the call's span may end any moment."""

@@ -295,7 +295,9 @@ def _start_api_call_span(wrapped: Any, _instance: Any, args: Any, kwargs: Any) -
     if call is not None:
         try:
             _tracer, base_url, options = args[:3]
-            call.recorder.native_span(call, span, base_url, options)
+            if call.recorder.native_span(call, span, base_url, options):
+                # Made current, a span that records nothing would hide ours from the HTTP client's.
+                return None
         except Exception as error:  # noqa: BLE001 - any failure of ours ends at the guard
             call.recorder.guard.caught("join the SDK's span", error)
     return span

@@ -61,22 +61,33 @@ class Spans:
         if not self._sdk_will_make_one(client, options) and (tracer := self._own_tracer()) is not None:
             self._start_own(call, tracer, client.base_url, request_body(options))
 
-    def join(self, call: LiveCall, span: Any, base_url: Any, options: Any) -> None:
-        """Takes the SDK's span for the call's. Tags are set at once, so that a failed call has them too."""
+    def join(self, call: LiveCall, span: Any, base_url: Any, options: Any) -> bool:
+        """Takes the SDK's span for the call's, and tells whether one of ours stands in for it.
+
+        Tags are set at once, so that a failed call has them too.
+        """
         if call.span is not None:
-            return
-        recording = span is not None and span.is_recording()
-        if not recording and self._everywhere and (tracer := self._own_tracer()) is not None:
-            self._start_own(call, tracer, base_url, request_body(options))
-        elif span is not None:
-            call.span = CallSpan(span, native=True, tells_answer=_sdk_reads(call, options))
-        if not recording:
-            return
+            return False
+        if span is None or not span.is_recording():
+            return self._join_silent(call, span, base_url, options)
+        call.span = CallSpan(span, native=True, tells_answer=_sdk_reads(call, options))
         attributes = names.wish_attributes(request_body(options))
         if call.tags.tags:
             attributes.update(names.tag_attributes(call.tags.tags, backends=self._backends))
         if attributes:
             span.set_attributes(attributes)
+        return False
+
+    def _join_silent(self, call: LiveCall, span: Any, base_url: Any, options: Any) -> bool:
+        if self._everywhere and (tracer := self._own_tracer()) is not None:
+            self._start_own(call, tracer, base_url, request_body(options))
+            return True
+        from opentelemetry import trace
+
+        # Where nobody takes spans, what the SDK gets is the span around the call once more.
+        if span is not None and span.get_span_context() != trace.get_current_span().get_span_context():
+            call.span = CallSpan(span, native=True)
+        return False
 
     def records(self, call: LiveCall) -> bool:
         """Whether the call has a span that takes attributes: not one that is sampled out or has ended."""

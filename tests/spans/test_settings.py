@@ -36,12 +36,27 @@ def test_own_spans_where_the_sdk_s_are_sampled_out(play: PlayServer, app: Place,
     silent = recording_provider(InMemorySpanExporter(), sampled_out=True)
 
     with trace.get_tracer("app").start_as_current_span("request"):
-        call(play, open_telemetry={"tracer_provider": silent})
+        call(play, Inside(), open_telemetry={"tracer_provider": silent})
 
-    own, request = app.spans()
+    http, own, request = app.spans()
     assert (own.is_ours, own.parent_id) == (True, request.span_id)
+    assert http.parent_id == own.span_id
     assert own.attributes["claudetrace.cost.status"] == "priced"
     assert own.attributes["gen_ai.usage.output_tokens"] > 0
+
+
+@needs_native
+def test_a_row_has_no_span_that_is_not_its_call_s(play: PlayServer, start: Start, rows: Rows) -> None:
+    """Where nobody takes spans, a row does not claim the span that came from afar with the request around it."""
+    start(sinks=[rows])
+    afar = trace.SpanContext(1, 2, is_remote=True, trace_flags=trace.TraceFlags(1))
+
+    with trace.use_span(trace.NonRecordingSpan(afar)):
+        call(play)
+
+    assert claudetrace.flush()
+    (row,) = rows.calls
+    assert (row.trace_id, row.span_id) == (None, None)
 
 
 @needs_native
