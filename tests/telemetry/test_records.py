@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sqlite3
 import subprocess
 import sys
@@ -495,6 +496,7 @@ def test_stdout_that_nobody_reads() -> None:
     with subprocess.Popen(
         [sys.executable, "-c", program],
         cwd=PROGRAM.parents[1],
+        env={name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
