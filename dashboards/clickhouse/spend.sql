@@ -7,8 +7,8 @@
 --   clickhouse-client --database claudetrace --queries-file spend.sql \
 --     --param_since='2026-11-01' --param_until='2026-12-01' --param_tag=customer
 --
--- A million records take about two seconds on two cores. Works with both forms of the table, with and without the column EventName, and needs ClickHouse 23.8 or newer.
--- Money is whole picodollars (10⁻¹² USD) and summed in 128 bits. Days are UTC.
+-- A million records take about two seconds on two cores. Works with both forms of the table, with and without the
+-- column EventName; tested with ClickHouse 26.9. Money is whole picodollars (10⁻¹² USD) and summed in 128 bits. Days are UTC.
 
 -- name: calls
 -- One row for each billable response and each call that failed, as in the ledger's own table `calls`.
