@@ -1,0 +1,1 @@
+"""Datasette pages for a ledger of claudetrace."""
