@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 COMMANDS: Mapping[str, tuple[str, str]] = {
     "demo": ("_demo", "Play bundled calls through the real SDK and report them. No key, no network."),
     "report": ("_report", "Sum up what calls cost, by model, day, user and other tags."),
+    "dashboard": ("_dashboard", "Open the ledger's pages in the browser, served on this machine alone."),
     "tail": ("_tail", "Show the newest calls, and each further one as it is recorded."),
     "run": ("_run", "Run a Python program with the meter on, without a line of code in it."),
     "doctor": ("_doctor", "Check the installation, the ledger and its journal. Exits 1 on a finding."),

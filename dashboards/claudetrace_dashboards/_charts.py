@@ -1,0 +1,300 @@
+"""Charts as SVG that any width stretches: across in per cent, down in pixels, so that text keeps its size.
+
+Each has its numbers in a table behind it; the picture itself is hidden from screen readers and the keyboard.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import ceil, floor, log10
+from typing import TYPE_CHECKING, Literal
+
+from markupsafe import Markup, escape
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+HEIGHT = 200
+BELOW = 26
+ACROSS = 1000
+LABELS = 6
+GAP = 0.12
+COLORS = 8
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Series:
+    """One colour of a chart. `color` is its number in the style sheet, or the name of a meaning."""
+
+    name: str
+    color: int | str
+    dashed: bool = False
+    area: bool = False
+
+    def css(self) -> str:
+        return f"s{self.color % COLORS}" if isinstance(self.color, int) else f"s-{self.color}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Point:
+    """What a chart shows at one time: a number for each series, or `None` where there is none."""
+
+    label: str
+    title: str
+    values: tuple[float | None, ...]
+    texts: tuple[str, ...]
+    href: str | None = None
+    total: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Chart:
+    """Points over time, as bars on top of each other or as lines."""
+
+    kind: Literal["bars", "lines"]
+    summary: str
+    first_head: str
+    series: tuple[Series, ...]
+    points: tuple[Point, ...]
+    axis: Callable[[float], str]
+    total_head: str | None = None
+    top: float | None = None
+    height: int = HEIGHT
+
+    def __html__(self) -> str:
+        scale = Scale.of(self._highest(), self.height, self.top)
+        return (
+            Markup('<figure class="chart"><figcaption class="hidden">{}</figcaption>').format(self.summary)
+            + Markup('<div class="picture" aria-hidden="true">')
+            + _axis(scale, self.axis)
+            + Markup('<svg class="plot" width="100%" height="{}">').format(self.height + BELOW)
+            + _grid(scale)
+            + (self._bars(scale) if self.kind == "bars" else self._lines(scale))
+            + self._labels()
+            + self._targets()
+            + Markup("</svg></div>")
+            + _legend(self.series)
+            + self.table()
+            + Markup("</figure>")
+        )
+
+    def table(self) -> Markup:
+        """The numbers behind the picture, for the keyboard and for screen readers."""
+        heads = [self.first_head, *(series.name for series in self.series)]
+        if self.total_head:
+            heads.append(self.total_head)
+        return (
+            Markup('<details class="behind"><summary>Table</summary><div class="scroll" tabindex="0" role="region"')
+            + Markup(' aria-label="{}"><table><thead><tr>').format(self.summary)
+            + Markup("").join(Markup('<th scope="col">{}</th>').format(head) for head in heads)
+            + Markup("</tr></thead><tbody>")
+            + Markup("").join(self._row(point) for point in self.points)
+            + Markup("</tbody></table></div></details>")
+        )
+
+    def _row(self, point: Point) -> Markup:
+        name = Markup('<a href="{}">{}</a>').format(point.href, point.title) if point.href else escape(point.title)
+        texts = [*point.texts, *([point.total or ""] if self.total_head else [])]
+        return (
+            Markup('<tr><th scope="row">{}</th>').format(name)
+            + Markup("").join(Markup('<td class="number">{}</td>').format(text) for text in texts)
+            + Markup("</tr>")
+        )
+
+    def _highest(self) -> float:
+        if self.kind == "bars":
+            return max((sum(value or 0 for value in point.values) for point in self.points), default=0)
+        return max((value for point in self.points for value in point.values if value is not None), default=0)
+
+    def _place(self, number: int) -> tuple[float, float]:
+        """Where a point begins, and how wide it is, in per cent."""
+        width = 100 / max(1, len(self.points))
+        return number * width, width
+
+    def _bars(self, scale: Scale) -> Markup:
+        parts = []
+        for number, point in enumerate(self.points):
+            left, width = self._place(number)
+            below = 0.0
+            for series, value in zip(self.series, point.values, strict=True):
+                if not value:
+                    continue
+                low, high = scale.y(below), scale.y(below + value)
+                below += value
+                parts.append(
+                    f'<rect class="{series.css()}" x="{left + width * GAP / 2:.3f}%" y="{high:.2f}" '
+                    f'width="{width * (1 - GAP):.3f}%" height="{max(low - high, 0.4):.2f}"/>'
+                )
+        return Markup('<g class="bars">{}</g>').format(Markup("".join(parts)))  # noqa: S704 - numbers and names of ours
+
+    def _lines(self, scale: Scale) -> Markup:
+        paths = []
+        for place, series in enumerate(self.series):
+            runs = list(_runs([point.values[place] for point in self.points]))
+            for run in runs:
+                spots = [(self._middle(number), scale.y(value)) for number, value in run]
+                line = "M" + "L".join(f"{x:.1f} {y:.2f}" for x, y in _visible(spots))
+                if series.area:
+                    floor_y = scale.y(0)
+                    paths.append(
+                        f'<path class="area {series.css()}" d="{line}L{spots[-1][0]:.1f} {floor_y:.2f}'
+                        f'L{spots[0][0]:.1f} {floor_y:.2f}Z"/>'
+                    )
+                dashed = " dashed" if series.dashed else ""
+                paths.append(f'<path class="line {series.css()}{dashed}" d="{line}"/>')
+        return Markup(  # noqa: S704 - numbers and names of ours
+            f'<svg class="lines" width="100%" height="{self.height}" viewBox="0 0 {ACROSS} {self.height}" '
+            f'preserveAspectRatio="none">{"".join(paths)}</svg>'
+        )
+
+    def _middle(self, number: int) -> float:
+        left, width = self._place(number)
+        return (left + width / 2) * ACROSS / 100
+
+    def _labels(self) -> Markup:
+        step = max(1, ceil(len(self.points) / LABELS))
+        first = (len(self.points) - 1) % step if step > 1 else 0
+        return Markup("").join(
+            Markup('<text class="tick" x="{:.2f}%" y="{}">{}</text>').format(
+                self._place(number)[0] + self._place(number)[1] / 2, self.height + 18, self.points[number].label
+            )
+            for number in range(first, len(self.points), step)
+        )
+
+    def _targets(self) -> Markup:
+        """What the pointer finds: the whole height of each point, with its numbers and a link to its rows."""
+        parts = []
+        for number, point in enumerate(self.points):
+            left, width = self._place(number)
+            rect = Markup('<rect class="target" x="{:.3f}%" y="0" width="{:.3f}%" height="{}"/>').format(
+                left, width, self.height
+            )
+            tip = "\n".join(self._tip(point))
+            if point.href:
+                mark = Markup('<a href="{}" tabindex="-1" data-tip="{}">{}<title>{}</title></a>')
+                parts.append(mark.format(point.href, tip, rect, tip.replace("\t", " ")))
+            else:
+                mark = Markup('<g data-tip="{}">{}<title>{}</title></g>')
+                parts.append(mark.format(tip, rect, tip.replace("\t", " ")))
+        return Markup("").join(parts)
+
+    def _tip(self, point: Point) -> Iterator[str]:
+        yield point.title
+        for series, value, text in zip(self.series, point.values, point.texts, strict=True):
+            if value:
+                yield f"{series.css()}\t{_one_line(series.name)}\t{text}"
+        if point.total is not None:
+            yield f"\t{self.total_head or 'Total'}\t{point.total}"
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """From a number to a height in pixels."""
+
+    top: float
+    step: float
+    height: int
+
+    @classmethod
+    def of(cls, highest: float, height: int, top: float | None = None) -> Scale:
+        step = _nice((top or highest or 1) / 4)
+        return cls(top or max(step, ceil((highest or 1) / step - 1e-9) * step), step, height)
+
+    def y(self, value: float) -> float:
+        return 8 + (self.height - 8) * (1 - value / self.top)
+
+    def ticks(self) -> list[float]:
+        return [number * self.step for number in range(floor(self.top / self.step + 1e-9) + 1)]
+
+
+def _nice(step: float) -> float:
+    """The least of 1, 2, 2.5, 5 and 10 times a power of ten that is not below `step`."""
+    power = 10.0 ** floor(log10(step))
+    return next(factor * power for factor in (1, 2, 2.5, 5, 10) if factor * power >= step * (1 - 1e-9))
+
+
+def _axis(scale: Scale, text: Callable[[float], str]) -> Markup:
+    return Markup('<svg class="axis" height="{}">{}</svg>').format(
+        scale.height + BELOW,
+        Markup("").join(
+            Markup('<text class="tick" x="100%" y="{:.1f}">{}</text>').format(scale.y(tick) + 4, text(tick))
+            for tick in scale.ticks()
+        ),
+    )
+
+
+def _grid(scale: Scale) -> Markup:
+    return Markup("").join(
+        Markup('<line class="{0}" x1="0" x2="100%" y1="{1:.1f}" y2="{1:.1f}"/>').format(
+            "grid" if tick else "base", scale.y(tick)
+        )
+        for tick in scale.ticks()
+    )
+
+
+def _legend(series: Sequence[Series]) -> Markup:
+    if len(series) < 2:
+        return Markup("")
+    return Markup('<ul class="legend">{}</ul>').format(
+        Markup("").join(
+            Markup('<li><svg class="key" width="12" height="12" aria-hidden="true">')
+            + (
+                Markup('<line class="line {} dashed" x1="0" x2="12" y1="6" y2="6"/>').format(each.css())
+                if each.dashed
+                else Markup('<rect class="{}" width="10" height="10" y="1" rx="2"/>').format(each.css())
+            )
+            + Markup("</svg>{}</li>").format(each.name)
+            for each in series
+        )
+    )
+
+
+def _runs(values: Sequence[float | None]) -> Iterator[list[tuple[int, float]]]:
+    """The stretches of `values` without a gap, each value with its place."""
+    run: list[tuple[int, float]] = []
+    for number, value in enumerate([*values, None]):
+        if value is not None:
+            run.append((number, value))
+        elif run:
+            yield run
+            run = []
+
+
+def _visible(spots: list[tuple[float, float]]) -> list[tuple[float, float]]:
+    """The spots of a line; a lone one is drawn as a short dash."""
+    return spots if len(spots) > 1 else [(spots[0][0] - 4, spots[0][1]), (spots[0][0] + 4, spots[0][1])]
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """A piece of a row's bar."""
+
+    name: str
+    color: int | str
+    value: float
+    text: str
+
+
+def row_bar(parts: Sequence[Part], longest: float) -> Markup:
+    """A bar inside a table's row, of `longest` at full width."""
+    left, drawn = 0.0, Markup("")
+    for part in parts:
+        width = 100 * part.value / longest if longest > 0 else 0
+        if width > 0:
+            css = Series(name="", color=part.color).css()
+            drawn += Markup('<rect class="{}" x="{:.3f}%" width="{:.3f}%" height="14"/>').format(
+                css, left, max(width, 0.3)
+            )
+            left += width
+    tip = "\n".join(
+        f"{Series(name='', color=part.color).css()}\t{_one_line(part.name)}\t{part.text}"
+        for part in parts
+        if part.value
+    )
+    return Markup('<svg class="bar" width="100%" height="14" aria-hidden="true" data-tip="\n{}">{}</svg>').format(
+        tip, drawn
+    )

@@ -1,0 +1,186 @@
+"""`Panel`: one question or a few with a picture of the answer, and every state that it can be in."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, NamedTuple
+from urllib.parse import quote
+
+from markupsafe import Markup
+
+from claudetrace_dashboards import queries
+from claudetrace_dashboards._access import may_see, reason
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from datasette.app import Datasette
+
+    from claudetrace_dashboards._access import Ledger
+    from claudetrace_dashboards._filters import Filters
+    from claudetrace_dashboards.queries import Statement
+
+BASE = "/-/claudetrace"
+SLOW_S = 1.5
+"""How long a page waits for its panels; the others are sent for by the page itself."""
+FILTER_WORDS = {"tag": "a tag", "user": "one user", "session": "one session", "model": "a model",
+                "feature": "a feature", "platform": "a platform"}  # fmt: skip
+
+Row = dict[str, Any]
+
+
+@dataclass(slots=True)
+class Scope:
+    """What a page is about: which ledger, for whom, with which filters."""
+
+    datasette: Datasette
+    ledger: Ledger
+    actor: dict[str, Any] | None
+    filters: Filters
+    arguments: Mapping[str, str]
+    page: str = ""
+    ledgers: tuple[str, ...] = ()
+    models: list[str] = field(default_factory=list)
+    seen: dict[str, bool] = field(default_factory=dict)
+
+    def url(self, page: str = "", filters: Filters | None = None, /, **more: str) -> str:
+        """The URL of a page of ours with these filters, or with others."""
+        asked = filters or self.filters
+        path = f"{BASE}/{page}" if page else BASE
+        return f"{self.datasette.urls.path(path)}?{asked.query(**self.named(), **more)}"
+
+    def row_url(self, id_: str) -> str:
+        """The page of one call."""
+        return self.url(f"call/{quote(id_, safe='')}")
+
+    def named(self) -> dict[str, str]:
+        """The argument that names the ledger, where there are several."""
+        return {"db": self.ledger.name} if len(self.ledgers) > 1 else {}
+
+    def color(self, model: str | None) -> int | str:
+        """The colour of a model: the same on every panel of every page."""
+        return self.models.index(model) if model in self.models else "other"
+
+    async def sees(self, table: str) -> bool:
+        """Whether the reader may see the table."""
+        if table not in self.seen:
+            self.seen[table] = await may_see(self.datasette, self.actor, self.ledger.name, table)
+        return self.seen[table]
+
+
+class Ask(NamedTuple):
+    """A question of a panel: a query, and how its filters differ from the page's."""
+
+    query: str
+    filters: Callable[[Filters], Filters] | None = None
+    extra: Callable[[Scope], Mapping[str, Any]] | None = None
+
+
+class Answer(NamedTuple):
+    """The rows of an `Ask`, and the statement that found them."""
+
+    rows: list[Row]
+    statement: Statement
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Panel:
+    """A part of a page. `draw` makes the picture of the answers, or `None` where there is nothing to see."""
+
+    name: str
+    title: str
+    about: str
+    asks: Mapping[str, Ask]
+    draw: Callable[[Scope, Mapping[str, Answer]], Markup | None]
+    width: str = "third"
+    empty: str = "No calls in this range."
+    bare: bool = False
+
+
+class Shown(NamedTuple):
+    """A panel in one of its states: `ok empty unheard denied failed loading`."""
+
+    panel: Panel
+    state: str
+    body: Markup
+    note: str = ""
+
+
+class Unheard(Exception):
+    """A filter that is set is not one that the panel can answer."""
+
+
+class Denied(Exception):
+    """The reader may not see a table that the panel needs."""
+
+
+async def answer(scope: Scope, ask: Ask) -> Answer:
+    """What the ledger answers. Raises `Unheard`, `Denied`, or what Datasette and SQLite raise."""
+    asked = ask.filters(scope.filters) if ask.filters else scope.filters
+    extra = ask.extra(scope) if ask.extra else {}
+    statement = queries.statement(ask.query, queries.Filters(**asked.parameters()), **extra)
+    if statement.unheard:
+        raise Unheard(statement.unheard)
+    for table in sorted(scope.ledger.tables_of(statement.sql)):
+        if not await scope.sees(table):
+            raise Denied(table)
+    found = await scope.ledger.db.execute(statement.sql, statement.parameters, log_sql_errors=False)
+    return Answer(statement.rows([tuple(row) for row in found.rows]), statement)
+
+
+async def show(scope: Scope, panel: Panel) -> Shown:
+    """The panel in the state that it is in. Never raises for what a ledger or a reader's rights can cause."""
+    try:
+        answers = {name: await answer(scope, ask) for name, ask in panel.asks.items()}
+        drawn = panel.draw(scope, answers)
+    except Unheard as error:
+        return _unheard(scope, panel, error.args[0])
+    except Denied as error:
+        return Shown(panel, "denied", _message(f"You may not see the table {error}, which this is taken from."))
+    except (sqlite3.Error, OSError) as error:
+        return Shown(panel, "failed", _message(reason(error)))
+    except Exception as error:
+        # Datasette's own exception for an interrupted query has moved between its versions.
+        if type(error).__name__ != "QueryInterrupted":
+            raise
+        return Shown(panel, "failed", _message(reason(sqlite3.OperationalError("interrupted"))))
+    if drawn is None:
+        return Shown(panel, "empty", _message(panel.empty))
+    return Shown(panel, "ok", drawn, _widened(scope, panel, answers))
+
+
+async def show_all(scope: Scope, panels: tuple[Panel, ...]) -> list[Shown]:
+    """The panels in their order; those that take long are `loading`."""
+    tasks = [asyncio.ensure_future(show(scope, panel)) for panel in panels]
+    _, late = await asyncio.wait(tasks, timeout=SLOW_S)
+    for task in late:
+        task.cancel()
+    return [
+        Shown(panel, "loading", _message("Loading …")) if task in late else task.result()
+        for panel, task in zip(panels, tasks, strict=True)
+    ]
+
+
+def _unheard(scope: Scope, panel: Panel, names: frozenset[str]) -> Shown:
+    """That the panel cannot answer for a filter, with a link that takes the filter away."""
+    words = " and ".join(FILTER_WORDS.get(name, name) for name in sorted(names))
+    without = scope.filters.but(**dict.fromkeys(names))
+    link = Markup(' <a href="{}">Show it without.</a>').format(scope.url(scope.page, without))
+    return Shown(panel, "unheard", _message(f"This is not kept for {words}, so it is not shown.", link))
+
+
+def _widened(scope: Scope, panel: Panel, answers: Mapping[str, Answer]) -> str:
+    """That sums kept by day are shown for whole days, where the range begins or ends within one."""
+    for name, (_, statement) in answers.items():
+        ask = panel.asks[name]
+        asked = ask.filters(scope.filters) if ask.filters else scope.filters
+        parameters = asked.parameters()
+        if (statement.since, statement.until) != (parameters["since"], parameters["until"]):
+            return f"Whole days, from {statement.since[:10]} on."
+    return ""
+
+
+def _message(text: str, link: Markup | str = "") -> Markup:
+    return Markup('<p class="message">{}{}</p>').format(text, link)

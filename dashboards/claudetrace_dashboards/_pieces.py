@@ -1,0 +1,168 @@
+"""What several pages draw: a ranking with bars, a table, the change against the period before."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from markupsafe import Markup, escape
+
+from claudetrace_dashboards import _format as show
+from claudetrace_dashboards._charts import Chart, Part, Point, Series, row_bar
+from claudetrace_dashboards._times import by_period, periods, unit
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from claudetrace_dashboards._panel import Answer, Row, Scope
+
+TOP = 8
+MOST_SERIES = 7
+NONE = "(none)"
+ERROR_COLORS = {"rate_limit_error": 1, "overloaded_error": 2, "api_error": 5, "timeout_error": 4}
+
+
+class Column:
+    """A column of a table: its head, and what a row has there."""
+
+    def __init__(self, head: str, cell: Callable[[Row], Any], *, number: bool = False, wide: bool = False) -> None:
+        self.head, self.cell = head, cell
+        self.css = "number" if number else "wide" if wide else ""
+
+
+def table(caption: str, columns: Sequence[Column], rows: Iterable[Row], css: str = "") -> Markup:
+    """The rows as a table that scrolls within its panel."""
+    heads = Markup("").join(
+        Markup('<th scope="col" class="{}">{}</th>').format(column.css, column.head) for column in columns
+    )
+    body = Markup("").join(
+        Markup("<tr>{}</tr>").format(Markup("").join(_cell(each, row) for each in columns)) for row in rows
+    )
+    return Markup(
+        '<div class="scroll" tabindex="0" role="region" aria-label="{0}"><table class="{1}">'
+        '<caption class="hidden">{0}</caption><thead><tr>{2}</tr></thead><tbody>{3}</tbody></table></div>'
+    ).format(caption, css, heads, body)
+
+
+def _cell(column: Column, row: Row) -> Markup:
+    return Markup('<td class="{}">{}</td>').format(column.css, column.cell(row))
+
+
+def link(href: str, text: object, css: str = "") -> Markup:
+    return Markup('<a href="{}" class="{}">{}</a>').format(href, css, text)
+
+
+def spend(row: Row) -> Markup:
+    """What the row's calls cost, marked as a lower bound where it is one."""
+    return show.usd(row["spend_picousd"], at_least=bool(row["unpriced_calls"] or row["lower_bound_calls"]))
+
+
+def ranking(
+    scope: Scope, answer: Answer, key: str, head: str, href: Callable[[str], str] | None, *, color: bool = False
+) -> Markup | None:
+    """The dearest values of `key` with a bar each; the rest behind “more”."""
+    rows = answer.rows
+    if not rows:
+        return None
+    longest = max((row["spend_picousd"] or 0 for row in rows), default=0)
+    total = sum(row["spend_picousd"] or 0 for row in rows)
+
+    def name(row: Row) -> Markup:
+        if not row[key]:
+            return Markup('<span class="unknown">{}</span>').format(NONE)
+        return link(href(row[key]), row[key]) if href else escape(row[key])
+
+    def bar(row: Row) -> Markup:
+        part = Part(
+            name=row[key] or NONE,
+            color=scope.color(row[key]) if color else 0,
+            value=row["spend_picousd"] or 0,
+            text=f"{show.usd_text(row['spend_picousd'])}, {show.share_text(row['spend_picousd'], total)}",
+        )
+        return row_bar([part], longest)
+
+    columns = (
+        Column(head, name, wide=True),
+        Column("Share", bar),
+        Column("Calls", lambda row: show.count(row["calls"]), number=True),
+        Column("Cost", spend, number=True),
+    )
+    shown = table(f"Cost by {head.lower()}", columns, rows[:TOP], "ranking")
+    if len(rows) > TOP:
+        rest = table(f"Further {head.lower()}s by cost", columns, rows[TOP:], "ranking")
+        shown += Markup('<details class="behind"><summary>{} more</summary>{}</details>').format(len(rows) - TOP, rest)
+    return shown
+
+
+def stacked(
+    scope: Scope,
+    answer: Answer,
+    key: str,
+    value: str,
+    *,
+    summary: str,
+    text: Callable[[Any], str],
+    axis: Callable[[float], str],
+    colors: Callable[[str], int | str] | None = None,
+    none: str = NONE,
+    scale: float = 1,
+) -> Chart | None:
+    """The values of `key` on top of each other, hour by hour or day by day."""
+    names, found = by_period(answer, key, value)
+    if not names:
+        return None
+    shown, others = (names, []) if len(names) <= MOST_SERIES + 1 else (names[:MOST_SERIES], names[MOST_SERIES:])
+    series = [Series(name=each or none, color=colors(each) if colors else number) for number, each in enumerate(shown)]
+    if others:
+        series.append(Series(name=f"{len(others)} others", color="other"))
+    points = []
+    for period in periods(scope, answer):
+        sums = found.get(period.key, {})
+        amounts = [sums.get(name, 0) for name in shown]
+        amounts += [sum(sums.get(name, 0) for name in others)] if others else []
+        points.append(
+            Point(
+                label=period.label,
+                title=period.title,
+                values=tuple(amount / scale for amount in amounts),
+                texts=tuple(text(amount) for amount in amounts),
+                href=period.href,
+                total=text(sum(amounts)),
+            )
+        )
+    return Chart(
+        kind="bars",
+        summary=f"{summary} by {unit(answer)}",
+        first_head="Hour (UTC)" if unit(answer) == "hour" else "Day (UTC)",
+        series=tuple(series),
+        points=tuple(points),
+        axis=axis,
+        total_head="Total",
+    )
+
+
+def change(now: float | None, before: float | None, *, good: str = "") -> Markup:
+    """How much more or less it is than in the period before; `good` is `up` or `down` where either is."""
+    text = show.change_text(now, before)
+    if text is None:
+        return Markup('<span class="change">{}</span>').format("nothing in the period before" if not before else "")
+    up = text.startswith(("+", "×"))
+    flat = text.startswith("±")
+    css = "" if flat or not good else "better" if (good == "up") == up else "worse"
+    return Markup(
+        '<span class="change {}" title="Against the same part of the period before">{} vs before</span>'
+    ).format(css, text)
+
+
+def axis_usd(value: float) -> str:
+    """Dollars on an axis, from dollars."""
+    if value >= 10_000:
+        return f"${show.count_text(value)}"
+    return f"${value:,.0f}" if value >= 100 or value == 0 else f"${value:.2f}" if value >= 0.05 else f"${value:.4f}"
+
+
+def axis_count(value: float) -> str:
+    return show.count_text(value) if value >= 1 or value == 0 else f"{value:.1f}"
+
+
+def axis_share(value: float) -> str:
+    return f"{100 * value:.0f} %"

@@ -1,0 +1,225 @@
+"""The routes' answers: pages, single panels, their data, and the static files."""
+
+from __future__ import annotations
+
+import hashlib
+import sqlite3
+from dataclasses import replace
+from functools import cache
+from importlib.resources import files
+from typing import TYPE_CHECKING, Any
+
+from datasette.utils.asgi import Response
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from claudetrace_dashboards import _export
+from claudetrace_dashboards._access import Ledger, Problem, examine, may_see
+from claudetrace_dashboards._filters import NAMES, PRESETS, Filters
+from claudetrace_dashboards._panel import BASE, Ask, Denied, Scope, answer, show, show_all
+from claudetrace_dashboards._waiting import awaited
+from claudetrace_dashboards.pages import PAGES
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from datasette.app import Datasette
+    from datasette.utils.asgi import Request
+
+    from claudetrace_dashboards.pages._page import Page
+
+POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
+    "font-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'self'"
+)
+HEADERS = {
+    "Content-Security-Policy": POLICY,
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "same-origin",
+    "Cache-Control": "private, no-store",
+}
+KINDS = {"css": "text/css; charset=utf-8", "js": "text/javascript; charset=utf-8", "svg": "image/svg+xml"}
+
+
+def not_yet(path: Path) -> Problem:
+    """That there is no ledger at `path` yet, and how to begin one."""
+    return Problem(
+        "No calls are recorded yet",
+        f"The ledger will be {path}. Call claudetrace.instrument() in a program that calls Claude, or start it with "
+        "“claudetrace run app.py”; then load this page again. “claudetrace demo” makes a ledger of its own to look at.",
+    )
+
+
+NO_LEDGER = Problem(
+    "There is no ledger here",
+    "Call claudetrace.instrument() in a program, or start it with “claudetrace run app.py”: its calls go to a ledger, "
+    "which “claudetrace dashboard” opens. “claudetrace demo” makes one to look at. If there is one, you may not see it.",
+    404,
+)
+OPTIONS = ("model", "feature", "platform")
+PANELS = {panel.name: panel for page in PAGES.values() for panel in page.panels}
+
+
+@cache
+def templates() -> Environment:
+    """Our own environment, from a folder of its own so that none of ours replaces one of Datasette: no template of another plugin gets between, and everything is escaped."""
+    environment = Environment(
+        loader=PackageLoader("claudetrace_dashboards", "templates/claudetrace"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.globals["presets"] = PRESETS
+    return environment
+
+
+@cache
+def asset(name: str) -> bytes | None:
+    """A static file of ours, by a name that has no folder."""
+    folder = files("claudetrace_dashboards") / "static"
+    return next((each.read_bytes() for each in folder.iterdir() if each.name == name and each.is_file()), None)
+
+
+def asset_url(datasette: Datasette, name: str) -> str:
+    """Where the file is, with a mark that changes when it does."""
+    mark = hashlib.sha256(asset(name) or b"").hexdigest()[:12]
+    return f"{datasette.urls.path(f'{BASE}/static/{name}')}?{mark}"
+
+
+async def static(request: Request) -> Response:
+    """A file of `static/`, kept by the browser."""
+    name = request.url_vars["name"]
+    body = asset(name)
+    if body is None:
+        return Response("Not found", status=404, content_type="text/plain")
+    kind = KINDS.get(name.rpartition(".")[2], "text/plain; charset=utf-8")
+    headers = {"Cache-Control": "public, max-age=31536000, immutable", "X-Content-Type-Options": "nosniff"}
+    return Response(body.decode(), content_type=kind, headers=headers)
+
+
+async def ledgers_of(datasette: Datasette, actor: dict[str, Any] | None) -> tuple[list[Ledger], list[Problem]]:
+    """The ledgers that `actor` may see, and why others of those databases cannot be shown."""
+    ledgers, problems = [], []
+    if (path := awaited(datasette)) is not None:
+        problems.append(not_yet(path))
+    for name, db in list(datasette.databases.items()):
+        if name.startswith("_") or db.path is None or not await may_see(datasette, actor, name):
+            continue
+        found = await examine(name, db)
+        if isinstance(found, Ledger):
+            ledgers.append(found)
+        elif found is not None:
+            problems.append(found)
+    return ledgers, problems
+
+
+async def scope_of(datasette: Datasette, request: Request) -> Scope | list[Problem]:
+    """What is asked for, of the ledger that is named or of the first that the reader may see; else why not."""
+    arguments = {name: request.args[name] for name in request.args}
+    ledgers, problems = await ledgers_of(datasette, request.actor)
+    if not ledgers:
+        return problems
+    named = next((each for each in ledgers if each.name == arguments.get("db")), ledgers[0])
+    return Scope(
+        datasette=datasette,
+        ledger=named,
+        actor=request.actor,
+        filters=Filters.read(arguments),
+        arguments=arguments,
+        ledgers=tuple(each.name for each in ledgers),
+    )
+
+
+async def page(datasette: Datasette, request: Request) -> Response:
+    """A page with all its panels."""
+    name = request.url_vars.get("page") or ""
+    shown = PAGES.get(name)
+    if shown is None:
+        return problem(datasette, Problem("No such page", f"There is no page “{name[:60]}” here.", 404))
+    scope = await scope_of(datasette, request)
+    if isinstance(scope, list):
+        return no_ledger(datasette, scope)
+    scope.page = name
+    choices = await choices_of(scope)
+    panels = await show_all(scope, shown.panels)
+    return html("page.html", scope, page=shown, panels=panels, choices=choices, chips=chips(scope))
+
+
+async def panel(datasette: Datasette, request: Request) -> Response:
+    """One panel alone, as the page would have it."""
+    wanted = PANELS.get(request.url_vars["panel"])
+    scope = await scope_of(datasette, request)
+    if wanted is None or isinstance(scope, list):
+        return Response("Not found", status=404, content_type="text/plain")
+    scope.page = request.args.get("page") or ""
+    await choices_of(scope)
+    return html("_panel.html", scope, shown=await show(scope, wanted))
+
+
+async def data(datasette: Datasette, request: Request) -> Response:
+    """The rows behind a panel, as CSV or JSON."""
+    wanted, kind = PANELS.get(request.url_vars["panel"]), request.url_vars["kind"]
+    scope = await scope_of(datasette, request)
+    if wanted is None or isinstance(scope, list):
+        return Response("Not found", status=404, content_type="text/plain")
+    return await _export.exported(scope, wanted, kind)
+
+
+async def choices_of(scope: Scope) -> dict[str, list[str]]:
+    """What the filters can be set to: what there is in the range, and what is set."""
+    span = replace(scope.filters, model=None, feature=None, platform=None, user=None, session=None, tag=None)
+    choices: dict[str, list[str]] = {}
+    for name in OPTIONS:
+        chosen = getattr(scope.filters, name)
+        try:
+            found = {row[name] for row in (await answer(scope, Ask(f"cost_by_{name}", lambda _: span))).rows}
+        except (sqlite3.Error, OSError, Denied):
+            found = set()
+        choices[name] = sorted({each for each in (*found, chosen) if each})
+    scope.models = choices["model"]
+    return choices
+
+
+def chips(scope: Scope) -> list[tuple[str, str, str]]:
+    """The filters that are set: name, value, and the URL without it."""
+    found = []
+    for name in NAMES:
+        value = getattr(scope.filters, name)
+        if value is not None:
+            found.append((name, value or "(none)", scope.url(scope.page, scope.filters.but(**{name: None}))))
+    if scope.filters.tag:
+        key, value = scope.filters.tag
+        found.append((key, value, scope.url(scope.page, scope.filters.but(tag=None))))
+    return found
+
+
+def html(template: str, scope: Scope, status: int = 200, **more: Any) -> Response:
+    """The template with what every page has."""
+    text = (
+        templates()
+        .get_template(template)
+        .render(
+            scope=scope,
+            filters=scope.filters,
+            pages=PAGES.values(),
+            asset=lambda name: asset_url(scope.datasette, name),
+            urls=scope.datasette.urls,
+            **more,
+        )
+    )
+    return Response.html(text, status=status, headers=HEADERS)
+
+
+def problem(datasette: Datasette, *problems: Problem) -> Response:
+    """A page that says why there is nothing else on it."""
+    text = (
+        templates()
+        .get_template("problem.html")
+        .render(problems=problems, asset=lambda name: asset_url(datasette, name), urls=datasette.urls)
+    )
+    return Response.html(text, status=problems[0].status, headers=HEADERS)
+
+
+def no_ledger(datasette: Datasette, problems: list[Problem]) -> Response:
+    """What to do where no ledger can be shown."""
+    return problem(datasette, *(problems or [NO_LEDGER]))

@@ -1,0 +1,9 @@
+"""The pages: each is a list of panels."""
+
+from __future__ import annotations
+
+from claudetrace_dashboards.pages._cost import COST
+from claudetrace_dashboards.pages._page import Page
+
+PAGES: dict[str, Page] = {page.name: page for page in (COST,)}
+"""The pages by their names in the URL, in the order in which they are linked. The cost page has the shortest."""

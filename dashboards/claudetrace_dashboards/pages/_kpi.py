@@ -1,0 +1,120 @@
+"""The row of figures on top, each with its change against the period before."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from markupsafe import Markup
+
+from claudetrace_dashboards import _format as show
+from claudetrace_dashboards._panel import Ask, Panel
+from claudetrace_dashboards._pieces import change, link
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from claudetrace_dashboards._panel import Answer, Row, Scope
+
+TOKENS = ("input_tokens", "cache_read_tokens", "cache_write_5m_tokens", "cache_write_1h_tokens", "output_tokens")
+PROMPT = TOKENS[:4]
+
+
+def _of(answer: Answer) -> Row:
+    return next((row for row in answer.rows if row["period"] == "now"), {})
+
+
+def tokens(row: Row, names: tuple[str, ...] = TOKENS) -> int:
+    return sum(row.get(name) or 0 for name in names)
+
+
+def hit_rate(row: Row) -> float | None:
+    """Which part of the prompts' tokens was read from the cache."""
+    whole = tokens(row, PROMPT)
+    return (row.get("cache_read_tokens") or 0) / whole if whole else None
+
+
+def error_rate(row: Row) -> float | None:
+    return (row.get("errors") or 0) / row["calls"] if row.get("calls") else None
+
+
+def card(title: str, figure: Any, *notes: Any) -> Markup:
+    """A figure with its name above and what is to be known of it below."""
+    below = Markup("").join(Markup('<span class="note">{}</span>').format(note) for note in notes if note)
+    return Markup('<div class="card"><h3>{}</h3><p class="figure">{}</p><p class="notes">{}</p></div>').format(
+        title, figure, below
+    )
+
+
+def bounds(scope: Scope, row: Row) -> Markup:
+    """How many calls make the sum a lower bound; nothing where none does."""
+    told = []
+    if row.get("unpriced_calls"):
+        told.append(f"{row['unpriced_calls']:,} unpriced")
+    if row.get("lower_bound_calls"):
+        told.append(f"{row['lower_bound_calls']:,} cut short")
+    return link(scope.url("calls", only="inexact"), ", ".join(told)) if told else Markup("")
+
+
+def draw(scope: Scope, answers: Mapping[str, Answer]) -> Markup | None:
+    now, before = _of(answers["now"]), _of(answers["before"])
+    if not now.get("calls"):
+        return None
+    # A tag's sums are kept by day: half a day cannot be compared with half a day.
+    statement = answers["now"].statement
+    before = before if statement.since == scope.filters.parameters()["since"] else {}
+    saved, spent = now["cache_saved_picousd"] or 0, now["spend_picousd"] or 0
+    inexact = bool(now["unpriced_calls"] or now["lower_bound_calls"])
+    return Markup('<div class="cards">{}</div>').format(
+        Markup("").join(
+            (
+                card(
+                    "Spend",
+                    show.usd(spent, 2 if abs(spent) < 10**17 else None, at_least=inexact),
+                    change(spent, before.get("spend_picousd"), good="down"),
+                    bounds(scope, now),
+                ),
+                card("Calls", show.count(now["calls"]), change(now["calls"], before.get("calls"))),
+                card("Tokens", show.count(tokens(now)), change(tokens(now), tokens(before))),
+                card(
+                    "Saved by caching",
+                    show.usd(saved, 2),
+                    f"{show.share_text(saved, saved + spent)} off the plain price" if saved + spent > 0 else "",
+                ),
+                card(
+                    "Cache hit rate",
+                    show.share_text(hit_rate(now)),
+                    _points(hit_rate(now), hit_rate(before), good="up"),
+                ),
+                card(
+                    "Error rate",
+                    show.share_text(error_rate(now)),
+                    _points(error_rate(now), error_rate(before), good="down"),
+                    f"{now['retries'] or 0:,} retries",
+                ),
+            )
+        )
+    )
+
+
+def _points(now: float | None, before: float | None, *, good: str) -> Markup:
+    """The change of a share, in percentage points."""
+    if now is None or before is None:
+        return Markup("")
+    points = 100 * (now - before)
+    if abs(points) < 0.05:
+        return Markup('<span class="change">±0 points vs before</span>')
+    css = "better" if (good == "up") == (points > 0) else "worse"
+    return Markup('<span class="change {}">{}{:.1f} points vs before</span>').format(
+        css, "+" if points > 0 else "−", abs(points)
+    )
+
+
+KPI = Panel(
+    name="kpi",
+    title="Key figures",
+    about="With the change against the same part of the period before",
+    width="full",
+    bare=True,
+    asks={"now": Ask("kpi"), "before": Ask("kpi", lambda filters: filters.before())},
+    draw=draw,
+)

@@ -1,0 +1,171 @@
+// The pages work without this. It adds: filters that apply at once, a tip under the pointer, the browser's own clock,
+// panels that come later, and a refresh that keeps the place. Text goes into the page as text, never as markup.
+"use strict";
+(() => {
+  const root = document.documentElement;
+  root.classList.add("with-script");
+  const status = document.getElementById("status");
+  const tip = document.getElementById("tip");
+  const SVG = "http://www.w3.org/2000/svg";
+
+  function clocks(within) {
+    for (const each of within.querySelectorAll("time[datetime]")) {
+      const at = new Date(each.dateTime);
+      if (isNaN(at)) continue;
+      const day = { year: "numeric", month: "2-digit", day: "2-digit" };
+      const time = { hour: "2-digit", minute: "2-digit", second: "2-digit", hour12: false };
+      each.textContent = each.dataset.only === "time"
+        ? at.toLocaleTimeString(undefined, time)
+        : `${at.toLocaleDateString("sv", day)} ${at.toLocaleTimeString("sv", time)}`;
+    }
+  }
+
+  function prepare(within) {
+    clocks(within);
+    // The tip says the same, sooner.
+    for (const each of within.querySelectorAll("[data-tip] > title")) each.remove();
+  }
+
+  function line(text) {
+    const [css, name, value] = text.includes("\t") ? text.split("\t") : ["", text];
+    const row = document.createElement("p");
+    if (css) {
+      const key = document.createElementNS(SVG, "svg");
+      key.setAttribute("width", "10");
+      key.setAttribute("height", "10");
+      const dot = document.createElementNS(SVG, "rect");
+      dot.setAttribute("width", "10");
+      dot.setAttribute("height", "10");
+      dot.setAttribute("class", css);
+      key.append(dot);
+      row.append(key);
+    }
+    row.append(name);
+    if (value !== undefined) {
+      const figure = document.createElement("b");
+      figure.textContent = value;
+      row.append(figure);
+    }
+    return row;
+  }
+
+  document.addEventListener("pointermove", (event) => {
+    if (!tip) return;
+    const target = event.target instanceof Element && event.target.closest("[data-tip]");
+    tip.hidden = !target;
+    if (!target) return;
+    tip.replaceChildren(...target.dataset.tip.split("\n").filter(Boolean).map(line));
+    const box = tip.getBoundingClientRect();
+    const right = event.clientX + 14 + box.width > innerWidth;
+    tip.style.left = `${Math.max(4, right ? event.clientX - box.width - 10 : event.clientX + 14)}px`;
+    tip.style.top = `${Math.max(4, Math.min(event.clientY + 14, innerHeight - box.height - 4))}px`;
+  });
+  document.addEventListener("pointerleave", () => { if (tip) tip.hidden = true; });
+  document.addEventListener("scroll", () => { if (tip) tip.hidden = true; }, true);
+
+  async function fetched(url) {
+    const answer = await fetch(url, { credentials: "same-origin" });
+    if (!answer.ok && !(answer.headers.get("content-type") || "").startsWith("text/html")) {
+      throw new Error(`the server says ${answer.status}`);
+    }
+    return new DOMParser().parseFromString(await answer.text(), "text/html");
+  }
+
+  function failed(panel, error) {
+    const message = document.createElement("p");
+    message.className = "message";
+    message.textContent = `It could not be loaded: ${error.message}. `;
+    const again = document.createElement("button");
+    again.textContent = "Try again";
+    again.addEventListener("click", () => load(panel));
+    message.append(again);
+    panel.removeAttribute("aria-busy");
+    panel.classList.replace("is-loading", "is-failed");
+    panel.querySelector(".message")?.replaceWith(message);
+  }
+
+  async function load(panel) {
+    try {
+      const found = (await fetched(panel.dataset.src)).querySelector(".panel");
+      if (!found) throw new Error("the answer is not a panel");
+      prepare(found);
+      panel.replaceWith(found);
+    } catch (error) {
+      failed(panel, error);
+    }
+  }
+
+  function loadLate() {
+    for (const panel of document.querySelectorAll(".panel[aria-busy]")) load(panel);
+  }
+
+  async function refresh(link) {
+    const panels = document.getElementById("panels");
+    link.textContent = "Refreshing …";
+    try {
+      const fresh = await fetched(location.href);
+      const news = fresh.getElementById("panels");
+      if (!news) throw new Error("the ledger cannot be shown now");
+      for (const panel of news.querySelectorAll(".panel")) {
+        const old = panel.id && document.getElementById(panel.id);
+        if (!old) continue;
+        const open = [...old.querySelectorAll("details")].map((each) => each.open);
+        panel.querySelectorAll("details").forEach((each, number) => { each.open = open[number] ?? false; });
+        prepare(panel);
+        old.replaceWith(panel);
+      }
+      const when = new Date().toLocaleTimeString(undefined, { hour12: false });
+      link.textContent = `Refresh (${when})`;
+      status.textContent = `Refreshed at ${when}`;
+      loadLate();
+    } catch (error) {
+      link.textContent = "Refresh";
+      status.textContent = `Not refreshed: ${error.message}`;
+      panels.before(Object.assign(document.createElement("p"), {
+        className: "warning", textContent: `Not refreshed: ${error.message}.`,
+      }));
+    }
+  }
+
+  document.addEventListener("click", (event) => {
+    const link = event.target instanceof Element && event.target.closest("[data-refresh]");
+    if (link && document.getElementById("panels")) {
+      event.preventDefault();
+      document.querySelectorAll("main > .warning:not([role])").forEach((each) => each.remove());
+      refresh(link);
+    }
+    for (const open of document.querySelectorAll("details.custom[open]")) {
+      if (!open.contains(event.target)) open.open = false;
+    }
+  });
+
+  document.addEventListener("keydown", (event) => {
+    if (event.key !== "Escape") return;
+    for (const open of document.querySelectorAll("details.custom[open]")) {
+      open.open = false;
+      open.querySelector("summary").focus();
+    }
+  });
+
+  document.addEventListener("change", (event) => {
+    const form = event.target.form;
+    if (event.target.tagName === "SELECT" && form?.classList.contains("filters")) form.requestSubmit();
+  });
+
+  // Empty fields would only make the URL longer.
+  document.addEventListener("submit", (event) => {
+    const form = event.target;
+    if (!form.classList.contains("filters")) return;
+    const custom = event.submitter?.value === "custom" || form.elements.range?.value === "custom";
+    for (const field of form.querySelectorAll("input, select")) {
+      const days = field.name === "from" || field.name === "to";
+      if (!field.value || (days && !custom)) field.disabled = true;
+      if (field.type === "hidden" && event.submitter?.value === "custom") field.disabled = true;
+    }
+    // Back in the history, the fields are wanted again.
+    setTimeout(() => form.querySelectorAll(":disabled").forEach((field) => { field.disabled = false; }));
+  });
+
+  prepare(document);
+  loadLate();
+})();
