@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING
 import orjson
 
 from claudetrace._guard import Guard
+from claudetrace._ledger import _sessions
 from claudetrace._ledger._edit import CHUNK_ROWS, NAP_S, opened_ledger, transaction, truncate_log
+from claudetrace._ledger._measures import MEASURE_NAMES, TAG_COLUMNS
 from claudetrace._ledger._proof import keys_of_view
 from claudetrace._ledger._recover import load_orphans
-from claudetrace._ledger._rollups import MEASURE_NAMES, OTHER, TAG_COLUMNS, TAG_DAYS
+from claudetrace._ledger._rollups import OTHER, TAGGED
 from claudetrace._ledger._segments import UNREADABLE
 
 if TYPE_CHECKING:
@@ -33,20 +35,28 @@ FORGOTTEN_COLUMNS = (
 CHUNK = "SELECT id FROM calls WHERE user_id = ? ORDER BY started_at LIMIT ?"
 FORGET = f"UPDATE calls SET {', '.join(f'{name} = NULL' for name in FORGOTTEN_COLUMNS)} WHERE id = ?"  # noqa: S608 - names of ours
 KEPT_TAGS = ", ".join(f"'{tag}'" for tag in TAG_COLUMNS if tag != "user")
-SUBTRACT = f"""
-    INSERT INTO rollup_tag_days ({", ".join(TAG_DAYS.key)}, {", ".join(MEASURE_NAMES)})
+SUBTRACT = tuple(
+    f"""
+    INSERT INTO {rollup.table} ({", ".join(rollup.key)}, {", ".join(MEASURE_NAMES)})
     SELECT
-        {", ".join(keys_of_view(TAG_DAYS))},
+        {", ".join(keys_of_view(rollup))},
         {", ".join(f"-SUM(v.{name})" for name in MEASURE_NAMES)}
     FROM measured_call_tags AS v
     WHERE v.id IN (SELECT value FROM json_each(:ids))
         AND v.tag NOT IN ({KEPT_TAGS})
     GROUP BY 1, 2, 3, 4, 5, 6
-    ON CONFLICT ({", ".join(TAG_DAYS.key)}) DO UPDATE SET
+    ON CONFLICT ({", ".join(rollup.key)}) DO UPDATE SET
         {", ".join(f"{name} = {name} + excluded.{name}" for name in MEASURE_NAMES)}
 """  # noqa: S608 - names of ours
+    # The days last: they say which values are named.
+    for rollup in reversed(TAGGED)
+)
+SESSIONS = """
+    SELECT session_id FROM calls WHERE session_id IS NOT NULL AND id IN (SELECT value FROM json_each(?))
+"""
 DAYS = "SELECT COUNT(DISTINCT day) FROM rollup_tag_days WHERE tag = 'user' AND value = ?"
-EMPTY = "DELETE FROM rollup_tag_days WHERE responses = 0"
+OF_USER = tuple(f"DELETE FROM {rollup.table} WHERE tag = 'user' AND value = ?" for rollup in TAGGED)  # noqa: S608 - names of ours
+EMPTY = tuple(f"DELETE FROM {rollup.table} WHERE responses = 0" for rollup in TAGGED)  # noqa: S608 - names of ours
 
 
 def forget(db: Path, user: str, progress: Callable[[int], None] | None = None) -> int:
@@ -62,8 +72,10 @@ def forget(db: Path, user: str, progress: Callable[[int], None] | None = None) -
                 progress(forgotten)
             time.sleep(NAP_S)
         with transaction(connection):
-            connection.execute("DELETE FROM rollup_tag_days WHERE tag = 'user' AND value = ?", (user,))
-            connection.execute(EMPTY)
+            for sql in OF_USER:
+                connection.execute(sql, (user,))
+            for sql in EMPTY:
+                connection.execute(sql)
             connection.execute("DELETE FROM quarantine WHERE INSTR(line, ?) > 0", (_as_json(user),))
         truncate_log(connection)
     _forget_unreadable(db.with_name(f"{db.name}.spool") / UNREADABLE, user)
@@ -81,8 +93,13 @@ def days_of(db: Path, user: str) -> int:
 def _forget_chunk(connection: sqlite3.Connection, user: str) -> int:
     with transaction(connection):
         ids = [id_ for (id_,) in connection.execute(CHUNK, (user, CHUNK_ROWS))]
-        connection.execute(SUBTRACT, {"ids": orjson.dumps(ids).decode(), "other": OTHER})
+        as_json = orjson.dumps(ids).decode()
+        sessions = [session for (session,) in connection.execute(SESSIONS, (as_json,))]
+        began = _sessions.first_at(connection, sessions)
+        for sql in SUBTRACT:
+            connection.execute(sql, {"ids": as_json, "other": OTHER})
         connection.executemany(FORGET, [(id_,) for id_ in ids])
+        _sessions.refresh(connection, began)
     return len(ids)
 
 

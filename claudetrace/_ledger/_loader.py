@@ -97,6 +97,7 @@ class LedgerWriter(Forks):
         self._retry_s = 0.0
         self._locked_since: float | None = None
         self._next_orphans = self._next_housekeeping = 0.0
+        self._filling = True
 
     def append(self, row: Row) -> None:
         """Keeps `row` from here on, also through SIGKILL. Never raises, takes no lock."""
@@ -250,9 +251,18 @@ class LedgerWriter(Forks):
         if now >= self._next_orphans:
             self._next_orphans = now + ORPHANS_S
             intake.load_orphans()
+        if self._store is not None and self._filling:
+            self._filling = self._fill_day(self._store)
         if self._store is not None and any(self._limits) and now >= self._next_housekeeping:
             self._next_housekeeping = now + HOUSEKEEPING_S
             self._keep_limits(self._store)
+
+    def _fill_day(self, store: Store) -> bool:
+        """Whether there may be a day left whose sums a newer version has to fill."""
+        with self._gate:
+            from claudetrace._ledger._fill import fill_day
+
+            return fill_day(store.connection())
 
     def _keep_limits(self, store: Store) -> None:
         """Removes calls beyond the limits, in chunks so small that nobody who writes is held up."""

@@ -2,9 +2,24 @@
 
 from __future__ import annotations
 
+from datetime import date
 from typing import TYPE_CHECKING, NamedTuple
 
-from claudetrace._ledger._rollups import MAX_VALUES_A_DAY, MEASURE_NAMES, OTHER, ROLLUPS, TAG_DAYS, Rollup
+from claudetrace._ledger import _headroom, _sessions
+from claudetrace._ledger._measures import MEASURE_NAMES
+from claudetrace._ledger._rollups import (
+    BY_TABLE,
+    COARSER_PERIODS,
+    MAX_VALUES_A_DAY,
+    OTHER,
+    ROLLUPS,
+    TAG_DAYS,
+    TAG_WEEKS,
+    TAGGED,
+    Rollup,
+    sum_up,
+    week_of,
+)
 
 if TYPE_CHECKING:
     import sqlite3
@@ -15,6 +30,11 @@ EXACT_FROM_DAY = """
     VALUES ('exact_from_day', ?)
     ON CONFLICT (name) DO UPDATE SET value = MAX(value, excluded.value)
 """
+
+
+FILLED_FROM = "SELECT value FROM facts WHERE name = 'filled_from_day'"
+OTHERS = ((_headroom.DIFFERENCES, "rollup_headroom", 5), (_sessions.DIFFERENCES, "rollup_sessions", 2))
+"""What proves the rollups that are no mere sums: rows that only one side has, and how many columns are their key."""
 
 
 class Difference(NamedTuple):
@@ -31,35 +51,62 @@ def exact_from_day(connection: sqlite3.Connection) -> str:
     return str(found[0]) if found else ""
 
 
+def filled_from_day(connection: sqlite3.Connection) -> str:
+    """The UTC day from which on all sums are filled after a migration; empty where all are."""
+    found = connection.execute(FILLED_FROM).fetchone()
+    return str(found[0]) if found else ""
+
+
 def rollup_differences(connection: sqlite3.Connection) -> list[Difference]:
-    """Where the rollups differ from the calls, from the first day on that is not pruned. Empty when all is well."""
-    first_day = exact_from_day(connection)
-    return [difference for rollup in ROLLUPS for difference in _differences(connection, rollup, first_day)]
+    """Where the rollups differ from the calls, from the first day on that is not pruned and is filled; and where a
+    coarser one differs from the finer, on every day. Empty when all is well."""
+    first_day = max(exact_from_day(connection), filled_from_day(connection))
+    found = [difference for rollup in ROLLUPS for difference in _differences(connection, rollup, first_day)]
+    for sql, table, keys in OTHERS:
+        # Sessions go with their calls, so that what is pruned is no matter.
+        values = {"first": first_day, "past": "9999"}
+        found += [Difference(table, row[:keys], {}) for row in connection.execute(sql, values)]
+    return found
 
 
 def _differences(connection: sqlite3.Connection, rollup: Rollup, first_day: str) -> list[Difference]:
-    keys, names = ", ".join(rollup.key), ", ".join(MEASURE_NAMES)
-    view_keys = ", ".join(keys_of_view(rollup))
-    minus = ", ".join(f"-{name}" for name in MEASURE_NAMES)
-    sums = ", ".join(f"SUM({name})" for name in MEASURE_NAMES)
-    differs = " OR ".join(f"SUM({name}) <> 0" for name in MEASURE_NAMES)
-    sql = f"""
-        SELECT {keys}, {sums}
-        FROM (
-            SELECT {keys}, {names} FROM {rollup.table} WHERE {rollup.period} >= :first_day
-            UNION ALL
-            SELECT {view_keys}, {minus} FROM {rollup.view} AS v WHERE {rollup.period} >= :first_day
-        )
-        GROUP BY {keys}
-        HAVING {differs}
-    """  # noqa: S608 - names of ours
-    values = {"first_day": first_day, "other": OTHER}
+    keys = ", ".join(rollup.key)
+    sides = [_side_of_calls(rollup)]
+    if rollup.finer is not None:
+        sides.append(_side_of_finer(rollup))
+    names = ", ".join(rollup.measures)
     found = []
-    for row in connection.execute(sql, values):
-        measures = dict(zip(MEASURE_NAMES, row[len(rollup.key) :], strict=True))
-        nonzero = {name: value for name, value in measures.items() if value}
-        found.append(Difference(rollup.table, row[: len(rollup.key)], nonzero))
+    for side, of_table in sides:
+        sql = f"""
+            SELECT {keys}, {", ".join(f"SUM({name})" for name in rollup.measures)}
+            FROM (
+                SELECT {keys}, {names} FROM {rollup.table} WHERE {of_table}
+                UNION ALL
+                {side}
+            )
+            GROUP BY {keys}
+            HAVING {" OR ".join(f"SUM({name}) <> 0" for name in rollup.measures)}
+        """  # noqa: S608 - names of ours
+        for row in connection.execute(sql, {"first_day": first_day, "other": OTHER}):
+            measures = dict(zip(rollup.measures, row[len(rollup.key) :], strict=True))
+            nonzero = {name: value for name, value in measures.items() if value}
+            found.append(Difference(rollup.table, row[: len(rollup.key)], nonzero))
     return found
+
+
+def _side_of_calls(rollup: Rollup) -> tuple[str, str]:
+    """What is taken from the rollup: its calls, from the first day on; and which of its rows that is."""
+    exact = f"{rollup.period} >= :first_day"
+    minus = ", ".join(f"-{name}" for name in rollup.measures)
+    return f"SELECT {', '.join(keys_of_view(rollup))}, {minus} FROM {rollup.view} AS v WHERE {exact}", exact  # noqa: S608 - names of ours
+
+
+def _side_of_finer(rollup: Rollup) -> tuple[str, str]:
+    """What is taken from the rollup: the finer one."""
+    finer, period = BY_TABLE[rollup.finer or ""], COARSER_PERIODS[rollup.table]
+    keys = ", ".join(period if name == rollup.period else f"f.{name}" for name in rollup.key)
+    minus = ", ".join(f"-{name}" for name in rollup.measures)
+    return f"SELECT {keys}, {minus} FROM {finer.table} AS f", "TRUE"  # noqa: S608 - names of ours
 
 
 def keys_of_view(rollup: Rollup) -> list[str]:
@@ -72,7 +119,7 @@ def keys_of_view(rollup: Rollup) -> list[str]:
             ELSE :other
         END
     """
-    return [named if rollup is TAG_DAYS and name == "value" else f"v.{name}" for name in rollup.key]
+    return [named if rollup in TAGGED and name == "value" else f"v.{name}" for name in rollup.key]
 
 
 def rebuild(connection: sqlite3.Connection, first_day: str, past_day: str = "9999") -> None:
@@ -80,17 +127,32 @@ def rebuild(connection: sqlite3.Connection, first_day: str, past_day: str = "999
     caller's transaction, and only for days of which no call is pruned."""
     values = {"first": first_day, "past": past_day, "other": OTHER, "most": MAX_VALUES_A_DAY}
     for rollup in ROLLUPS:
+        if rollup.finer is not None:
+            weeks = rollup is TAG_WEEKS
+            first, past = (week_of(first_day), _week_after(past_day)) if weeks else (first_day, past_day)
+            sum_up(connection, rollup, first, past)
+            continue
         period = rollup.period
         connection.execute(
             f"DELETE FROM {rollup.table} WHERE {period} >= :first AND {period} < :past",  # noqa: S608 - names of ours
             values,
         )
         connection.execute(_REBUILD_TAG_DAYS if rollup is TAG_DAYS else _rebuild(rollup), values)
+    _headroom.rebuild(connection, first_day, past_day)
+    _sessions.rebuild(connection, first_day, past_day)
+
+
+def _week_after(past_day: str) -> str:
+    """The first Monday on or after `past_day`."""
+    if past_day >= "9999":
+        return past_day
+    monday = date.fromisoformat(week_of(past_day))
+    return past_day if monday.isoformat() == past_day else date.fromordinal(monday.toordinal() + 7).isoformat()
 
 
 def _rebuild(rollup: Rollup) -> str:
-    keys, names = ", ".join(rollup.key), ", ".join(MEASURE_NAMES)
-    sums = ", ".join(f"SUM({name})" for name in MEASURE_NAMES)
+    keys, names = ", ".join(rollup.key), ", ".join(rollup.measures)
+    sums = ", ".join(f"SUM({name})" for name in rollup.measures)
     return f"""
         INSERT INTO {rollup.table} ({keys}, {names})
         SELECT {keys}, {sums}

@@ -6,11 +6,11 @@ import time
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING
 
-from claudetrace._ledger import _outbox
+from claudetrace._ledger import _outbox, _sessions
 from claudetrace._ledger._edit import CHUNK_ROWS, NAP_S, opened_ledger, transaction, truncate_log
 from claudetrace._ledger._forget import forget
 from claudetrace._ledger._proof import EXACT_FROM_DAY, keys_of_view
-from claudetrace._ledger._rollups import OTHER, ROLLUPS
+from claudetrace._ledger._rollups import COUNTED, OTHER, ROLLUPS, TAG_WEEKS, sum_up, week_of
 
 if TYPE_CHECKING:
     import sqlite3
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Limits", "forget", "prune", "vacuum"]
 
-OLDEST = "SELECT id, call_id, started_at FROM calls WHERE started_at < ? ORDER BY started_at LIMIT ?"
+OLDEST = "SELECT id, call_id, started_at, session_id FROM calls WHERE started_at < ? ORDER BY started_at LIMIT ?"
 FIRST_WITHOUT_ITS_ID = """
     SELECT c.id
     FROM calls AS c
@@ -48,8 +48,11 @@ def prune(
             time.sleep(NAP_S)
         if everything:
             with transaction(connection):
-                connection.execute("DELETE FROM rollup_hours WHERE hour < ?", (first_kept,))
-                connection.execute("DELETE FROM rollup_tag_days WHERE day < ?", (first_kept,))
+                for rollup in ROLLUPS:
+                    connection.execute(f"DELETE FROM {rollup.table} WHERE {rollup.period} < ?", (first_kept,))  # noqa: S608 - names of ours
+                connection.execute("DELETE FROM rollup_headroom WHERE hour < ?", (first_kept,))
+                # The week in which the first kept day is.
+                sum_up(connection, TAG_WEEKS, week_of(first_kept), _week_after(first_kept))
                 connection.execute("DELETE FROM quarantine WHERE quarantined_at < ?", (first_kept,))
     return removed
 
@@ -61,15 +64,18 @@ def prune_chunk(connection: sqlite3.Connection, first_kept: str = NO_DAY, rows: 
         if not found:
             return 0
         exact_from = _day_after(found[-1][2])
-        calls = {call_id for _, call_id, _ in found}
+        calls = {call_id for _, call_id, _, _ in found}
+        began = _sessions.first_at(connection, {session for _, _, _, session in found if session is not None})
         before = {call_id: _first_without_its_id(connection, call_id) for call_id in calls}
-        connection.executemany("DELETE FROM calls WHERE id = ?", [(id_,) for id_, _, _ in found])
-        _outbox.lose(connection, [id_ for id_, _, _ in found])
+        connection.executemany("DELETE FROM calls WHERE id = ?", [(id_,) for id_, _, _, _ in found])
+        _outbox.lose(connection, [id_ for id_, _, _, _ in found])
         connection.execute(EXACT_FROM_DAY, (exact_from,))
         for call_id in calls:
             first = _first_without_its_id(connection, call_id)
             if first is not None and first != before[call_id]:
                 _count_call(connection, first, exact_from if first_kept == NO_DAY else first_kept)
+                began |= _session_of(connection, first)
+        _sessions.refresh(connection, began)
     return len(found)
 
 
@@ -79,9 +85,15 @@ def _first_without_its_id(connection: sqlite3.Connection, call_id: str) -> str |
     return found[0] if found else None
 
 
+def _session_of(connection: sqlite3.Connection, id_: str) -> dict[str, str]:
+    """The session of a row, with when it began."""
+    ((session,),) = connection.execute("SELECT session_id FROM calls WHERE id = ?", (id_,))
+    return {} if session is None else _sessions.first_at(connection, [session])
+
+
 def _count_call(connection: sqlite3.Connection, id_: str, from_day: str) -> None:
     """Counts a row as a call, now that the rows before it are gone, so that its day's rollups equal its calls."""
-    for rollup in ROLLUPS:
+    for rollup in COUNTED:
         keys = (
             f"SELECT {', '.join(keys_of_view(rollup))} FROM {rollup.view} AS v WHERE v.id = :id AND v.day >= :from_day"  # noqa: S608 - names of ours
         )
@@ -92,6 +104,10 @@ def _count_call(connection: sqlite3.Connection, id_: str, from_day: str) -> None
 
 def _day_after(moment: str) -> str:
     return date.fromordinal(date.fromisoformat(moment[:10]).toordinal() + 1).isoformat()
+
+
+def _week_after(day: str) -> str:
+    return date.fromordinal(date.fromisoformat(week_of(day)).toordinal() + 7).isoformat()
 
 
 def used_mb(connection: sqlite3.Connection) -> float:

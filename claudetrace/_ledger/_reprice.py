@@ -11,9 +11,12 @@ import orjson
 
 from claudetrace._call import spend_picousd
 from claudetrace._guard import Guard
+from claudetrace._ledger import _sessions
+from claudetrace._ledger._deltas import Deltas
 from claudetrace._ledger._edit import CHUNK_ROWS, NAP_S, opened_ledger, transaction
+from claudetrace._ledger._measures import MEASURE_NAMES
 from claudetrace._ledger._recover import load_orphans
-from claudetrace._ledger._rollups import HOURS, MEASURE_NAMES, OTHER, TAG_DAYS, Deltas, Rollup
+from claudetrace._ledger._rollups import DAYS, HOURS, OTHER, TAG_DAYS, TAG_WEEKS, Rollup, accumulate, folded, week_of
 from claudetrace._ledger._store import COLUMNS
 from claudetrace._ledger._times import stamp
 from claudetrace._pricing._row import FREE_OPERATIONS, PRICE_COLUMNS, price_row
@@ -25,7 +28,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from claudetrace._call import Row
-    from claudetrace._ledger._rollups import Totals
+    from claudetrace._ledger._measures import Totals
 
 EARLIEST = "0001"
 PRICED_BY_USAGE = f"""
@@ -48,15 +51,7 @@ SELECT = f"SELECT {', '.join(f'c.{name}' for name in COLUMNS)}, {BATCH_CREATED_A
 CHUNK = f"{SELECT} WHERE c.id > :after AND {PRICED_BY_USAGE} ORDER BY c.id LIMIT :rows"
 AGAIN = f"{SELECT} WHERE c.id IN (SELECT value FROM json_each(?))"  # noqa: S608 - SQL of ours
 UPDATE = f"UPDATE calls SET {', '.join(f'{name} = :{name}' for name in PRICE_COLUMNS)} WHERE id = :id"  # noqa: S608 - names of ours
-# A value that the day's rollup does not name was counted as `(other)`, and stays there.
-COUNTED_AS = """
-    CASE
-        WHEN EXISTS (
-            SELECT 1 FROM rollup_tag_days AS r WHERE r.tag = :tag AND r.day = :day AND r.value = :value
-        ) THEN :value
-        ELSE :other
-    END
-"""
+NAMED = "SELECT 1 FROM rollup_tag_days WHERE tag = ? AND day = ? AND value = ? LIMIT 1"
 
 
 @dataclass(slots=True, kw_only=True)
@@ -141,8 +136,14 @@ def _write(connection: sqlite3.Connection, ids: list[str]) -> list[tuple[Row, Ro
         changed = [(old, new) for old, new in pairs if new is not old]
         connection.executemany(UPDATE, [{name: new[name] for name in ("id", *PRICE_COLUMNS)} for _, new in changed])
         before, after = _sums(old for old, _ in changed), _sums(new for _, new in changed)
-        _shift(connection, HOURS, before.hours, after.hours)
-        _shift(connection, TAG_DAYS, before.tag_days, after.tag_days)
+        hours = _differences(before.hours, after.hours)
+        tag_days = _named(connection, _differences(before.tag_days, after.tag_days))
+        _shift(connection, HOURS, hours)
+        _shift(connection, DAYS, folded(hours, 0, lambda hour: hour[:10]))
+        _shift(connection, TAG_DAYS, tag_days)
+        _shift(connection, TAG_WEEKS, folded(tag_days, 1, week_of))
+        sessions = [session for old, _ in changed if (session := old.get("session_id")) is not None]
+        _sessions.refresh(connection, _sessions.first_at(connection, sessions))
     return pairs
 
 
@@ -153,22 +154,27 @@ def _sums(rows: Iterable[Row]) -> Deltas:
     return sums
 
 
-def _shift(connection: sqlite3.Connection, rollup: Rollup, before: Totals, after: Totals) -> None:
+def _differences(before: Totals, after: Totals) -> Totals:
+    return {key: list(map(sub, amounts, before[key])) for key, amounts in after.items()}
+
+
+def _named(connection: sqlite3.Connection, tag_days: Totals) -> Totals:
+    """`tag_days` as the rollup has them: a value that the day does not name was counted as `(other)`."""
+    named: Totals = {}
+    for key, amounts in tag_days.items():
+        tag, day, value, *rest = key
+        counted_as = value if connection.execute(NAMED, (tag, day, value)).fetchone() else OTHER
+        accumulate(named, (tag, day, counted_as, *rest), amounts)
+    return named
+
+
+def _shift(connection: sqlite3.Connection, rollup: Rollup, differences: Totals) -> None:
     """Moves the sums in `rollup` by what the rows of each key differ."""
-    sums = ", ".join(f"{name} = {name} + :{name}" for name in MEASURE_NAMES)
-    where = " AND ".join(
-        f"{name} = {COUNTED_AS if rollup is TAG_DAYS and name == 'value' else f':{name}'}" for name in rollup.key
-    )
+    sums = ", ".join(f"{name} = {name} + ?" for name in MEASURE_NAMES)
+    where = " AND ".join(f"{name} = ?" for name in rollup.key)
     sql = f"UPDATE {rollup.table} SET {sums} WHERE {where}"  # noqa: S608 - names of ours
-    for key, amounts in after.items():
-        difference = list(map(sub, amounts, before[key]))
-        if any(difference):
-            values = {
-                **dict(zip(MEASURE_NAMES, difference, strict=True)),
-                **dict(zip(rollup.key, key, strict=True)),
-                "other": OTHER,
-            }
-            connection.execute(sql, values)
+    changes = [(*amounts, *key) for key, amounts in differences.items() if any(amounts)]
+    connection.executemany(sql, changes)
 
 
 def _rows(connection: sqlite3.Connection, sql: str, values: Any) -> list[Row]:

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from claudetrace._errors import ClaudetraceError
+from claudetrace._ledger import _fill, _headroom, _sessions
 from claudetrace._ledger._outbox import UNSENT
-from claudetrace._ledger._rollups import create_rollups
+from claudetrace._ledger._rollups import add_rollups, create_first_rollups
 from claudetrace._version import __version__
 
 try:
@@ -44,7 +45,7 @@ def _first_version(connection: sqlite3.Connection) -> None:
     schema = files(__package__).joinpath("schema.sql").read_text(encoding="utf-8")
     for statement in _statements(schema):
         connection.execute(statement)
-    create_rollups(connection)
+    create_first_rollups(connection)
 
 
 def _statements(script: str) -> Iterator[str]:
@@ -61,7 +62,15 @@ def _outbox(connection: sqlite3.Connection) -> None:
     connection.execute(UNSENT)
 
 
-MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (_first_version, _outbox)
+def _dashboards(connection: sqlite3.Connection) -> None:
+    add_rollups(connection)
+    for ddl in (_headroom.DDL, *_sessions.DDL):
+        connection.execute(ddl)
+    # What needs the calls themselves is filled in day by day, so that nobody waits long.
+    _fill.begin(connection)
+
+
+MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (_first_version, _outbox, _dashboards)
 """The n-th leads a ledger from version n to n + 1, inside one transaction with all others that are due."""
 VERSION = len(MIGRATIONS)
 

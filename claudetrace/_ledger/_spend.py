@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from claudetrace._call import RESERVED_TAGS, exact_usd
 from claudetrace._errors import ClaudetraceError
-from claudetrace._ledger._rollups import MEASURE_NAMES, OTHER, TAG_COLUMNS
+from claudetrace._ledger._measures import MEASURE_NAMES, TAG_COLUMNS
+from claudetrace._ledger._rollups import OTHER
 from claudetrace._ledger._times import DAY, HOUR, Span
 
 if TYPE_CHECKING:
@@ -64,6 +65,8 @@ class Spend:
     duration_ms: int
     spend_picousd: int
     cache_saved_picousd: int
+    blocked_calls: int
+    cache_write_picousd: int
 
     @property
     def cost_usd(self) -> Decimal:
@@ -237,7 +240,7 @@ def matching_ids(where: Where, span: Span) -> tuple[str, list[str]]:
 
 def _spend(key: str | None, amounts: list[int]) -> Spend:
     named = dict(zip(MEASURE_NAMES, amounts, strict=True))
-    for name in ("spend", "cache_saved"):
+    for name in ("spend", "cache_saved", "cache_write"):
         whole, rest = named.pop(f"{name}_microusd"), named.pop(f"{name}_rest_picousd")
         named[f"{name}_picousd"] = whole * 10**6 + rest
     return Spend(key=key, **named)

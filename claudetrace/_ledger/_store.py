@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING
 import orjson
 
 from claudetrace._call import CALL_FIELDS
-from claudetrace._ledger import _outbox
-from claudetrace._ledger._rollups import FIRST_OF_CALL, UPSERT_HOURS, UPSERT_TAG_DAYS, Deltas, TagValues
+from claudetrace._ledger import _outbox, _sessions
+from claudetrace._ledger._deltas import Deltas, TagValues
+from claudetrace._ledger._measures import FIRST_OF_CALL
 from claudetrace._ledger._schema import open_ledger
 
 if TYPE_CHECKING:
@@ -162,10 +163,11 @@ class Store:
         connection.execute("BEGIN IMMEDIATE")
         try:
             written, deltas = Written(), Deltas()
-            self._insert(connection, self.batch_rows.completed(connection, rows), written, deltas)
+            rows = self.batch_rows.completed(connection, rows)
+            first_before = _sessions.first_at(connection, _sessions_of(rows))
+            self._insert(connection, rows, written, deltas)
             if not self.only_outbox:
-                connection.executemany(UPSERT_HOURS, _flat(deltas.hours))
-                connection.executemany(UPSERT_TAG_DAYS, _flat(self._tag_values.limited(connection, deltas.tag_days)))
+                deltas.write(connection, self._tag_values, first_before)
             if unsent:
                 _outbox.mark(connection, written.rows)
             if segment is not None:
@@ -273,8 +275,8 @@ def _quarantine(connection: sqlite3.Connection, row: Row, error: Exception) -> N
     )
 
 
-def _flat(totals: dict[tuple[str, ...], list[int]]) -> list[tuple[str | int, ...]]:
-    return [(*key, *amounts) for key, amounts in totals.items()]
+def _sessions_of(rows: list[Row]) -> set[str]:
+    return {session for row in rows if (session := row.get("session_id")).__class__ is str}
 
 
 def _now() -> str:

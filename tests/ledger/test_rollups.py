@@ -29,6 +29,10 @@ if TYPE_CHECKING:
 
 NAMES = st.sampled_from(["", "a", "b", "(other)", "<img onerror>", "ü"]) | st.none()
 COUNTS = st.none() | st.integers(0, 10**9)
+TIMES = st.none() | st.floats(0, 10**6) | st.sampled_from([0, 1, 1024, 2.0**-9, 2.0**30, -1.0])
+WRITES = json.dumps(
+    [{"name": name, "model": "m", "picousd": 9 * 10**17 + 1} for name in ("input", "cache_write_5m", "cache_write_1h")]
+)
 ROWS = st.fixed_dictionaries(
     {},
     optional={
@@ -43,6 +47,15 @@ ROWS = st.fixed_dictionaries(
         "stop_reason": NAMES,
         "error_type": st.sampled_from([None, "overloaded_error", "BudgetExceeded"]),
         "duration_ms": st.none() | st.floats(0, 10**6),
+        "response_ms": TIMES,
+        "time_to_first_token_ms": TIMES,
+        "output_tokens": COUNTS,
+        "rate_limit": NAMES,
+        "rate_limit_headroom": st.none() | st.floats(0, 1),
+        "session_id": NAMES,
+        "cache_write_5m_tokens": st.sampled_from([None, 0, 7]),
+        "cache_write_1h_tokens": st.sampled_from([None, 3]),
+        "cost_parts": st.sampled_from([None, "[]", WRITES]),
         "retries": COUNTS,
         "tool_calls": COUNTS,
         "input_tokens": COUNTS,
@@ -107,7 +120,25 @@ def test_a_difference_is_found(db: Path, query: Query) -> None:
     with closing(sqlite3.connect(db)) as connection, connection:
         connection.execute("UPDATE rollup_hours SET input_tokens = input_tokens + 1")
 
-    assert [(found.table, found.measures) for found in differences(db)] == [("rollup_hours", {"input_tokens": 1})]
+    assert [(found.table, found.measures) for found in differences(db)] == [
+        ("rollup_hours", {"input_tokens": 1}),
+        ("rollup_days", {"input_tokens": -1}),
+    ]
+
+
+def test_a_session_and_a_headroom_that_differ_are_found(db: Path, query: Query) -> None:
+    """A session that is off, one that has no calls and a headroom that was never seen are told with their keys."""
+    write(db, [row(session_id="s1", rate_limit="tokens", rate_limit_headroom=0.5)])
+    with closing(sqlite3.connect(db)) as connection, connection:
+        connection.execute("UPDATE rollup_sessions SET tool_stops = 7")
+        connection.execute("UPDATE rollup_headroom SET least_headroom = 0.4")
+
+    day = ("2026-06-15", "s1")
+    hour = ("2026-06-15T12", "tokens", "anthropic", "claude-sonnet-4-5", "rerank")
+    assert [(found.table, found.key) for found in differences(db)] == [
+        *[("rollup_headroom", hour)] * 2,
+        *[("rollup_sessions", day)] * 2,
+    ]
 
 
 def test_calls_count_sdk_calls(db: Path, query: Query) -> None:

@@ -1,0 +1,90 @@
+"""Times and speeds of responses as counts of logarithmic buckets, so that percentiles can be summed.
+
+With 32 buckets an octave a percentile is within 2.2 % of the exact one, whatever the range and the filters.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Iterator
+
+    from claudetrace._call import Row
+
+BUCKETS_AN_OCTAVE = 32
+LOWEST_OCTAVE, HIGHEST_OCTAVE = -8, 28
+BOUNDS = tuple(
+    2.0 ** (number / BUCKETS_AN_OCTAVE)
+    for number in range(LOWEST_OCTAVE * BUCKETS_AN_OCTAVE, HIGHEST_OCTAVE * BUCKETS_AN_OCTAVE + 1)
+)
+"""Where bucket 1 and those after it begin; what is less than the first is in bucket 0. The ledger has a table of them,
+since not every SQLite can take a logarithm, and so that both sides find the same bucket."""
+BUCKETS_DDL = """CREATE TABLE latency_buckets (
+    bucket INTEGER PRIMARY KEY,
+    from_value REAL NOT NULL UNIQUE,
+    to_value REAL NOT NULL
+) STRICT"""
+
+# Of answers alone: a failure says how long it took to fail, and counting tokens is no answer.
+ANSWERED = "c.outcome = 'ok' AND c.output_tokens IS NOT NULL"
+VIEW = f"""CREATE VIEW measured_latencies AS
+SELECT
+    id,
+    started_at,
+    SUBSTR(started_at, 1, 13) AS hour,
+    SUBSTR(started_at, 1, 10) AS day,
+    platform,
+    COALESCE(model, '') AS model,
+    COALESCE(feature, '') AS feature,
+    session_id,
+    kind,
+    value,
+    COALESCE(
+        (SELECT b.bucket FROM latency_buckets AS b WHERE b.from_value <= value ORDER BY b.from_value DESC LIMIT 1),
+        0
+    ) AS bucket,
+    1 AS responses
+FROM (
+    SELECT
+        c.*,
+        k.kind,
+        CASE k.kind
+            WHEN 'duration_ms' THEN c.duration_ms
+            WHEN 'time_to_first_token_ms' THEN c.time_to_first_token_ms
+            WHEN 'output_tokens_per_s' THEN IIF(c.response_ms > 0, c.output_tokens * 1000.0 / c.response_ms, NULL)
+        END AS value
+    FROM calls AS c
+    CROSS JOIN (
+        SELECT 'duration_ms' AS kind
+        UNION ALL
+        SELECT 'time_to_first_token_ms'
+        UNION ALL
+        SELECT 'output_tokens_per_s'
+    ) AS k
+    WHERE {ANSWERED}
+)
+WHERE value IS NOT NULL"""  # noqa: S608 - SQL of ours
+
+
+def create_buckets(connection: sqlite3.Connection) -> None:
+    """Makes the table of the buckets."""
+    connection.execute(BUCKETS_DDL)
+    ends = (*BOUNDS, BOUNDS[-1])
+    rows = [(0, 0.0, BOUNDS[0]), *((n + 1, bound, ends[n + 1]) for n, bound in enumerate(BOUNDS))]
+    connection.executemany("INSERT INTO latency_buckets (bucket, from_value, to_value) VALUES (?, ?, ?)", rows)
+
+
+def buckets_of(row: Row) -> Iterator[tuple[str, int]]:
+    """The kinds that the row has, each with its bucket: the same as the view says."""
+    output_tokens = row.get("output_tokens")
+    if row["outcome"] != "ok" or output_tokens is None:
+        return
+    for kind in ("duration_ms", "time_to_first_token_ms"):
+        if (value := row.get(kind)) is not None:
+            yield kind, bisect_right(BOUNDS, value)
+    response_ms = row.get("response_ms")
+    if response_ms is not None and response_ms > 0:
+        yield "output_tokens_per_s", bisect_right(BOUNDS, output_tokens * 1000.0 / response_ms)

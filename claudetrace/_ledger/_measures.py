@@ -1,0 +1,140 @@
+"""What is added up over calls, each number defined once: in SQL for the views, in Python for the loader."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+
+import orjson
+
+from claudetrace._call import RESERVED_TAGS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from claudetrace._call import Row
+
+BIGGEST_MEASURE = 10**15
+"""A row with more of anything is refused: sums of such would overflow 64 bits."""
+
+TOKEN_COLUMNS = (
+    "input_tokens",
+    "cache_read_tokens",
+    "cache_write_5m_tokens",
+    "cache_write_1h_tokens",
+    "output_tokens",
+    "thinking_tokens",
+)
+ROLLED_UP_COLUMNS = ("user_id", "customer", "prompt")
+TAG_COLUMNS = {tag: column for tag, column in RESERVED_TAGS.items() if column in ROLLED_UP_COLUMNS}
+"""The reserved tags that `rollup_tag_days` has beside all free ones. `feature` is a key of every rollup;
+sessions are too many and are read by their index."""
+
+FIRST_OF_CALL = """(
+            c.id = c.call_id
+            OR (
+                NOT EXISTS (SELECT 1 FROM calls AS o WHERE o.id = c.call_id AND o.rowid < c.rowid)
+                AND NOT EXISTS (
+                    SELECT 1 FROM calls AS o
+                    WHERE o.call_id = c.call_id AND o.id <> o.call_id AND o.rowid < c.rowid
+                )
+            )
+        )"""
+
+Totals: TypeAlias = dict[tuple[str, ...], list[int]]
+
+
+CACHE_WRITE_PARTS = ("cache_write_5m", "cache_write_1h")
+CACHE_WRITE_PICOUSD = """(CASE
+            WHEN COALESCE(c.cache_write_5m_tokens, 0) = 0 AND COALESCE(c.cache_write_1h_tokens, 0) = 0 THEN 0
+            WHEN INSTR(COALESCE(c.cost_flags, ''), '"billed_to_user_profile"') > 0 THEN 0
+            ELSE COALESCE((
+                SELECT SUM(part.value ->> 'picousd')
+                FROM json_each(c.cost_parts) AS part
+                WHERE part.value ->> 'name' IN ('cache_write_5m', 'cache_write_1h')
+            ), 0)
+        END)"""
+
+
+class Measure(NamedTuple):
+    """One number that is added up: as SQL over a row `c` of `calls`, and from a `Row`."""
+
+    name: str
+    sql: str
+    of: Callable[[Row], int]
+
+
+def _column(name: str) -> Measure:
+    return Measure(name, f"COALESCE(c.{name}, 0)", lambda row: row.get(name) or 0)
+
+
+def _money(name: str, of: Callable[[Row], int | None], sql: str | None = None) -> tuple[Measure, Measure]:
+    """Whole microdollars and what is left of them, rounded down also below zero, because a bare sum of
+    picodollars overflows 64 bits at 9.2 million dollars."""
+    picousd = sql or f"COALESCE(c.{name}_picousd, 0)"
+    rest = f"((({picousd} % 1000000) + 1000000) % 1000000)"
+    return (
+        Measure(f"{name}_microusd", f"(({picousd} - {rest}) / 1000000)", lambda row: (of(row) or 0) // 10**6),
+        Measure(f"{name}_rest_picousd", rest, lambda row: (of(row) or 0) % 10**6),
+    )
+
+
+def _is_blocked(row: Row) -> bool:
+    return row["outcome"] == "error" and row.get("error_type") == "BudgetExceeded"
+
+
+def _spend_picousd(row: Row) -> int | None:
+    if '"billed_to_user_profile"' in (row.get("cost_flags") or ""):
+        return 0
+    return row.get("cost_picousd")
+
+
+def _cache_write_picousd(row: Row) -> int:
+    if not (row.get("cache_write_5m_tokens") or row.get("cache_write_1h_tokens")):
+        return 0
+    if '"billed_to_user_profile"' in (row.get("cost_flags") or ""):
+        return 0
+    parts = orjson.loads(row.get("cost_parts") or "[]")
+    return sum(part["picousd"] for part in parts if part["name"] in CACHE_WRITE_PARTS)
+
+
+MEASURES = (
+    Measure("responses", "1", lambda _: 1),
+    # `Deltas.add` sets it: whether a row is the first of its call is a question to the table.
+    Measure("calls", FIRST_OF_CALL, lambda _: 0),
+    Measure(
+        "errors",
+        "(c.outcome = 'error' AND COALESCE(c.error_type, '') <> 'BudgetExceeded')",
+        lambda row: int(row["outcome"] == "error" and row.get("error_type") != "BudgetExceeded"),
+    ),
+    Measure("unpriced_calls", "(c.cost_picousd IS NULL)", lambda row: int(row.get("cost_picousd") is None)),
+    Measure(
+        "lower_bound_calls",
+        "(c.usage_is_final = 0 AND c.cost_picousd IS NOT NULL)",
+        lambda row: int(row["usage_is_final"] == 0 and row.get("cost_picousd") is not None),
+    ),
+    *map(_column, TOKEN_COLUMNS),
+    *map(_column, ("web_search_requests", "tool_calls", "retries")),
+    # Whole milliseconds: sums of floats would depend on their order.
+    Measure(
+        "duration_ms",
+        "CAST(COALESCE(c.duration_ms, 0) + 0.5 AS INTEGER)",
+        lambda row: int((row.get("duration_ms") or 0) + 0.5),
+    ),
+    *_money("spend", _spend_picousd),
+    *_money("cache_saved", lambda row: row.get("cache_saved_picousd")),
+    Measure(
+        "blocked_calls",
+        "(c.outcome = 'error' AND COALESCE(c.error_type, '') = 'BudgetExceeded')",
+        lambda row: int(_is_blocked(row)),
+    ),
+    *_money("cache_write", _cache_write_picousd, CACHE_WRITE_PICOUSD),
+)
+FIRST_MEASURES = 19
+"""How many of them a ledger of version 1 had."""
+MEASURE_NAMES = tuple(measure.name for measure in MEASURES)
+CALLS = MEASURE_NAMES.index("calls")
+FORMULAS = tuple(measure.of for measure in MEASURES)
+TEXTS = (
+    *("id", "call_id", "started_at", "platform", "model", "feature", "operation", "outcome", "stop_reason"),
+    *("error_type", "session_id", "rate_limit", *ROLLED_UP_COLUMNS),
+)
