@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 SERVICE = "claudetrace-demo"
 OTHERS = "SELECT COUNT(*) FROM calls WHERE service IS NULL OR service <> ?"
 PRUNED = "SELECT (SELECT COALESCE(SUM(calls), 0) FROM rollup_hours) > (SELECT COUNT(*) FROM calls)"
+ROWS_AT_ONCE = 1000
 BESIDE = ("", "-wal", "-shm", ".lock")
 
 
@@ -30,12 +31,20 @@ BESIDE = ("", "-wal", "-shm", ".lock")
     type=click.Path(path_type=Path, dir_okay=False),
     help="The demo's own ledger, begun anew. Default: demo.db beside the default ledger.",
 )
-@click.option("--no-serve", is_flag=True, help="End after the report.")
-@click.option("--port", type=click.IntRange(0, 65535), help="The port that the ledger is to be opened on.")
-def demo(db: Path | None, no_serve: bool, port: int | None) -> None:
-    """Play bundled calls through the real SDK, over HTTP on loopback, and report what they cost.
+@click.option("--no-serve", is_flag=True, help="End after the report, without opening the pages.")
+@click.option("--port", type=click.IntRange(0, 65535), help="The port that the pages are served on.")
+@click.option(
+    "--days",
+    type=click.IntRange(0, 3650),
+    default=90,
+    show_default=True,
+    help="How many days of made-up calls are put beside the played ones.",
+)
+def demo(db: Path | None, no_serve: bool, port: int | None, days: int) -> None:
+    """Play bundled calls through the real SDK, over HTTP on loopback, report what they cost, and open the pages.
 
-    No API key is used and nothing leaves this machine. The calls go to a ledger of the demo's own.
+    No API key is used and nothing leaves this machine. The calls go to a ledger of the demo's own, beside ninety days
+    of made-up ones.
     """
     from claudetrace._config import enabled
     from claudetrace._places import default_db
@@ -46,11 +55,18 @@ def demo(db: Path | None, no_serve: bool, port: int | None) -> None:
     _begin_anew(path)
     _record(path)
     _report(path)
+    if days:
+        _make_up(path, days)
     click.echo("\nMore of it:")
     click.echo(f"  {_program('claudetrace')} report --by user --db {quote(str(path))}")
     click.echo(f"  {_program('claudetrace')} tail --once --db {quote(str(path))}")
-    if not no_serve:
-        click.echo(f"  {_program('datasette')} {quote(str(path))}{'' if port is None else f' --port {port}'}")
+    if no_serve:
+        click.echo(f"  {_program('claudetrace')} dashboard --db {quote(str(path))}")
+        return
+    from claudetrace.cli._dashboard import serve
+
+    click.echo()
+    serve(path, port=port)
 
 
 def _program(name: str) -> str:
@@ -94,6 +110,25 @@ def _record(path: Path) -> None:
     if not done or health.lost or health.last_error:
         raise click.ClickException(f"not all was recorded: {health}")
     click.echo(f"{health.written} rows recorded, {health.lost} lost.\n")
+
+
+def _make_up(path: Path, days: int) -> None:
+    """Puts the made-up calls of `days` days into the ledger, priced as the meter prices."""
+    from datetime import UTC, datetime
+
+    from claudetrace._demo._history import history
+    from claudetrace._guard import Guard
+    from claudetrace._ledger._store import Store
+    from claudetrace._pricing._row import with_price
+
+    rows = [with_price(row) for row in history(datetime.now(UTC), SERVICE, days)]
+    store = Store(path, Guard())
+    try:
+        for start in range(0, len(rows), ROWS_AT_ONCE):
+            store.write(rows[start : start + ROWS_AT_ONCE])
+    finally:
+        store.close()
+    click.echo(f"\nBeside them, {calls_text(len(rows))} of {days} days are made up, to have something to look at.")
 
 
 @contextmanager

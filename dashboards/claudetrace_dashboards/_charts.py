@@ -279,15 +279,15 @@ class Part:
     text: str
 
 
-def row_bar(parts: Sequence[Part], longest: float) -> Markup:
-    """A bar inside a table's row, of `longest` at full width."""
-    left, drawn = 0.0, Markup("")
+def row_bar(parts: Sequence[Part], longest: float, *, start: float = 0) -> Markup:
+    """A bar inside a table's row, of `longest` at full width, which begins at `start`."""
+    left, drawn = (100 * start / longest if longest > 0 else 0.0), Markup("")
     for part in parts:
         width = 100 * part.value / longest if longest > 0 else 0
         if width > 0:
             css = Series(name="", color=part.color).css()
             drawn += Markup('<rect class="{}" x="{:.3f}%" width="{:.3f}%" height="14"/>').format(
-                css, left, max(width, 0.3)
+                css, min(left, 99.5), max(width, 0.4)
             )
             left += width
     tip = "\n".join(

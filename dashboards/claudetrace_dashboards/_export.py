@@ -23,7 +23,7 @@ HEADERS = {"X-Content-Type-Options": "nosniff", "Cache-Control": "private, no-st
 
 async def exported(scope: Scope, panel: Panel, kind: str) -> Response:
     """The rows of the panel's first question; an error that says why where there are none to give."""
-    ask = next(iter(panel.asks.values()))
+    ask = panel.exported or next(iter(panel.asks.values()))
     try:
         found = await answer(scope, ask)
     except Unheard as error:

@@ -71,9 +71,10 @@ class Scope:
 
 
 class Ask(NamedTuple):
-    """A question of a panel: a query, and how its filters differ from the page's."""
+    """A question of a panel: a query by its name, and how its filters differ from the page's; or what makes a
+    statement of its own."""
 
-    query: str
+    query: str | Callable[[Scope], Statement]
     filters: Callable[[Filters], Filters] | None = None
     extra: Callable[[Scope], Mapping[str, Any]] | None = None
 
@@ -97,6 +98,8 @@ class Panel:
     width: str = "third"
     empty: str = "No calls in this range."
     bare: bool = False
+    exported: Ask | None = None
+    """What CSV and JSON have instead of the first question."""
 
 
 class Shown(NamedTuple):
@@ -118,16 +121,33 @@ class Denied(Exception):
 
 async def answer(scope: Scope, ask: Ask) -> Answer:
     """What the ledger answers. Raises `Unheard`, `Denied`, or what Datasette and SQLite raise."""
-    asked = ask.filters(scope.filters) if ask.filters else scope.filters
-    extra = ask.extra(scope) if ask.extra else {}
-    statement = queries.statement(ask.query, queries.Filters(**asked.parameters()), **extra)
+    statement = _statement(scope, ask)
     if statement.unheard:
         raise Unheard(statement.unheard)
+    rows = await fetch(scope, statement)
+    return Answer([dict(row) for row in rows] if callable(ask.query) else statement.rows(rows), statement)
+
+
+def _statement(scope: Scope, ask: Ask) -> Statement:
+    if callable(ask.query):
+        return ask.query(scope)
+    asked = ask.filters(scope.filters) if ask.filters else scope.filters
+    extra = ask.extra(scope) if ask.extra else {}
+    return queries.statement(ask.query, queries.Filters(**asked.parameters()), **extra)
+
+
+async def fetch(scope: Scope, statement: Statement) -> list[Any]:
+    """The rows as SQLite has them. Raises `Denied` where the reader may not see what they are from."""
     for table in sorted(scope.ledger.tables_of(statement.sql)):
         if not await scope.sees(table):
             raise Denied(table)
-    found = await scope.ledger.db.execute(statement.sql, statement.parameters, log_sql_errors=False)
-    return Answer(statement.rows([tuple(row) for row in found.rows]), statement)
+    results = await scope.ledger.db.execute(statement.sql, statement.parameters, log_sql_errors=False)
+    return list(results.rows)
+
+
+async def plain_rows(scope: Scope, statement: Statement) -> list[Row]:
+    """The rows of a statement of ours as dicts, money as it is stored."""
+    return [dict(row) for row in await fetch(scope, statement)]
 
 
 async def show(scope: Scope, panel: Panel) -> Shown:
@@ -175,6 +195,8 @@ def _widened(scope: Scope, panel: Panel, answers: Mapping[str, Answer]) -> str:
     """That sums kept by day are shown for whole days, where the range begins or ends within one."""
     for name, (_, statement) in answers.items():
         ask = panel.asks[name]
+        if callable(ask.query):
+            continue
         asked = ask.filters(scope.filters) if ask.filters else scope.filters
         parameters = asked.parameters()
         if (statement.since, statement.until) != (parameters["since"], parameters["until"]):

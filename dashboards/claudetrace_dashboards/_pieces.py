@@ -11,22 +11,23 @@ from claudetrace_dashboards._charts import Chart, Part, Point, Series, row_bar
 from claudetrace_dashboards._times import by_period, periods, unit
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from claudetrace_dashboards._panel import Answer, Row, Scope
 
 TOP = 8
 MOST_SERIES = 7
 NONE = "(none)"
-ERROR_COLORS = {"rate_limit_error": 1, "overloaded_error": 2, "api_error": 5, "timeout_error": 4}
 
 
 class Column:
     """A column of a table: its head, and what a row has there."""
 
-    def __init__(self, head: str, cell: Callable[[Row], Any], *, number: bool = False, wide: bool = False) -> None:
+    def __init__(
+        self, head: str, cell: Callable[[Row], Any], *, number: bool = False, wide: bool = False, css: str = ""
+    ) -> None:
         self.head, self.cell = head, cell
-        self.css = "number" if number else "wide" if wide else ""
+        self.css = "number" if number else "wide" if wide else css
 
 
 def table(caption: str, columns: Sequence[Column], rows: Iterable[Row], css: str = "") -> Markup:
@@ -54,6 +55,14 @@ def link(href: str, text: object, css: str = "") -> Markup:
 def spend(row: Row) -> Markup:
     """What the row's calls cost, marked as a lower bound where it is one."""
     return show.usd(row["spend_picousd"], at_least=bool(row["unpriced_calls"] or row["lower_bound_calls"]))
+
+
+def card(title: str, figure: Any, *notes: Any) -> Markup:
+    """A figure with its name above and what is to be known of it below."""
+    below = Markup("").join(Markup('<span class="note">{}</span>').format(note) for note in notes if note)
+    return Markup('<div class="card"><h3>{}</h3><p class="figure">{}</p><p class="notes">{}</p></div>').format(
+        title, figure, below
+    )
 
 
 def ranking(
@@ -105,6 +114,7 @@ def stacked(
     colors: Callable[[str], int | str] | None = None,
     none: str = NONE,
     scale: float = 1,
+    rows: Mapping[str, str] | None = None,
 ) -> Chart | None:
     """The values of `key` on top of each other, hour by hour or day by day."""
     names, found = by_period(answer, key, value)
@@ -115,7 +125,7 @@ def stacked(
     if others:
         series.append(Series(name=f"{len(others)} others", color="other"))
     points = []
-    for period in periods(scope, answer):
+    for period in periods(scope, answer, rows):
         sums = found.get(period.key, {})
         amounts = [sums.get(name, 0) for name in shown]
         amounts += [sum(sums.get(name, 0) for name in others)] if others else []

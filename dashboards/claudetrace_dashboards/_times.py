@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from markupsafe import Markup
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from claudetrace_dashboards._panel import Answer, Scope
 
 MOST_POINTS = 4000
@@ -23,8 +25,9 @@ class Period(NamedTuple):
     href: str
 
 
-def periods(scope: Scope, answer: Answer) -> list[Period]:
-    """Every hour or day that `answer` is about, up to now, whether anything was found in it or not."""
+def periods(scope: Scope, answer: Answer, rows: Mapping[str, str] | None = None) -> list[Period]:
+    """Every hour or day that `answer` is about, up to now, whether anything was found in it or not. `rows` narrows what their
+    links lead to."""
     hourly = answer.statement.parameters["period_chars"] == 13
     at, until = _moment(answer.statement.since), _moment(answer.statement.until)
     step = timedelta(hours=1) if hourly else timedelta(days=1)
@@ -37,7 +40,7 @@ def periods(scope: Scope, answer: Answer) -> list[Period]:
                 f"{at:%Y-%m-%dT%H}" if hourly else f"{at:%Y-%m-%d}",
                 f"{at:%H:00}" if hourly else f"{at.day} {at:%b}",
                 f"{at:%a %Y-%m-%d %H:00} UTC" if hourly else f"{at:%a %Y-%m-%d}",
-                scope.url("calls", within),
+                scope.url("calls", within, **(rows or {})),
             )
         )
         at += step

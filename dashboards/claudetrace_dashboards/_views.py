@@ -8,11 +8,12 @@ from dataclasses import replace
 from functools import cache
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
 
 from datasette.utils.asgi import Response
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from claudetrace_dashboards import _export
+from claudetrace_dashboards import _call, _export
 from claudetrace_dashboards._access import Ledger, Problem, examine, may_see
 from claudetrace_dashboards._filters import NAMES, PRESETS, Filters
 from claudetrace_dashboards._panel import BASE, Ask, Denied, Scope, answer, show, show_all
@@ -142,7 +143,21 @@ async def page(datasette: Datasette, request: Request) -> Response:
     scope.page = name
     choices = await choices_of(scope)
     panels = await show_all(scope, shown.panels)
-    return html("page.html", scope, page=shown, panels=panels, choices=choices, chips=chips(scope))
+    return html("page.html", scope, page=shown, panels=panels, choices=choices, chips=chips(scope), heading=_heading(scope))
+
+
+def _heading(scope: Scope) -> str | None:
+    """What the page is about, where that is more than its name."""
+    return f"Session {scope.filters.session}" if scope.page == "session" and scope.filters.session else None
+
+
+async def call(datasette: Datasette, request: Request) -> Response:
+    """The page of one call."""
+    scope = await scope_of(datasette, request)
+    if isinstance(scope, list):
+        return no_ledger(datasette, scope)
+    found = await _call.found(scope, unquote(request.url_vars["id"]))
+    return problem(datasette, found) if isinstance(found, Problem) else html("call.html", scope, **found)
 
 
 async def panel(datasette: Datasette, request: Request) -> Response:

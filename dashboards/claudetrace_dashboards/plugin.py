@@ -24,6 +24,7 @@ def register_routes() -> list[tuple[str, Callable[..., Any]]]:
         (rf"^{BASE}/static/(?P<name>[\w.-]+)$", _views.static),
         (rf"^{BASE}/panel/(?P<panel>\w+)$", _views.panel),
         (rf"^{BASE}/data/(?P<panel>\w+)\.(?P<kind>csv|json)$", _views.data),
+        (rf"^{BASE}/call/(?P<id>[^/]+)$", _views.call),
         (rf"^{BASE}/(?P<page>\w+)$", _views.page),
     ]
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from markupsafe import Markup
 
 from claudetrace_dashboards import _format as show
 from claudetrace_dashboards._panel import Ask, Panel
-from claudetrace_dashboards._pieces import change, link
+from claudetrace_dashboards._pieces import card, change, link
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -35,14 +35,6 @@ def hit_rate(row: Row) -> float | None:
 
 def error_rate(row: Row) -> float | None:
     return (row.get("errors") or 0) / row["calls"] if row.get("calls") else None
-
-
-def card(title: str, figure: Any, *notes: Any) -> Markup:
-    """A figure with its name above and what is to be known of it below."""
-    below = Markup("").join(Markup('<span class="note">{}</span>').format(note) for note in notes if note)
-    return Markup('<div class="card"><h3>{}</h3><p class="figure">{}</p><p class="notes">{}</p></div>').format(
-        title, figure, below
-    )
 
 
 def bounds(scope: Scope, row: Row) -> Markup:

@@ -18,3 +18,6 @@ class Page:
     about: str
     panels: tuple[Panel, ...]
     linked: bool = True
+    """Whether the other pages link to it."""
+    ranged: bool = True
+    """Whether it is about a range of time."""

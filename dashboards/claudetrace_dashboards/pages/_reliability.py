@@ -1,0 +1,233 @@
+"""The reliability page: what failed, what was cut short, and how answers ended."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import TYPE_CHECKING, Any
+
+from markupsafe import Markup
+
+from claudetrace_dashboards import _format as show
+from claudetrace_dashboards._charts import Part, row_bar
+from claudetrace_dashboards._panel import Ask, Panel
+from claudetrace_dashboards._pieces import Column, axis_count, card, link, stacked, table
+from claudetrace_dashboards.pages._page import Page
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from claudetrace_dashboards._charts import Chart
+    from claudetrace_dashboards._panel import Answer, Row, Scope
+
+STOP_COLORS: dict[str, int | str] = {
+    "end_turn": "plain", "tool_use": 1, "stop_sequence": 3, "max_tokens": 2, "refusal": "bad",
+    "pause_turn": 4, "model_context_window_exceeded": 5,
+}  # fmt: skip
+ERROR_COLORS: dict[str, int | str] = {
+    "overloaded_error": 0, "rate_limit_error": 2, "api_error": 4, "timeout_error": 1, "connection_error": 5,
+    "invalid_request_error": 7,
+}  # fmt: skip
+TELLING_STOPS = ("max_tokens", "refusal", "model_context_window_exceeded")
+
+
+def _count(value: Any) -> str:
+    return f"{value or 0:,}"
+
+
+def _sums(answer: Answer, key: str, value: str = "responses") -> dict[str, int]:
+    sums: dict[str, int] = defaultdict(int)
+    for row in answer.rows:
+        sums[row[key]] += row[value] or 0
+    return dict(sorted(sums.items(), key=lambda item: (-item[1], item[0])))
+
+
+def _cards(scope: Scope, answers: Mapping[str, Answer]) -> Markup | None:
+    outcomes = _sums(answers["outcomes"], "outcome")
+    total = sum(outcomes.values())
+    if not total:
+        return None
+    blocked = sum(_sums(answers["blocked"], "reason").values())
+    failed = outcomes.get("error", 0) - blocked
+    stops = _sums(answers["stops"], "reason")
+    retries = sum(row["retries"] or 0 for row in answers["outcomes"].rows)
+    cut = outcomes.get("incomplete", 0) + outcomes.get("cancelled", 0)
+    figures = (
+        ("Failed", failed, f"{show.share_text(failed, total)} of {total:,} responses", {"outcome": "error"}),
+        ("Retries", retries, "made by the SDK before an answer or a failure", None),
+        ("Cut streams", cut, f"{outcomes.get('cancelled', 0):,} by the caller, {outcomes.get('incomplete', 0):,} broke",
+         {"only": "cut"}),
+        ("Stopped at max_tokens", stops.get("max_tokens", 0), "the answer is not whole", {"reason": "max_tokens"}),
+        ("Refusals", stops.get("refusal", 0), "stop reason refusal", {"reason": "refusal"}),
+        ("Stopped by a budget", blocked, "never sent, not in the error rate", {"reason": "BudgetExceeded"}),
+    )  # fmt: skip
+    return Markup('<div class="cards">{}</div>').format(
+        Markup("").join(
+            card(title, link(scope.url("calls", **rows), _data(number)) if rows and number else _data(number), note)
+            for title, number, note, rows in figures
+        )
+    )
+
+
+def _data(number: int) -> Markup:
+    return show.count(number)
+
+
+def _errors(scope: Scope, answers: Mapping[str, Answer]) -> Chart | None:
+    return stacked(
+        scope,
+        answers["errors"],
+        "reason",
+        "responses",
+        summary="Failed calls and type of error",
+        text=_count,
+        axis=axis_count,
+        colors=lambda reason: ERROR_COLORS.get(reason, "other"),
+        none="unknown",
+        rows={"outcome": "error"},
+    )
+
+
+def _stops(scope: Scope, answers: Mapping[str, Answer]) -> Chart | None:
+    return stacked(
+        scope,
+        answers["stops"],
+        "reason",
+        "responses",
+        summary="Answers and stop reason",
+        text=_count,
+        axis=axis_count,
+        colors=lambda reason: STOP_COLORS.get(reason, "other"),
+        none="none given",
+        rows={"outcome": "ok"},
+    )
+
+
+def _reasons(query: str, css: str) -> Any:
+    """How often each reason came, with its rows."""
+
+    def draw(scope: Scope, answers: Mapping[str, Answer]) -> Markup | None:
+        sums = _sums(answers[query], "reason")
+        if not sums:
+            return None
+        most, total = max(sums.values()), sum(sums.values())
+        colors = ERROR_COLORS if query == "errors" else STOP_COLORS
+
+        def name(row: Row) -> Markup:
+            text = row["reason"] or "none given"
+            marked = Markup('<span class="{}">{}</span>').format("worse" if row["reason"] in TELLING_STOPS else "", text)
+            return link(scope.url("calls", reason=row["reason"], outcome=css), marked) if row["reason"] else marked
+
+        def bar(row: Row) -> Markup:
+            color = colors.get(row["reason"], "other")
+            return row_bar([Part(name=row["reason"], color=color, value=row["n"], text=_count(row["n"]))], most)
+
+        columns = (
+            Column("Reason", name, wide=True),
+            Column("Share", bar),
+            Column("%", lambda row: show.share_text(row["n"], total).removesuffix(" %"), number=True),
+            Column("Responses", lambda row: _count(row["n"]), number=True),
+        )
+        rows = [{"reason": reason, "n": number} for reason, number in sums.items()]
+        return table("Responses by reason", columns, rows, "ranking")
+
+    return draw
+
+
+def _cut(scope: Scope, answers: Mapping[str, Answer]) -> Chart | None:
+    cut = answers["outcomes"]._replace(
+        rows=[row for row in answers["outcomes"].rows if row["outcome"] in ("cancelled", "incomplete")]
+    )
+    return stacked(
+        scope,
+        cut,
+        "outcome",
+        "responses",
+        summary="Streams that were not read to their end",
+        text=_count,
+        axis=axis_count,
+        colors=lambda outcome: "bad" if outcome == "incomplete" else "plain",
+        rows={"only": "cut"},
+    )
+
+
+def _retries(scope: Scope, answers: Mapping[str, Answer]) -> Chart | None:
+    rows = [{**row, "what": "retries"} for row in answers["outcomes"].rows if row["retries"]]
+    return stacked(
+        scope,
+        answers["outcomes"]._replace(rows=rows),
+        "what",
+        "retries",
+        summary="Retries",
+        text=_count,
+        axis=axis_count,
+        colors=lambda _: 2,
+        rows={"only": "retried"},
+    )
+
+
+RELIABILITY_PANELS = (
+    Panel(
+        name="reliability_figures",
+        title="Key figures",
+        about="",
+        width="full",
+        bare=True,
+        asks={"outcomes": Ask("outcomes"), "blocked": Ask("blocked_calls"), "stops": Ask("stop_reasons")},
+        draw=_cards,
+    ),
+    Panel(
+        name="errors_by_type",
+        title="Failed calls over time",
+        about="By the type of error, after all retries",
+        width="wide",
+        asks={"errors": Ask("errors_by_type")},
+        draw=_errors,
+        empty="No call failed in this range.",
+    ),
+    Panel(
+        name="error_types",
+        title="Errors by type",
+        about="Calls that a budget stopped are not errors",
+        asks={"errors": Ask("errors_by_type")},
+        draw=_reasons("errors", "error"),
+        empty="No call failed in this range.",
+    ),
+    Panel(
+        name="stop_reasons",
+        title="How answers ended",
+        about="Stop reason of answered calls",
+        width="wide",
+        asks={"stops": Ask("stop_reasons")},
+        draw=_stops,
+    ),
+    Panel(
+        name="stop_reason_shares",
+        title="Stop reasons",
+        about="max_tokens and refusal stand out",
+        asks={"stops": Ask("stop_reasons")},
+        draw=_reasons("stops", "ok"),
+    ),
+    Panel(
+        name="retries",
+        title="Retries",
+        about="Further attempts, made by the SDK",
+        asks={"outcomes": Ask("outcomes")},
+        draw=_retries,
+        empty="Nothing was tried again in this range.",
+    ),
+    Panel(
+        name="cut_streams",
+        title="Cut streams",
+        about="Cancelled by the caller, or broken",
+        asks={"outcomes": Ask("outcomes")},
+        draw=_cut,
+        empty="Every stream was read to its end.",
+    ),
+)
+
+RELIABILITY = Page(
+    name="reliability",
+    title="Reliability",
+    about="What failed, was tried again or was cut short",
+    panels=RELIABILITY_PANELS,
+)
