@@ -9,7 +9,10 @@ from __future__ import annotations
 from datetime import date
 from typing import TYPE_CHECKING
 
-from claudetrace._ledger._proof import exact_from_day, filled_from_day, rebuild
+from claudetrace._ledger import _headroom, _sessions
+from claudetrace._ledger._measures import FIRST_MEASURES, MEASURE_NAMES
+from claudetrace._ledger._proof import exact_from_day, filled_from_day, keys_of_view, rebuild_rollup
+from claudetrace._ledger._rollups import DAYS, FEATURE_LATENCIES, HOURS, LATENCIES, OTHER, TAG_DAYS, TAG_WEEKS, Rollup
 
 if TYPE_CHECKING:
     import sqlite3
@@ -49,9 +52,43 @@ def _fill_next(connection: sqlite3.Connection) -> bool:
     if day is None or day < exact_from_day(connection):
         connection.execute(DONE)
         return False
-    rebuild(connection, day, _day_after(day))
+    past = _day_after(day)
+    for rollup in (HOURS, TAG_DAYS):
+        _fill_measures(connection, rollup, day, past)
+    for rollup in (DAYS, TAG_WEEKS, FEATURE_LATENCIES, LATENCIES):
+        rebuild_rollup(connection, rollup, day, past)
+    _headroom.rebuild(connection, day, past)
+    _sessions.rebuild(connection, day, past)
     connection.execute(SET, (day,))
     return True
+
+
+def _fill_measures(connection: sqlite3.Connection, rollup: Rollup, first: str, past: str) -> None:
+    """Fills the measures that `rollup` has more, of the keys that it has."""
+    new = MEASURE_NAMES[FIRST_MEASURES:]
+    old = ["0" for _ in MEASURE_NAMES[:FIRST_MEASURES]]
+    values = {"first": first, "past": past, "other": OTHER}
+    connection.execute(
+        f"""
+        UPDATE {rollup.table}
+        SET {", ".join(f"{name} = 0" for name in new)}
+        WHERE {rollup.period} >= :first AND {rollup.period} < :past
+        """,  # noqa: S608 - names of ours
+        values,
+    )
+    connection.execute(
+        f"""
+        INSERT INTO {rollup.table} ({", ".join((*rollup.key, *MEASURE_NAMES))})
+        SELECT {", ".join((*keys_of_view(rollup), *old, *(f"SUM(v.{name})" for name in new)))}
+        FROM {rollup.view} AS v
+        WHERE v.started_at >= :first
+            AND v.started_at < :past
+            AND (v.blocked_calls > 0 OR v.cache_write_5m_tokens > 0 OR v.cache_write_1h_tokens > 0)
+        GROUP BY {", ".join(str(number + 1) for number in range(len(rollup.key)))}
+        ON CONFLICT ({", ".join(rollup.key)}) DO UPDATE SET {", ".join(f"{name} = excluded.{name}" for name in new)}
+        """,  # noqa: S608 - names of ours
+        values,
+    )
 
 
 def _day_after(day: str) -> str:

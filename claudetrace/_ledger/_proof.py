@@ -58,8 +58,8 @@ def filled_from_day(connection: sqlite3.Connection) -> str:
 
 
 def rollup_differences(connection: sqlite3.Connection) -> list[Difference]:
-    """Where the rollups differ from the calls, from the first day on that is not pruned and is filled; and where a
-    coarser one differs from the finer, on every day. Empty when all is well."""
+    """Where the rollups differ from the calls, from the first day on that is not pruned and is filled; or, those that
+    are made from a finer one, from that, on every day. Empty when all is well."""
     first_day = max(exact_from_day(connection), filled_from_day(connection))
     found = [difference for rollup in ROLLUPS for difference in _differences(connection, rollup, first_day)]
     for sql, table, keys in OTHERS:
@@ -70,27 +70,23 @@ def rollup_differences(connection: sqlite3.Connection) -> list[Difference]:
 
 
 def _differences(connection: sqlite3.Connection, rollup: Rollup, first_day: str) -> list[Difference]:
-    keys = ", ".join(rollup.key)
-    sides = [_side_of_calls(rollup)]
-    if rollup.finer is not None:
-        sides.append(_side_of_finer(rollup))
-    names = ", ".join(rollup.measures)
+    keys, names = ", ".join(rollup.key), ", ".join(rollup.measures)
+    side, of_table = _side_of_calls(rollup) if rollup.finer is None else _side_of_finer(rollup)
+    sql = f"""
+        SELECT {keys}, {", ".join(f"SUM({name})" for name in rollup.measures)}
+        FROM (
+            SELECT {keys}, {names} FROM {rollup.table} WHERE {of_table}
+            UNION ALL
+            {side}
+        )
+        GROUP BY {keys}
+        HAVING {" OR ".join(f"SUM({name}) <> 0" for name in rollup.measures)}
+    """  # noqa: S608 - names of ours
     found = []
-    for side, of_table in sides:
-        sql = f"""
-            SELECT {keys}, {", ".join(f"SUM({name})" for name in rollup.measures)}
-            FROM (
-                SELECT {keys}, {names} FROM {rollup.table} WHERE {of_table}
-                UNION ALL
-                {side}
-            )
-            GROUP BY {keys}
-            HAVING {" OR ".join(f"SUM({name}) <> 0" for name in rollup.measures)}
-        """  # noqa: S608 - names of ours
-        for row in connection.execute(sql, {"first_day": first_day, "other": OTHER}):
-            measures = dict(zip(rollup.measures, row[len(rollup.key) :], strict=True))
-            nonzero = {name: value for name, value in measures.items() if value}
-            found.append(Difference(rollup.table, row[: len(rollup.key)], nonzero))
+    for row in connection.execute(sql, {"first_day": first_day, "other": OTHER}):
+        measures = dict(zip(rollup.measures, row[len(rollup.key) :], strict=True))
+        nonzero = {name: value for name, value in measures.items() if value}
+        found.append(Difference(rollup.table, row[: len(rollup.key)], nonzero))
     return found
 
 
@@ -125,21 +121,26 @@ def keys_of_view(rollup: Rollup) -> list[str]:
 def rebuild(connection: sqlite3.Connection, first_day: str, past_day: str = "9999") -> None:
     """Makes the rollups of the days from `first_day` until before `past_day` anew, from the calls. Inside the
     caller's transaction, and only for days of which no call is pruned."""
-    values = {"first": first_day, "past": past_day, "other": OTHER, "most": MAX_VALUES_A_DAY}
     for rollup in ROLLUPS:
-        if rollup.finer is not None:
-            weeks = rollup is TAG_WEEKS
-            first, past = (week_of(first_day), _week_after(past_day)) if weeks else (first_day, past_day)
-            sum_up(connection, rollup, first, past)
-            continue
-        period = rollup.period
-        connection.execute(
-            f"DELETE FROM {rollup.table} WHERE {period} >= :first AND {period} < :past",  # noqa: S608 - names of ours
-            values,
-        )
-        connection.execute(_REBUILD_TAG_DAYS if rollup is TAG_DAYS else _rebuild(rollup), values)
+        rebuild_rollup(connection, rollup, first_day, past_day)
     _headroom.rebuild(connection, first_day, past_day)
     _sessions.rebuild(connection, first_day, past_day)
+
+
+def rebuild_rollup(connection: sqlite3.Connection, rollup: Rollup, first_day: str, past_day: str) -> None:
+    """Makes the days of one rollup anew, from the finer one where it has one, else from the calls."""
+    if rollup.finer is not None:
+        weeks = rollup is TAG_WEEKS
+        first, past = (week_of(first_day), _week_after(past_day)) if weeks else (first_day, past_day)
+        sum_up(connection, rollup, first, past)
+        return
+    values = {"first": first_day, "past": past_day, "other": OTHER, "most": MAX_VALUES_A_DAY}
+    period = rollup.period
+    connection.execute(
+        f"DELETE FROM {rollup.table} WHERE {period} >= :first AND {period} < :past",  # noqa: S608 - names of ours
+        values,
+    )
+    connection.execute(_REBUILD_TAG_DAYS if rollup is TAG_DAYS else _rebuild(rollup), values)
 
 
 def _week_after(past_day: str) -> str:
@@ -157,7 +158,7 @@ def _rebuild(rollup: Rollup) -> str:
         INSERT INTO {rollup.table} ({keys}, {names})
         SELECT {keys}, {sums}
         FROM {rollup.view}
-        WHERE {rollup.period} >= :first AND {rollup.period} < :past
+        WHERE started_at >= :first AND started_at < :past
         GROUP BY {keys}
     """  # noqa: S608 - names of ours
 
@@ -167,7 +168,7 @@ _REBUILD_TAG_DAYS = f"""
     WITH arrivals AS (
         SELECT v.tag, v.day, v.value, MIN(c.rowid) AS first_rowid
         FROM measured_call_tags AS v JOIN calls AS c ON c.id = v.id
-        WHERE v.day >= :first AND v.day < :past
+        WHERE v.started_at >= :first AND v.started_at < :past
         GROUP BY v.tag, v.day, v.value
     ),
     ranked AS (
@@ -184,6 +185,6 @@ _REBUILD_TAG_DAYS = f"""
         {", ".join(f"SUM(v.{name})" for name in MEASURE_NAMES)}
     FROM measured_call_tags AS v
     JOIN ranked ON ranked.tag = v.tag AND ranked.day = v.day AND ranked.value = v.value
-    WHERE v.day >= :first AND v.day < :past
+    WHERE v.started_at >= :first AND v.started_at < :past
     GROUP BY v.tag, v.day, counted_as, v.platform, v.model, v.feature
 """  # noqa: S608 - names of ours

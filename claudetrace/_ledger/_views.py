@@ -7,11 +7,39 @@ from claudetrace._ledger._latency import VIEW as MEASURED_LATENCIES
 from claudetrace._ledger._measures import MEASURE_NAMES, MEASURES, TAG_COLUMNS
 
 _MEASURED = ",\n    ".join(f"{measure.sql} AS {measure.name}" for measure in MEASURES)
-_NAMES = ",\n        ".join(f"c.{name}" for name in MEASURE_NAMES)
+_NAMES = ",\n    ".join(f"c.{name}" for name in MEASURE_NAMES)
 _FREE = ", ".join(f"'{tag}'" for tag in RESERVED_TAGS)
 _RESERVED = "\n    UNION ALL\n".join(
     f"    SELECT id, '{tag}' AS tag, {column} AS value FROM calls WHERE {column} IS NOT NULL"  # noqa: S608 - names of ours
     for tag, column in TAG_COLUMNS.items()
+)
+
+
+def _tagged(tag: str, value: str, source: str, condition: str) -> str:
+    """The calls that have a tag, each with its value. Not a join of views: SQLite would read all tags for one day."""
+    return f"""SELECT
+    c.id,
+    c.started_at,
+    {tag} AS tag,
+    c.day,
+    DATE(c.day, 'weekday 0', '-6 days') AS week,
+    {value} AS value,
+    c.platform,
+    c.model,
+    c.feature,
+    {_NAMES}
+FROM {source}
+WHERE {condition}"""  # noqa: S608 - names of ours
+
+
+_TAGGED = "\nUNION ALL\n".join(
+    [
+        *(
+            _tagged(f"'{tag}'", f"c.{column}", "measured_calls AS c", f"c.{column} IS NOT NULL")
+            for tag, column in TAG_COLUMNS.items()
+        ),
+        _tagged("free.key", "free.value", "measured_calls AS c, json_each(c.tags) AS free", f"free.key NOT IN ({_FREE})"),
+    ]
 )
 VIEWS = {
     "measured_calls": f"""CREATE VIEW measured_calls AS
@@ -42,17 +70,6 @@ FROM calls AS c""",  # noqa: S608 - names of ours
     FROM calls, json_each(calls.tags) AS free
     WHERE free.key NOT IN ({_FREE})""",  # noqa: S608 - names of ours
     "measured_call_tags": f"""CREATE VIEW measured_call_tags AS
-SELECT
-    c.id,
-    c.started_at,
-    t.tag,
-    c.day,
-    DATE(c.day, 'weekday 0', '-6 days') AS week,
-    t.value,
-    c.platform,
-    c.model,
-    c.feature,
-    {_NAMES}
-FROM measured_calls AS c JOIN call_tags AS t ON t.id = c.id""",  # noqa: S608 - names of ours
+{_TAGGED}""",
     "measured_latencies": MEASURED_LATENCIES,
 }
