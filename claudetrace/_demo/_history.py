@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from random import Random
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +12,7 @@ from claudetrace._ids import utc_text, uuid7
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from datetime import datetime
 
     from claudetrace._call import Row
 
@@ -73,8 +74,8 @@ JOBS = {
         system_tokens=6_000, prompt="refund@v3", tools=True,
     ),
     "summaries": Job(
-        weight=12, models={"haiku": 3, "sonnet": 1}, turns=(1, 1), input_tokens=(3000, 26000), output_tokens=(150, 1100),
-        prompt="summary@v2", max_tokens=1024,
+        weight=12, models={"haiku": 3, "sonnet": 1}, turns=(1, 1), input_tokens=(3000, 26000),
+        output_tokens=(150, 1100), prompt="summary@v2", max_tokens=1024,
     ),
     "sorting": Job(weight=18, models={"haiku": 1}, turns=(1, 2), input_tokens=(250, 900), output_tokens=(4, 14)),
     "translate": Job(
@@ -123,22 +124,20 @@ class _Desk:
         if job.tools and self.random.random() < 0.02:
             turns = 44  # an agent that does not find out of its loop
         said = 0
+        user = f"{customer}-{int(self.random.triangular(1, 14, 1)):02d}@example.com"
         for turn in range(turns):
             call = _Call(self.random, job, kind, at, days_ago, turn, turns, said)
             row = call.row()
             row |= {
                 "feature": feature,
                 "customer": customer,
-                "user_id": f"{customer}-{int(self.random.triangular(1, 14, 1)):02d}@example.com",
+                "user_id": user,
                 "session_id": f"{feature}-{self.sessions:05d}",
                 "tags": json.dumps({"team": "care" if feature in ("chat", "manual") else "platform"}),
                 "service": self.service,
                 "environment": "history",
             }
             row |= {"prompt": job.prompt} if job.prompt else {}
-            if turn:
-                row["user_id"] = user
-            user = row["user_id"]
             yield row
             said += call.input_tokens + call.output_tokens
             at += timedelta(milliseconds=row["duration_ms"], seconds=self.random.uniform(0.4, 4 if job.tools else 95))
@@ -253,8 +252,3 @@ class _Call:
         if self.kind == "opus":
             usage["output_tokens_details"] = {"thinking_tokens": self.output_tokens // 3}
         return usage
-
-
-def default_now() -> datetime:
-    """The moment at which the history ends."""
-    return datetime.now(UTC)

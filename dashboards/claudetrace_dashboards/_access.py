@@ -6,6 +6,7 @@ import re
 import sqlite3
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 from claudetrace._errors import ClaudetraceError
 from claudetrace._ledger._schema import APPLICATION_ID, VERSION
@@ -14,19 +15,22 @@ if TYPE_CHECKING:
     from datasette.app import Datasette
     from datasette.database import Database
 
-WORD = re.compile(r"\w+")
+READS = re.compile(r"\b(?:FROM|JOIN)\s+(\w+)", re.IGNORECASE)
 MARKS = """
     SELECT
         (SELECT application_id FROM pragma_application_id) AS application_id,
         (SELECT user_version FROM pragma_user_version) AS version
 """
 OBJECTS = "SELECT name, type, sql FROM sqlite_master WHERE type IN ('table', 'view')"
+_known: WeakKeyDictionary[Database, bool] = WeakKeyDictionary()
 REASONS = (
     (
         "unable to open database file",
-        "It cannot be opened. Reading a ledger needs the right to read the file and its -wal and -shm files; while no "
-        "program is writing to it, also the right to make them in its folder. Open it as its owner, give this user that "
-        "right, or copy the ledger with “sqlite3 ledger.db '.backup copy.db'”.",
+        (
+            "It cannot be opened. Reading a ledger needs the right to read the file and its -wal and -shm files; while "
+            "no program is writing to it, also the right to make them in its folder. Open it as its owner, give this "
+            "user that right, or copy the ledger with “sqlite3 ledger.db '.backup copy.db'”."
+        ),
     ),
     (
         "attempt to write a readonly database",
@@ -67,7 +71,7 @@ class Ledger:
     def tables_of(self, sql: str) -> frozenset[str]:
         """The tables and views that `sql` reads, through views too."""
         found: set[str] = set()
-        left = set(WORD.findall(sql)) & self.reads.keys()
+        left = set(READS.findall(sql)) & self.reads.keys()
         while left:
             name = left.pop()
             found.add(name)
@@ -96,10 +100,21 @@ async def examine(name: str, db: Database) -> Ledger | Problem | None:
         return _other_version(name, version)
     names = {row[0] for row in objects}
     reads = {
-        row[0]: frozenset((set(WORD.findall(row[2] or "")) & names) - {row[0]} if row[1] == "view" else ())
+        row[0]: frozenset((set(READS.findall(row[2] or "")) & names) - {row[0]} if row[1] == "view" else ())
         for row in objects
     }
     return Ledger(name, db, reads)
+
+
+async def is_ledger(db: Database) -> bool:
+    """Whether the database is a ledger, of any version. Asked once of each."""
+    if db not in _known:
+        try:
+            ((application_id, _),) = (await db.execute(MARKS)).rows
+        except sqlite3.Error:
+            return False
+        _known[db] = application_id == APPLICATION_ID
+    return _known[db]
 
 
 def _other_version(name: str, version: int) -> Problem:

@@ -12,7 +12,7 @@ from claudetrace_dashboards import _format as show
 from claudetrace_dashboards import _rows
 from claudetrace_dashboards._access import Problem, reason
 from claudetrace_dashboards._cells import cell
-from claudetrace_dashboards._panel import Denied, plain_rows
+from claudetrace_dashboards._panel import DeniedError, plain_rows
 from claudetrace_dashboards._times import local_time
 
 if TYPE_CHECKING:
@@ -54,15 +54,15 @@ async def found(scope: Scope, id_: str) -> dict[str, Any] | Problem:
             told = f"{scope.ledger.name} has no call “{id_[:60]}”. Calls that were pruned leave only their sums."
             return Problem("There is no such call", told, 404)
         siblings = await plain_rows(scope, _rows.siblings(rows[0]["call_id"]))
-    except Denied as error:
+    except DeniedError as error:
         return Problem("This is not shown to you", f"You may not see the table {error}.", 403)
     except sqlite3.Error as error:
         return Problem("The call cannot be read", reason(error), 503)
     (row,) = rows
     return {
         "row": row,
-        "cost": show.usd(row["cost_picousd"], 12, at_least=not row["usage_is_final"]),
-        "saved": show.usd(row["cache_saved_picousd"], 6) if row["cache_saved_picousd"] else None,
+        "cost": exact(row["cost_picousd"], at_least=not row["usage_is_final"]),
+        "saved": saved_text(row["cache_saved_picousd"] or 0),
         "time": local_time(row["started_at"]),
         "parts": parts(row),
         "flags": [(flag, FLAGS.get(flag, "")) for flag in _list(row["cost_flags"])],
@@ -71,6 +71,23 @@ async def found(scope: Scope, id_: str) -> dict[str, Any] | Problem:
         "siblings": [(scope.row_url(each["id"]), each) for each in siblings if each["id"] != row["id"]],
         "usd": show.usd,
     }
+
+
+def exact(picousd: int | None, *, at_least: bool = False) -> Markup:
+    """The amount to its last digit."""
+    if picousd is None:
+        return show.usd(None)
+    text = show.exact_usd(picousd)
+    return Markup('<data class="usd" value="{0}">{1}${0}</data>').format(text, "≥ " if at_least else "")
+
+
+def saved_text(picousd: int) -> str:
+    """What the cache changed against plain input, in words."""
+    if picousd > 0:
+        return f"Reading from the cache saved ${show.exact_usd(picousd)} against plain input."
+    if picousd < 0:
+        return f"Writing to the cache cost ${show.exact_usd(-picousd)} more than plain input."
+    return ""
 
 
 def parts(row: Row) -> list[dict[str, Any]]:

@@ -35,7 +35,7 @@ def cell(datasette: Datasette, database: str | None, table: str | None, column: 
     """What to show for `value`, or `None` where it is shown as it is. Only in tables of a ledger."""
     if table not in OURS or value is None:
         return None
-    if column == "id" and table == "calls" and isinstance(value, str):
+    if column == "call_id" and table == "calls" and isinstance(value, str):
         url = f"{datasette.urls.path(BASE)}/call/{quote(value, safe='')}?db={quote(database or '', safe='')}"
         return Markup('<a href="{}">{}</a>').format(url, value)
     for matches, shown in KINDS:

@@ -12,7 +12,7 @@ from datasette.utils.asgi import Response
 
 from claudetrace_dashboards._access import reason
 from claudetrace_dashboards._format import exact_usd
-from claudetrace_dashboards._panel import Denied, Unheard, answer
+from claudetrace_dashboards._panel import DeniedError, UnheardError, answer
 
 if TYPE_CHECKING:
     from claudetrace_dashboards._panel import Panel, Row, Scope
@@ -26,9 +26,9 @@ async def exported(scope: Scope, panel: Panel, kind: str) -> Response:
     ask = panel.exported or next(iter(panel.asks.values()))
     try:
         found = await answer(scope, ask)
-    except Unheard as error:
+    except UnheardError as error:
         return _refused(kind, 400, f"{panel.name} is not kept for the filter {', '.join(sorted(error.args[0]))}")
-    except Denied as error:
+    except DeniedError as error:
         return _refused(kind, 403, f"you may not see the table {error}")
     except (sqlite3.Error, OSError) as error:
         return _refused(kind, 503, reason(error))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import urlencode
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ class Filters:
         now = now or datetime.now(UTC)
         problems: list[str] = []
         preset, since, until = _span(arguments, now, problems)
-        values = {name: arguments[name][:LONGEST_VALUE] for name in NAMES if name in arguments and arguments[name]}
+        values = {name: arguments[name][:LONGEST_VALUE] for name in NAMES if arguments.get(name)}
         # An empty model or feature is a value: the calls that have none.
         values |= {name: "" for name in ("model", "feature") if arguments.get(f"no_{name}") == "1"}
         key, colon, value = arguments.get("tag", "").partition(":")
@@ -62,7 +62,7 @@ class Filters:
             now=now,
             tag=(key[:LONGEST_VALUE], value[:LONGEST_VALUE]) if key and colon else None,
             problems=tuple(problems),
-            **values,
+            **values,  # type: ignore[arg-type]  # each is a filter of text
         )
 
     @property
@@ -75,7 +75,7 @@ class Filters:
         """The end of the span, or of the present hour where that is earlier."""
         return max(self.since + HOUR, min(self.until, _hour(self.now) + HOUR))
 
-    def parameters(self) -> dict[str, str | None]:
+    def parameters(self) -> dict[str, Any]:
         """The named parameters of the queries."""
         key, value = self.tag or (None, None)
         return {

@@ -8,7 +8,8 @@ from markupsafe import Markup, escape
 
 PICOUSD = 10**12
 UNKNOWN = "–"
-SIZES = ((10**12, "T"), (10**9, "B"), (10**6, "M"), (10**4, "k"))
+SIZES = ((10**12, 10**12, "T"), (10**9, 10**9, "B"), (10**6, 10**6, "M"), (10**4, 10**3, "k"))
+"""From which count on it is told in which unit."""
 
 
 def exact_usd(picousd: int) -> str:
@@ -47,8 +48,8 @@ def count_text(count: float | None) -> str:
     """`2,114`, `23.4k`, `2.11M`: three digits where there are many."""
     if count is None:
         return UNKNOWN
-    for size, letter in SIZES:
-        if abs(count) >= size:
+    for least, size, letter in SIZES:
+        if abs(count) >= least:
             scaled = count / size
             return f"{scaled:.{max(0, 3 - len(str(int(abs(scaled)))))}f}{letter}"
     return f"{count:,.0f}"

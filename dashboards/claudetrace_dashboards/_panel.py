@@ -7,6 +7,7 @@ import sqlite3
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import quote
+from zlib import crc32
 
 from markupsafe import Markup
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from datasette.app import Datasette
 
     from claudetrace_dashboards._access import Ledger
+    from claudetrace_dashboards._charts import Chart
     from claudetrace_dashboards._filters import Filters
     from claudetrace_dashboards.queries import Statement
 
@@ -61,7 +63,9 @@ class Scope:
 
     def color(self, model: str | None) -> int | str:
         """The colour of a model: the same on every panel of every page."""
-        return self.models.index(model) if model in self.models else "other"
+        if not model:
+            return "other"
+        return self.models.index(model) if model in self.models else crc32(model.encode())
 
     async def sees(self, table: str) -> bool:
         """Whether the reader may see the table."""
@@ -76,7 +80,7 @@ class Ask(NamedTuple):
 
     query: str | Callable[[Scope], Statement]
     filters: Callable[[Filters], Filters] | None = None
-    extra: Callable[[Scope], Mapping[str, Any]] | None = None
+    also: Callable[[Scope], Mapping[str, Any]] | None = None
 
 
 class Answer(NamedTuple):
@@ -94,7 +98,7 @@ class Panel:
     title: str
     about: str
     asks: Mapping[str, Ask]
-    draw: Callable[[Scope, Mapping[str, Answer]], Markup | None]
+    draw: Callable[[Scope, Mapping[str, Answer]], Markup | Chart | None]
     width: str = "third"
     empty: str = "No calls in this range."
     bare: bool = False
@@ -107,23 +111,23 @@ class Shown(NamedTuple):
 
     panel: Panel
     state: str
-    body: Markup
+    body: Markup | Chart
     note: str = ""
 
 
-class Unheard(Exception):
+class UnheardError(Exception):
     """A filter that is set is not one that the panel can answer."""
 
 
-class Denied(Exception):
+class DeniedError(Exception):
     """The reader may not see a table that the panel needs."""
 
 
 async def answer(scope: Scope, ask: Ask) -> Answer:
-    """What the ledger answers. Raises `Unheard`, `Denied`, or what Datasette and SQLite raise."""
+    """What the ledger answers. Raises `UnheardError`, `DeniedError`, or what Datasette and SQLite raise."""
     statement = _statement(scope, ask)
     if statement.unheard:
-        raise Unheard(statement.unheard)
+        raise UnheardError(statement.unheard)
     rows = await fetch(scope, statement)
     return Answer([dict(row) for row in rows] if callable(ask.query) else statement.rows(rows), statement)
 
@@ -132,16 +136,22 @@ def _statement(scope: Scope, ask: Ask) -> Statement:
     if callable(ask.query):
         return ask.query(scope)
     asked = ask.filters(scope.filters) if ask.filters else scope.filters
-    extra = ask.extra(scope) if ask.extra else {}
-    return queries.statement(ask.query, queries.Filters(**asked.parameters()), **extra)
+    more = ask.also(scope) if ask.also else {}
+    return queries.statement(ask.query, queries.Filters(**asked.parameters()), **more)
 
 
 async def fetch(scope: Scope, statement: Statement) -> list[Any]:
-    """The rows as SQLite has them. Raises `Denied` where the reader may not see what they are from."""
+    """The rows as SQLite has them. Raises `DeniedError` where the reader may not see what they are from."""
     for table in sorted(scope.ledger.tables_of(statement.sql)):
         if not await scope.sees(table):
-            raise Denied(table)
-    results = await scope.ledger.db.execute(statement.sql, statement.parameters, log_sql_errors=False)
+            raise DeniedError(table)
+    try:
+        results = await scope.ledger.db.execute(statement.sql, statement.parameters, log_sql_errors=False)
+    except Exception as error:
+        # Datasette's own exception for an interrupted query has moved between its versions.
+        if type(error).__name__ == "QueryInterrupted":
+            raise sqlite3.OperationalError("interrupted") from error
+        raise
     return list(results.rows)
 
 
@@ -155,17 +165,12 @@ async def show(scope: Scope, panel: Panel) -> Shown:
     try:
         answers = {name: await answer(scope, ask) for name, ask in panel.asks.items()}
         drawn = panel.draw(scope, answers)
-    except Unheard as error:
+    except UnheardError as error:
         return _unheard(scope, panel, error.args[0])
-    except Denied as error:
+    except DeniedError as error:
         return Shown(panel, "denied", _message(f"You may not see the table {error}, which this is taken from."))
     except (sqlite3.Error, OSError) as error:
         return Shown(panel, "failed", _message(reason(error)))
-    except Exception as error:
-        # Datasette's own exception for an interrupted query has moved between its versions.
-        if type(error).__name__ != "QueryInterrupted":
-            raise
-        return Shown(panel, "failed", _message(reason(sqlite3.OperationalError("interrupted"))))
     if drawn is None:
         return Shown(panel, "empty", _message(panel.empty))
     return Shown(panel, "ok", drawn, _widened(scope, panel, answers))

@@ -26,13 +26,15 @@ class Period(NamedTuple):
 
 
 def periods(scope: Scope, answer: Answer, rows: Mapping[str, str] | None = None) -> list[Period]:
-    """Every hour or day that `answer` is about, up to now, whether anything was found in it or not. `rows` narrows what their
-    links lead to."""
-    hourly = answer.statement.parameters["period_chars"] == 13
+    """Every hour or day that `answer` is about, up to now, whether anything was found in it or not.
+
+    `rows` narrows what their links lead to.
+    """
+    hourly = unit(answer) == "hour"
     at, until = _moment(answer.statement.since), _moment(answer.statement.until)
     step = timedelta(hours=1) if hourly else timedelta(days=1)
     until = min(until, scope.filters.now.replace(minute=0, second=0, microsecond=0) + timedelta(hours=1))
-    found = []
+    found: list[Period] = []
     while at < until and len(found) < MOST_POINTS:
         within = scope.filters.within(at, at + step)
         found.append(

@@ -16,7 +16,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from claudetrace_dashboards import _call, _export
 from claudetrace_dashboards._access import Ledger, Problem, examine, may_see
 from claudetrace_dashboards._filters import NAMES, PRESETS, Filters
-from claudetrace_dashboards._panel import BASE, Ask, Denied, Scope, answer, show, show_all
+from claudetrace_dashboards._panel import BASE, Ask, DeniedError, Scope, answer, show, show_all
 from claudetrace_dashboards._waiting import awaited
 from claudetrace_dashboards.pages import PAGES
 
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from datasette.app import Datasette
     from datasette.utils.asgi import Request
 
-    from claudetrace_dashboards.pages._page import Page
 
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
@@ -53,7 +52,7 @@ def not_yet(path: Path) -> Problem:
 NO_LEDGER = Problem(
     "There is no ledger here",
     "Call claudetrace.instrument() in a program, or start it with “claudetrace run app.py”: its calls go to a ledger, "
-    "which “claudetrace dashboard” opens. “claudetrace demo” makes one to look at. If there is one, you may not see it.",
+    "which “claudetrace dashboard” opens. “claudetrace demo” makes one to look at.",
     404,
 )
 OPTIONS = ("model", "feature", "platform")
@@ -62,7 +61,10 @@ PANELS = {panel.name: panel for page in PAGES.values() for panel in page.panels}
 
 @cache
 def templates() -> Environment:
-    """Our own environment, from a folder of its own so that none of ours replaces one of Datasette: no template of another plugin gets between, and everything is escaped."""
+    """Our own environment, in which everything is escaped.
+
+    The templates are in a folder of their own, since Datasette would take a `base.html` of ours for its own.
+    """
     environment = Environment(
         loader=PackageLoader("claudetrace_dashboards", "templates/claudetrace"),
         autoescape=True,
@@ -143,7 +145,9 @@ async def page(datasette: Datasette, request: Request) -> Response:
     scope.page = name
     choices = await choices_of(scope)
     panels = await show_all(scope, shown.panels)
-    return html("page.html", scope, page=shown, panels=panels, choices=choices, chips=chips(scope), heading=_heading(scope))
+    return html(
+        "page.html", scope, page=shown, panels=panels, choices=choices, chips=chips(scope), heading=_heading(scope)
+    )
 
 
 def _heading(scope: Scope) -> str | None:
@@ -156,6 +160,7 @@ async def call(datasette: Datasette, request: Request) -> Response:
     scope = await scope_of(datasette, request)
     if isinstance(scope, list):
         return no_ledger(datasette, scope)
+    scope.page = "call"
     found = await _call.found(scope, unquote(request.url_vars["id"]))
     return problem(datasette, found) if isinstance(found, Problem) else html("call.html", scope, **found)
 
@@ -165,10 +170,17 @@ async def panel(datasette: Datasette, request: Request) -> Response:
     wanted = PANELS.get(request.url_vars["panel"])
     scope = await scope_of(datasette, request)
     if wanted is None or isinstance(scope, list):
-        return Response("Not found", status=404, content_type="text/plain")
+        return nothing(scope)
     scope.page = request.args.get("page") or ""
     await choices_of(scope)
     return html("_panel.html", scope, shown=await show(scope, wanted))
+
+
+def nothing(scope: Scope | list[Problem]) -> Response:
+    """That there is no such panel, or no ledger that it could be of, in a line."""
+    problems = scope if isinstance(scope, list) else []
+    told, status = (problems[0].text, 503) if problems else ("There is no such panel here.", 404)
+    return Response(f"{told}\n", status=status, content_type="text/plain; charset=utf-8", headers=HEADERS)
 
 
 async def data(datasette: Datasette, request: Request) -> Response:
@@ -176,7 +188,7 @@ async def data(datasette: Datasette, request: Request) -> Response:
     wanted, kind = PANELS.get(request.url_vars["panel"]), request.url_vars["kind"]
     scope = await scope_of(datasette, request)
     if wanted is None or isinstance(scope, list):
-        return Response("Not found", status=404, content_type="text/plain")
+        return nothing(scope)
     return await _export.exported(scope, wanted, kind)
 
 
@@ -188,7 +200,7 @@ async def choices_of(scope: Scope) -> dict[str, list[str]]:
         chosen = getattr(scope.filters, name)
         try:
             found = {row[name] for row in (await answer(scope, Ask(f"cost_by_{name}", lambda _: span))).rows}
-        except (sqlite3.Error, OSError, Denied):
+        except (sqlite3.Error, OSError, DeniedError):
             found = set()
         choices[name] = sorted({each for each in (*found, chosen) if each})
     scope.models = choices["model"]

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from datasette import hookimpl
 
 from claudetrace_dashboards import _views
+from claudetrace_dashboards._access import is_ledger
 from claudetrace_dashboards._cells import cell
 from claudetrace_dashboards._panel import BASE
 
@@ -58,4 +59,12 @@ def database_actions(
 @hookimpl
 def render_cell(value: Any, column: str, table: str | None, database: str | None, datasette: Datasette) -> Any:
     """Money, durations, models and JSON of a ledger's tables as a person reads them."""
-    return cell(datasette, database, table, column, value)
+    shown = cell(datasette, database, table, column, value)
+    if shown is None or database is None:
+        return None
+
+    async def of_ledger() -> Any:
+        # A database of something else may have a table of that name too.
+        return shown if await is_ledger(datasette.databases[database]) else None
+
+    return of_ledger

@@ -20,7 +20,7 @@ def run(*words: object) -> Result:
 def demo(tmp_path_factory) -> tuple[Path, Result]:
     """The ledger of a demo, and what the demo said."""
     path = tmp_path_factory.mktemp("demo") / "demo.db"
-    return path, run("demo", "--no-serve", "--db", path)
+    return path, run("demo", "--no-serve", "--days", 0, "--db", path)
 
 
 @pytest.fixture

@@ -38,8 +38,26 @@ def test_the_demo_costs_what_its_rates_say(demo):
 
 def test_a_second_demo_begins_anew(db):
     """It does not add to the first one's calls."""
-    assert run("demo", "--no-serve", "--db", db).exit_code == 0
+    assert run("demo", "--no-serve", "--days", 0, "--db", db).exit_code == 0
     assert len(Ledger(db).calls(limit=None)) == 23
+
+
+def test_the_demo_has_ninety_days_to_look_at(tmp_path):
+    """Beside the played calls there are made-up ones of ninety days, priced like any other, and each cost is proven."""
+    path = tmp_path / "demo.db"
+    told = run("demo", "--no-serve", "--db", path)
+
+    with Ledger(path) as ledger:
+        days = {spend.key: spend for spend in ledger.spend(by="day", since=None)}
+        unproven = ledger.db.execute("SELECT COUNT(*) FROM unproven_calls").fetchall()
+        quarantined = ledger.db.execute("SELECT COUNT(*) FROM quarantine").fetchall()
+        (unpriced,) = ledger.db.execute(
+            "SELECT COUNT(*) FROM calls WHERE cost_picousd IS NULL AND outcome = 'ok' AND model NOT LIKE '%lab%'"
+        ).fetchone()
+    assert told.exit_code == 0
+    assert 85 <= len(days) <= 92
+    assert sum(day.calls for day in days.values()) > 9_000
+    assert (unproven, quarantined, unpriced) == ([(0,)], [(0,)], 0)
 
 
 def test_the_demo_leaves_a_real_ledger_alone(tmp_path):

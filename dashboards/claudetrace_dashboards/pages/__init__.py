@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from claudetrace_dashboards.pages._calls import CALLS
 from claudetrace_dashboards.pages._cost import COST
-from claudetrace_dashboards.pages._page import Page
 from claudetrace_dashboards.pages._reliability import RELIABILITY
 from claudetrace_dashboards.pages._session import SESSION
+
+if TYPE_CHECKING:
+    from claudetrace_dashboards.pages._page import Page
 
 PAGES: dict[str, Page] = {page.name: page for page in (COST, RELIABILITY, CALLS, SESSION)}
 """The pages by their names in the URL, in the order in which they are linked. The cost page has the shortest."""

@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from claudetrace_dashboards._charts import Chart
     from claudetrace_dashboards._panel import Answer, Scope
 
-Answers = "Mapping[str, Answer]"
-
 
 def _by_time(scope: Scope, answers: Mapping[str, Answer]) -> Chart | None:
     return stacked(
@@ -66,7 +64,7 @@ def _tag_panel(tag: str, title: str, about: str) -> Panel:
         name=f"cost_by_{tag}",
         title=title,
         about=about,
-        asks={"cost": Ask("cost_by_tag", extra=lambda _: {"by": tag})},
+        asks={"cost": Ask("cost_by_tag", also=lambda _: {"by": tag})},
         draw=_by_tag(tag),
         empty=f"No call in this range has the tag {tag}.",
     )

@@ -102,7 +102,7 @@ def _stops(scope: Scope, answers: Mapping[str, Answer]) -> Chart | None:
     )
 
 
-def _reasons(query: str, css: str) -> Any:
+def _reasons(query: str, outcome: str) -> Any:
     """How often each reason came, with its rows."""
 
     def draw(scope: Scope, answers: Mapping[str, Answer]) -> Markup | None:
@@ -114,8 +114,10 @@ def _reasons(query: str, css: str) -> Any:
 
         def name(row: Row) -> Markup:
             text = row["reason"] or "none given"
-            marked = Markup('<span class="{}">{}</span>').format("worse" if row["reason"] in TELLING_STOPS else "", text)
-            return link(scope.url("calls", reason=row["reason"], outcome=css), marked) if row["reason"] else marked
+            marked = Markup('<span class="{}">{}</span>').format(
+                "worse" if row["reason"] in TELLING_STOPS else "", text
+            )
+            return link(scope.url("calls", reason=row["reason"], outcome=outcome), marked) if row["reason"] else marked
 
         def bar(row: Row) -> Markup:
             color = colors.get(row["reason"], "other")

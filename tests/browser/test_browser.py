@@ -1,0 +1,271 @@
+"""The pages in a real browser: what is on the screen, whether it can be used, and that nothing leaves the machine."""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+from collections.abc import Callable
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.dashboards._made import HOSTILE
+
+from .conftest import Tab, serve
+
+PAGES = {
+    "cost": "", "cache": "/cache", "latency": "/latency", "reliability": "/reliability", "calls": "/calls",
+    "session": "/session", "one-session": "/session?session={session}", "call": "/call/{call}",
+}  # fmt: skip
+Open = Callable[..., Tab]
+
+
+def asked(path: Path, sql: str, **values: Any) -> list[tuple[Any, ...]]:
+    with closing(sqlite3.connect(path)) as connection:
+        return connection.execute(sql, values).fetchall()
+
+
+def url_of(name: str, desk: Path) -> str:
+    """The page's path, of a session and a call that there are."""
+    ((session, call),) = asked(
+        desk,
+        "SELECT session_id, MAX(id) FROM calls WHERE feature = 'agent' GROUP BY 1 ORDER BY ABS(COUNT(*) - 9) LIMIT 1",
+    )
+    return PAGES[name].format(session=session, call=call)
+
+
+def spend(desk: Path, days: int = 30, **equal: str) -> tuple[int, int]:
+    """The picodollars and the number of calls of the last days."""
+    since = f"{datetime.now(UTC) - timedelta(days=days - 1):%Y-%m-%d}"
+    conditions = "".join(f" AND {name} = :{name}" for name in equal)
+    sql = "SELECT COALESCE(SUM(spend_picousd), 0), COUNT(DISTINCT call_id) FROM calls WHERE started_at >= :since"
+    ((picousd, calls),) = asked(desk, sql + conditions, since=since, **equal)
+    return picousd, calls
+
+
+def figures(tab: Tab) -> tuple[int, int]:
+    """The spend and the calls that are on the screen."""
+    usd, calls = (
+        tab.page.locator(f"#kpi .card:nth-child({place}) .figure data").get_attribute("value") for place in (1, 2)
+    )
+    whole, _, rest = usd.partition(".")
+    return int(whole) * 10**12 + int(rest.ljust(12, "0")), int(calls)
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1400, 390])
+@pytest.mark.parametrize("name", PAGES)
+def test_each_page_looks_right(open_tab: Open, desk: Path, name: str, width: int, scheme: str) -> None:
+    """A page fits its window, no panel of it failed, axe finds nothing serious, and a picture of it is kept."""
+    tab = open_tab(width, scheme)
+    answer = tab.go(url_of(name, desk))
+    tab.shot(f"{name}-{width}-{scheme}")
+
+    assert answer.status == 200
+    assert tab.overflow() <= 0
+    assert tab.page.locator(".is-failed, .is-denied").count() == 0
+    assert tab.axe() == []
+
+
+def test_the_figures_are_those_of_the_calls(open_tab: Open, desk: Path) -> None:
+    """The spend and the calls on the screen equal SQL over the raw calls, for each preset."""
+    tab = open_tab()
+    for preset, days in {"7d": 7, "30d": 30, "90d": 90}.items():
+        tab.go("")
+        tab.page.get_by_role("group", name="Range").get_by_role("link", name=preset, exact=True).click()
+        tab.settle()
+
+        assert figures(tab) == spend(desk, days)
+
+
+def test_each_filter_narrows(open_tab: Open, desk: Path) -> None:
+    """Model, feature and platform apply at once and together; the figures are those of such calls."""
+    tab = open_tab()
+    tab.go("")
+    chosen: dict[str, str] = {}
+    for name, value in {"platform": "bedrock", "feature": "translate", "model": "claude-sonnet-5-5"}.items():
+        with tab.page.expect_navigation():
+            tab.page.get_by_label(name.capitalize(), exact=True).select_option(value)
+        tab.settle()
+        chosen[name] = value
+
+        assert figures(tab) == spend(desk, **chosen)
+        assert f"{name}={value}" in tab.page.url
+    tab.page.get_by_label("Remove the filter model").click()
+    tab.settle()
+    assert figures(tab) == spend(desk, platform="bedrock", feature="translate")
+
+
+def test_user_session_and_tag(open_tab: Open, desk: Path) -> None:
+    """A user, a tag and a session can be asked for; a panel that cannot tell says so and shows no figure."""
+    ((user, customer, session),) = asked(
+        desk, "SELECT user_id, customer, session_id FROM calls WHERE feature = 'chat' ORDER BY id DESC LIMIT 1"
+    )
+    tab = open_tab()
+    for field, value, column in (
+        ("User", user, "user_id"), ("Tag", f"customer:{customer}", "customer"), ("Session", session, "session_id"),
+    ):  # fmt: skip
+        tab.go("")
+        tab.page.get_by_text("More", exact=True).click()
+        tab.page.get_by_label(field, exact=True).fill(value)
+        with tab.page.expect_navigation():
+            tab.page.locator(".drop button:visible").click()
+        tab.settle()
+
+        assert figures(tab) == spend(desk, **{column: value.rpartition(":")[2]})
+    tab.go(f"/reliability?user={user}")
+    assert tab.page.locator(".is-unheard").count() >= 1
+
+
+def test_own_days(open_tab: Open, desk: Path) -> None:
+    """Days of one's own can be chosen, steps to the days before and after keep their number."""
+    first, last = (f"{datetime.now(UTC) - timedelta(days=ago):%Y-%m-%d}" for ago in (12, 9))
+    tab = open_tab()
+    tab.go("?model=claude-opus-5-5")
+    tab.page.locator("summary", has_text="Custom").click()
+    tab.page.get_by_label("From").fill(first)
+    tab.page.get_by_label("To", exact=True).fill(last)
+    with tab.page.expect_navigation():
+        tab.page.get_by_role("button", name="Show these days").click()
+    tab.settle()
+    sql = "SELECT SUM(spend_picousd) FROM calls WHERE model = 'claude-opus-5-5' AND SUBSTR(started_at, 1, 10) BETWEEN :a AND :b"
+
+    assert figures(tab)[0] == asked(desk, sql, a=first, b=last)[0][0]
+    tab.page.get_by_label("Period before").click()
+    tab.settle()
+    before = [f"{datetime.now(UTC) - timedelta(days=ago):%Y-%m-%d}" for ago in (16, 13)]
+    assert [part in tab.page.url for part in (f"from={before[0]}", f"to={before[1]}", "model=")] == [True] * 3
+    tab.page.get_by_label("Next period").click()
+    tab.settle()
+    assert f"from={first}" in tab.page.url
+
+
+def test_from_a_bar_to_a_call_and_back(open_tab: Open, desk: Path) -> None:
+    """A bar leads to its calls, a call to its parts and its session; going back finds the chart as it was."""
+    tab = open_tab()
+    tab.go("?range=7d")
+    tab.page.locator("#cost_by_time .target").nth(3).click()
+    tab.settle()
+    assert "/calls?" in tab.page.url
+    tab.page.locator("td.time a").first.click()
+    tab.settle()
+    id_ = re.findall(r"/call/([^?]+)", tab.page.url)[0]
+    ((picousd, session),) = asked(desk, "SELECT cost_picousd, session_id FROM calls WHERE id = :id", id=id_)
+    usd = tab.page.locator(".figure data").get_attribute("value")
+    assert round(float(usd) * 10**12) == picousd
+    tab.page.get_by_role("link", name="The session").click()
+    tab.settle()
+    assert session in tab.page.locator("h1").inner_text()
+    for _ in range(3):
+        tab.page.go_back()
+    tab.settle()
+    assert "range=7d" in tab.page.url
+    assert tab.page.locator("#cost_by_time .target").count() == 7
+
+
+def test_hostile_names_do_nothing(open_tab: Open, desk: Path) -> None:
+    """Script in models, tags, users, sessions and errors runs on no page, nor in Datasette's own tables."""
+    tab = open_tab()
+    ((call,),) = asked(desk, "SELECT id FROM calls WHERE feature = :f AND usage IS NOT NULL", f=HOSTILE["feature"])
+    for path in ("", "/cache", "/latency", "/reliability", "/session", "/calls", f"/call/{call}"):
+        tab.go(f"{path}?range=24h")
+        for details in tab.page.locator("details:not(.custom)").all():
+            details.evaluate("each => { each.open = true }")
+        for target in tab.page.locator("[data-tip]").all()[-4:]:
+            target.dispatch_event("pointermove")
+        assert tab.hacked() is None
+    tab.page.goto(f"{tab.base}/ledger/calls?feature={HOSTILE['feature'].replace('<', '%3C')}")
+    assert tab.hacked() is None
+    tab.wrong.clear()  # Datasette's own pages may say what they like in the console
+
+
+def test_the_pointer_finds_the_figures(open_tab: Open) -> None:
+    """Under the pointer stands what the bar is made of."""
+    tab = open_tab()
+    tab.go("?range=30d")
+    tab.page.locator("#cost_by_time .target").nth(20).hover()
+
+    assert "claude-" in tab.page.locator("#tip").inner_text()
+    assert "$" in tab.page.locator("#tip").inner_text()
+
+
+def test_the_keyboard_is_enough(open_tab: Open) -> None:
+    """The first tab stop skips to the content, focus can be seen, and a chart's table is reached and opened by keys."""
+    tab = open_tab()
+    tab.go("")
+    tab.page.keyboard.press("Tab")
+    assert tab.page.evaluate("document.activeElement.className") == "skip"
+    summary = tab.page.locator("#cost_by_time summary")
+    summary.focus()
+    tab.page.keyboard.press("Enter")
+    assert tab.page.locator("#cost_by_time table").is_visible()
+    tab.page.keyboard.press("Tab")
+    tab.page.keyboard.press("Tab")
+    focused = tab.page.evaluate("[document.activeElement.tagName, getComputedStyle(document.activeElement).outlineStyle]")
+    assert focused == ["A", "solid"]
+
+
+def test_refresh_keeps_the_place(open_tab: Open) -> None:
+    """Refreshing leaves the scroll position and what was opened as they are, and says when it was."""
+    tab = open_tab()
+    tab.go("")
+    tab.page.locator("#cost_by_time summary").click()
+    tab.page.evaluate("scrollTo(0, 300)")
+    tab.page.locator("[data-refresh]").dispatch_event("click")
+    tab.page.wait_for_function("document.getElementById('status').textContent.startsWith('Refreshed')")
+
+    assert tab.page.evaluate("scrollY") == 300
+    assert tab.page.locator("#cost_by_time details").evaluate("each => each.open") is True
+
+
+def test_times_are_the_browsers_and_days_are_utc(open_tab: Open, desk: Path) -> None:
+    """A time of day is shown by the browser's clock, with UTC beside; the range says that it is UTC."""
+    ((call, at),) = asked(desk, "SELECT id, started_at FROM calls ORDER BY started_at LIMIT 1 OFFSET 100")
+    tab = open_tab(timezone_id="Asia/Tokyo")
+    tab.go(f"/call/{call}")
+    local = datetime.fromisoformat(at) + timedelta(hours=9)
+
+    assert f"{local:%Y-%m-%d %H:%M:%S}" in tab.page.locator("h1 + p").inner_text()
+    assert tab.page.locator("time").first.get_attribute("title") == f"{at[:10]} {at[11:19]} UTC"
+    tab.go("")
+    assert "UTC" in tab.page.locator(".when").inner_text()
+
+
+def test_panels_that_come_late_or_not(open_tab: Open) -> None:
+    """A panel that loads says so and comes; one that cannot be had says so and can be asked for again."""
+    tab = open_tab()
+    late = '<section class="panel third is-loading" id="x" aria-busy="true" data-src="{}"><p class="message">Loading …</p></section>'
+    tab.page.route("**/-/claudetrace?late", lambda route: _with_panel(route, late.format("/-/claudetrace/panel/kpi")))
+    tab.go("?late")
+    assert tab.page.locator("#kpi .figure").count() >= 6
+    tab.page.route("**/-/claudetrace?never", lambda route: _with_panel(route, late.format("/-/claudetrace/panel/none")))
+    tab.go("?never")
+    assert "could not be loaded" in tab.page.locator("#x .message").inner_text()
+    assert tab.page.get_by_role("button", name="Try again").is_visible()
+    tab.wrong[:] = [each for each in tab.wrong if "404" not in each]
+
+
+def _with_panel(route: Any, panel: str) -> None:
+    answer = route.fetch(url=route.request.url.partition("?")[0])
+    html = re.sub(r'(<div class="panels"[^>]*>).*(</main>)', rf"\1{panel}</div>\2", answer.text(), flags=re.DOTALL)
+    route.fulfill(response=answer, body=html)
+
+
+def test_an_empty_ledger_and_none(open_tab: Open, tmp_path: Path) -> None:
+    """Without a ledger the page says what to do; once one is there, it is shown, and empty panels say so."""
+    from tests.dashboards._made import plain_row, write
+
+    path = tmp_path / "ledger.db"
+    for base in serve(path):
+        tab = open_tab(base=base)
+        tab.go("")
+        assert "claudetrace.instrument()" in tab.page.locator("main").inner_text()
+        tab.shot("no-ledger")
+        write(path, [plain_row(1_700_000_000 * 10**9)])
+        tab.go("")
+        assert "No calls in this range" in tab.page.locator("main").inner_text()
+        assert tab.axe() == []
+        tab.shot("empty")
