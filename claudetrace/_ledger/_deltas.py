@@ -49,7 +49,7 @@ class Deltas:
                 accumulate(self.tag_days, (tag, day, value, *whose), amounts)
             platform, model, feature = whose
             for kind, bucket in buckets_of(row):
-                accumulate(self.latencies, (kind, day, feature, platform, model, bucket), [1])
+                accumulate(self.latencies, (kind, day, feature, bucket, platform, model), [1])
             _headroom.note(self.headroom, row, whose)
             _sessions.note(self.sessions, row, amounts)
 

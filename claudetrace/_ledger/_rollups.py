@@ -78,14 +78,14 @@ FEATURE_LATENCIES = Rollup(
     table="rollup_feature_latencies",
     view="measured_latencies",
     period="day",
-    key=("kind", "day", "feature", "platform", "model", "bucket"),
+    key=("kind", "day", "feature", "bucket", "platform", "model"),
     measures=("responses",),
 )
 LATENCIES = Rollup(
     table="rollup_latencies",
     view="measured_latencies",
     period="day",
-    key=("kind", "day", "platform", "model", "bucket"),
+    key=("kind", "day", "bucket", "platform", "model"),
     measures=("responses",),
     finer="rollup_feature_latencies",
 )

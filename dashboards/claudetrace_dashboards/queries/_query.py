@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from claudetrace_dashboards.queries._sources import HONOURED, MEASURED, Source
+from claudetrace_dashboards.queries._sources import HONOURED, Source
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from claudetrace_dashboards.queries._filters import Filters
 
-MONEY = "_microusd"
+MICRO, REST = "_microusd", "_rest_picousd"
+CANDIDATES = 4_000
+"""How many sessions are looked at where a filter asks for some of them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Query:
-    """One question. `sql` reads `measured` where it has `sources`, the smallest first; else tables of its own.
+    """One question. `sources` are the tables that it may read, each as the SQL that stands before its own.
 
     `columns` are those of its answer. A pair `x_microusd`, `x_rest_picousd` becomes `x_picousd`, whole and exact.
     """
@@ -27,16 +29,22 @@ class Query:
     page: str
     sql: str
     columns: tuple[str, ...]
-    sources: tuple[Source, ...] = ()
+    sources: Mapping[Source, str] = field(default_factory=dict)
     honours: frozenset[str] = frozenset()
     """The filters that it can answer, each by itself and with model, feature and platform. With a session, a user and a
     tag are answered too; without one, a user or a tag."""
-    day_grained: bool = False
+    whole_days: bool = False
     """Whether it answers whole UTC days only."""
+    with_before: bool = False
+    """Whether it answers for the period before too."""
+    defaults: Mapping[str, Any] = field(default_factory=dict)
+    """What it can be asked beside the filters."""
+    note: str = ""
+    """What a panel has to say about it."""
 
 
 class Statement(NamedTuple):
-    """A query that is ready to be asked: give both to `execute`."""
+    """A query that is ready to be asked: give `sql` and `parameters` to `execute`."""
 
     query: Query
     sql: str
@@ -49,24 +57,33 @@ class Statement(NamedTuple):
 
     def rows(self, found: Iterable[Sequence[Any]]) -> list[dict[str, Any]]:
         """What was found as dicts with money in whole picodollars."""
-        return [_with_money(dict(zip(_sql_columns(self.query), row, strict=True))) for row in found]
+        names = _sql_columns(self.query)
+        return [_with_money(dict(zip(names, row, strict=True))) for row in found]
 
 
-def statement(query: Query, filters: Filters, extra: dict[str, Any]) -> Statement:
-    """`query` with `filters` as SQL and parameters."""
+def statement(query: Query, filters: Filters, extra: Mapping[str, Any]) -> Statement:
+    """`query` with `filters` as SQL and parameters. Raises `TypeError` for what it cannot be asked."""
+    if unknown := set(extra) - set(query.defaults):
+        raise TypeError(f"{query.name} cannot be asked {', '.join(sorted(unknown))}")
     filters = filters.plain()
     source = _source(query, filters)
-    if source is Source.TAG_DAYS or query.day_grained:
+    if source is Source.TAG_DAYS or query.whole_days:
         filters = filters.whole_days()
-    by_hour = filters.by_hour() and source is not Source.TAG_DAYS and not query.day_grained
+    by_hour = filters.by_hour() and source is not Source.TAG_DAYS and not query.whole_days
+    week_from, week_until = filters.whole_weeks()
     parameters = {
         **asdict(filters),
-        "before_since": filters.before_since(),
+        "from": filters.before_since() if query.with_before else filters.since,
         "period_chars": 13 if by_hour else 10,
+        "week_from": week_from,
+        "week_until": week_until,
+        "filtered": int(bool(filters.given() & query.honours)),
+        "candidates_a_day": max(20, CANDIDATES // filters.days()),
+        **query.defaults,
         **extra,
     }
-    sql = query.sql if source is None else f"WITH measured AS ({MEASURED[source]}\n){query.sql}"
-    heard = query.honours if source is None else HONOURED[source]
+    sql = query.sql if source is None else f"WITH RECURSIVE {query.sources[source]}{query.sql}"
+    heard = query.honours if source is None else HONOURED[source] & (query.honours | {"user", "tag"})
     unheard = filters.given() - heard
     if source is Source.TAG_DAYS and {"user", "tag"} <= filters.given():
         unheard |= {"user"}
@@ -76,6 +93,8 @@ def statement(query: Query, filters: Filters, extra: dict[str, Any]) -> Statemen
 def _source(query: Query, filters: Filters) -> Source | None:
     """The smallest source that answers what is asked, or the one that answers most of it."""
     sources = [each for each in query.sources if each is not Source.SESSION or filters.session is not None]
+    if Source.HOURS in sources and (filters.by_hour() or not filters.in_days()):
+        sources.remove(Source.DAYS)
     return max(sources, key=lambda each: len(filters.given() & HONOURED[each]), default=None)
 
 
@@ -89,19 +108,17 @@ def _sql_columns(query: Query) -> list[str]:
     names: list[str] = []
     for column in query.columns:
         stem = column.removesuffix("_picousd")
-        names += [column] if stem == column else [f"{stem}_microusd", f"{stem}_rest_picousd"]
+        names += [column] if stem == column else [f"{stem}{MICRO}", f"{stem}{REST}"]
     return names
 
 
 def _with_money(row: dict[str, Any]) -> dict[str, Any]:
     merged: dict[str, Any] = {}
     for name, value in row.items():
-        if name.endswith(MONEY):
-            merged[f"{name.removesuffix(MONEY)}_picousd"] = value
-        elif name.endswith("_rest_picousd"):
-            stem = name.removesuffix("_rest_picousd")
-            whole = merged[f"{stem}_picousd"]
+        if name.endswith(REST):
+            stem = name.removesuffix(REST)
+            whole = row[f"{stem}{MICRO}"]
             merged[f"{stem}_picousd"] = None if whole is None else whole * 10**6 + value
-        else:
+        elif not name.endswith(MICRO):
             merged[name] = value
     return merged

@@ -1,13 +1,16 @@
-"""Where the sums come from: each source answers the same columns as `measured`, from the smallest table that can."""
+"""Where the sums come from: each source answers as `measured` or `timed`, from the smallest table that can."""
 
 from __future__ import annotations
 
 from enum import StrEnum
 
+from claudetrace._ledger._measures import MEASURE_NAMES
+
 
 class Source(StrEnum):
-    """A table that can answer, and with it which filters."""
+    """What can answer, and with it which filters."""
 
+    DAYS = "days"
     HOURS = "hours"
     TAG_DAYS = "tag_days"
     SESSION = "session"
@@ -15,37 +18,31 @@ class Source(StrEnum):
 
 BASE = frozenset(("model", "feature", "platform"))
 HONOURED = {
+    Source.DAYS: BASE,
     Source.HOURS: BASE,
     Source.TAG_DAYS: BASE | {"user", "tag"},
     Source.SESSION: BASE | {"user", "tag", "session"},
 }
 """The filters that each source can answer; of a user and a tag without a session, one at a time."""
 
-_BASE_FILTERS = """
+BASE_FILTERS = """
         AND (:model IS NULL OR model = :model)
         AND (:feature IS NULL OR feature = :feature)
         AND (:platform IS NULL OR platform = :platform)"""
-
-MEASURED = {
-    Source.HOURS: f"""
-    SELECT hour AS period, *
-    FROM rollup_hours
-    WHERE hour >= :before_since
-        AND hour < :until{_BASE_FILTERS}""",  # noqa: S608 - SQL of ours
-    Source.TAG_DAYS: f"""
-    SELECT day AS period, *
-    FROM rollup_tag_days
-    WHERE tag = COALESCE(:tag_key, 'user')
-        AND day >= SUBSTR(:before_since, 1, 10)
-        AND day < SUBSTR(:until, 1, 10)
-        AND value = COALESCE(:tag_value, :user){_BASE_FILTERS}""",  # noqa: S608 - SQL of ours
-    Source.SESSION: f"""
-    SELECT hour AS period, *
-    FROM measured_calls AS c
-    WHERE session_id = :session
-        AND hour >= :before_since
-        AND hour < :until{_BASE_FILTERS}
-        AND (:user IS NULL OR user_id = :user)
+_NAMES = ", ".join(MEASURE_NAMES)
+# The days of the range that the ledger has: each is looked up by itself, where a table is not ordered by day alone.
+DAYS = """days (day) AS (
+    SELECT day
+    FROM (SELECT MAX(SUBSTR(:from, 1, 10), MIN(day)) AS day FROM rollup_days)
+    WHERE day < SUBSTR(:until, 1, 10)
+    UNION ALL
+    SELECT DATE(day, '+1 day')
+    FROM days
+    WHERE DATE(day, '+1 day') < MIN(SUBSTR(:until, 1, 10), (SELECT DATE(MAX(day), '+1 day') FROM rollup_days))
+)"""
+IN_DAYS = "day >= SUBSTR(:from, 1, 10) AND day < SUBSTR(:until, 1, 10)"
+IN_HOURS = "started_at >= :from AND started_at < :until"
+_OF_TAG = """
         AND (
             :tag_key IS NULL
             OR EXISTS (
@@ -55,6 +52,115 @@ MEASURED = {
                     AND t.tag = :tag_key
                     AND t.value = :tag_value
             )
-        )""",  # noqa: S608 - SQL of ours
+        )"""
+
+MEASURED = {
+    Source.DAYS: f"""measured AS (
+    SELECT day AS period, *
+    FROM rollup_days
+    WHERE {IN_DAYS}{BASE_FILTERS}
+)""",  # noqa: S608 - SQL of ours
+    Source.HOURS: f"""measured AS (
+    SELECT hour AS period, *
+    FROM rollup_hours
+    WHERE hour >= :from
+        AND hour < :until{BASE_FILTERS}
+)""",  # noqa: S608 - SQL of ours
+    # A user who came after the thousandth of a day is among its `(other)`: read from the calls, which are few.
+    Source.TAG_DAYS: f"""{DAYS},
+measured AS (
+    SELECT r.day AS period, platform, model, feature, {_NAMES}
+    FROM days CROSS JOIN rollup_tag_days AS r
+    WHERE r.tag = COALESCE(:tag_key, 'user')
+        AND r.day = days.day
+        AND r.value = COALESCE(:tag_value, :user){BASE_FILTERS}
+    UNION ALL
+    SELECT days.day AS period, platform, model, feature, {_NAMES}
+    FROM days CROSS JOIN measured_calls AS c
+    WHERE :tag_key IS NULL
+        AND EXISTS (
+            SELECT 1 FROM rollup_tag_days AS r WHERE r.tag = 'user' AND r.day = days.day AND r.value = '(other)'
+        )
+        AND NOT EXISTS (
+            SELECT 1 FROM rollup_tag_days AS r WHERE r.tag = 'user' AND r.day = days.day AND r.value = :user
+        )
+        AND c.user_id = :user
+        AND c.started_at >= days.day
+        AND c.started_at < DATE(days.day, '+1 day'){BASE_FILTERS}
+)""",  # noqa: S608 - SQL of ours
+    Source.SESSION: f"""measured AS (
+    SELECT hour AS period, *
+    FROM measured_calls AS c
+    WHERE session_id = :session
+        AND {IN_HOURS}{BASE_FILTERS}
+        AND (:user IS NULL OR user_id = :user){_OF_TAG}
+)""",  # noqa: S608 - SQL of ours
 }
-"""What `measured` is for each source. Its `period` is an hour or a day, and starts with the period before."""
+"""`measured` has a `period`, which is an hour or a day; `:from` is where it begins."""
+
+TIMED = {
+    Source.DAYS: f"""{DAYS},
+timed AS (
+    SELECT day, model, bucket, responses
+    FROM rollup_latencies
+    WHERE :feature IS NULL
+        AND kind = :kind
+        AND {IN_DAYS}
+        AND (:model IS NULL OR model = :model)
+        AND (:platform IS NULL OR platform = :platform)
+    UNION ALL
+    SELECT r.day, model, bucket, responses
+    FROM days CROSS JOIN rollup_feature_latencies AS r
+    WHERE :feature IS NOT NULL
+        AND kind = :kind
+        AND r.day = days.day
+        AND feature = :feature
+        AND (:model IS NULL OR model = :model)
+        AND (:platform IS NULL OR platform = :platform)
+)""",  # noqa: S608 - SQL of ours
+    Source.SESSION: f"""timed AS (
+    SELECT day, model, bucket, responses
+    FROM measured_latencies
+    WHERE session_id = :session
+        AND kind = :kind
+        AND {IN_HOURS}{BASE_FILTERS}
+)""",  # noqa: S608 - SQL of ours
+}
+"""`timed` has counts of responses by logarithmic bucket."""
+
+TAGGED = f"""ends (week_until) AS (
+    SELECT
+        CASE
+            WHEN (SELECT MAX(day) FROM rollup_tag_days WHERE tag = :by) < SUBSTR(:until, 1, 10) THEN '9999'
+            ELSE MAX(:week_until, :week_from)
+        END
+),
+measured AS (
+    SELECT platform, model, feature, value, {_NAMES}
+    FROM ends CROSS JOIN rollup_tag_weeks
+    WHERE tag = :by
+        AND week >= :week_from
+        AND week < ends.week_until{BASE_FILTERS}
+    UNION ALL
+    SELECT platform, model, feature, value, {_NAMES}
+    FROM rollup_tag_days
+    WHERE tag = :by
+        AND day >= SUBSTR(:since, 1, 10)
+        AND day < MIN(:week_from, SUBSTR(:until, 1, 10)){BASE_FILTERS}
+    UNION ALL
+    SELECT platform, model, feature, value, {_NAMES}
+    FROM ends CROSS JOIN rollup_tag_days
+    WHERE tag = :by
+        AND day >= ends.week_until
+        AND day < SUBSTR(:until, 1, 10){BASE_FILTERS}
+)"""  # noqa: S608 - SQL of ours
+"""`measured` with the values of the tag `:by`: whole weeks, and the days before and after them."""
+
+SUMS = (Source.DAYS, Source.HOURS, Source.TAG_DAYS, Source.SESSION)
+BY_OUTCOME = (Source.DAYS, Source.HOURS, Source.SESSION)
+"""What knows of operations, outcomes and reasons too."""
+
+
+def measured(sources: tuple[Source, ...]) -> dict[Source, str]:
+    """What stands before a query of `measured`, for each of `sources`."""
+    return {source: MEASURED[source] for source in sources}

@@ -1,0 +1,104 @@
+"""The questions of the cache page."""
+
+from __future__ import annotations
+
+from claudetrace_dashboards.queries._query import Query
+from claudetrace_dashboards.queries._sources import BASE, SUMS, TAGGED, Source, measured
+from claudetrace_dashboards.queries._sums import ALL, CACHE_COLUMNS, PERIOD, sums
+
+_MOST_READ = "SUM(input_tokens) + SUM(cache_read_tokens) + SUM(cache_write_5m_tokens) + SUM(cache_write_1h_tokens) DESC"
+
+
+def _grouped(name: str, column: str, expression: str, order: str) -> Query:
+    """What was read and written, by `column`."""
+    return Query(
+        name=name,
+        page="cache",
+        sources=measured(SUMS),
+        honours=ALL,
+        columns=(column, *CACHE_COLUMNS),
+        sql=f"""
+SELECT
+    {expression} AS shown,
+    {sums(CACHE_COLUMNS)}
+FROM measured
+GROUP BY shown
+ORDER BY {order}
+LIMIT 1000
+""",  # noqa: S608 - names of ours
+    )
+
+
+CACHE_BY_TAG = Query(
+    name="cache_by_tag",
+    page="cache",
+    whole_days=True,
+    sources={Source.DAYS: TAGGED},
+    honours=BASE,
+    defaults={"by": "prompt"},
+    note="Beyond 1,000 values a day, further ones are (other).",
+    columns=("value", *CACHE_COLUMNS),
+    sql=f"""
+SELECT
+    value,
+    {sums(CACHE_COLUMNS)}
+FROM measured
+GROUP BY value
+ORDER BY {_MOST_READ}, value
+LIMIT 100
+""",  # noqa: S608 - names of ours
+)
+# A write that is read once gives as many tokens read as written: less means that some are never read.
+_UNREAD = "SUM(cache_write_5m_tokens) + SUM(cache_write_1h_tokens) > SUM(cache_read_tokens)"
+_WASTE = "SUM(cache_saved_microusd) + SUM(cache_saved_rest_picousd) / 1000000"
+_UNREAD_NOTE = (
+    "Where fewer tokens were read from the cache than written to it: some writes were never read; all of them where "
+    "nothing was."
+)
+CACHE_UNREAD = Query(
+    name="cache_unread",
+    page="cache",
+    sources=measured(SUMS),
+    honours=ALL,
+    note=_UNREAD_NOTE,
+    columns=("feature", "model", *CACHE_COLUMNS),
+    sql=f"""
+SELECT
+    feature,
+    model,
+    {sums(CACHE_COLUMNS)}
+FROM measured
+GROUP BY feature, model
+HAVING {_UNREAD}
+ORDER BY {_WASTE}, feature, model
+LIMIT 100
+""",  # noqa: S608 - names of ours
+)
+CACHE_UNREAD_BY_TAG = Query(
+    name="cache_unread_by_tag",
+    page="cache",
+    whole_days=True,
+    sources={Source.DAYS: TAGGED},
+    honours=BASE,
+    defaults={"by": "prompt"},
+    note=_UNREAD_NOTE,
+    columns=("value", *CACHE_COLUMNS),
+    sql=f"""
+SELECT
+    value,
+    {sums(CACHE_COLUMNS)}
+FROM measured
+GROUP BY value
+HAVING {_UNREAD}
+ORDER BY {_WASTE}, value
+LIMIT 100
+""",  # noqa: S608 - names of ours
+)
+CACHE_QUERIES = (
+    _grouped("cache_by_time", "period", PERIOD, "shown"),
+    _grouped("cache_by_model", "model", "model", f"{_MOST_READ}, shown"),
+    _grouped("cache_by_feature", "feature", "feature", f"{_MOST_READ}, shown"),
+    CACHE_BY_TAG,
+    CACHE_UNREAD,
+    CACHE_UNREAD_BY_TAG,
+)

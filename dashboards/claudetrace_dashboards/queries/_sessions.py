@@ -1,0 +1,166 @@
+"""The questions about sessions and single calls."""
+
+from __future__ import annotations
+
+from claudetrace._call import CALL_FIELDS
+from claudetrace_dashboards.queries._query import Query
+from claudetrace_dashboards.queries._sources import BASE, DAYS, Source
+from claudetrace_dashboards.queries._sums import ALL
+
+_SUMMED = (
+    *("session_id", "first_at", "last_at", "calls", "errors", "unpriced_calls", "lower_bound_calls", "tool_stops"),
+    *("least_prompt_tokens", "most_prompt_tokens"),
+)
+_NOTE = (
+    "Sessions that began on the days of the range, each as a whole. With a filter: those with such a call, among the "
+    "first 4,000 of all days."
+)
+
+
+def _top(name: str, page: str, measure: str, condition: str, order: str) -> Query:
+    """The first sessions by `measure`. Each day's first are found by its index, so that the days are few rows each."""
+    return Query(
+        name=name,
+        page=page,
+        sources={Source.DAYS: DAYS},
+        honours=BASE | {"user", "session"},
+        whole_days=True,
+        note=_NOTE,
+        columns=(*_SUMMED, "spend_picousd", "user", "feature", "model"),
+        sql=f""",
+top AS (
+    SELECT s.*
+    FROM days CROSS JOIN rollup_sessions AS s
+    WHERE s.day = days.day
+        AND {condition}
+        AND s.{measure} >= COALESCE(
+            (
+                SELECT s.{measure}
+                FROM rollup_sessions AS s
+                WHERE s.day = days.day
+                    AND {condition}
+                ORDER BY s.{measure} DESC
+                LIMIT 1 OFFSET :candidates_a_day - 1
+            ),
+            0
+        )
+        AND (
+            NOT :filtered
+            OR EXISTS (
+                SELECT 1
+                FROM calls AS c
+                WHERE c.session_id = s.session_id
+                    AND (:model IS NULL OR COALESCE(c.model, '') = :model)
+                    AND (:feature IS NULL OR COALESCE(c.feature, '') = :feature)
+                    AND (:platform IS NULL OR c.platform = :platform)
+                    AND (:user IS NULL OR c.user_id = :user)
+                    AND (:session IS NULL OR c.session_id = :session)
+            )
+        )
+    ORDER BY {order}
+    LIMIT 20
+)
+SELECT
+    {", ".join(f"s.{name}" for name in _SUMMED)},
+    s.spend_microusd,
+    s.spend_rest_picousd,
+    c.user_id,
+    c.feature,
+    c.model
+FROM top AS s
+LEFT JOIN calls AS c ON c.rowid = (
+    SELECT o.rowid FROM calls AS o WHERE o.session_id = s.session_id ORDER BY o.started_at LIMIT 1
+)
+ORDER BY {order}
+""",  # noqa: S608 - names of ours
+    )
+
+
+_TIMELINE = (
+    *("id", "call_id", "started_at", "duration_ms", "time_to_first_token_ms", "operation", "model", "feature"),
+    *("outcome", "stop_reason", "error_type", "retries", "tool_calls", "input_tokens", "cache_read_tokens"),
+    *("cache_write_5m_tokens", "cache_write_1h_tokens", "output_tokens", "usage_is_final"),
+)
+SESSION_CALLS = Query(
+    name="session_calls",
+    page="session",
+    honours=BASE | {"session"},
+    defaults={"limit": 1000, "offset": 0},
+    columns=(*_TIMELINE, "cost_picousd", "running_picousd"),
+    sql=f"""
+SELECT
+    {", ".join(_TIMELINE)},
+    cost_picousd / 1000000 AS cost_microusd,
+    cost_picousd % 1000000 AS cost_rest_picousd,
+    SUM(COALESCE(spend_picousd, 0) / 1000000) OVER (ORDER BY started_at, id) AS running_microusd,
+    SUM(COALESCE(spend_picousd, 0) % 1000000) OVER (ORDER BY started_at, id) AS running_rest_picousd
+FROM calls
+WHERE session_id = :session
+    AND (:model IS NULL OR COALESCE(model, '') = :model)
+    AND (:feature IS NULL OR COALESCE(feature, '') = :feature)
+    AND (:platform IS NULL OR platform = :platform)
+ORDER BY started_at, id
+LIMIT :limit OFFSET :offset
+""",  # noqa: S608 - names of ours
+)
+_PLAIN = tuple(name for name in CALL_FIELDS if not name.endswith("_picousd"))
+CALL = Query(
+    name="call",
+    page="call",
+    honours=ALL,
+    defaults={"id": None},
+    columns=(*_PLAIN, "cost_picousd", "spend_picousd", "cache_saved_picousd"),
+    sql=f"""
+SELECT
+    {", ".join(_PLAIN)},
+    cost_picousd / 1000000 AS cost_microusd,
+    cost_picousd % 1000000 AS cost_rest_picousd,
+    spend_picousd / 1000000 AS spend_microusd,
+    spend_picousd % 1000000 AS spend_rest_picousd,
+    (cache_saved_picousd - ((cache_saved_picousd % 1000000) + 1000000) % 1000000) / 1000000 AS cache_saved_microusd,
+    ((cache_saved_picousd % 1000000) + 1000000) % 1000000 AS cache_saved_rest_picousd
+FROM calls
+WHERE id = :id
+""",  # noqa: S608 - names of ours
+)
+CALL_PARTS = Query(
+    name="call_parts",
+    page="call",
+    honours=ALL,
+    defaults={"id": None},
+    columns=("name", "model", "quantity", "rate", "part_picousd"),
+    sql="""
+SELECT
+    name,
+    model,
+    quantity,
+    rate,
+    picousd / 1000000 AS part_microusd,
+    picousd % 1000000 AS part_rest_picousd
+FROM cost_parts
+WHERE id = :id
+ORDER BY number
+""",
+)
+STATE = Query(
+    name="state",
+    page="",
+    honours=ALL,
+    note="exact_from_day: calls before it are pruned. filled_from_day: sums of the days before it are being filled.",
+    columns=("name", "value"),
+    sql="SELECT name, value FROM facts ORDER BY name",
+)
+SESSION_QUERIES = (
+    _top(
+        "dearest_sessions",
+        "cost",
+        "spend_microusd",
+        "TRUE",
+        "s.spend_microusd DESC, s.spend_rest_picousd DESC, s.session_id",
+    ),
+    _top("tool_loops", "reliability", "tool_stops", "s.tool_stops >= 10", "s.tool_stops DESC, s.session_id"),
+    SESSION_CALLS,
+    CALL,
+    CALL_PARTS,
+    STATE,
+)
