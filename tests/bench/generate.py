@@ -1,6 +1,6 @@
 """A ledger of a million rows or more over 90 days, made through the loader's own code so that its sums are true.
 
-    python tests/bench/generate.py FILE [ROWS]
+python tests/bench/generate.py FILE [ROWS]
 """
 
 from __future__ import annotations
@@ -169,7 +169,8 @@ class Source:
             "cache_write_5m_tokens": write,
             "output_tokens": output,
             "service_tier": "standard",
-            "usage": f'{{"input_tokens":{counts[0]},"cache_creation_input_tokens":{write},"cache_read_input_tokens":{read},'
+            "usage": f'{{"input_tokens":{counts[0]},"cache_creation_input_tokens":{write},'
+            f'"cache_read_input_tokens":{read},'
             f'"output_tokens":{output},"service_tier":"standard"}}',
             "cost_parts": f"[{parts}]",
             "cost_flags": '["partial_usage"]' if cut else "[]",

@@ -6,16 +6,18 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from claudetrace_dashboards.queries._sources import HONOURED, Source
+from claudetrace_dashboards.queries._sums import stored
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from claudetrace_dashboards.queries._filters import Filters
 
 MICRO, REST = "_microusd", "_rest_picousd"
-CANDIDATES = 4_000
-"""How many sessions are looked at where a filter asks for some of them."""
+SHOWN_SESSIONS = 20
+CANDIDATES = 900
+"""How many sessions are looked at where a filter asks for some of them, each in its calls."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +41,8 @@ class Query:
     """Whether it answers for the period before too."""
     defaults: Mapping[str, Any] = field(default_factory=dict)
     """What it can be asked beside the filters."""
+    finish: Callable[[list[dict[str, Any]]], list[dict[str, Any]]] | None = None
+    """What makes the answer of the rows that SQL found, where `columns` are not the answer's."""
     note: str = ""
     """What a panel has to say about it."""
 
@@ -57,8 +61,9 @@ class Statement(NamedTuple):
 
     def rows(self, found: Iterable[Sequence[Any]]) -> list[dict[str, Any]]:
         """What was found as dicts with money in whole picodollars."""
-        names = _sql_columns(self.query)
-        return [_with_money(dict(zip(names, row, strict=True))) for row in found]
+        names = stored(self.query.columns)
+        rows = [_with_money(dict(zip(names, row, strict=True))) for row in found]
+        return rows if self.query.finish is None else self.query.finish(rows)
 
 
 def statement(query: Query, filters: Filters, extra: Mapping[str, Any]) -> Statement:
@@ -70,6 +75,7 @@ def statement(query: Query, filters: Filters, extra: Mapping[str, Any]) -> State
     if source is Source.TAG_DAYS or query.whole_days:
         filters = filters.whole_days()
     by_hour = filters.by_hour() and source is not Source.TAG_DAYS and not query.whole_days
+    filtered = bool(filters.given() & query.honours)
     week_from, week_until = filters.whole_weeks()
     parameters = {
         **asdict(filters),
@@ -77,8 +83,8 @@ def statement(query: Query, filters: Filters, extra: Mapping[str, Any]) -> State
         "period_chars": 13 if by_hour else 10,
         "week_from": week_from,
         "week_until": week_until,
-        "filtered": int(bool(filters.given() & query.honours)),
-        "candidates_a_day": max(20, CANDIDATES // filters.days()),
+        "filtered": int(filtered),
+        "candidates_a_day": max(1, CANDIDATES // filters.days()) if filtered else SHOWN_SESSIONS,
         **query.defaults,
         **extra,
     }
@@ -95,6 +101,8 @@ def _source(query: Query, filters: Filters) -> Source | None:
     sources = [each for each in query.sources if each is not Source.SESSION or filters.session is not None]
     if Source.HOURS in sources and (filters.by_hour() or not filters.in_days()):
         sources.remove(Source.DAYS)
+    if Source.FEATURE_DAYS in sources:
+        sources.remove(Source.FEATURE_DAYS if filters.feature is None else Source.DAYS)
     return max(sources, key=lambda each: len(filters.given() & HONOURED[each]), default=None)
 
 
@@ -102,14 +110,6 @@ def run(connection: sqlite3.Connection, query: Query, filters: Filters, **extra:
     """The rows of `query` with `filters`."""
     asked = statement(query, filters, extra)
     return asked.rows(connection.execute(asked.sql, asked.parameters))
-
-
-def _sql_columns(query: Query) -> list[str]:
-    names: list[str] = []
-    for column in query.columns:
-        stem = column.removesuffix("_picousd")
-        names += [column] if stem == column else [f"{stem}{MICRO}", f"{stem}{REST}"]
-    return names
 
 
 def _with_money(row: dict[str, Any]) -> dict[str, Any]:

@@ -13,7 +13,7 @@ _SUMMED = (
 )
 _NOTE = (
     "Sessions that began on the days of the range, each as a whole. With a filter: those with such a call, among the "
-    "first 4,000 of all days."
+    "first 900 of all days."
 )
 
 

@@ -11,6 +11,7 @@ class Source(StrEnum):
     """What can answer, and with it which filters."""
 
     DAYS = "days"
+    FEATURE_DAYS = "feature_days"
     HOURS = "hours"
     TAG_DAYS = "tag_days"
     SESSION = "session"
@@ -19,6 +20,7 @@ class Source(StrEnum):
 BASE = frozenset(("model", "feature", "platform"))
 HONOURED = {
     Source.DAYS: BASE,
+    Source.FEATURE_DAYS: BASE,
     Source.HOURS: BASE,
     Source.TAG_DAYS: BASE | {"user", "tag"},
     Source.SESSION: BASE | {"user", "tag", "session"},
@@ -99,20 +101,19 @@ measured AS (
 """`measured` has a `period`, which is an hour or a day; `:from` is where it begins."""
 
 TIMED = {
-    Source.DAYS: f"""{DAYS},
-timed AS (
+    Source.DAYS: f"""timed AS (
     SELECT day, model, bucket, responses
     FROM rollup_latencies
-    WHERE :feature IS NULL
-        AND kind = :kind
+    WHERE kind = :kind
         AND {IN_DAYS}
         AND (:model IS NULL OR model = :model)
         AND (:platform IS NULL OR platform = :platform)
-    UNION ALL
+)""",  # noqa: S608 - SQL of ours
+    Source.FEATURE_DAYS: f"""{DAYS},
+timed AS (
     SELECT r.day, model, bucket, responses
     FROM days CROSS JOIN rollup_feature_latencies AS r
-    WHERE :feature IS NOT NULL
-        AND kind = :kind
+    WHERE kind = :kind
         AND r.day = days.day
         AND feature = :feature
         AND (:model IS NULL OR model = :model)
@@ -128,7 +129,11 @@ timed AS (
 }
 """`timed` has counts of responses by logarithmic bucket."""
 
-TAGGED = f"""ends (week_until) AS (
+
+def tagged(measures: str) -> str:
+    """`measured` with the values of the tag `:by`: whole weeks, and the days before and after them. With the
+    `measures` that are asked alone, because every column of a union is read."""
+    return f"""ends (week_until) AS (
     SELECT
         CASE
             WHEN (SELECT MAX(day) FROM rollup_tag_days WHERE tag = :by) < SUBSTR(:until, 1, 10) THEN '9999'
@@ -136,25 +141,25 @@ TAGGED = f"""ends (week_until) AS (
         END
 ),
 measured AS (
-    SELECT platform, model, feature, value, {_NAMES}
+    SELECT value, {measures}
     FROM ends CROSS JOIN rollup_tag_weeks
     WHERE tag = :by
         AND week >= :week_from
         AND week < ends.week_until{BASE_FILTERS}
     UNION ALL
-    SELECT platform, model, feature, value, {_NAMES}
+    SELECT value, {measures}
     FROM rollup_tag_days
     WHERE tag = :by
         AND day >= SUBSTR(:since, 1, 10)
         AND day < MIN(:week_from, SUBSTR(:until, 1, 10)){BASE_FILTERS}
     UNION ALL
-    SELECT platform, model, feature, value, {_NAMES}
+    SELECT value, {measures}
     FROM ends CROSS JOIN rollup_tag_days
     WHERE tag = :by
         AND day >= ends.week_until
         AND day < SUBSTR(:until, 1, 10){BASE_FILTERS}
 )"""  # noqa: S608 - SQL of ours
-"""`measured` with the values of the tag `:by`: whole weeks, and the days before and after them."""
+
 
 SUMS = (Source.DAYS, Source.HOURS, Source.TAG_DAYS, Source.SESSION)
 BY_OUTCOME = (Source.DAYS, Source.HOURS, Source.SESSION)

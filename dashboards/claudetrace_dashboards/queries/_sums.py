@@ -13,13 +13,23 @@ CACHE_COLUMNS = (
 )
 
 
-def sums(columns: tuple[str, ...]) -> str:
-    """`columns` added up, money as its two."""
+def stored(columns: tuple[str, ...]) -> list[str]:
+    """`columns` as the rollups have them: money as its two."""
     names: list[str] = []
     for column in columns:
         stem = column.removesuffix("_picousd")
         names += [column] if stem == column else [f"{stem}_microusd", f"{stem}_rest_picousd"]
-    return ",\n    ".join(f"SUM({name}) AS {name}" for name in names)
+    return names
+
+
+def plain(columns: tuple[str, ...]) -> str:
+    """`columns` as they are stored."""
+    return ", ".join(stored(columns))
+
+
+def sums(columns: tuple[str, ...]) -> str:
+    """`columns` added up, under their own names."""
+    return ",\n    ".join(f"SUM({name}) AS {name}" for name in stored(columns))
 
 
 PERIOD = "SUBSTR(measured.period, 1, :period_chars)"
