@@ -19,6 +19,8 @@ BELOW = 26
 ACROSS = 1000
 LABELS = 6
 GAP = 0.12
+WIDE = 8
+"""From which part of the width on, in per cent, the last label fits under its point."""
 COLORS = 8
 
 
@@ -62,7 +64,7 @@ class Chart:
     height: int = HEIGHT
 
     def __html__(self) -> str:
-        scale = Scale.of(self._highest(), self.height, self.top)
+        scale = Scale.of(self._highest(), self.height, self.top, self._lowest())
         return (
             Markup('<figure class="chart"><figcaption class="hidden">{}</figcaption>').format(self.summary)
             + Markup('<div class="picture" aria-hidden="true">')
@@ -105,6 +107,12 @@ class Chart:
         if self.kind == "bars":
             return max((sum(value or 0 for value in point.values) for point in self.points), default=0)
         return max((value for point in self.points for value in point.values if value is not None), default=0)
+
+    def _lowest(self) -> float:
+        """Zero, or less where a line goes below it."""
+        if self.kind == "bars":
+            return 0
+        return min((value for point in self.points for value in point.values if value is not None), default=0)
 
     def _place(self, number: int) -> tuple[float, float]:
         """Where a point begins, and how wide it is, in per cent."""
@@ -154,12 +162,14 @@ class Chart:
     def _labels(self) -> Markup:
         step = max(1, ceil(len(self.points) / LABELS))
         first = (len(self.points) - 1) % step if step > 1 else 0
-        return Markup("").join(
-            Markup('<text class="tick" x="{:.2f}%" y="{}">{}</text>').format(
-                self._place(number)[0] + self._place(number)[1] / 2, self.height + 18, self.points[number].label
-            )
-            for number in range(first, len(self.points), step)
-        )
+        mark = Markup('<text class="tick{}" x="{:.2f}%" y="{}">{}</text>')
+        labels = []
+        for number in range(first, len(self.points), step):
+            left, width = self._place(number)
+            last = number == len(self.points) - 1 and width < WIDE
+            at = 100 if last else left + width / 2
+            labels.append(mark.format(" last" if last else "", at, self.height + 18, self.points[number].label))
+        return Markup("").join(labels)
 
     def _targets(self) -> Markup:
         """What the pointer finds: the whole height of each point, with its numbers and a link to its rows."""
@@ -191,20 +201,24 @@ class Chart:
 class Scale:
     """From a number to a height in pixels."""
 
+    bottom: float
     top: float
     step: float
     height: int
 
     @classmethod
-    def of(cls, highest: float, height: int, top: float | None = None) -> Scale:
-        step = _nice((top or highest or 1) / 4)
-        return cls(top or max(step, ceil((highest or 1) / step - 1e-9) * step), step, height)
+    def of(cls, highest: float, height: int, top: float | None = None, lowest: float = 0) -> Scale:
+        lowest, highest = min(lowest, 0), max(highest, 0)
+        step = _nice((top or (highest - lowest) or 1) / 4)
+        above = max(0 if lowest else 1, ceil(highest / step - 1e-9))
+        return cls(floor(lowest / step + 1e-9) * step, top or above * step, step, height)
 
     def y(self, value: float) -> float:
-        return 8 + (self.height - 8) * (1 - value / self.top)
+        return 8 + (self.height - 8) * (self.top - value) / (self.top - self.bottom)
 
     def ticks(self) -> list[float]:
-        return [number * self.step for number in range(floor(self.top / self.step + 1e-9) + 1)]
+        first, last = round(self.bottom / self.step), floor(self.top / self.step + 1e-9)
+        return [number * self.step for number in range(first, last + 1)]
 
 
 def _nice(step: float) -> float:

@@ -45,6 +45,7 @@ class Scope:
     page: str = ""
     ledgers: tuple[str, ...] = ()
     models: list[str] = field(default_factory=list)
+    tags: list[str] = field(default_factory=list)
     seen: dict[str, bool] = field(default_factory=dict)
 
     def url(self, page: str = "", filters: Filters | None = None, /, **more: str) -> str:
@@ -81,6 +82,8 @@ class Ask(NamedTuple):
     query: str | Callable[[Scope], Statement]
     filters: Callable[[Filters], Filters] | None = None
     also: Callable[[Scope], Mapping[str, Any]] | None = None
+    optional: bool = False
+    """Whether the panel is shown without the answer where a filter cannot be honoured by it."""
 
 
 class Answer(NamedTuple):
@@ -126,6 +129,8 @@ class DeniedError(Exception):
 async def answer(scope: Scope, ask: Ask) -> Answer:
     """What the ledger answers. Raises `UnheardError`, `DeniedError`, or what Datasette and SQLite raise."""
     statement = _statement(scope, ask)
+    if statement.unheard and ask.optional:
+        return Answer([], statement)
     if statement.unheard:
         raise UnheardError(statement.unheard)
     rows = await fetch(scope, statement)
@@ -200,7 +205,7 @@ def _widened(scope: Scope, panel: Panel, answers: Mapping[str, Answer]) -> str:
     """That sums kept by day are shown for whole days, where the range begins or ends within one."""
     for name, (_, statement) in answers.items():
         ask = panel.asks[name]
-        if callable(ask.query):
+        if callable(ask.query) or ask.optional:
             continue
         asked = ask.filters(scope.filters) if ask.filters else scope.filters
         parameters = asked.parameters()

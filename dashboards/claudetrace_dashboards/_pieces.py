@@ -66,9 +66,16 @@ def card(title: str, figure: Any, *notes: Any) -> Markup:
 
 
 def ranking(
-    scope: Scope, answer: Answer, key: str, head: str, href: Callable[[str], str] | None, *, color: bool = False
+    scope: Scope,
+    answer: Answer,
+    key: str,
+    head: str,
+    href: Callable[[str], str] | None,
+    *,
+    color: bool = False,
+    split: Answer | None = None,
 ) -> Markup | None:
-    """The dearest values of `key` with a bar each; the rest behind “more”."""
+    """The dearest values of `key` with a bar each; the rest behind “more”. `split` parts the bars by model."""
     rows = answer.rows
     if not rows:
         return None
@@ -81,13 +88,16 @@ def ranking(
         return link(href(row[key]), row[key]) if href else escape(row[key])
 
     def bar(row: Row) -> Markup:
-        part = Part(
-            name=row[key] or NONE,
-            color=scope.color(row[key]) if color else 0,
-            value=row["spend_picousd"] or 0,
-            text=f"{show.usd_text(row['spend_picousd'])}, {show.share_text(row['spend_picousd'], total)}",
-        )
-        return row_bar([part], longest)
+        share = f"{show.usd_text(row['spend_picousd'])}, {show.share_text(row['spend_picousd'], total)}"
+        parts = [
+            Part(name=each["model"] or "no model", color=scope.color(each["model"]), value=each["spend_picousd"] or 0,
+                 text=show.usd_text(each["spend_picousd"]))
+            for each in (split.rows if split else ())
+            if each[key] == row[key]
+        ]  # fmt: skip
+        name = row[key] or NONE
+        whole = Part(name=name, color=scope.color(name) if color else 0, value=row["spend_picousd"] or 0, text=share)
+        return row_bar(parts or [whole], longest)
 
     columns = (
         Column(head, name, wide=True),
@@ -150,6 +160,46 @@ def stacked(
     )
 
 
+def lines(
+    scope: Scope,
+    answer: Answer,
+    series: Sequence[tuple[Series, Callable[[Row], float | None]]],
+    *,
+    summary: str,
+    text: Callable[[float | None], str],
+    axis: Callable[[float], str],
+    top: float | None = None,
+    rows: Mapping[str, str] | None = None,
+) -> Chart | None:
+    """A line for each of `series`, hour by hour or day by day; a gap where there is nothing."""
+    if not answer.rows:
+        return None
+    found = {row["period"]: row for row in answer.rows}
+    points = []
+    for period in periods(scope, answer, rows):
+        row = found.get(period.key)
+        values = tuple(of(row) if row else None for _, of in series)
+        points.append(
+            Point(
+                label=period.label, title=period.title, values=values, texts=tuple(map(text, values)), href=period.href
+            )
+        )
+    return Chart(
+        kind="lines",
+        summary=f"{summary} by {unit(answer)}",
+        first_head="Hour (UTC)" if unit(answer) == "hour" else "Day (UTC)",
+        series=tuple(each for each, _ in series),
+        points=tuple(points),
+        axis=axis,
+        top=top,
+    )
+
+
+def cards(*made: Markup) -> Markup:
+    """Figures in a row."""
+    return Markup('<div class="cards">{}</div>').format(Markup("").join(made))
+
+
 def change(now: float | None, before: float | None, *, good: str = "") -> Markup:
     """How much more or less it is than in the period before; `good` is `up` or `down` where either is."""
     text = show.change_text(now, before)
@@ -161,6 +211,19 @@ def change(now: float | None, before: float | None, *, good: str = "") -> Markup
     return Markup(
         '<span class="change {}" title="Against the same part of the period before">{} vs before</span>'
     ).format(css, text)
+
+
+def points_change(now: float | None, before: float | None, *, good: str) -> Markup:
+    """The change of a share, in percentage points."""
+    if now is None or before is None:
+        return Markup("")
+    points = 100 * (now - before)
+    if abs(points) < 0.05:
+        return Markup('<span class="change">±0 points vs before</span>')
+    css = "better" if (good == "up") == (points > 0) else "worse"
+    return Markup('<span class="change {}">{}{:.1f} points vs before</span>').format(
+        css, "+" if points > 0 else "−", abs(points)
+    )
 
 
 def axis_usd(value: float) -> str:

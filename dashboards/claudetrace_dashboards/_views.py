@@ -146,7 +146,14 @@ async def page(datasette: Datasette, request: Request) -> Response:
     choices = await choices_of(scope)
     panels = await show_all(scope, shown.panels)
     return html(
-        "page.html", scope, page=shown, panels=panels, choices=choices, chips=chips(scope), heading=_heading(scope)
+        "page.html",
+        scope,
+        page=shown,
+        panels=panels,
+        choices=choices,
+        chips=chips(scope),
+        heading=_heading(scope),
+        request_url=request.full_path,
     )
 
 
@@ -204,6 +211,10 @@ async def choices_of(scope: Scope) -> dict[str, list[str]]:
             found = set()
         choices[name] = sorted({each for each in (*found, chosen) if each})
     scope.models = choices["model"]
+    try:
+        scope.tags = [row["tag"] for row in (await answer(scope, Ask("tags", lambda _: span))).rows]
+    except (sqlite3.Error, OSError, DeniedError):
+        scope.tags = []
     return choices
 
 

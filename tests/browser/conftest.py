@@ -138,7 +138,11 @@ def open_tab(chromium: Any, served: str) -> Iterator[Callable[..., Tab]]:
     def opened(width: int = 1400, scheme: str = "light", base: str = served, **more: Any) -> Tab:
         # Stale requests of the page before would count as errors of the next.
         context = chromium.new_context(
-            viewport={"width": width, "height": 900}, color_scheme=scheme, reduced_motion="reduce", bypass_csp=False, **more
+            viewport={"width": width, "height": 900},
+            color_scheme=scheme,
+            reduced_motion="reduce",
+            bypass_csp=False,
+            **more,
         )
         tab = Tab(context.new_page(), base)
         tabs.append(tab)

@@ -204,7 +204,9 @@ def test_the_keyboard_is_enough(open_tab: Open) -> None:
     assert tab.page.locator("#cost_by_time table").is_visible()
     tab.page.keyboard.press("Tab")
     tab.page.keyboard.press("Tab")
-    focused = tab.page.evaluate("[document.activeElement.tagName, getComputedStyle(document.activeElement).outlineStyle]")
+    focused = tab.page.evaluate(
+        "[document.activeElement.tagName, getComputedStyle(document.activeElement).outlineStyle]"
+    )
     assert focused == ["A", "solid"]
 
 

@@ -110,7 +110,9 @@ async def test_filters_hold_in_any_combination(site: Site, desk: Path) -> None:
 async def test_one_user_session_or_tag(site: Site, desk: Path, name: str, column: str) -> None:
     """The spend of one user, one session or one tag's value equals that of those calls."""
     since, until = thirty_days()
-    sql = f"SELECT {column} FROM calls WHERE started_at >= :since AND spend_picousd > 0 AND {column} IS NOT NULL LIMIT 1"
+    sql = (
+        f"SELECT {column} FROM calls WHERE started_at >= :since AND spend_picousd > 0 AND {column} IS NOT NULL LIMIT 1"
+    )
     ((value,),) = asked(desk, sql, since=since)
     ((_, spend, _, _),) = asked(desk, f"{SUMS} AND {column} = :value", since=since, until=until, value=value)
     asked_for = f"customer:{value}" if name == "tag" else value
@@ -179,7 +181,8 @@ async def test_hostile_filters_are_text(site: Site) -> None:
 
 
 @pytest.mark.parametrize(
-    "span", [("2026-13-01", "2026-01-01"), ("x", "y"), ("2026-11-20", "2026-11-01"), ("0001-01-01", "9999-12-31"), ("", "")]
+    "span",
+    [("2026-13-01", "2026-01-01"), ("x", "y"), ("2026-11-20", "2026-11-01"), ("0001-01-01", "9999-12-31"), ("", "")],
 )
 async def test_a_span_that_is_none_is_told(site: Site, span: tuple[str, str]) -> None:
     """Days that do not exist, or the wrong way round, are told, and the last 30 days are shown."""
@@ -276,7 +279,9 @@ async def test_other_databases_are_left_alone(tmp_path: Path, desk: Path) -> Non
     """On a database that is no ledger there is no link and no changed cell; beside a ledger the pages show that."""
     other = tmp_path / "other.db"
     with closing(sqlite3.connect(other)) as connection:
-        connection.executescript("CREATE TABLE calls (id TEXT PRIMARY KEY, cost_picousd); INSERT INTO calls VALUES (1, 5)")
+        connection.executescript(
+            "CREATE TABLE calls (id TEXT PRIMARY KEY, cost_picousd); INSERT INTO calls VALUES (1, 5)"
+        )
     alone = Site(other)
     answer = await alone.get("")
     table = await alone.datasette.client.get("/other/calls")

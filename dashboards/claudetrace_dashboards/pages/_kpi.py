@@ -8,7 +8,7 @@ from markupsafe import Markup
 
 from claudetrace_dashboards import _format as show
 from claudetrace_dashboards._panel import Ask, Panel
-from claudetrace_dashboards._pieces import card, change, link
+from claudetrace_dashboards._pieces import card, change, link, points_change
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -19,7 +19,8 @@ TOKENS = ("input_tokens", "cache_read_tokens", "cache_write_5m_tokens", "cache_w
 PROMPT = TOKENS[:4]
 
 
-def _of(answer: Answer) -> Row:
+def current(answer: Answer) -> Row:
+    """The row of the period itself; empty where there is none."""
     return next((row for row in answer.rows if row["period"] == "now"), {})
 
 
@@ -34,7 +35,9 @@ def hit_rate(row: Row) -> float | None:
 
 
 def error_rate(row: Row) -> float | None:
-    return (row.get("errors") or 0) / row["calls"] if row.get("calls") else None
+    """Which part of the calls failed; those that a budget stopped were never sent."""
+    sent = (row.get("calls") or 0) - (row.get("blocked_calls") or 0)
+    return (row.get("errors") or 0) / sent if sent > 0 else None
 
 
 def bounds(scope: Scope, row: Row) -> Markup:
@@ -48,7 +51,7 @@ def bounds(scope: Scope, row: Row) -> Markup:
 
 
 def draw(scope: Scope, answers: Mapping[str, Answer]) -> Markup | None:
-    now, before = _of(answers["now"]), _of(answers["before"])
+    now, before = current(answers["now"]), current(answers["before"])
     if not now.get("calls"):
         return None
     # A tag's sums are kept by day: half a day cannot be compared with half a day.
@@ -75,30 +78,26 @@ def draw(scope: Scope, answers: Mapping[str, Answer]) -> Markup | None:
                 card(
                     "Cache hit rate",
                     show.share_text(hit_rate(now)),
-                    _points(hit_rate(now), hit_rate(before), good="up"),
+                    points_change(hit_rate(now), hit_rate(before), good="up"),
                 ),
                 card(
                     "Error rate",
                     show.share_text(error_rate(now)),
-                    _points(error_rate(now), error_rate(before), good="down"),
+                    points_change(error_rate(now), error_rate(before), good="down"),
                     f"{now['retries'] or 0:,} retries",
                 ),
+                *_p95(answers),
             )
         )
     )
 
 
-def _points(now: float | None, before: float | None, *, good: str) -> Markup:
-    """The change of a share, in percentage points."""
-    if now is None or before is None:
-        return Markup("")
-    points = 100 * (now - before)
-    if abs(points) < 0.05:
-        return Markup('<span class="change">±0 points vs before</span>')
-    css = "better" if (good == "up") == (points > 0) else "worse"
-    return Markup('<span class="change {}">{}{:.1f} points vs before</span>').format(
-        css, "+" if points > 0 else "−", abs(points)
-    )
+def _p95(answers: Mapping[str, Answer]) -> list[Markup]:
+    """How long an answer takes at most, nineteen times of twenty."""
+    took, earlier = current(answers["took"]), current(answers["took_before"])
+    if not took:
+        return []
+    return [card("p95 duration", show.duration(took["p95"]), change(took["p95"], earlier.get("p95"), good="down"))]
 
 
 KPI = Panel(
@@ -107,6 +106,11 @@ KPI = Panel(
     about="With the change against the same part of the period before",
     width="full",
     bare=True,
-    asks={"now": Ask("kpi"), "before": Ask("kpi", lambda filters: filters.before())},
+    asks={
+        "now": Ask("kpi"),
+        "before": Ask("kpi", lambda filters: filters.before()),
+        "took": Ask("latency_kpi", optional=True),
+        "took_before": Ask("latency_kpi", lambda filters: filters.before(), optional=True),
+    },
     draw=draw,
 )

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any
 from markupsafe import Markup
 
 from claudetrace_dashboards import _format as show
-from claudetrace_dashboards._charts import Part, row_bar
+from claudetrace_dashboards._charts import Part, Series, row_bar
 from claudetrace_dashboards._panel import Ask, Panel
-from claudetrace_dashboards._pieces import Column, axis_count, card, link, stacked, table
+from claudetrace_dashboards._pieces import Column, axis_count, axis_share, card, lines, link, stacked, table
 from claudetrace_dashboards.pages._page import Page
+from claudetrace_dashboards.pages._sessions import TOOL_LOOPS
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from claudetrace_dashboards._charts import Chart
     from claudetrace_dashboards._panel import Answer, Row, Scope
@@ -27,6 +28,7 @@ ERROR_COLORS: dict[str, int | str] = {
     "overloaded_error": 0, "rate_limit_error": 2, "api_error": 4, "timeout_error": 1, "connection_error": 5,
     "invalid_request_error": 7,
 }  # fmt: skip
+HEADROOM_COLORS = (1, 0, 3, 4, 5, 2)
 TELLING_STOPS = ("max_tokens", "refusal", "model_context_window_exceeded")
 
 
@@ -227,9 +229,46 @@ RELIABILITY_PANELS = (
     ),
 )
 
+
+def _headroom(scope: Scope, answers: Mapping[str, Answer]) -> Chart | None:
+    rows = answers["headroom"].rows
+    names = sorted({row["rate_limit"] for row in rows})[: len(HEADROOM_COLORS)]
+    found: dict[str, dict[str, Any]] = defaultdict(dict)
+    for row in rows:
+        found[row["period"]][row["rate_limit"]] = row["least_headroom"]
+    merged = answers["headroom"]._replace(rows=[{"period": period, "left": left} for period, left in found.items()])
+    return lines(
+        scope,
+        merged,
+        [
+            (Series(name=name or "limit", color=color), _left_of(name))
+            for name, color in zip(names, HEADROOM_COLORS, strict=False)
+        ],
+        summary="Least headroom of each rate limit",
+        text=show.share_text,
+        axis=axis_share,
+        top=1.0,
+    )
+
+
+def _left_of(name: str) -> Callable[[Row], float | None]:
+    return lambda row: row["left"].get(name)
+
+
 RELIABILITY = Page(
     name="reliability",
     title="Reliability",
     about="What failed, was tried again or was cut short",
-    panels=RELIABILITY_PANELS,
+    panels=(
+        *RELIABILITY_PANELS,
+        Panel(
+            name="headroom",
+            title="Rate-limit headroom",
+            about="What was left at the tightest moment",
+            asks={"headroom": Ask("headroom")},
+            draw=_headroom,
+            empty="No answer told its rate limits.",
+        ),
+        TOOL_LOOPS,
+    ),
 )

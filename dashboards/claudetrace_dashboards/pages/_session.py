@@ -15,6 +15,7 @@ from claudetrace_dashboards._pieces import Column, axis_usd, card, link, table
 from claudetrace_dashboards._times import local_time
 from claudetrace_dashboards.pages._calls import cost, ending, prompt_tokens
 from claudetrace_dashboards.pages._page import Page
+from claudetrace_dashboards.pages._sessions import SESSION_LIST
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -124,6 +125,12 @@ def _timeline(scope: Scope, answers: Mapping[str, Answer]) -> Markup | None:
     return table("The calls of the session in their order", shown, rows, "calls")
 
 
+SESSIONS = Page(
+    name="sessions",
+    title="Sessions",
+    about="Conversations, the dearest first",
+    panels=(SESSION_LIST,),
+)
 SESSION = Page(
     name="session",
     title="Session",
