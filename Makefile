@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo test check matrix host backends bench clean
+.PHONY: help demo test check matrix host backends bench bench-dashboards clean
 
 help:
 	@echo "make demo      play bundled calls through the real SDK and report what they cost; no key, no network"
@@ -13,6 +13,7 @@ help:
 	@echo "make host      the SDK's own tests, with and without the meter"
 	@echo "make backends  spans, metrics and records in real back ends and beside other tools"
 	@echo "make bench     what the meter adds to a call"
+	@echo "make bench-dashboards [ROWS=5000000]  every query of every page on a generated ledger"
 
 demo: $(VENV)/.installed
 	@$(BIN)/claudetrace demo --no-serve
@@ -38,6 +39,11 @@ backends: $(VENV)/.developed
 
 bench: $(VENV)/.developed
 	@$(BIN)/python tests/bench/run.py
+
+ROWS ?= 1000000
+
+bench-dashboards: $(VENV)/.developed
+	@$(BIN)/python tests/bench/dashboards.py $(ROWS) --prove
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -40,7 +40,8 @@ DDL = (
     PRIMARY KEY (day, session_id)
 ) STRICT, WITHOUT ROWID""",
     "CREATE INDEX sessions_dearest ON rollup_sessions (day, spend_microusd)",
-    "CREATE INDEX sessions_tool_loops ON rollup_sessions (day, tool_stops) WHERE tool_stops >= 10",
+    # Not `>= 10`, which would be taken for the range to look up in place of the one that a query asks for.
+    "CREATE INDEX sessions_tool_loops ON rollup_sessions (day, tool_stops) WHERE tool_stops / 10 > 0",
 )
 UPSERT = f"""
     INSERT INTO rollup_sessions ({", ".join(COLUMNS)})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from claudetrace_dashboards.queries._query import Query
 from claudetrace_dashboards.queries._sources import BASE, SUMS, Source, measured, tagged
-from claudetrace_dashboards.queries._sums import ALL, CACHE_COLUMNS, PERIOD, plain, sums
+from claudetrace_dashboards.queries._sums import ALL, CACHE_COLUMNS, PERIOD, sums
 
 _MOST_READ = "SUM(input_tokens) + SUM(cache_read_tokens) + SUM(cache_write_5m_tokens) + SUM(cache_write_1h_tokens) DESC"
 
@@ -33,7 +33,7 @@ CACHE_BY_TAG = Query(
     name="cache_by_tag",
     page="cache",
     whole_days=True,
-    sources={Source.DAYS: tagged(plain(CACHE_COLUMNS))},
+    sources={Source.DAYS: tagged(sums(CACHE_COLUMNS))},
     honours=BASE,
     defaults={"by": "prompt"},
     note="Beyond 1,000 values a day, further ones are (other).",
@@ -78,7 +78,7 @@ CACHE_UNREAD_BY_TAG = Query(
     name="cache_unread_by_tag",
     page="cache",
     whole_days=True,
-    sources={Source.DAYS: tagged(plain(CACHE_COLUMNS))},
+    sources={Source.DAYS: tagged(sums(CACHE_COLUMNS))},
     honours=BASE,
     defaults={"by": "prompt"},
     note=_UNREAD_NOTE,

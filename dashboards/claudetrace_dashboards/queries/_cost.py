@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from claudetrace_dashboards.queries._query import Query
 from claudetrace_dashboards.queries._sources import BASE, BY_OUTCOME, DAYS, SUMS, Source, measured, tagged
-from claudetrace_dashboards.queries._sums import ALL, DEAREST_FIRST, PERIOD, SPEND_COLUMNS, plain, sums
+from claudetrace_dashboards.queries._sums import ALL, DEAREST_FIRST, PERIOD, SPEND_COLUMNS, sums
 
 KPI_COLUMNS = (
     *("calls", "unpriced_calls", "lower_bound_calls", "errors", "blocked_calls", "retries"),
@@ -86,7 +86,7 @@ COST_BY_TAG = Query(
     name="cost_by_tag",
     page="cost",
     whole_days=True,
-    sources={Source.DAYS: tagged(plain(SPEND_COLUMNS))},
+    sources={Source.DAYS: tagged(sums(SPEND_COLUMNS))},
     honours=BASE,
     defaults={"by": "user"},
     note="Beyond 1,000 values a day, further ones are (other).",

@@ -23,7 +23,8 @@ def percentile(counts: list[tuple[int, int]], total: int, percent: int) -> float
     for bucket, count in counts:
         if (up_to + count) * 100 >= percent * total:
             low, high = EDGES[bucket]
-            return low + (high - low) * (percent * total / 100 - up_to) / count
+            share: float = (percent * total / 100 - up_to) / count
+            return low + (high - low) * share
         up_to += count
     raise ValueError("no percentile of nothing")
 
@@ -41,9 +42,12 @@ def _percentiles(buckets: str, counts: str) -> dict[str, Any]:
     return {"responses": total, **{f"p{percent}": percentile(ordered, total, percent) for percent in PERCENTS}}
 
 
-def _by(name: str, column: str, expression: str, *, with_before: bool = False) -> Query:
-    """The histograms of the `:kind`, by `expression`. Added up and cut at the ranks here: in SQL, windows over a
-    quarter's buckets take three times as long."""
+_ARRAYS = "JSON_GROUP_ARRAY(bucket), JSON_GROUP_ARRAY(responses)"
+
+
+def _query(name: str, column: str, sql: str, *, with_before: bool = False) -> Query:
+    """The histograms of the `:kind`, by `column`. Added up and cut at the ranks here: in SQL, windows over a quarter's
+    buckets take three times as long."""
     return Query(
         name=name,
         page="latency",
@@ -55,25 +59,32 @@ def _by(name: str, column: str, expression: str, *, with_before: bool = False) -
         note="Answers without an error, by whole UTC days. Percentiles are within 2.2 %.",
         columns=(column, "buckets", "counts"),
         finish=lambda rows: with_percentiles(column, rows),
-        sql=f"""
-SELECT
-    {expression} AS shown,
-    JSON_GROUP_ARRAY(bucket),
-    JSON_GROUP_ARRAY(responses)
-FROM timed
-GROUP BY shown
-ORDER BY shown
-""",  # noqa: S608 - names of ours
+        sql=sql,
     )
 
 
+def _by(column: str) -> str:
+    return f"""
+SELECT {column}, {_ARRAYS}
+FROM timed
+GROUP BY {column}
+ORDER BY {column}
+"""  # noqa: S608 - names of ours
+
+
+_NOW_AND_BEFORE = f"""
+SELECT 'now', {_ARRAYS}
+FROM timed
+WHERE day >= SUBSTR(:since, 1, 10)
+HAVING COUNT(*) > 0
+UNION ALL
+SELECT 'before', {_ARRAYS}
+FROM timed
+WHERE day < SUBSTR(:since, 1, 10)
+HAVING COUNT(*) > 0
+"""  # noqa: S608 - names of ours
 LATENCY_QUERIES = (
-    _by(
-        "latency_kpi",
-        "period",
-        "CASE WHEN timed.day >= SUBSTR(:since, 1, 10) THEN 'now' ELSE 'before' END",
-        with_before=True,
-    ),
-    _by("latency_by_time", "period", "timed.day"),
-    _by("latency_by_model", "model", "timed.model"),
+    _query("latency_kpi", "period", _NOW_AND_BEFORE, with_before=True),
+    _query("latency_by_time", "period", _by("day")),
+    _query("latency_by_model", "model", _by("model")),
 )

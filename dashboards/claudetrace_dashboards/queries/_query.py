@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from claudetrace_dashboards.queries._sources import HONOURED, Source
+from claudetrace_dashboards.queries._sources import BASE, HONOURED, Source
 from claudetrace_dashboards.queries._sums import stored
 
 if TYPE_CHECKING:
@@ -89,11 +89,20 @@ def statement(query: Query, filters: Filters, extra: Mapping[str, Any]) -> State
         **extra,
     }
     sql = query.sql if source is None else f"WITH RECURSIVE {query.sources[source]}{query.sql}"
+    sql = _without_idle_conditions(sql, filters)
     heard = query.honours if source is None else HONOURED[source] & (query.honours | {"user", "tag"})
     unheard = filters.given() - heard
     if source is Source.TAG_DAYS and {"user", "tag"} <= filters.given():
         unheard |= {"user"}
     return Statement(query, sql, parameters, unheard, filters.since, filters.until)
+
+
+def _without_idle_conditions(sql: str, filters: Filters) -> str:
+    """`sql` without those of the base filters that are not set: each is asked of every row."""
+    for name in BASE:
+        if getattr(filters, name) is None:
+            sql = sql.replace(f"\n        AND (:{name} IS NULL OR {name} = :{name})", "")
+    return sql
 
 
 def _source(query: Query, filters: Filters) -> Source | None:

@@ -17,7 +17,7 @@ _NOTE = (
 )
 
 
-def _top(name: str, page: str, measure: str, condition: str, order: str) -> Query:
+def _top(name: str, page: str, measure: str, index: str, condition: str, order: str) -> Query:
     """The first sessions by `measure`. Each day's first are found by its index, so that the days are few rows each."""
     return Query(
         name=name,
@@ -28,15 +28,13 @@ def _top(name: str, page: str, measure: str, condition: str, order: str) -> Quer
         note=_NOTE,
         columns=(*_SUMMED, "spend_picousd", "user", "feature", "model"),
         sql=f""",
-top AS (
-    SELECT s.*
-    FROM days CROSS JOIN rollup_sessions AS s
-    WHERE s.day = days.day
-        AND {condition}
-        AND s.{measure} >= COALESCE(
+least (day, {measure}) AS MATERIALIZED (
+    SELECT
+        days.day,
+        COALESCE(
             (
                 SELECT s.{measure}
-                FROM rollup_sessions AS s
+                FROM rollup_sessions AS s INDEXED BY {index}
                 WHERE s.day = days.day
                     AND {condition}
                 ORDER BY s.{measure} DESC
@@ -44,6 +42,14 @@ top AS (
             ),
             0
         )
+    FROM days
+),
+top AS (
+    SELECT s.*
+    FROM least CROSS JOIN rollup_sessions AS s INDEXED BY {index}
+    WHERE s.day = least.day
+        AND {condition}
+        AND s.{measure} >= least.{measure}
         AND (
             NOT :filtered
             OR EXISTS (
@@ -155,10 +161,18 @@ SESSION_QUERIES = (
         "dearest_sessions",
         "cost",
         "spend_microusd",
+        "sessions_dearest",
         "TRUE",
         "s.spend_microusd DESC, s.spend_rest_picousd DESC, s.session_id",
     ),
-    _top("tool_loops", "reliability", "tool_stops", "s.tool_stops >= 10", "s.tool_stops DESC, s.session_id"),
+    _top(
+        "tool_loops",
+        "reliability",
+        "tool_stops",
+        "sessions_tool_loops",
+        "s.tool_stops / 10 > 0",
+        "s.tool_stops DESC, s.session_id",
+    ),
     SESSION_CALLS,
     CALL,
     CALL_PARTS,

@@ -130,9 +130,9 @@ timed AS (
 """`timed` has counts of responses by logarithmic bucket."""
 
 
-def tagged(measures: str) -> str:
-    """`measured` with the values of the tag `:by`: whole weeks, and the days before and after them. With the
-    `measures` that are asked alone, because every column of a union is read."""
+def tagged(sums: str) -> str:
+    """`measured` with the values of the tag `:by`: whole weeks, and the days before and after them. Added up by period
+    first, in the order of the table, so that fewer rows are sorted by value."""
     return f"""ends (week_until) AS (
     SELECT
         CASE
@@ -141,23 +141,26 @@ def tagged(measures: str) -> str:
         END
 ),
 measured AS (
-    SELECT value, {measures}
-    FROM ends CROSS JOIN rollup_tag_weeks
+    SELECT value, {sums}
+    FROM rollup_tag_weeks
     WHERE tag = :by
         AND week >= :week_from
-        AND week < ends.week_until{BASE_FILTERS}
+        AND week < (SELECT week_until FROM ends){BASE_FILTERS}
+    GROUP BY week, value
     UNION ALL
-    SELECT value, {measures}
+    SELECT value, {sums}
     FROM rollup_tag_days
     WHERE tag = :by
         AND day >= SUBSTR(:since, 1, 10)
         AND day < MIN(:week_from, SUBSTR(:until, 1, 10)){BASE_FILTERS}
+    GROUP BY day, value
     UNION ALL
-    SELECT value, {measures}
-    FROM ends CROSS JOIN rollup_tag_days
+    SELECT value, {sums}
+    FROM rollup_tag_days
     WHERE tag = :by
-        AND day >= ends.week_until
+        AND day >= (SELECT week_until FROM ends)
         AND day < SUBSTR(:until, 1, 10){BASE_FILTERS}
+    GROUP BY day, value
 )"""  # noqa: S608 - SQL of ours
 
 
