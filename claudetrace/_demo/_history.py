@@ -38,7 +38,7 @@ MODELS = {
 MS_A_TOKEN = {"sonnet": 13.0, "haiku": 6.0, "opus": 21.0}
 FIRST_MS = {"sonnet": 900.0, "haiku": 420.0, "opus": 1500.0}
 ERRORS = (("overloaded_error", 529), ("rate_limit_error", 429), ("api_error", 500), ("timeout_error", None))
-LIMITS = {"sonnet": 0.45, "haiku": 0.8, "opus": 0.3}
+LIMITS = {"sonnet": 0.35, "haiku": 0.2, "opus": 0.45}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -52,15 +52,16 @@ def dashboard(db: Path | None, host: str, port: int | None, no_open: bool, insec
     from claudetrace._places import default_db
 
     path = (db if db is not None else default_db()).absolute()
-    serve(path, host=host, port=port, browser=not no_open, insecure=insecure, config=config)
+    settings = read_config(config)
+    serve(path, host=host, port=port, browser=not no_open, insecure=insecure, settings=settings)
 
 
 def serve(
     path: Path, *, host: str = LOOPBACK, port: int | None = None, browser: bool = True,
-    insecure: bool = False, config: Path | None = None,
+    insecure: bool = False, settings: dict[str, Any] | None = None,
 ) -> None:  # fmt: skip
     """Serves the pages of the ledger at `path` until it is interrupted."""
-    settings = read_config(config)
+    settings = settings or {}
     refuse_open_host(host, settings, insecure)
     bring_up_to_date(path)
     listener = listen(host, port)

@@ -22,6 +22,8 @@ SERVICE = "claudetrace-demo"
 OTHERS = "SELECT COUNT(*) FROM calls WHERE service IS NULL OR service <> ?"
 PRUNED = "SELECT (SELECT COALESCE(SUM(calls), 0) FROM rollup_hours) > (SELECT COUNT(*) FROM calls)"
 ROWS_AT_ONCE = 1000
+BUDGET_USD = 70
+"""What the demo may spend in a month, for the page to have a budget to show."""
 BESIDE = ("", "-wal", "-shm", ".lock")
 
 
@@ -66,7 +68,7 @@ def demo(db: Path | None, no_serve: bool, port: int | None, days: int) -> None:
     from claudetrace.cli._dashboard import serve
 
     click.echo()
-    serve(path, port=port)
+    serve(path, port=port, settings={"plugins": {"claudetrace": {"budget_usd_a_month": BUDGET_USD}}})
 
 
 def _program(name: str) -> str:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 HEIGHT = 200
 BELOW = 26
 ACROSS = 1000
-LABELS = 6
+LABELS = 5
 GAP = 0.12
 WIDE = 8
 """From which part of the width on, in per cent, the last label fits under its point."""

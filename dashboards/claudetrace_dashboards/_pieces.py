@@ -21,13 +21,15 @@ NONE = "(none)"
 
 
 class Column:
-    """A column of a table: its head, and what a row has there."""
+    """A column of a table: its head, and what a row has there. A `minor` one is left out where there is little room."""
 
     def __init__(
-        self, head: str, cell: Callable[[Row], Any], *, number: bool = False, wide: bool = False, css: str = ""
-    ) -> None:
+        self, head: str, cell: Callable[[Row], Any], *, number: bool = False, wide: bool = False, css: str = "",
+        minor: bool = False,
+    ) -> None:  # fmt: skip
         self.head, self.cell = head, cell
-        self.css = "number" if number else "wide" if wide else css
+        kinds = ("number" if number else "", "wide" if wide else "", css, "minor" if minor else "")
+        self.css = " ".join(kind for kind in kinds if kind)
 
 
 def table(caption: str, columns: Sequence[Column], rows: Iterable[Row], css: str = "") -> Markup:
@@ -46,6 +48,16 @@ def table(caption: str, columns: Sequence[Column], rows: Iterable[Row], css: str
 
 def _cell(column: Column, row: Row) -> Markup:
     return Markup('<td class="{}">{}</td>').format(column.css, column.cell(row))
+
+
+def shortened(caption: str, columns: Sequence[Column], rows: Sequence[Row], css: str, most: int = TOP) -> Markup:
+    """The first of the rows; the others behind “more”."""
+    shown = table(caption, columns, rows[:most], css)
+    if len(rows) <= most:
+        return shown
+    rest = table(f"{caption}, continued", columns, rows[most:], css)
+    more = Markup('<details class="behind"><summary>{} more</summary>{}</details>')
+    return shown + more.format(len(rows) - most, rest)
 
 
 def link(href: str, text: object, css: str = "") -> Markup:
@@ -105,11 +117,7 @@ def ranking(
         Column("Calls", lambda row: show.count(row["calls"]), number=True),
         Column("Cost", spend, number=True),
     )
-    shown = table(f"Cost by {head.lower()}", columns, rows[:TOP], "ranking")
-    if len(rows) > TOP:
-        rest = table(f"Further {head.lower()}s by cost", columns, rows[TOP:], "ranking")
-        shown += Markup('<details class="behind"><summary>{} more</summary>{}</details>').format(len(rows) - TOP, rest)
-    return shown
+    return shortened(f"Cost by {head.lower()}", columns, rows, "ranking")
 
 
 def stacked(
@@ -128,6 +136,8 @@ def stacked(
 ) -> Chart | None:
     """The values of `key` on top of each other, hour by hour or day by day."""
     names, found = by_period(answer, key, value)
+    # What comes to nothing would only lengthen the legend.
+    names = [name for name in names if any(sums.get(name) for sums in found.values())] or names[:1]
     if not names:
         return None
     shown, others = (names, []) if len(names) <= MOST_SERIES + 1 else (names[:MOST_SERIES], names[MOST_SERIES:])

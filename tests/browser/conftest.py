@@ -104,8 +104,11 @@ class Tab:
         return answer
 
     def settle(self) -> None:
+        from playwright.sync_api import expect
+
         self.page.wait_for_load_state("load")
-        self.page.wait_for_function("!document.querySelector('[aria-busy]')")
+        # Not a function for the page to call: our policy forbids a script that is made from text.
+        expect(self.page.locator("[aria-busy]")).to_have_count(0)
 
     def hacked(self) -> Any:
         return self.page.evaluate("window.hacked")

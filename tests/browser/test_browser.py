@@ -18,7 +18,7 @@ from .conftest import Tab, serve
 
 PAGES = {
     "cost": "", "cache": "/cache", "latency": "/latency", "reliability": "/reliability", "calls": "/calls",
-    "session": "/session", "one-session": "/session?session={session}", "call": "/call/{call}",
+    "sessions": "/sessions", "one-session": "/session?session={session}", "call": "/call/{call}",
 }  # fmt: skip
 Open = Callable[..., Tab]
 
@@ -88,7 +88,7 @@ def test_each_filter_narrows(open_tab: Open, desk: Path) -> None:
     chosen: dict[str, str] = {}
     for name, value in {"platform": "bedrock", "feature": "translate", "model": "claude-sonnet-5-5"}.items():
         with tab.page.expect_navigation():
-            tab.page.get_by_label(name.capitalize(), exact=True).select_option(value)
+            tab.page.locator(f"select[name={name}]").select_option(value)
         tab.settle()
         chosen[name] = value
 
@@ -110,7 +110,7 @@ def test_user_session_and_tag(open_tab: Open, desk: Path) -> None:
     ):  # fmt: skip
         tab.go("")
         tab.page.get_by_text("More", exact=True).click()
-        tab.page.get_by_label(field, exact=True).fill(value)
+        tab.page.locator(f"input[name={field.lower()}]").fill(value)
         with tab.page.expect_navigation():
             tab.page.locator(".drop button:visible").click()
         tab.settle()
@@ -131,9 +131,9 @@ def test_own_days(open_tab: Open, desk: Path) -> None:
     with tab.page.expect_navigation():
         tab.page.get_by_role("button", name="Show these days").click()
     tab.settle()
-    sql = "SELECT SUM(spend_picousd) FROM calls WHERE model = 'claude-opus-5-5' AND SUBSTR(started_at, 1, 10) BETWEEN :a AND :b"
+    sql = "SELECT SUM(spend_picousd) FROM calls WHERE model = :model AND SUBSTR(started_at, 1, 10) BETWEEN :a AND :b"
 
-    assert figures(tab)[0] == asked(desk, sql, a=first, b=last)[0][0]
+    assert figures(tab)[0] == asked(desk, sql, a=first, b=last, model="claude-opus-5-5")[0][0]
     tab.page.get_by_label("Period before").click()
     tab.settle()
     before = [f"{datetime.now(UTC) - timedelta(days=ago):%Y-%m-%d}" for ago in (16, 13)]
@@ -170,7 +170,7 @@ def test_hostile_names_do_nothing(open_tab: Open, desk: Path) -> None:
     """Script in models, tags, users, sessions and errors runs on no page, nor in Datasette's own tables."""
     tab = open_tab()
     ((call,),) = asked(desk, "SELECT id FROM calls WHERE feature = :f AND usage IS NOT NULL", f=HOSTILE["feature"])
-    for path in ("", "/cache", "/latency", "/reliability", "/session", "/calls", f"/call/{call}"):
+    for path in ("", "/cache", "/latency", "/reliability", "/sessions", "/calls", f"/call/{call}"):
         tab.go(f"{path}?range=24h")
         for details in tab.page.locator("details:not(.custom)").all():
             details.evaluate("each => { each.open = true }")
@@ -217,7 +217,7 @@ def test_refresh_keeps_the_place(open_tab: Open) -> None:
     tab.page.locator("#cost_by_time summary").click()
     tab.page.evaluate("scrollTo(0, 300)")
     tab.page.locator("[data-refresh]").dispatch_event("click")
-    tab.page.wait_for_function("document.getElementById('status').textContent.startsWith('Refreshed')")
+    tab.page.get_by_text("Refreshed at").wait_for(state="attached")
 
     assert tab.page.evaluate("scrollY") == 300
     assert tab.page.locator("#cost_by_time details").evaluate("each => each.open") is True
@@ -239,7 +239,7 @@ def test_times_are_the_browsers_and_days_are_utc(open_tab: Open, desk: Path) -> 
 def test_panels_that_come_late_or_not(open_tab: Open) -> None:
     """A panel that loads says so and comes; one that cannot be had says so and can be asked for again."""
     tab = open_tab()
-    late = '<section class="panel third is-loading" id="x" aria-busy="true" data-src="{}"><p class="message">Loading …</p></section>'
+    late = '<section class="panel is-loading" id="x" aria-busy="true" data-src="{}"><p class="message">…</p></section>'
     tab.page.route("**/-/claudetrace?late", lambda route: _with_panel(route, late.format("/-/claudetrace/panel/kpi")))
     tab.go("?late")
     assert tab.page.locator("#kpi .figure").count() >= 6

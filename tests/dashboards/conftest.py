@@ -2,20 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Any
 
+import claudetrace_dashboards
 import pytest
-
-DASHBOARDS = Path(__file__).parents[2] / "dashboards"
-if str(DASHBOARDS) not in sys.path:
-    sys.path.insert(0, str(DASHBOARDS))
-
 from datasette.app import Datasette
 from datasette.plugins import pm
-
-import claudetrace_dashboards
 
 from ._made import help_desk, hostile_rows, write
 

@@ -1,4 +1,4 @@
-"""The pages, through Datasette's own test client: their figures, their manners, and what they say when all is not well."""
+"""The pages, through Datasette's own test client: their figures, their manners, and what they say of trouble."""
 
 from __future__ import annotations
 
@@ -16,14 +16,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
 from claudetrace_dashboards import _panel, _rows, _views
 from claudetrace_dashboards._panel import Ask, Panel
 
 from ._made import HOSTILE, IMAGE, SCRIPT, plain_row, write
 from .conftest import Site
 
-PAGES = ("", "/cache", "/latency", "/reliability", "/session", "/calls")
+PAGES = ("", "/cache", "/latency", "/reliability", "/sessions", "/session", "/calls")
 SUMS = """
     SELECT
         COUNT(DISTINCT call_id),

@@ -86,9 +86,11 @@ def _left(total: int, limit: Limit | None) -> int:
 
 def _words(spent: int, forecast: int, limit: Limit | None) -> Markup:
     if limit is None:
-        told = Markup("{} spent. At this pace {} by the month's end. <span class=\"about\">No monthly budget is set for "
-                      "these calls: a Budget, or the plugin's setting {}.</span>")  # fmt: skip
-        return Markup('<p class="words">{}</p>').format(told.format(show.usd(spent, 2), show.usd(forecast, 2), SETTING))
+        told = Markup(
+            '{} spent. At this pace {} by the month\'s end. <span class="about">No monthly budget is set for these '
+            "calls: a Budget, or the plugin's setting {}.</span>"
+        ).format(show.usd(spent, 2), show.usd(forecast, 2), SETTING)
+        return Markup('<p class="words">{}</p>').format(told)
     rest = limit.picousd - forecast
     css, word = ("worse", "over") if rest < 0 else ("better", "left")
     told = Markup('{} of {} spent ({}). At this pace {} by the month\'s end, <span class="{}">{} {}</span>.')

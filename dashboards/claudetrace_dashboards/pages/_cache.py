@@ -11,7 +11,6 @@ from claudetrace_dashboards._charts import Part, Series, row_bar
 from claudetrace_dashboards._panel import Ask, Panel
 from claudetrace_dashboards._pieces import (
     NONE,
-    TOP,
     Column,
     axis_share,
     axis_usd,
@@ -20,6 +19,7 @@ from claudetrace_dashboards._pieces import (
     lines,
     link,
     points_change,
+    shortened,
     table,
 )
 from claudetrace_dashboards.pages._kpi import current, hit_rate
@@ -106,13 +106,7 @@ def _grouped(key: str, head: str) -> Callable[[Scope, Mapping[str, Answer]], Mar
             Column("%", lambda row: show.share_text(hit_rate(row)).removesuffix(" %"), number=True),
             Column("Saved", lambda row: show.usd(row["cache_saved_picousd"]), number=True),
         )
-        shown = table(f"Cache by {head.lower()}", columns, rows[:TOP], "ranking")
-        if len(rows) > TOP:
-            rest = table(f"Further {head.lower()}s", columns, rows[TOP:], "ranking")
-            shown += Markup('<details class="behind"><summary>{} more</summary>{}</details>').format(
-                len(rows) - TOP, rest
-            )
-        return shown
+        return shortened(f"Cache by {head.lower()}", columns, rows, "ranking")
 
     return draw
 

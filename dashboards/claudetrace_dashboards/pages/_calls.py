@@ -53,13 +53,13 @@ def columns(scope: Scope) -> tuple[Column, ...]:
     return (
         Column("Time", lambda row: link(scope.row_url(row["id"]), local_time(row["started_at"])), css="time"),
         Column("Model", lambda row: row["model"] or row["model_requested"] or ""),
-        Column("Feature", lambda row: tagged("feature", row)),
-        Column("User", lambda row: tagged("user", row)),
-        Column("Session", lambda row: _session(scope, row)),
-        Column("Ended", ending),
-        Column("Tokens in", lambda row: show.count(prompt_tokens(row)), number=True),
-        Column("out", lambda row: show.count(row["output_tokens"]), number=True),
-        Column("Took", lambda row: show.duration(row["duration_ms"]), number=True),
+        Column("Feature", lambda row: tagged("feature", row), minor=True),
+        Column("User", lambda row: tagged("user", row), minor=True),
+        Column("Session", lambda row: _session(scope, row), minor=True),
+        Column("Ended", ending, minor=True),
+        Column("Tokens in", lambda row: show.count(prompt_tokens(row)), number=True, minor=True),
+        Column("out", lambda row: show.count(row["output_tokens"]), number=True, minor=True),
+        Column("Took", lambda row: show.duration(row["duration_ms"]), number=True, minor=True),
         Column("Cost", cost, number=True),
     )
 

@@ -111,14 +111,14 @@ def _timeline(scope: Scope, answers: Mapping[str, Answer]) -> Markup | None:
 
     shown = (
         Column("#", lambda row: link(scope.row_url(row["id"]), numbers[row["id"]]), number=True),
-        Column("Time", lambda row: local_time(row["started_at"]), css="time"),
-        Column("After", lambda row: f"+{show.ms_text(_ms(row) - begin)}", number=True),
+        Column("Time", lambda row: local_time(row["started_at"]), css="time", minor=True),
+        Column("After", lambda row: f"+{show.ms_text(_ms(row) - begin)}", number=True, minor=True),
         Column("Timeline", bar, css="gantt"),
-        Column("Took", lambda row: show.duration(row["duration_ms"]), number=True),
-        Column("Model", lambda row: row["model"] or row["model_requested"] or ""),
-        Column("Ended", ending),
-        Column("Tokens in", lambda row: show.count(prompt_tokens(row)), number=True),
-        Column("out", lambda row: show.count(row["output_tokens"]), number=True),
+        Column("Took", lambda row: show.duration(row["duration_ms"]), number=True, minor=True),
+        Column("Model", lambda row: row["model"] or row["model_requested"] or "", minor=True),
+        Column("Ended", ending, minor=True),
+        Column("Tokens in", lambda row: show.count(prompt_tokens(row)), number=True, minor=True),
+        Column("out", lambda row: show.count(row["output_tokens"]), number=True, minor=True),
         Column("Cost", cost, number=True),
         Column("So far", lambda row: show.usd(totals[row["id"]], 4), number=True),
     )
