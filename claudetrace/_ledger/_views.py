@@ -38,7 +38,9 @@ _TAGGED = "\nUNION ALL\n".join(
             _tagged(f"'{tag}'", f"c.{column}", "measured_calls AS c", f"c.{column} IS NOT NULL")
             for tag, column in TAG_COLUMNS.items()
         ),
-        _tagged("free.key", "free.value", "measured_calls AS c, json_each(c.tags) AS free", f"free.key NOT IN ({_FREE})"),
+        _tagged(
+            "free.key", "free.value", "measured_calls AS c, json_each(c.tags) AS free", f"free.key NOT IN ({_FREE})"
+        ),
     ]
 )
 VIEWS = {

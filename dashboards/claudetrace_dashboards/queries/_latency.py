@@ -12,7 +12,7 @@ from claudetrace_dashboards.queries._query import Query
 from claudetrace_dashboards.queries._sources import BASE, TIMED
 
 PERCENTS = (50, 95, 99)
-EDGES = ((0.0, BOUNDS[0]), *pairwise(BOUNDS), (BOUNDS[-1], BOUNDS[-1]))
+EDGES: tuple[tuple[float, float], ...] = ((0.0, BOUNDS[0]), *pairwise(BOUNDS), (BOUNDS[-1], BOUNDS[-1]))
 """Where each bucket begins and ends."""
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from claudetrace_dashboards.queries._query import Query
-from claudetrace_dashboards.queries._sources import BASE, BASE_FILTERS, BY_OUTCOME, Source, measured
+from claudetrace_dashboards.queries._sources import BASE, BASE_FILTERS, BY_OUTCOME, OF_TAG, Source, measured
 from claudetrace_dashboards.queries._sums import PERIOD, sums
 
 
@@ -44,12 +44,12 @@ _LOWEST = f"""lowest AS MATERIALIZED (
         AND hour < :until{BASE_FILTERS}
     GROUP BY hour, rate_limit
 )"""  # noqa: S608 - SQL of ours
-_LOWEST_OF_SESSION = """lowest AS (
+_LOWEST_OF_SESSION = f"""lowest AS (
     SELECT
         SUBSTR(started_at, 1, 13) AS hour,
         COALESCE(rate_limit, '') AS rate_limit,
         rate_limit_headroom AS least_headroom
-    FROM calls
+    FROM calls AS c
     WHERE session_id = :session
         AND started_at >= :from
         AND started_at < :until
@@ -57,7 +57,8 @@ _LOWEST_OF_SESSION = """lowest AS (
         AND (:model IS NULL OR COALESCE(model, '') = :model)
         AND (:feature IS NULL OR COALESCE(feature, '') = :feature)
         AND (:platform IS NULL OR platform = :platform)
-)"""
+        AND (:user IS NULL OR user_id = :user){OF_TAG}
+)"""  # noqa: S608 - SQL of ours
 HEADROOM = Query(
     name="headroom",
     page="reliability",

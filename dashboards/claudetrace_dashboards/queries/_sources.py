@@ -44,7 +44,7 @@ DAYS = """days (day) AS (
 )"""
 IN_DAYS = "day >= SUBSTR(:from, 1, 10) AND day < SUBSTR(:until, 1, 10)"
 IN_HOURS = "started_at >= :from AND started_at < :until"
-_OF_TAG = """
+OF_TAG = """
         AND (
             :tag_key IS NULL
             OR EXISTS (
@@ -95,7 +95,7 @@ measured AS (
     FROM measured_calls AS c
     WHERE session_id = :session
         AND {IN_HOURS}{BASE_FILTERS}
-        AND (:user IS NULL OR user_id = :user){_OF_TAG}
+        AND (:user IS NULL OR user_id = :user){OF_TAG}
 )""",  # noqa: S608 - SQL of ours
 }
 """`measured` has a `period`, which is an hour or a day; `:from` is where it begins."""
@@ -121,10 +121,11 @@ timed AS (
 )""",  # noqa: S608 - SQL of ours
     Source.SESSION: f"""timed AS (
     SELECT day, model, bucket, responses
-    FROM measured_latencies
+    FROM measured_latencies AS c
     WHERE session_id = :session
         AND kind = :kind
         AND {IN_HOURS}{BASE_FILTERS}
+        AND (:user IS NULL OR EXISTS (SELECT 1 FROM calls AS u WHERE u.id = c.id AND u.user_id = :user)){OF_TAG}
 )""",  # noqa: S608 - SQL of ours
 }
 """`timed` has counts of responses by logarithmic bucket."""
