@@ -31,7 +31,9 @@ def monthly_limit(scope: Scope) -> Limit | None:
     store of budgets; `None` where there is neither, and where filters ask for a part of the calls."""
     if scope.filters.asked():
         return None
-    config: Any = scope.datasette.plugin_config(PLUGIN, database=scope.ledger.name) or {}
+    # Datasette 1.0 asked for a database's settings does not look further.
+    plugin_config = scope.datasette.plugin_config
+    config: Any = plugin_config(PLUGIN, database=scope.ledger.name) or plugin_config(PLUGIN) or {}
     amount = _picousd(config.get(SETTING)) if isinstance(config, dict) else None
     if amount is not None:
         return Limit("the setting", amount)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import socket
 import sqlite3
+import time
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ SIGNED_IN = {"plugins": {"datasette-auth-passwords": {"a_password_hash": "x"}}, 
 
 @pytest.fixture
 def ledger(tmp_path: Path) -> Path:
-    return write(tmp_path / "ledger.db", [plain_row(1_700_000_000 * 10**9)])
+    return write(tmp_path / "ledger.db", [plain_row(time.time_ns() - 10**12)])
 
 
 @pytest.fixture

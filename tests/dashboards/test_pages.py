@@ -246,7 +246,8 @@ async def test_without_ad_hoc_sql(desk: Path) -> None:
     """With `allow_sql: false` nobody asks SQL of their own, and the pages are as before."""
     site = Site(desk, metadata={"allow_sql": False})
 
-    assert (await site.datasette.client.get("/ledger.json?sql=select+1")).status_code == 403
+    own_sql = await site.datasette.client.get("/ledger.json?sql=select+1", follow_redirects=True)
+    assert own_sql.status_code == 403
     assert amounts((await site.get("")).text)
 
 
@@ -317,18 +318,21 @@ async def test_a_ledger_of_another_version(tmp_path: Path) -> None:
 
 async def test_a_damaged_ledger(tmp_path: Path, desk: Path) -> None:
     """A file that is no database, and one with a damaged page, give a page that says so."""
-    path = tmp_path / "ledger.db"
-    path.write_bytes(b"no database at all " * 500)
-    assert "not a SQLite database" in (await Site(path).get("")).text
-
-    shutil.copy(desk, path)
+    path = Path(shutil.copy(desk, tmp_path / "ledger.db"))
+    site = Site(path)
+    await site.datasette.invoke_startup()
     with path.open("r+b") as file:
         file.seek(8192)
-        file.write(os.urandom(4096 * 40))
-    answer = await Site(path).get("")
-    assert answer.status_code in (200, 503)
-    assert "damaged" in answer.text
-    assert not amounts(answer.text) or "is-failed" in answer.text
+        file.write(os.urandom(4096 * 400))
+    damaged = await site.get("")
+    path.write_bytes(b"no database at all " * 500)
+    none = await site.get("")
+
+    assert damaged.status_code in (200, 503)
+    assert "damaged" in damaged.text
+    assert "is-failed" in damaged.text or not amounts(damaged.text)
+    assert "damaged" in none.text
+    assert not amounts(none.text)
 
 
 async def test_a_locked_ledger(tmp_path: Path) -> None:
@@ -337,6 +341,7 @@ async def test_a_locked_ledger(tmp_path: Path) -> None:
     site = Site(path)
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
         connection.execute("PRAGMA journal_mode = DELETE")
+        await site.datasette.invoke_startup()
         connection.execute("BEGIN EXCLUSIVE")
         locked = await site.get("")
         connection.execute("ROLLBACK")
@@ -344,6 +349,34 @@ async def test_a_locked_ledger(tmp_path: Path) -> None:
 
     assert "holds it locked" in locked.text
     assert amounts(free.text)
+
+
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        ("unable to open database file", "-wal and -shm files"),
+        ("attempt to write a readonly database", "Open it as its owner"),
+        ("disk I/O error", "claudetrace doctor"),
+        ("something new", "SQLite says: something new."),
+    ],
+)
+async def test_what_sqlite_says_is_told(site: Site, monkeypatch: pytest.MonkeyPatch, said: str, told: str) -> None:
+    """A ledger that SQLite cannot open, as for another user, gives a page with the reason and the way out."""
+
+    async def fails(*_: Any, **__: Any) -> None:
+        raise sqlite3.OperationalError(said)
+
+    await site.get("")
+    monkeypatch.setattr(site.datasette.databases["ledger"], "execute", fails)
+    monkeypatch.setattr(_views, "may_see", _anybody)
+    answer = await site.get("")
+
+    assert answer.status_code == 503
+    assert told in unescape(answer.text)
+
+
+async def _anybody(*_: Any) -> bool:
+    return True
 
 
 async def test_a_query_that_takes_too_long(desk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
