@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from markupsafe import Markup, escape
 
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from claudetrace_dashboards._panel import Answer, Row, Scope
+    from claudetrace_dashboards._times import Period
 
 TOP = 8
 MOST_SERIES = 7
@@ -101,12 +102,7 @@ def ranking(
 
     def bar(row: Row) -> Markup:
         share = f"{show.usd_text(row['spend_picousd'])}, {show.share_text(row['spend_picousd'], total)}"
-        parts = [
-            Part(name=each["model"] or "no model", color=scope.color(each["model"]), value=each["spend_picousd"] or 0,
-                 text=show.usd_text(each["spend_picousd"]))
-            for each in (split.rows if split else ())
-            if each[key] == row[key]
-        ]  # fmt: skip
+        parts = _parts_by_model(scope, split, key, row[key]) if split else []
         name = row[key] or NONE
         whole = Part(name=name, color=scope.color(name) if color else 0, value=row["spend_picousd"] or 0, text=share)
         return row_bar(parts or [whole], longest)
@@ -118,6 +114,20 @@ def ranking(
         Column("Cost", spend, number=True),
     )
     return shortened(f"Cost by {head.lower()}", columns, rows, "ranking")
+
+
+def _parts_by_model(scope: Scope, split: Answer, key: str, value: str) -> list[Part]:
+    """What each model costs of the calls with that value."""
+    return [
+        Part(
+            name=row["model"] or "no model",
+            color=scope.color(row["model"]),
+            value=row["spend_picousd"] or 0,
+            text=show.usd_text(row["spend_picousd"]),
+        )
+        for row in split.rows
+        if row[key] == value
+    ]
 
 
 def stacked(
@@ -144,29 +154,36 @@ def stacked(
     series = [Series(name=each or none, color=colors(each) if colors else number) for number, each in enumerate(shown)]
     if others:
         series.append(Series(name=f"{len(others)} others", color="other"))
-    points = []
-    for period in periods(scope, answer, rows):
+
+    def point(period: Period) -> Point:
         sums = found.get(period.key, {})
         amounts = [sums.get(name, 0) for name in shown]
         amounts += [sum(sums.get(name, 0) for name in others)] if others else []
-        points.append(
-            Point(
-                label=period.label,
-                title=period.title,
-                values=tuple(amount / scale for amount in amounts),
-                texts=tuple(text(amount) for amount in amounts),
-                href=period.href,
-                total=text(sum(amounts)),
-            )
-        )
+        values, texts = tuple(amount / scale for amount in amounts), tuple(map(text, amounts))
+        total = text(sum(amounts))
+        return Point(label=period.label, title=period.title, values=values, texts=texts, href=period.href, total=total)
+
+    points = tuple(point(period) for period in periods(scope, answer, rows))
+    return _chart("bars", answer, summary, tuple(series), points, axis, total_head="Total")
+
+
+def _chart(
+    kind: Literal["bars", "lines"],
+    answer: Answer,
+    summary: str,
+    series: tuple[Series, ...],
+    points: tuple[Point, ...],
+    axis: Callable[[float], str],
+    **more: Any,
+) -> Chart:
     return Chart(
-        kind="bars",
+        kind=kind,
         summary=f"{summary} by {unit(answer)}",
         first_head="Hour (UTC)" if unit(answer) == "hour" else "Day (UTC)",
-        series=tuple(series),
-        points=tuple(points),
+        series=series,
+        points=points,
         axis=axis,
-        total_head="Total",
+        **more,
     )
 
 
@@ -194,15 +211,7 @@ def lines(
                 label=period.label, title=period.title, values=values, texts=tuple(map(text, values)), href=period.href
             )
         )
-    return Chart(
-        kind="lines",
-        summary=f"{summary} by {unit(answer)}",
-        first_head="Hour (UTC)" if unit(answer) == "hour" else "Day (UTC)",
-        series=tuple(each for each, _ in series),
-        points=tuple(points),
-        axis=axis,
-        top=top,
-    )
+    return _chart("lines", answer, summary, tuple(each for each, _ in series), tuple(points), axis, top=top)
 
 
 def cards(*made: Markup) -> Markup:

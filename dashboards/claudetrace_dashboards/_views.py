@@ -10,7 +10,7 @@ from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
-from datasette.utils.asgi import Response
+from datasette.utils.asgi import Forbidden, Response
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from claudetrace_dashboards import _call, _export
@@ -116,10 +116,19 @@ async def ledgers_of(datasette: Datasette, actor: dict[str, Any] | None) -> tupl
     return ledgers, problems
 
 
+async def hides(datasette: Datasette, actor: dict[str, Any] | None) -> bool:
+    """Whether there is a database of a file that `actor` may not see."""
+    names = [name for name, db in datasette.databases.items() if db.path is not None and not name.startswith("_")]
+    return any([not await may_see(datasette, actor, name) for name in names])
+
+
 async def scope_of(datasette: Datasette, request: Request) -> Scope | list[Problem]:
     """What is asked for, of the ledger that is named or of the first that the reader may see; else why not."""
     arguments = {name: request.args[name] for name in request.args}
     ledgers, problems = await ledgers_of(datasette, request.actor)
+    if not ledgers and not problems and await hides(datasette, request.actor):
+        # Datasette's own way: a plugin that asks who somebody is may send them to its form.
+        raise Forbidden("view-database")
     if not ledgers:
         return problems
     named = next((each for each in ledgers if each.name == arguments.get("db")), ledgers[0])

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
+import sqlite3
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -78,3 +81,20 @@ def plain_row(at_ns: int) -> dict[str, Any]:
         "usage": json.dumps({"input_tokens": 1000, "output_tokens": 200}),
         "usage_is_final": 1,
     }
+
+
+def asked(path: Path, sql: str, **values: Any) -> list[tuple[Any, ...]]:
+    """What SQL of the test's own finds in the ledger."""
+    with closing(sqlite3.connect(path)) as connection:
+        return connection.execute(sql, values).fetchall()
+
+
+def amounts(html: str) -> list[str]:
+    """The exact dollars on a page, in their order."""
+    return re.findall(r'<data class="usd" value="([^"]+)"', html)
+
+
+def picousd(usd: str) -> int:
+    """Exact dollars as picodollars."""
+    whole, _, rest = usd.lstrip("-").partition(".")
+    return (-1 if usd.startswith("-") else 1) * (int(whole) * 10**12 + int(rest.ljust(12, "0")))

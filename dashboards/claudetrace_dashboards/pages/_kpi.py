@@ -8,7 +8,7 @@ from markupsafe import Markup
 
 from claudetrace_dashboards import _format as show
 from claudetrace_dashboards._panel import Ask, Panel
-from claudetrace_dashboards._pieces import card, change, link, points_change
+from claudetrace_dashboards._pieces import card, cards, change, link, points_change
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 TOKENS = ("input_tokens", "cache_read_tokens", "cache_write_5m_tokens", "cache_write_1h_tokens", "output_tokens")
 PROMPT = TOKENS[:4]
+LARGE_PICOUSD = 10_000 * show.PICOUSD
+"""From which spend on cents tell nothing."""
 
 
 def current(answer: Answer) -> Row:
@@ -57,39 +59,36 @@ def draw(scope: Scope, answers: Mapping[str, Answer]) -> Markup | None:
     # A tag's sums are kept by day: half a day cannot be compared with half a day.
     statement = answers["now"].statement
     before = before if statement.since == scope.filters.parameters()["since"] else {}
-    saved, spent = now["cache_saved_picousd"] or 0, now["spend_picousd"] or 0
-    inexact = bool(now["unpriced_calls"] or now["lower_bound_calls"])
-    return Markup('<div class="cards">{}</div>').format(
-        Markup("").join(
-            (
-                card(
-                    "Spend",
-                    show.usd(spent, 2 if abs(spent) < 10**17 else None, at_least=inexact),
-                    change(spent, before.get("spend_picousd"), good="down"),
-                    bounds(scope, now),
-                ),
-                card("Calls", show.count(now["calls"]), change(now["calls"], before.get("calls"))),
-                card("Tokens", show.count(tokens(now)), change(tokens(now), tokens(before))),
-                card(
-                    "Saved by caching",
-                    show.usd(saved, 2),
-                    f"{show.share_text(saved, saved + spent)} off the plain price" if saved + spent > 0 else "",
-                ),
-                card(
-                    "Cache hit rate",
-                    show.share_text(hit_rate(now)),
-                    points_change(hit_rate(now), hit_rate(before), good="up"),
-                ),
-                card(
-                    "Error rate",
-                    show.share_text(error_rate(now)),
-                    points_change(error_rate(now), error_rate(before), good="down"),
-                    f"{now['retries'] or 0:,} retries",
-                ),
-                *_p95(answers),
-            )
-        )
+    return cards(
+        _spend(scope, now, before),
+        card("Calls", show.count(now["calls"]), change(now["calls"], before.get("calls"))),
+        card("Tokens", show.count(tokens(now)), change(tokens(now), tokens(before))),
+        _saved(now),
+        card(
+            "Cache hit rate", show.share_text(hit_rate(now)), points_change(hit_rate(now), hit_rate(before), good="up")
+        ),
+        card(
+            "Error rate",
+            show.share_text(error_rate(now)),
+            points_change(error_rate(now), error_rate(before), good="down"),
+            f"{now['retries'] or 0:,} retries",
+        ),
+        *_p95(answers),
     )
+
+
+def _spend(scope: Scope, now: Row, before: Row) -> Markup:
+    spent = now["spend_picousd"] or 0
+    inexact = bool(now["unpriced_calls"] or now["lower_bound_calls"])
+    digits = 2 if abs(spent) < LARGE_PICOUSD else None
+    figure = show.usd(spent, digits, at_least=inexact)
+    return card("Spend", figure, change(spent, before.get("spend_picousd"), good="down"), bounds(scope, now))
+
+
+def _saved(now: Row) -> Markup:
+    saved, spent = now["cache_saved_picousd"] or 0, now["spend_picousd"] or 0
+    off = f"{show.share_text(saved, saved + spent)} off the plain price" if saved + spent > 0 else ""
+    return card("Saved by caching", show.usd(saved, 2), off)
 
 
 def _p95(answers: Mapping[str, Answer]) -> list[Markup]:
