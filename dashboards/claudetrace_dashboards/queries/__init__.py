@@ -17,7 +17,7 @@ counts, spend_picousd cache_saved_picousd cache_write_picousd; the error rate is
 | `cost_by_time` | period model, spend |
 | `cost_by_model` `cost_by_feature` `cost_by_platform` `cost_by_operation` | its key, spend |
 | `cost_by_feature_and_model` | feature model, spend |
-| `cost_by_tag` | value, spend; `by="user"`, `"customer"`, `"prompt"` or any of `tags` |
+| `cost_by_tag` | value, spend; `by="user"`, `"customer"`, `"prompt"` or any of `tags`; the first fifty |
 | `tags` | tag |
 | `tag_others` | day: where sums of the filtered tag value may lack some |
 | `unpriced` | model feature platform, spend; those with unpriced or lower-bound calls |

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from claudetrace_dashboards.queries._query import Query
 from claudetrace_dashboards.queries._sources import BASE, SUMS, Source, measured, tagged
-from claudetrace_dashboards.queries._sums import ALL, CACHE_COLUMNS, PERIOD, sums
+from claudetrace_dashboards.queries._sums import ALL, CACHE_COLUMNS, PERIOD, plain, sums
 
+_PROMPT = "input_tokens + cache_read_tokens + cache_write_5m_tokens + cache_write_1h_tokens"
+_NOT_READ = "cache_write_5m_tokens + cache_write_1h_tokens - cache_read_tokens"
 _MOST_READ = "SUM(input_tokens) + SUM(cache_read_tokens) + SUM(cache_write_5m_tokens) + SUM(cache_write_1h_tokens) DESC"
 
 
@@ -33,10 +35,14 @@ CACHE_BY_TAG = Query(
     name="cache_by_tag",
     page="cache",
     whole_days=True,
-    sources={Source.DAYS: tagged(sums(CACHE_COLUMNS))},
+    sources={
+        Source.DAYS: tagged(
+            plain(CACHE_COLUMNS), "input_tokens + cache_read_tokens + cache_write_5m_tokens + cache_write_1h_tokens"
+        )
+    },
     honours=BASE,
     defaults={"by": "prompt"},
-    note="Beyond 1,000 values a day, further ones are (other).",
+    note="The first fifty. Beyond 1,000 values a day, further ones are (other).",
     columns=("value", *CACHE_COLUMNS),
     sql=f"""
 SELECT
@@ -45,7 +51,6 @@ SELECT
 FROM measured
 GROUP BY value
 ORDER BY {_MOST_READ}, value
-LIMIT 100
 """,  # noqa: S608 - names of ours
 )
 # A write that is read once gives as many tokens read as written: less means that some are never read.
@@ -78,7 +83,13 @@ CACHE_UNREAD_BY_TAG = Query(
     name="cache_unread_by_tag",
     page="cache",
     whole_days=True,
-    sources={Source.DAYS: tagged(sums(CACHE_COLUMNS))},
+    sources={
+        Source.DAYS: tagged(
+            plain(CACHE_COLUMNS),
+            "-cache_saved_microusd",
+            "cache_write_5m_tokens + cache_write_1h_tokens - cache_read_tokens",
+        )
+    },
     honours=BASE,
     defaults={"by": "prompt"},
     note=_UNREAD_NOTE,
@@ -91,7 +102,6 @@ FROM measured
 GROUP BY value
 HAVING {_UNREAD}
 ORDER BY {_WASTE}, value
-LIMIT 100
 """,  # noqa: S608 - names of ours
 )
 CACHE_QUERIES = (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from claudetrace_dashboards.queries._query import Query
 from claudetrace_dashboards.queries._sources import BASE, BY_OUTCOME, DAYS, SUMS, Source, measured, tagged
-from claudetrace_dashboards.queries._sums import ALL, DEAREST_FIRST, PERIOD, SPEND_COLUMNS, sums
+from claudetrace_dashboards.queries._sums import ALL, DEAREST_FIRST, PERIOD, SPEND_COLUMNS, plain, sums
 
 KPI_COLUMNS = (
     *("calls", "unpriced_calls", "lower_bound_calls", "errors", "blocked_calls", "retries"),
@@ -86,10 +86,10 @@ COST_BY_TAG = Query(
     name="cost_by_tag",
     page="cost",
     whole_days=True,
-    sources={Source.DAYS: tagged(sums(SPEND_COLUMNS))},
+    sources={Source.DAYS: tagged(plain(SPEND_COLUMNS), "spend_microusd")},
     honours=BASE,
     defaults={"by": "user"},
-    note="Beyond 1,000 values a day, further ones are (other).",
+    note="The first fifty. Beyond 1,000 values a day, further ones are (other).",
     columns=("value", *SPEND_COLUMNS),
     sql=f"""
 SELECT
@@ -98,7 +98,6 @@ SELECT
 FROM measured
 GROUP BY value
 ORDER BY {DEAREST_FIRST}, value
-LIMIT 100
 """,  # noqa: S608 - names of ours
 )
 TAGS = Query(

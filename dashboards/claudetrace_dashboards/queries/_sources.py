@@ -131,37 +131,79 @@ timed AS (
 """`timed` has counts of responses by logarithmic bucket."""
 
 
-def tagged(sums: str) -> str:
-    """`measured` with the values of the tag `:by`: whole weeks, and the days before and after them. Added up by period
-    first, in the order of the table, so that fewer rows are sorted by value."""
-    return f"""ends (week_until) AS (
+def tagged(columns: str, rank: str, keep: str = "1") -> str:
+    """`measured` with the first fifty values of the tag `:by` by the sum of `rank`, of those whose sum of `keep` is
+    above zero: from whole weeks, and the days before and after them. Ranked by as little as can be, because all values
+    are sorted; only then are the `columns` of fifty looked up."""
+    return f"""ends (week_until) AS MATERIALIZED (
     SELECT
         CASE
             WHEN (SELECT MAX(day) FROM rollup_tag_days WHERE tag = :by) < SUBSTR(:until, 1, 10) THEN '9999'
             ELSE MAX(:week_until, :week_from)
         END
 ),
+weeks (week) AS (
+    SELECT week
+    FROM (SELECT MAX(:week_from, MIN(week)) AS week FROM rollup_tag_weeks WHERE tag = :by)
+    WHERE week < MIN((SELECT week_until FROM ends), SUBSTR(:until, 1, 10))
+    UNION ALL
+    SELECT DATE(week, '+7 days')
+    FROM weeks
+    WHERE DATE(week, '+7 days') < MIN((SELECT week_until FROM ends), SUBSTR(:until, 1, 10))
+),
+before_weeks (day) AS (
+    SELECT SUBSTR(:since, 1, 10)
+    WHERE SUBSTR(:since, 1, 10) < MIN(:week_from, SUBSTR(:until, 1, 10))
+    UNION ALL
+    SELECT DATE(day, '+1 day')
+    FROM before_weeks
+    WHERE DATE(day, '+1 day') < MIN(:week_from, SUBSTR(:until, 1, 10))
+),
+after_weeks (day) AS (
+    SELECT week_until
+    FROM ends
+    WHERE week_until < SUBSTR(:until, 1, 10)
+    UNION ALL
+    SELECT DATE(day, '+1 day')
+    FROM after_weeks
+    WHERE DATE(day, '+1 day') < SUBSTR(:until, 1, 10)
+),
+edges (day) AS (
+    SELECT day FROM before_weeks
+    UNION ALL
+    SELECT day FROM after_weeks
+),
+ranks AS (
+    SELECT r.value, {rank} AS amount, {keep} AS kept
+    FROM weeks CROSS JOIN rollup_tag_weeks AS r
+    WHERE r.tag = :by
+        AND r.week = weeks.week{BASE_FILTERS}
+    UNION ALL
+    SELECT r.value, {rank} AS amount, {keep} AS kept
+    FROM edges CROSS JOIN rollup_tag_days AS r
+    WHERE r.tag = :by
+        AND r.day = edges.day{BASE_FILTERS}
+),
+ranked AS MATERIALIZED (
+    SELECT value
+    FROM ranks
+    GROUP BY value
+    HAVING SUM(kept) > 0
+    ORDER BY SUM(amount) DESC, value
+    LIMIT 50
+),
 measured AS (
-    SELECT value, {sums}
-    FROM rollup_tag_weeks
-    WHERE tag = :by
-        AND week >= :week_from
-        AND week < (SELECT week_until FROM ends){BASE_FILTERS}
-    GROUP BY week, value
+    SELECT ranked.value, {columns}
+    FROM weeks CROSS JOIN ranked CROSS JOIN rollup_tag_weeks AS r
+    WHERE r.tag = :by
+        AND r.week = weeks.week
+        AND r.value = ranked.value{BASE_FILTERS}
     UNION ALL
-    SELECT value, {sums}
-    FROM rollup_tag_days
-    WHERE tag = :by
-        AND day >= SUBSTR(:since, 1, 10)
-        AND day < MIN(:week_from, SUBSTR(:until, 1, 10)){BASE_FILTERS}
-    GROUP BY day, value
-    UNION ALL
-    SELECT value, {sums}
-    FROM rollup_tag_days
-    WHERE tag = :by
-        AND day >= (SELECT week_until FROM ends)
-        AND day < SUBSTR(:until, 1, 10){BASE_FILTERS}
-    GROUP BY day, value
+    SELECT ranked.value, {columns}
+    FROM edges CROSS JOIN ranked CROSS JOIN rollup_tag_days AS r
+    WHERE r.tag = :by
+        AND r.day = edges.day
+        AND r.value = ranked.value{BASE_FILTERS}
 )"""  # noqa: S608 - SQL of ours
 
 

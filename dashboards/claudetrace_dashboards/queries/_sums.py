@@ -22,6 +22,11 @@ def stored(columns: tuple[str, ...]) -> list[str]:
     return names
 
 
+def plain(columns: tuple[str, ...]) -> str:
+    """`columns` as they are stored."""
+    return ", ".join(stored(columns))
+
+
 def sums(columns: tuple[str, ...]) -> str:
     """`columns` added up, under their own names."""
     return ",\n    ".join(f"SUM({name}) AS {name}" for name in stored(columns))
