@@ -6,6 +6,7 @@ one day's calls take; who writes meanwhile waits in the journal. A day of which 
 
 from __future__ import annotations
 
+import time
 from datetime import date
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,8 @@ from claudetrace._ledger._rollups import DAYS, FEATURE_LATENCIES, HOURS, LATENCI
 
 if TYPE_CHECKING:
     import sqlite3
+    from collections.abc import Callable
+    from pathlib import Path
 
 SET = """
     INSERT INTO facts (name, value)
@@ -31,6 +34,20 @@ def begin(connection: sqlite3.Connection) -> None:
     (last,) = connection.execute("SELECT SUBSTR(MAX(started_at), 1, 10) FROM calls").fetchone()
     if last is not None:
         connection.execute(SET, (_day_after(last),))
+
+
+def fill(db: Path, progress: Callable[[str], None] | None = None) -> int:
+    """How many days were filled: all that were left. `progress` hears each, the newest first."""
+    from claudetrace._ledger._edit import NAP_S, opened_ledger
+
+    days = 0
+    with opened_ledger(db) as connection:
+        while fill_day(connection):
+            days += 1
+            if progress is not None:
+                progress(filled_from_day(connection))
+            time.sleep(NAP_S)
+    return days
 
 
 def fill_day(connection: sqlite3.Connection) -> bool:

@@ -131,3 +131,11 @@ def test_the_loader_fills_an_older_ledger(old: Path) -> None:
     with closing(open_ledger(old)) as connection:
         assert rollup_differences(connection) == []
     assert writer.health()["last_error"] is None
+
+
+def test_filling_tells_its_days(old: Path) -> None:
+    """A person who opens an older ledger can have all of it filled, and sees how far it is."""
+    days: list[str] = []
+
+    assert (_fill.fill(old, days.append), _fill.fill(old)) == (10, 0)
+    assert days == [f"2026-06-{day:02d}" for day in range(10, 0, -1)]
