@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import shutil
 import sqlite3
+import threading
+import time
 from contextlib import closing
 from datetime import UTC, datetime
 from html import unescape
@@ -193,3 +195,35 @@ async def test_a_writer_beside_it(tmp_path: Path) -> None:
     second = (await site.get("/panel/kpi")).text
 
     assert picousd(amounts(second)[0]) == 2 * picousd(amounts(first)[0])
+
+
+async def test_three_writers_beside_it(tmp_path: Path) -> None:
+    """While three writers go on at full speed, no page meets a lock, and in the end all that was written is shown."""
+    path = write(tmp_path / "ledger.db", [plain_row(time.time_ns() - 10**12)])
+    site, stop, written = Site(path), threading.Event(), [0, 0, 0]
+    errors: list[Exception] = []
+
+    def keep_writing(number: int) -> None:
+        while not stop.is_set():
+            rows = [plain_row(time.time_ns() - 10**12 + turn) for turn in range(40)]
+            try:
+                write(path, rows)
+                written[number] += len(rows)
+            except sqlite3.OperationalError as error:
+                # Between themselves writers wait 0.1 s, and the loader comes again.
+                if not error.sqlite_errorname.startswith("SQLITE_BUSY"):
+                    errors.append(error)
+
+    writers = [threading.Thread(target=keep_writing, args=(number,)) for number in range(3)]
+    for writer in writers:
+        writer.start()
+    pages = [await site.get(page) for page in ("", "/cache", "/latency", "/reliability", "/sessions", "/calls") * 4]
+    stop.set()
+    for writer in writers:
+        writer.join()
+    in_the_end = (await site.get("/panel/kpi")).text
+
+    assert errors == []
+    assert [page.status_code for page in pages] == [200] * len(pages)
+    assert not any("is-failed" in page.text for page in pages)
+    assert f'<data value="{sum(written) + 1}"' in in_the_end

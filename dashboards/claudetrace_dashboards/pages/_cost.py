@@ -8,7 +8,7 @@ from markupsafe import Markup
 
 from claudetrace_dashboards import _format as show
 from claudetrace_dashboards._panel import Ask, Panel
-from claudetrace_dashboards._pieces import NONE, Column, axis_usd, link, ranking, stacked, table
+from claudetrace_dashboards._pieces import NONE, Column, axis_usd, link, ranking, shortened, stacked
 from claudetrace_dashboards.pages._burn_down import BURN_DOWN
 from claudetrace_dashboards.pages._kpi import KPI
 from claudetrace_dashboards.pages._page import Page
@@ -51,11 +51,11 @@ def _unpriced(scope: Scope, answers: Mapping[str, Answer]) -> Markup | None:
 
     columns = (
         Column("Model", calls, wide=True),
-        Column("Feature", lambda row: row["feature"] or NONE),
+        Column("Feature", lambda row: row["feature"] or NONE, wide=True),
         Column("Unpriced", lambda row: show.count(row["unpriced_calls"]), number=True),
         Column("Cut short", lambda row: show.count(row["lower_bound_calls"]), number=True),
     )
-    return table("Unpriced and lower-bound calls", columns, rows[:12])
+    return shortened("Unpriced and lower-bound calls", columns, rows, "reasons", 9)
 
 
 def _any_tag(scope: Scope, answers: Mapping[str, Answer]) -> Markup | None:

@@ -95,9 +95,9 @@ def _by_model(kind: str, caption: str) -> Callable[[Scope, Mapping[str, Answer]]
         columns = (
             Column("Model", lambda row: link(scope.url("latency", scope.filters.but(model=row["model"])),
                                              show.model_text(row["model"])), wide=True),
-            Column("p95", bar),
+            Column("p95", bar, minor=True),
             *(Column(name, _cell(name, text), number=True) for name, _ in PERCENTILES),
-            Column("Answers", lambda row: show.count(row["responses"]), number=True),
+            Column("Answers", lambda row: show.count(row["responses"]), number=True, minor=True),
         )  # fmt: skip
         return table(caption, columns, rows, "percentiles")
 
