@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import sqlite3
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
@@ -22,6 +23,7 @@ MARKS = """
         (SELECT user_version FROM pragma_user_version) AS version
 """
 OBJECTS = "SELECT name, type, sql FROM sqlite_master WHERE type IN ('table', 'view')"
+_files: WeakKeyDictionary[Database, tuple[int, int]] = WeakKeyDictionary()
 _known: WeakKeyDictionary[Database, bool] = WeakKeyDictionary()
 REASONS = (
     (
@@ -87,6 +89,8 @@ def reason(error: Exception) -> str:
 
 async def examine(name: str, db: Database) -> Ledger | Problem | None:
     """The database as a ledger, or why it cannot be shown; `None` for one that is no ledger."""
+    if (problem := _replaced(name, db)) is not None:
+        return problem
     try:
         ((application_id, version),) = (await db.execute(MARKS)).rows
         if application_id != APPLICATION_ID:
@@ -104,6 +108,18 @@ async def examine(name: str, db: Database) -> Ledger | Problem | None:
         for row in objects
     }
     return Ledger(name, db, reads)
+
+
+def _replaced(name: str, db: Database) -> Problem | None:
+    """That another file is where the ledger was: Datasette keeps the old one open, and would show it for ever."""
+    try:
+        found = Path(db.path).stat()
+    except OSError:
+        return Problem(f"{name} is gone", "Its file has been removed. Start Datasette again when it is back.", 503)
+    if _files.setdefault(db, (found.st_dev, found.st_ino)) != (found.st_dev, found.st_ino):
+        told = "Another file is in its place since it was opened. Start Datasette again to see that."
+        return Problem(f"{name} was replaced", told, 503)
+    return None
 
 
 async def is_ledger(db: Database) -> bool:

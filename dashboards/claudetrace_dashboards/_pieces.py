@@ -247,6 +247,8 @@ def points_change(now: float | None, before: float | None, *, good: str) -> Mark
 
 def axis_usd(value: float) -> str:
     """Dollars on an axis, from dollars."""
+    if value < 0:
+        return f"−{axis_usd(-value)}"
     if value >= 10_000:
         return f"${show.count_text(value)}"
     return f"${value:,.0f}" if value >= 100 or value == 0 else f"${value:.2f}" if value >= 0.05 else f"${value:.4f}"

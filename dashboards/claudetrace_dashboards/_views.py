@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import sqlite3
-from dataclasses import replace
+from datetime import timedelta
 from functools import cache
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
@@ -15,7 +16,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from claudetrace_dashboards import _call, _export
 from claudetrace_dashboards._access import Ledger, Problem, examine, may_see
-from claudetrace_dashboards._filters import NAMES, PRESETS, Filters
+from claudetrace_dashboards._filters import DAY, NAMES, PRESETS, Filters
 from claudetrace_dashboards._panel import BASE, Ask, DeniedError, Scope, answer, show, show_all
 from claudetrace_dashboards._waiting import awaited
 from claudetrace_dashboards.pages import PAGES
@@ -55,6 +56,7 @@ NO_LEDGER = Problem(
     "which “claudetrace dashboard” opens. “claudetrace demo” makes one to look at.",
     404,
 )
+OF_LATE = timedelta(days=90)
 OPTIONS = ("model", "feature", "platform")
 PANELS = {panel.name: panel for page in PAGES.values() for panel in page.panels}
 
@@ -209,22 +211,27 @@ async def data(datasette: Datasette, request: Request) -> Response:
 
 
 async def choices_of(scope: Scope) -> dict[str, list[str]]:
-    """What the filters can be set to: what there is in the range, and what is set."""
-    span = replace(scope.filters, model=None, feature=None, platform=None, user=None, session=None, tag=None)
-    choices: dict[str, list[str]] = {}
-    for name in OPTIONS:
-        chosen = getattr(scope.filters, name)
-        try:
-            found = {row[name] for row in (await answer(scope, Ask(f"cost_by_{name}", lambda _: span))).rows}
-        except (sqlite3.Error, OSError, DeniedError):
-            found = set()
-        choices[name] = sorted({each for each in (*found, chosen) if each})
+    """What the filters can be set to: what there was of late or in the range, and what is set."""
+    until = scope.filters.until.replace(hour=0) + DAY
+    # Whole days, and many of them, so that a model keeps its colour from one range to the next.
+    since = min(scope.filters.since.replace(hour=0), until - OF_LATE)
+    span = scope.filters.within(since, until).but(**dict.fromkeys((*NAMES, "tag")))
+    found = await asyncio.gather(*(_values(scope, f"cost_by_{name}", name, span) for name in OPTIONS))
+    choices = {
+        name: sorted({each for each in (*values, getattr(scope.filters, name)) if each})
+        for name, values in zip(OPTIONS, found, strict=True)
+    }
     scope.models = choices["model"]
-    try:
-        scope.tags = [row["tag"] for row in (await answer(scope, Ask("tags", lambda _: span))).rows]
-    except (sqlite3.Error, OSError, DeniedError):
-        scope.tags = []
+    scope.tags = await _values(scope, "tags", "tag", span)
     return choices
+
+
+async def _values(scope: Scope, query: str, column: str, span: Filters) -> list[str]:
+    """What the query finds in its column; nothing where it cannot be asked, which the panels will say."""
+    try:
+        return [row[column] for row in (await answer(scope, Ask(query, lambda _: span))).rows]
+    except (sqlite3.Error, OSError, DeniedError):
+        return []
 
 
 def chips(scope: Scope) -> list[tuple[str, str, str]]:

@@ -112,6 +112,21 @@ async def test_a_damaged_ledger(tmp_path: Path, desk: Path) -> None:
     assert not amounts(none.text)
 
 
+async def test_a_ledger_that_was_replaced(tmp_path: Path) -> None:
+    """Where the file is removed or another put in its place, the page says so instead of showing the old one."""
+    path = write(tmp_path / "ledger.db", [plain_row(time.time_ns() - 10**12)])
+    site = Site(path)
+    first = await site.get("")
+    path.rename(tmp_path / "old.db")
+    gone = await site.get("")
+    write(path, [plain_row(time.time_ns() - 10**12)])
+    replaced = await site.get("")
+
+    assert amounts(first.text)
+    assert "is gone" in gone.text
+    assert "was replaced" in replaced.text
+
+
 def _overwrite(path: Path, start: int, data: bytes) -> None:
     with path.open("r+b") as file:
         file.seek(start)
