@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from claudetrace._attribution import Attribution
@@ -146,14 +147,10 @@ class Parts:
         """What makes the exporter of records, on the thread that sends them."""
         if self._settings.records != "otlp":
             return None
-        otlp = self._settings.otlp
+        from claudetrace._telemetry import _records
 
-        def make() -> RecordExporter:
-            from claudetrace._telemetry._records import RecordExporter
-
-            return RecordExporter(otlp)
-
-        return make
+        _records.check()
+        return partial(_records.RecordExporter, self._settings.otlp)
 
     def _journal(self) -> dict[str, int]:
         health = self.health()

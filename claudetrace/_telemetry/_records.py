@@ -10,9 +10,11 @@ import threading
 import time
 from datetime import UTC, datetime, timedelta
 from importlib import import_module
+from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 from claudetrace._call import CALL_FIELDS
+from claudetrace._errors import ClaudetraceError
 from claudetrace._telemetry import _otlp
 from claudetrace._version import __version__
 
@@ -48,6 +50,21 @@ NOT_SENT = ("Failed to encode", "Dropping")
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
+OLDEST_SDK = (1, 39)
+
+
+def check() -> None:
+    """Raises `ClaudetraceError` where records cannot be sent by what is installed or by the standard variables."""
+    _otlp.protocol(SIGNAL)
+    found = version("opentelemetry-sdk")
+    parts = found.split(".")[:2]
+    if all(part.isdigit() for part in parts) and tuple(map(int, parts)) < OLDEST_SDK:
+        raise ClaudetraceError(
+            f'records="otlp" needs opentelemetry-sdk 1.39 or newer, and {found} is installed: '
+            "pip install -U opentelemetry-exporter-otlp"
+        )
+
+
 class RecordExporter:
     """Sends rows where `otlp`, a URL, or else the `OTEL_EXPORTER_OTLP_*` variables say. For one thread of one process.
 
@@ -55,12 +72,6 @@ class RecordExporter:
     """
 
     def __init__(self, otlp: bool | str | None = None) -> None:
-        try:
-            from opentelemetry.sdk._logs import ReadableLogRecord  # noqa: F401 - to see that it is there
-        except ImportError as error:
-            raise ImportError(
-                'records="otlp" needs opentelemetry-sdk 1.39 or newer; pip install -U opentelemetry-exporter-otlp'
-            ) from error
         self._told = _Told()
         self.minds_forks = _otlp.protocol(SIGNAL) == "grpc"
         self._exporter = _exporter(otlp or False)
