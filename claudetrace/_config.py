@@ -11,6 +11,7 @@ from typing import Any
 from claudetrace import _parse
 from claudetrace._errors import ClaudetraceError
 from claudetrace._places import ledger_path
+from claudetrace._text import without_password
 
 CONFIG_NAME = "claudetrace.toml"
 
@@ -108,7 +109,7 @@ def read_config(path: object) -> Mapping[str, Any]:
 
 
 def _shown(value: object) -> str:
-    return repr(str(value) if isinstance(value, Path) else value)
+    return without_password(repr(str(value) if isinstance(value, Path) else value))
 
 
 def enabled() -> bool:
