@@ -13,7 +13,7 @@ from collections import deque
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from claudetrace._exit import exit_left_s
+from claudetrace._exit import OTHERS_S, exit_left_s
 from claudetrace._forks import Forks, is_open_here, watch
 from claudetrace._ledger._journal import Journal
 from claudetrace._ledger._segments import remove_if_empty
@@ -36,7 +36,6 @@ HOUSEKEEPING_S = 60.0
 LONGEST_RETRY_S = 5.0
 FORK_WAIT_S = 0.5
 IN_FLIGHT_S = 0.01
-OTHERS_S = 0.5
 PATIENCE_S = 5.0
 """How long the ledger may be locked by others before that is told."""
 

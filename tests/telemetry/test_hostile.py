@@ -16,6 +16,8 @@ import pytest
 import claudetrace
 from claudetrace._demo import _answers, _wire
 from claudetrace._demo._server import PlayServer
+from claudetrace._ledger._loader import LedgerWriter
+from claudetrace._telemetry._providers import Providers
 
 from ._collecting import run_program
 from ._sending import PATIENCE_S, PROTOCOLS
@@ -163,6 +165,24 @@ def test_starting_again_and_again_leaves_nothing_behind(
         return sum(len(each.filters) for each in loggers), len(ours)
 
     assert once() == once() == once()
+
+
+def test_uninstrument_gives_up_all_that_hangs_at_once(
+    receiver: Receiver, start: Start, server: PlayServer, client: anthropic.Anthropic, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Records, spans and metrics share the time that a collector may take of `uninstrument()`."""
+    waited: list[float] = []
+    close = LedgerWriter.close, Providers.close
+    monkeypatch.setattr(LedgerWriter, "close", lambda self, s: (waited.append(s), close[0](self, s)))
+    monkeypatch.setattr(Providers, "close", lambda self, s: (waited.append(s), close[1](self, s)))
+    receiver.fault = "hang"
+    server.add(_answers.answer())
+    running = start(otlp=receiver.url, records="otlp")
+    client.messages.create(**ASK)
+    running.uninstrument()
+
+    of_records, of_the_rest = waited
+    assert of_records + of_the_rest <= 2.0
 
 
 class _Uneven(Receiver):
