@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
+
+import pytest
 
 from claudetrace._guard import Guard
+from claudetrace._ledger import _exporters
+from claudetrace._ledger._journal import Journal
 from claudetrace._ledger._loader import LedgerWriter
 from claudetrace._ledger._recover import load_orphans
 
@@ -97,3 +104,43 @@ def test_orphan_adopted_by_a_process_without_records(
     sender.send_left()
 
     assert (marked, sender.flush(PATIENCE_S), sorted(ids(receiver.logs))) == (recorded, True, recorded)
+
+
+class _Away:
+    """An exporter that is long in the making, and whose receiver does not answer."""
+
+    minds_forks = False
+
+    def __init__(self) -> None:
+        LOADED.wait(PATIENCE_S)
+
+    def send(self, rows: list[Any]) -> None:
+        SENDING.set()
+        ANSWERED.wait(PATIENCE_S)
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+LOADED, SENDING, ANSWERED = threading.Event(), threading.Event(), threading.Event()
+
+
+def test_a_fork_waits_for_loading_and_not_for_the_receiver(db: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A fork that began while the exporter was being made does not wait for what it sends next."""
+    monkeypatch.setattr(_exporters, "LOADING_S", PATIENCE_S)
+    exporters = _exporters.Exporters(_Away, Guard(), Journal(db.with_name("spool"), Guard()))
+    sender = threading.Thread(target=exporters.send, args=([],), daemon=True)
+    sender.start()
+    while not exporters._busy.locked():
+        time.sleep(0)
+    forker = threading.Thread(target=exporters.before_fork, daemon=True)
+    forker.start()
+    forker.join(0.2)
+    LOADED.set()
+    SENDING.wait(PATIENCE_S)
+    forker.join(PATIENCE_S / 4)
+    waits = forker.is_alive()
+    ANSWERED.set()
+    sender.join(PATIENCE_S)
+
+    assert not waits
