@@ -172,9 +172,12 @@ def cost_attributes(prices: Collection[Priced], *, backends: bool) -> Attributes
         return {COST_STATUS: "unpriced"}
     partial = len(known) < len(prices) or any(not _LOWER_BOUND.isdisjoint(priced.flags) for priced in prices)
     usd = sum(known) / 1e12
-    attributes: Attributes = {COST: usd, COST_STATUS: "partial" if partial else "priced"}
+    attributes: Attributes = {}
     if backends:
         attributes.update(dict.fromkeys(BACKENDS_COST, usd))
         attributes["gen_ai.usage.cost.currency"] = "USD"
         attributes["gen_ai.usage.cost.source"] = "local"
+    # Last: where a span may have a few attributes only, those that come first go.
+    attributes[COST_STATUS] = "partial" if partial else "priced"
+    attributes[COST] = usd
     return attributes
