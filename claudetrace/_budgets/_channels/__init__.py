@@ -7,7 +7,7 @@ import re
 from urllib.parse import urlsplit
 
 from claudetrace._budgets._channels._kinds import CallableChannel, Channel, DeliveryFailed, LogChannel, wire_name
-from claudetrace._budgets._channels._web import SlackChannel, WebhookChannel, split_secret
+from claudetrace._budgets._channels._web import SlackChannel, WebhookChannel, split_login, split_secret
 from claudetrace._errors import ClaudetraceError
 
 __all__ = ["Channel", "DeliveryFailed", "LogChannel", "channels"]
@@ -71,7 +71,7 @@ def _web_channel(where: str, scheme: str, text: str) -> Channel:
     if not host or re.search(r"[^\x21-\x7e]", target):
         raise ClaudetraceError(f"{where}, of the scheme {scheme}, cannot be used: its host, port or path is no URL's")
     name = wire_name(scheme, host, target)
-    url = SLACK_SCHEMES.get(scheme, scheme) + target[len(scheme) :]
+    url, login = split_login(SLACK_SCHEMES.get(scheme, scheme) + target[len(scheme) :])
     if scheme in SLACK_SCHEMES or host == SLACK_HOST:
-        return SlackChannel(name, url)
-    return WebhookChannel(name, url, secret)
+        return SlackChannel(name, url, login)
+    return WebhookChannel(name, url, login, secret)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import warnings
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -26,15 +27,11 @@ class AppriseChannel:
 
     def __init__(self, where: str, scheme: str, url: str) -> None:
         try:
-            import apprise  # type: ignore[import-not-found,unused-ignore]  # an extra, not there everywhere
+            service = _instantiate(url)
         except ImportError:
             raise ClaudetraceError(
                 f'{where} of the scheme {scheme} needs apprise: pip install "claudetrace[alerts]"'
             ) from None
-        _Quiet.install()
-        with _quiet:
-            asset = apprise.AppriseAsset(app_id="claudetrace", app_desc="claudetrace", async_mode=False)
-            service = apprise.Apprise.instantiate(url, asset=asset, suppress_exceptions=True)
         if service is None:
             raise ClaudetraceError(f"{where} of the scheme {scheme} cannot be used: apprise does not take this URL")
         if getattr(service, "redirects", None):
@@ -96,3 +93,15 @@ def _host(url: str) -> str | None:
         return urlsplit(url).hostname
     except ValueError:
         return None
+
+
+def _instantiate(url: str) -> Any:
+    """The service of `url`, `None` where apprise knows none."""
+    with _quiet, warnings.catch_warnings():
+        # What apprise still uses of an old Python is nothing that its users can change.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        import apprise  # type: ignore[import-not-found,unused-ignore]  # an extra, not there everywhere
+
+        _Quiet.install()
+        asset = apprise.AppriseAsset(app_id="claudetrace", app_desc="claudetrace", async_mode=False)
+        return apprise.Apprise.instantiate(url, asset=asset, suppress_exceptions=True)

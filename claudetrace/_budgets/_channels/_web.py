@@ -9,7 +9,7 @@ import hmac
 import os
 import time
 from typing import TYPE_CHECKING
-from urllib.parse import parse_qs, urldefrag
+from urllib.parse import parse_qs, unquote_to_bytes, urldefrag, urlsplit, urlunsplit
 
 from claudetrace._budgets._channels._http import post
 from claudetrace._errors import ClaudetraceError
@@ -20,20 +20,34 @@ if TYPE_CHECKING:
 SECRET_PREFIX = "whsec_"  # noqa: S105 - how such secrets begin, no secret
 
 
-class WebhookChannel:
-    """Posts an alert as JSON; with a secret, signed as https://www.standardwebhooks.com says, so that any library
-    for it verifies: `webhook-signature` is `v1,` and the base64 of the HMAC-SHA256 of `id.timestamp.body`."""
+class _WebChannel:
+    """A channel that posts to `url`, with the header `login` where the URL had a user and a password."""
 
     of_process = False
 
-    def __init__(self, name: str, url: str, secret: bytes | None) -> None:
+    def __init__(self, name: str, url: str, login: str | None, secret: bytes | None = None) -> None:
         self.name = name
         self._url = url
+        self._login = {} if login is None else {"Authorization": login}
         self._secret = secret
+
+    def __eq__(self, other: object) -> bool:
+        return type(other) is type(self) and vars(other) == vars(self)
+
+    def __hash__(self) -> int:
+        return hash(self.name)
+
+    def __repr__(self) -> str:
+        return self.name
+
+
+class WebhookChannel(_WebChannel):
+    """Posts an alert as JSON; with a secret, signed as https://www.standardwebhooks.com says, so that any library
+    for it verifies: `webhook-signature` is `v1,` and the base64 of the HMAC-SHA256 of `id.timestamp.body`."""
 
     def send(self, notice: Notice) -> None:
         body = notice.body()
-        post(self._url, body, self.headers(notice.id, body, int(time.time())))
+        post(self._url, body, {**self._login, **self.headers(notice.id, body, int(time.time()))})
 
     def headers(self, id_: str, body: bytes, timestamp: int) -> dict[str, str]:
         """The id is the same over all tries; the timestamp is this one's, and signed."""
@@ -44,36 +58,21 @@ class WebhookChannel:
             headers["webhook-signature"] = f"v1,{base64.b64encode(digest).decode()}"
         return headers
 
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, WebhookChannel) and (self._url, self._secret) == (other._url, other._secret)
 
-    def __hash__(self) -> int:
-        return hash(self.name)
-
-    def __repr__(self) -> str:
-        return self.name
-
-
-class SlackChannel:
+class SlackChannel(_WebChannel):
     """Posts an alert in the format of Slack's incoming webhooks, which Mattermost and others take too."""
 
-    of_process = False
-
-    def __init__(self, name: str, url: str) -> None:
-        self.name = name
-        self._url = url
-
     def send(self, notice: Notice) -> None:
-        post(self._url, notice.slack_body(), {})
+        post(self._url, notice.slack_body(), self._login)
 
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, SlackChannel) and other._url == self._url
 
-    def __hash__(self) -> int:
-        return hash(self.name)
-
-    def __repr__(self) -> str:
-        return self.name
+def split_login(url: str) -> tuple[str, str | None]:
+    """The URL without its user and password, and the header that says them: urllib would take them for the host."""
+    parts = urlsplit(url)
+    login, at, place = parts.netloc.rpartition("@")
+    if not at:
+        return url, None
+    return urlunsplit(parts._replace(netloc=place)), f"Basic {base64.b64encode(unquote_to_bytes(login)).decode()}"
 
 
 def split_secret(where: str, text: str) -> tuple[str, bytes | None]:
