@@ -1,0 +1,65 @@
+"""Why a budget stops a call, as the error that its caller gets."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from claudetrace._budgets._windows import bucket_s, rolling_s
+from claudetrace._call import exact_usd, usd
+from claudetrace._errors import BudgetExceeded
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from claudetrace._budgets._budget import Budget
+    from claudetrace._budgets._store import Claim, Denied
+
+
+class CallNotKnown(BudgetExceeded):
+    """The budget stops calls of which it cannot be known what they can cost."""
+
+    def __str__(self) -> str:
+        return (
+            f"budget {self.budget!r} stops calls whose cost cannot be known before they are made "
+            '(unpriced="block" or unbounded="block")'
+        )
+
+
+class StoreUnusable(BudgetExceeded):
+    """The budget's store is at fault, and the budget says `on_store_error="closed"`. Can be pickled."""
+
+    def __init__(self, budget: Budget | str, path: str, error: object, *_: object) -> None:
+        name = budget if isinstance(budget, str) else str(budget.name)
+        limit = None if isinstance(budget, str) else budget.usd
+        super().__init__(name, limit, exact_usd(0), exact_usd(0), None, None)
+        self.path, self.reason = path, str(error)
+        self.args = (name, path, self.reason)
+
+    def __str__(self) -> str:
+        return f'budget {self.budget!r} has on_store_error="closed", and its store {self.path} fails: {self.reason}'
+
+
+def exceeded(denied: Denied, needed_picousd: int | None) -> BudgetExceeded:
+    """The error of a call that a budget has no room for."""
+    budget, _, window = denied.claim
+    totals, resets_at = denied.totals, window.end_at
+    if budget.per.startswith("rolling") and totals.oldest_slot is not None:
+        # The first moment at which some of it is forgotten.
+        length = rolling_s(budget.per)
+        resets_at = datetime.fromtimestamp(totals.oldest_slot + bucket_s(length) + length, UTC)
+    return BudgetExceeded(
+        str(budget.name),
+        budget.usd,
+        exact_usd(totals.picousd),
+        exact_usd(totals.reserved_picousd),
+        usd(needed_picousd),
+        resets_at,
+    )
+
+
+def refuse_unknown(claims: Iterable[Claim], *, priced: bool, bounded: bool) -> None:
+    """Raises where one of the budgets stops calls without a price, or without a bound."""
+    for budget, _, window in claims:
+        if (not priced and budget.unpriced == "block") or (not bounded and budget.unbounded == "block"):
+            raise CallNotKnown(str(budget.name), budget.usd, exact_usd(0), exact_usd(0), None, window.end_at)

@@ -1,0 +1,72 @@
+"""`BudgetState`: what a budget has spent, reserved and left in its window, for people and for metrics."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from claudetrace._budgets import _sql
+from claudetrace._budgets._match import ALL
+from claudetrace._budgets._store import Ledgers, totals
+from claudetrace._budgets._windows import Window, window_of
+from claudetrace._call import exact_usd, usd
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Iterable
+    from datetime import datetime
+    from decimal import Decimal
+
+    from claudetrace._budgets._budget import Budget
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BudgetState:
+    """A budget now. `key` is the tag's value where each has a budget, else `None`."""
+
+    budget: Budget
+    key: str | None
+    spent_usd: Decimal
+    reserved_usd: Decimal
+    left_usd: Decimal | None
+    limit_usd: Decimal | None
+    spent_calls: int
+    reserved_calls: int
+    left_calls: int | None
+    max_calls: int | None
+    window_start: datetime
+    window_end: datetime | None
+
+
+def states(connection: sqlite3.Connection, ledgers: Ledgers, now: float, top: int) -> list[BudgetState]:
+    """The state of each budget; of one for each value of a tag the `top` that spent most."""
+    found: list[BudgetState] = []
+    for budget in ledgers.budgets:
+        budget_id, window = ledgers.ids[str(budget.name)], window_of(budget.per, budget.timezone, now)
+        keys = _keys(connection, budget, budget_id, window, top)
+        found += [_state(connection, budget, budget_id, key, window) for key in keys]
+    return found
+
+
+def _keys(connection: sqlite3.Connection, budget: Budget, budget_id: int, window: Window, top: int) -> Iterable[str]:
+    if budget.each_tag is None:
+        return [ALL]
+    return [key for (key,) in connection.execute(_sql.KEYS, (budget_id, window.since, window.until, top)).fetchall()]
+
+
+def _state(connection: sqlite3.Connection, budget: Budget, budget_id: int, key: str, window: Window) -> BudgetState:
+    sums, limit, most = totals(connection, budget_id, key, window), budget.limit_picousd, budget.max_calls
+    return BudgetState(
+        budget=budget,
+        key=key or None,
+        spent_usd=exact_usd(sums.picousd),
+        reserved_usd=exact_usd(sums.reserved_picousd),
+        left_usd=usd(None if limit is None else max(0, limit - sums.picousd - sums.reserved_picousd)),
+        limit_usd=budget.usd,
+        spent_calls=sums.calls,
+        reserved_calls=sums.reserved_calls,
+        left_calls=None if most is None else max(0, most - sums.calls - sums.reserved_calls),
+        max_calls=most,
+        window_start=window.start_at,
+        window_end=window.end_at,
+    )

@@ -1,0 +1,272 @@
+"""What is done in the budgets' store: reserve, settle, tell. Each inside a transaction of the desk's."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import orjson
+
+from claudetrace._budgets import _outbox, _sql
+from claudetrace._budgets._budget import Alert, Budget
+from claudetrace._budgets._match import ALL
+from claudetrace._budgets._windows import Window, bucket_s, rolling_s, window_of
+from claudetrace._call import exact_usd
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Callable, Mapping
+
+SAID, ESTIMATED, ROWS = 0, 1, 2
+"""On what a charge rests: what its owner said, its estimate, or the ledger's rows."""
+SHAPE = ("per", "timezone", "tags", "model")
+"""What makes a budget another: the rest may change, and what was spent stays."""
+FORGET_AFTER_S = 35 * 86_400
+
+
+class Claim(NamedTuple):
+    """A budget that a call is under, in one window."""
+
+    budget: Budget
+    key: str
+    window: Window
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """What a budget has spent and reserved in its window."""
+
+    picousd: int
+    calls: int
+    reserved_picousd: int
+    reserved_calls: int
+    oldest_slot: int | None
+
+
+class Denied(NamedTuple):
+    """Which claim did not hold, and why."""
+
+    claim: Claim
+    totals: Totals
+
+
+class Ledgers:
+    """Which row of the store each budget is, in both directions, and what was spent before there was a store."""
+
+    def __init__(
+        self,
+        budgets: tuple[Budget, ...],
+        clock: Callable[[], float],
+        spent_before: Callable[[Budget, Window], Mapping[str, tuple[int, int]]] | None,
+    ) -> None:
+        self.budgets = budgets
+        self.clock = clock
+        self._spent_before = spent_before
+        self.ids: dict[str, int] = {}
+        self.by_id: dict[int, Budget] = {}
+        self.told: set[tuple[int, str, int, float]] = set()
+        """Thresholds that are known to be passed, so that the store is not asked again."""
+
+    def register(self, connection: sqlite3.Connection) -> None:
+        """Makes sure that the store knows these budgets; new ones begin with what the ledger says was spent."""
+        self.ids.clear()
+        self.by_id.clear()
+        self.told.clear()
+        now = int(self.clock())
+        for budget in self.budgets:
+            shape = _json({name: getattr(budget, name) for name in SHAPE})
+            definition = _json({**asdict(budget), "usd": None if budget.usd is None else str(budget.usd)})
+            named = (budget.name, shape)
+            known = connection.execute("SELECT id FROM budgets WHERE name = ? AND shape = ?", named).fetchone()
+            if known is None:
+                sql = (
+                    "INSERT INTO budgets (name, shape, definition, since, used_at) VALUES (?, ?, ?, ?, ?) RETURNING id"
+                )
+                known = connection.execute(sql, (*named, definition, now, now)).fetchone()
+                self._begin(connection, known[0], budget, now)
+            else:
+                sql = "UPDATE budgets SET definition = ?, used_at = ? WHERE id = ?"
+                connection.execute(sql, (definition, now, known[0]))
+            self.ids[str(budget.name)] = known[0]
+            self.by_id[known[0]] = budget
+
+    def _begin(self, connection: sqlite3.Connection, budget_id: int, budget: Budget, now: int) -> None:
+        if self._spent_before is None:
+            return
+        for window in _slots(budget, now):
+            for key, (picousd, calls) in self._spent_before(budget, window).items():
+                charged = (budget_id, key, window.slot, window.end, *_sql.split(picousd), calls)
+                connection.execute(_sql.CHARGE, charged).fetchone()
+
+    def budget_of(self, connection: sqlite3.Connection, budget_id: int) -> Budget | None:
+        """The budget of a row, also one that another process has set."""
+        if budget_id not in self.by_id:
+            found = connection.execute("SELECT definition FROM budgets WHERE id = ?", (budget_id,)).fetchone()
+            if found is None:
+                return None
+            self.by_id[budget_id] = Budget(**orjson.loads(found[0]))
+        return self.by_id[budget_id]
+
+
+def reserve(
+    connection: sqlite3.Connection,
+    ledgers: Ledgers,
+    claims: list[Claim],
+    call_id: str,
+    owner: str,
+    needed: tuple[int, int],
+) -> Denied | None:
+    """Sets `needed` dollars and calls aside in every budget, or in none and says which had no room."""
+    for done, claim in enumerate(claims):
+        budget, key, window = claim
+        budget_id, limit = ledgers.ids[str(budget.name)], budget.limit_picousd
+        whole, rest = (None, 0) if limit is None else _sql.split(limit)
+        values = (budget_id, key, window.slot, window.end, *needed, window.since, window.until, whole, rest)
+        fits = needed[0] <= (_sql.MOST_PICOUSD if limit is None else min(limit, _sql.MOST_PICOUSD))
+        if fits and connection.execute(_sql.RESERVE, (*values, budget.max_calls)).rowcount == 1:
+            connection.execute(_sql.OPEN, (call_id, budget_id, key, window.slot, owner, *needed))
+            continue
+        denied = Denied(claim, totals(connection, budget_id, key, window))
+        for undone in claims[:done]:
+            where = (ledgers.ids[str(undone.budget.name)], undone.key, undone.window.slot)
+            connection.execute(_sql.UNRESERVE, (*where, *needed))
+        if done:
+            connection.execute("DELETE FROM open WHERE call_id = ?", (call_id,))
+        return denied
+    return None
+
+
+def settle(
+    connection: sqlite3.Connection,
+    ledgers: Ledgers,
+    call_id: str,
+    picousd: int | None,
+    calls: int | None,
+    basis: int = SAID,
+) -> None:
+    """Charges what the call cost in place of what it reserved; with `None` what its rows say, else the estimate."""
+    reserved = connection.execute(_sql.CLOSE, (call_id,)).fetchall()
+    if not reserved:
+        if picousd is not None:
+            _correct(connection, ledgers, call_id, picousd, calls)
+        return
+    for _, budget_id, key, slot, needed, needed_calls, seen_rows, seen_picousd in reserved:
+        charged_calls = needed_calls if calls is None else calls
+        if picousd is not None:
+            charged, why = picousd, basis
+        else:
+            charged, why = (seen_picousd, ROWS) if seen_rows else (needed, ESTIMATED)
+        values = (budget_id, key, slot, needed, needed_calls, *_sql.split(charged), charged_calls)
+        # To its end: a statement that is not may hold up the commit.
+        after = connection.execute(_sql.EXCHANGE, values).fetchall()
+        at = int(ledgers.clock())
+        connection.execute(_sql.SETTLED, (call_id, budget_id, key, slot, charged, charged_calls, why, at))
+        if after:
+            tell(connection, ledgers, (budget_id, key, slot), after[0])
+
+
+def _correct(connection: sqlite3.Connection, ledgers: Ledgers, call_id: str, picousd: int, calls: int | None) -> None:
+    """Puts the truth in the place of an estimate, where somebody has taken the owner for dead."""
+    for budget_id, key, slot, charged, charged_calls, basis in connection.execute(
+        _sql.SETTLED_OF, (call_id,)
+    ).fetchall():
+        if basis == ESTIMATED:
+            now_calls = charged_calls if calls is None else calls
+            charge(connection, ledgers, (budget_id, key, slot), picousd - charged, now_calls - charged_calls)
+            at = int(ledgers.clock())
+            connection.execute(_sql.SETTLED, (call_id, budget_id, key, slot, picousd, now_calls, SAID, at))
+
+
+def charge(
+    connection: sqlite3.Connection,
+    ledgers: Ledgers,
+    where: tuple[int, str, int],
+    picousd: int,
+    calls: int,
+    ends: int | None = None,
+) -> None:
+    """Adds to what is spent, or takes away from it."""
+    values = (*where, ends, *_sql.split(picousd), calls)
+    after = connection.execute(_sql.CHARGE, values).fetchall()
+    tell(connection, ledgers, where, after[0])
+
+
+def tell(
+    connection: sqlite3.Connection,
+    ledgers: Ledgers,
+    where: tuple[int, str, int],
+    after: tuple[int, int, int, int | None],
+) -> None:
+    """Puts an alert into the outbox for each threshold that is passed, once in its window across all processes."""
+    budget_id, key, slot = where
+    budget = ledgers.by_id.get(budget_id) or ledgers.budget_of(connection, budget_id)
+    if budget is None or not budget.thresholds:
+        return
+    usd, rest, calls, _ = after
+    picousd, window = usd * _sql.PICO + rest, None
+    if budget.per.startswith("rolling"):
+        window = window_of(budget.per, budget.timezone, ledgers.clock())
+        found = totals(connection, budget_id, key, window)
+        picousd, calls = found.picousd, found.calls
+        slot = slot // rolling_s(budget.per)
+    part = part_of(budget, picousd, calls)
+    for threshold in budget.thresholds:
+        if part < threshold:
+            return
+        if (budget_id, key, slot, threshold) in ledgers.told:
+            continue
+        window = window or window_of(budget.per, budget.timezone, slot)
+        alert = _threshold_alert(budget, key, window, threshold, picousd, ledgers.clock())
+        _outbox.raise_in(connection, alert, f"threshold {threshold:g} {slot} {key}", int(ledgers.clock()))
+        if len(ledgers.told) > 100_000:
+            ledgers.told.clear()
+        ledgers.told.add((budget_id, key, slot, threshold))
+
+
+def part_of(budget: Budget, picousd: int, calls: int) -> float:
+    """How much of the limit is used, of dollars or calls whichever is more."""
+    limit = budget.limit_picousd
+    return max(picousd / limit if limit else 0.0, calls / budget.max_calls if budget.max_calls else 0.0)
+
+
+def _threshold_alert(budget: Budget, key: str, window: Window, threshold: float, picousd: int, now: float) -> Alert:
+    whose = f" for {key}" if key != ALL else ""
+    return _outbox.at(
+        Alert(
+            kind="threshold",
+            budget=budget.name,
+            threshold=threshold,
+            spent_usd=exact_usd(picousd),
+            limit_usd=budget.usd,
+            window_start=window.start_at,
+            window_end=window.end_at,
+            key=key or None,
+            at=window.start_at,
+            message=f"budget {budget.name!r}{whose} has passed {threshold:.0%} of its limit for this {budget.per}",
+        ),
+        now,
+    )
+
+
+def totals(connection: sqlite3.Connection, budget_id: int, key: str, window: Window) -> Totals:
+    """What is spent and reserved in the window."""
+    usd, rest, calls, reserved, reserved_calls, oldest = connection.execute(
+        _sql.TOTALS, (budget_id, key, window.since, window.until)
+    ).fetchone()
+    return Totals(usd * _sql.PICO + rest, calls, reserved, reserved_calls, oldest)
+
+
+def _slots(budget: Budget, now: int) -> list[Window]:
+    """The windows in which a new store must know what was spent: the one of now, or the steps of a rolling one."""
+    window = window_of(budget.per, budget.timezone, now)
+    if window.since == window.until:
+        return [window]
+    step = bucket_s(rolling_s(budget.per))
+    return [
+        replace(window_of(budget.per, budget.timezone, slot), start=slot, end=slot + step)
+        for slot in range(window.since, window.slot + 1, step)
+    ]
+
+
+def _json(value: Any) -> str:
+    return orjson.dumps(value, option=orjson.OPT_SORT_KEYS).decode()
