@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from claudetrace._budgets._budget import Alert
-from claudetrace._budgets._delivery import Outgoing
 from claudetrace._ids import uuid7
 
 if TYPE_CHECKING:
@@ -54,6 +53,17 @@ FAILED = """
 FORGET_AFTER_S = 35 * 86_400
 _TIMES = ("window_start", "window_end", "at")
 _MONEY = ("spent_usd", "limit_usd")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outgoing:
+    """An alert on its way to one channel."""
+
+    id: str
+    """The same over all tries, channels and processes: a receiver knows doubles by it."""
+    alert: Alert
+    tries: int = 0
+    """How many failed so far."""
 
 
 class Outbox:
