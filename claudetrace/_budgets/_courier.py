@@ -89,6 +89,13 @@ class Courier:
         self._inbox.put(notice)
         self.start()
 
+    def open(self) -> None:
+        """Makes the channel known to the store; where it cannot be now, the thread will."""
+        if self._outbox is not None and not self._known:
+            with self._guard("make a channel known to the budgets' store"):
+                self._outbox.open_channel(self.channel.name)
+                self._known = True
+
     def start(self) -> None:
         """Starts the thread if it does not run."""
         try:
@@ -177,9 +184,7 @@ class Courier:
         if self._outbox is None or time.monotonic() < self._paused_until:
             return None
         try:
-            if not self._known:
-                self._outbox.open_channel(self.channel.name)
-                self._known = True
+            self.open()
             found = self._outbox.claim(self.channel.name, lease_s=LEASE_S, max_age_s=self._pace.give_up_s)
         except Exception as error:  # noqa: BLE001 - asked again soon
             self._guard.caught("read the alerts that wait in the budgets' store", error)

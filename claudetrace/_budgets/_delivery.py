@@ -98,11 +98,12 @@ class Delivery(Forks):
         watch(self)
 
     def start(self) -> None:
-        """Looks from now on for alerts that other processes left in the store, and that ended ones did."""
-        if self._stores:
-            for courier in self.couriers:
-                if not courier.channel.of_process:
-                    courier.start()
+        """Makes the channels known to the store, which keeps for them what is raised from then on: so before the
+        first call. Looks from now on for what other processes left there, and ended ones did."""
+        for courier in self.couriers:
+            if self._stores and not courier.channel.of_process:
+                courier.open()
+                courier.start()
 
     def send(self, alert: Alert, *, stored_as: str | None) -> None:
         """Delivers `alert`, which this process raised: `stored_as` is its id in the outbox, if it is there.

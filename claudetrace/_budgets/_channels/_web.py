@@ -11,10 +11,11 @@ import time
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qs, unquote_to_bytes, urldefrag, urlsplit, urlunsplit
 
-from claudetrace._budgets._channels._http import post
 from claudetrace._errors import ClaudetraceError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from claudetrace._budgets._channels._notice import Notice
 
 SECRET_PREFIX = "whsec_"  # noqa: S105 - how such secrets begin, no secret
@@ -30,6 +31,12 @@ class _WebChannel:
         self._url = url
         self._login = {} if login is None else {"Authorization": login}
         self._secret = secret
+
+    def _post(self, body: bytes, headers: Mapping[str, str]) -> None:
+        # Here and not above: what HTTP needs is imported when there is something to send.
+        from claudetrace._budgets._channels._http import post
+
+        post(self._url, body, {**self._login, **headers})
 
     def __eq__(self, other: object) -> bool:
         return type(other) is type(self) and vars(other) == vars(self)
@@ -47,7 +54,7 @@ class WebhookChannel(_WebChannel):
 
     def send(self, notice: Notice) -> None:
         body = notice.body()
-        post(self._url, body, {**self._login, **self.headers(notice.id, body, int(time.time()))})
+        self._post(body, self.headers(notice.id, body, int(time.time())))
 
     def headers(self, id_: str, body: bytes, timestamp: int) -> dict[str, str]:
         """The id is the same over all tries; the timestamp is this one's, and signed."""
@@ -63,7 +70,7 @@ class SlackChannel(_WebChannel):
     """Posts an alert in the format of Slack's incoming webhooks, which Mattermost and others take too."""
 
     def send(self, notice: Notice) -> None:
-        post(self._url, notice.slack_body(), self._login)
+        self._post(notice.slack_body(), {})
 
 
 def split_login(url: str) -> tuple[str, str | None]:
