@@ -22,22 +22,12 @@ if TYPE_CHECKING:
 
     from claudetrace._budgets._budget import Budget
     from claudetrace._budgets._channels import Channel
+    from claudetrace._budgets._outbox import Outgoing
     from claudetrace._guard import Guard
 
 EXIT_S = 1.0
 TEST_S = 30.0
 NO_PACE = Pace()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Outgoing:
-    """An alert on its way to one channel."""
-
-    id: str
-    """The same over all tries, channels and processes: a receiver knows doubles by it."""
-    alert: Alert
-    tries: int = 0
-    """How many failed so far."""
 
 
 class Outbox(Protocol):
