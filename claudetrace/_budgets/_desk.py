@@ -1,7 +1,8 @@
 """`Desk`: where the threads of a process wait for the budgets' store, so that one transaction serves all who wait.
 
 Whoever finds the desk free serves itself and all others; so a lone caller changes no thread, and of 64 callers one
-at a time meets the locks of other processes. Callers on an event loop are served by a thread of the desk's own.
+at a time meets the locks of other processes. A thread of the desk's own serves event loops, and does what nobody
+waits for.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ PATIENCE_S = 1.0
 """How long another process may hold the store's lock before that is a fault."""
 DOWN_S = 2.0
 """How long callers are told of a fault without another try, so that it does not delay each of them."""
+LINGER_S = 0.002
 ROUNDS = 3
 FORK_WAIT_S = 0.5
 MAX_WAITING = 100_000
@@ -75,34 +77,39 @@ class Desk(Forks):
         self._down_until = 0.0
         self._fault: Exception | None = None
         self._bell = threading.Event()
+        self._urgent = threading.Event()
         self._clerk: deque[None] = deque([None])
         self._forking: dict[int, bool] = {}
 
     def do(self, act: Callable[[sqlite3.Connection], Any]) -> Any:
         """What `act` gives, in a transaction that is on the disk's side of this process. Raises what it raises."""
         job = Job(act, keep=False)
-        job.ready = threading.Lock()
-        job.ready.acquire()
-        self._jobs.append(job)
+        if self._lock.acquire(blocking=False):
+            self._jobs.append(job)
+            self._serve()
+        else:
+            job.ready = threading.Lock()
+            job.ready.acquire()
+            self._jobs.append(job)
         while not job.done:
             if self._lock.acquire(blocking=False):
                 self._serve()
-            else:
+            elif job.ready is not None:
                 job.ready.acquire()
         if job.error is not None:
             raise job.error
         return job.result
 
-    def post(self, act: Callable[[sqlite3.Connection], Any], *, elsewhere: bool, then: Any = None) -> Job:
-        """Has `act` done, now or by whoever is at the desk, or on the desk's thread with `elsewhere`. Waits for no
-        lock of this process. Without `then` it is kept through a fault of the store."""
-        job = Job(act, keep=then is None, then=then)
-        self._jobs.append(job)
-        if elsewhere:
-            self._call_clerk()
-        elif self._lock.acquire(blocking=False):
-            self._serve()
-        return job
+    def post(self, act: Callable[[sqlite3.Connection], Any], *, then: Callable[[Job], None] | None = None) -> None:
+        """Has `act` done by whoever is next at the desk, and at once where there is something to do `then`. Waits for
+        no lock: a stream that is dropped settles inside a garbage collection. Without `then` it is kept through a
+        fault of the store."""
+        self._jobs.append(Job(act, keep=then is None, then=then))
+        if then is not None and not self._urgent.is_set():
+            self._urgent.set()
+        if not self._bell.is_set():
+            self._bell.set()
+            self._start_clerk()
 
     def retry_kept(self) -> None:
         """Tries again what was kept."""
@@ -208,20 +215,25 @@ class Desk(Forks):
 
     # The desk's own thread, for callers that may not wait.
 
-    def _call_clerk(self) -> None:
+    def _start_clerk(self) -> None:
         try:
             self._clerk.pop()
         except IndexError:
-            self._bell.set()
             return
-        self._bell.set()
-        start_new_thread(self._run, ())
+        try:
+            start_new_thread(self._run, ())
+        except RuntimeError:
+            # The interpreter ends: what is left is done by `close`.
+            self._clerk.append(None)
 
     def _run(self) -> None:
-        bell = self._bell
+        bell, urgent = self._bell, self._urgent
         while bell is self._bell:
             bell.wait()
+            # What is not urgent goes along with the next caller's transaction, if one comes soon.
+            urgent.wait(LINGER_S)
             bell.clear()
+            urgent.clear()
             if self._jobs:
                 with self._guard("serve the budgets' store"):
                     self._lock.acquire()

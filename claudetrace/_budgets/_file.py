@@ -28,6 +28,8 @@ VERSION = 1
 OLDEST_SQLITE = (3, 37, 0)
 CREATION_S = 10.0
 CHECKPOINT_BYTES = 1024 * 1024
+CACHE_KB = 16_000
+"""Room for the counters of a hundred thousand users, each with a budget; taken as it is needed."""
 WAL_BYTES = 4 * 1024 * 1024
 BROKEN = ("SQLITE_CORRUPT", "SQLITE_NOTADB")
 
@@ -161,7 +163,8 @@ def open_store(path: Path) -> sqlite3.Connection:
         # may be missing from the budget, where waiting for the disk would cost each call milliseconds.
         connection.execute("PRAGMA synchronous = NORMAL")
         # Left to `tend`, on the loader's thread: a checkpoint waits for the disk. This is for when nobody tends.
-        connection.execute("PRAGMA wal_autocheckpoint = 8000")
+        connection.execute("PRAGMA wal_autocheckpoint = 16000")
+        connection.execute(f"PRAGMA cache_size = -{CACHE_KB}")
         connection.execute(f"PRAGMA journal_size_limit = {WAL_BYTES}")
     except BaseException:
         connection.close()
@@ -202,6 +205,8 @@ def _create(path: Path) -> None:
     with closing(connect(path, "rwc")) as connection:
         if check_version(connection, path) == VERSION:
             return
+        # A transaction writes whole pages, and touches a row or two of each.
+        connection.execute("PRAGMA page_size = 1024")
         connection.execute("PRAGMA journal_mode = WAL")
         schema = files(__package__).joinpath("schema.sql").read_text(encoding="utf-8")
         # One transaction: nobody sees half a store.

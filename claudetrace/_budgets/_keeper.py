@@ -53,6 +53,8 @@ class Reservation:
 
     call_id: str
     picousd: int
+    calls: int
+    claims: list[Claim]
 
 
 class Keeper:
@@ -100,7 +102,7 @@ class Keeper:
             # An interrupt: whoever is at the desk may still reserve it.
             self._post(demand.call_id, 0, 0)
             raise
-        return self._answer(demand, denied)
+        return self._answer(demand, claims, denied)
 
     async def admit_async(self, demand: Demand) -> Reservation | None:
         """As `admit`, while the event loop goes on; a call that is cancelled meanwhile has nothing set aside."""
@@ -116,7 +118,7 @@ class Keeper:
             except RuntimeError:  # the loop is closed, and its call with it
                 self._post(demand.call_id, 0, 0)
 
-        self._desk.post(self._reserving(demand, claims), elsewhere=True, then=arrive)
+        self._desk.post(self._reserving(demand, claims), then=arrive)
         try:
             job = await arrived
         except BaseException:
@@ -125,23 +127,28 @@ class Keeper:
         if job.error is not None:
             self._unusable(claims, job.error)
             return None
-        return self._answer(demand, job.result)
+        return self._answer(demand, claims, job.result)
 
     def settle(self, reservation: Reservation, picousd: int | None, calls: int | None = None) -> None:
         """The call has ended: charges what it cost, or the estimate with `None` until its row says more. Waits for
         nothing that the caller may hold, as a stream that a garbage collection drops must not; further times change
         nothing. `calls=0` for a call that never left."""
-        self._post(reservation.call_id, picousd, calls)
+        if picousd is None:
+            self._post(reservation.call_id, None, calls)
+            return
+        call_id, claims, needed = reservation.call_id, reservation.claims, (reservation.picousd, reservation.calls)
+        charged = (picousd, reservation.calls if calls is None else calls)
+        self._desk.post(lambda c: store.settle_claims(c, self._ledgers, call_id, claims, needed, charged))
 
     def hold_batch(self, reservation: Reservation, batch_id: str) -> None:
         """In place of `settle`, for a call that has made a batch: it stays set aside, and each result that is read
         takes its share of it, in whatever process, until the window closes."""
         call_id = reservation.call_id
-        self._desk.post(lambda c: c.execute(_rows.HOLD, (batch_id, call_id)), elsewhere=_on_a_loop())
+        self._desk.post(lambda connection: connection.execute(_rows.HOLD, (batch_id, call_id)))
 
     def end_batch(self, batch_id: str) -> None:
         """The batch has ended and nobody will read what is left of it: that is charged at the estimate."""
-        self._desk.post(lambda c: _rows.end_batch(c, self._ledgers, batch_id), elsewhere=_on_a_loop())
+        self._desk.post(lambda connection: _rows.end_batch(connection, self._ledgers, batch_id))
 
     # What the loader offers, on its thread.
 
@@ -217,10 +224,10 @@ class Keeper:
             connection, self._ledgers, claims, demand.call_id, self._owner.id(), needed
         )
 
-    def _answer(self, demand: Demand, denied: Any) -> Reservation:
+    def _answer(self, demand: Demand, claims: list[Claim], denied: Any) -> Reservation:
         if denied is not None:
             raise exceeded(denied, demand.picousd)
-        return Reservation(demand.call_id, demand.picousd or 0)
+        return Reservation(demand.call_id, demand.picousd or 0, demand.calls, claims)
 
     def _unusable(self, claims: list[Claim], error: BaseException) -> None:
         """Lets the call pass without a reservation, or stops it, as its budgets say. Its row is counted later."""
@@ -231,24 +238,9 @@ class Keeper:
                 raise StoreUnusable(claim.budget, str(self.path), error) from None
 
     def _post(self, call_id: str, picousd: int | None, calls: int | None) -> None:
-        try:
-            self._desk.post(
-                lambda connection: store.settle(connection, self._ledgers, call_id, picousd, calls),
-                elsewhere=_on_a_loop(),
-            )
-        except Exception as error:  # noqa: BLE001 - the caller's call goes on; its row tells the store
-            self._guard.caught("settle a call in the budgets' store", error)
+        self._desk.post(lambda connection: store.settle(connection, self._ledgers, call_id, picousd, calls))
 
 
 def _arrive(arrived: Future[Job], job: Job) -> None:
     if not arrived.done():
         arrived.set_result(job)
-
-
-def _on_a_loop() -> bool:
-    """Whether this thread runs an event loop, which may not be held up."""
-    try:
-        get_running_loop()
-    except RuntimeError:
-        return False
-    return True

@@ -65,7 +65,7 @@ def take(connection: sqlite3.Connection, ledgers: Ledgers, row: Mapping[str, Any
     batch = {}
     if row.get("batch_id") and str(row.get("operation", "")).endswith(RESULT):
         batch = {each[1]: each for each in connection.execute(_sql.BATCH_OF, (row["batch_id"],)).fetchall()}
-    under = {ledgers.ids[str(budget.name)]: (budget, key) for budget, key in matching(ledgers.budgets, row)}
+    under = {ledgers.terms[str(budget.name)].id: (budget, key) for budget, key in matching(ledgers.budgets, row)}
     for budget_id in under.keys() | running.keys() | ended.keys() | batch.keys():
         if budget_id in ended and ended[budget_id][5] == SAID:
             connection.execute("UPDATE settled SET offered = 1 WHERE call_id = ? AND offered = 0", (call_id,))

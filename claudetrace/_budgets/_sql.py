@@ -42,6 +42,8 @@ OPEN = """
 OPEN_COLUMNS = "call_id, budget_id, key, slot, picousd, calls, seen_rows, seen_picousd"
 CLOSE = f"DELETE FROM open WHERE call_id = ? RETURNING {OPEN_COLUMNS}"  # noqa: S608 - names of ours
 
+CLOSE_ONE = "DELETE FROM open WHERE call_id = ? AND budget_id = ?"
+
 CHARGE = f"""
     INSERT INTO counters (budget_id, key, slot, ends, spent_usd, spent_picousd, spent_calls)
     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)

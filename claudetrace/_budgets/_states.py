@@ -42,7 +42,7 @@ def states(connection: sqlite3.Connection, ledgers: Ledgers, now: float, top: in
     """The state of each budget; of one for each value of a tag the `top` that spent most."""
     found: list[BudgetState] = []
     for budget in ledgers.budgets:
-        budget_id, window = ledgers.ids[str(budget.name)], window_of(budget.per, budget.timezone, now)
+        budget_id, window = ledgers.terms[str(budget.name)].id, window_of(budget.per, budget.timezone, now)
         keys = _keys(connection, budget, budget_id, window, top)
         found += [_state(connection, budget, budget_id, key, window) for key in keys]
     return found

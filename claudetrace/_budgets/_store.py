@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
+import math
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import orjson
@@ -43,6 +44,29 @@ class Totals:
     oldest_slot: int | None
 
 
+class Terms(NamedTuple):
+    """A budget with its row in the store, and its limit as statements take it."""
+
+    budget: Budget
+    id: int
+    limit: int | None
+    whole: int | None
+    rest: int
+    first: float
+    """The lowest threshold: below it there is nothing to tell."""
+
+    @classmethod
+    def of(cls, budget: Budget, budget_id: int) -> Terms:
+        limit = budget.limit_picousd
+        whole, rest = (None, 0) if limit is None else _sql.split(limit)
+        return cls(budget, budget_id, limit, whole, rest, min(budget.thresholds, default=math.inf))
+
+    def part(self, picousd: int, calls: int) -> float:
+        """How much of the limit is used, of dollars or calls whichever is more."""
+        most = self.budget.max_calls
+        return max(picousd / self.limit if self.limit else 0.0, calls / most if most else 0.0)
+
+
 class Denied(NamedTuple):
     """Which claim did not hold, and why."""
 
@@ -62,14 +86,14 @@ class Ledgers:
         self.budgets = budgets
         self.clock = clock
         self._spent_before = spent_before
-        self.ids: dict[str, int] = {}
-        self.by_id: dict[int, Budget] = {}
+        self.terms: dict[str, Terms] = {}
+        self.by_id: dict[int, Terms] = {}
         self.told: set[tuple[int, str, int, float]] = set()
         """Thresholds that are known to be passed, so that the store is not asked again."""
 
     def register(self, connection: sqlite3.Connection) -> None:
         """Makes sure that the store knows these budgets; new ones begin with what the ledger says was spent."""
-        self.ids.clear()
+        self.terms.clear()
         self.by_id.clear()
         self.told.clear()
         now = int(self.clock())
@@ -87,24 +111,24 @@ class Ledgers:
             else:
                 sql = "UPDATE budgets SET definition = ?, used_at = ? WHERE id = ?"
                 connection.execute(sql, (definition, now, known[0]))
-            self.ids[str(budget.name)] = known[0]
-            self.by_id[known[0]] = budget
+            terms = Terms.of(budget, known[0])
+            self.terms[str(budget.name)] = self.by_id[terms.id] = terms
 
     def _begin(self, connection: sqlite3.Connection, budget_id: int, budget: Budget, now: int) -> None:
         if self._spent_before is None:
             return
-        for window in _slots(budget, now):
-            for key, (picousd, calls) in self._spent_before(budget, window).items():
-                charged = (budget_id, key, window.slot, window.end, *_sql.split(picousd), calls)
+        for slot, span in _slots(budget, now):
+            for key, (picousd, calls) in self._spent_before(budget, span).items():
+                charged = (budget_id, key, slot.slot, slot.end, *_sql.split(picousd), calls)
                 connection.execute(_sql.CHARGE, charged).fetchone()
 
-    def budget_of(self, connection: sqlite3.Connection, budget_id: int) -> Budget | None:
-        """The budget of a row, also one that another process has set."""
+    def find(self, connection: sqlite3.Connection, budget_id: int) -> Terms | None:
+        """The terms of a row, also of one that another process has set."""
         if budget_id not in self.by_id:
             found = connection.execute("SELECT definition FROM budgets WHERE id = ?", (budget_id,)).fetchone()
             if found is None:
                 return None
-            self.by_id[budget_id] = Budget(**orjson.loads(found[0]))
+            self.by_id[budget_id] = Terms.of(Budget(**orjson.loads(found[0])), budget_id)
         return self.by_id[budget_id]
 
 
@@ -117,19 +141,19 @@ def reserve(
     needed: tuple[int, int],
 ) -> Denied | None:
     """Sets `needed` dollars and calls aside in every budget, or in none and says which had no room."""
-    for done, claim in enumerate(claims):
-        budget, key, window = claim
-        budget_id, limit = ledgers.ids[str(budget.name)], budget.limit_picousd
-        whole, rest = (None, 0) if limit is None else _sql.split(limit)
-        values = (budget_id, key, window.slot, window.end, *needed, window.since, window.until, whole, rest)
-        fits = needed[0] <= (_sql.MOST_PICOUSD if limit is None else min(limit, _sql.MOST_PICOUSD))
-        if fits and connection.execute(_sql.RESERVE, (*values, budget.max_calls)).rowcount == 1:
-            connection.execute(_sql.OPEN, (call_id, budget_id, key, window.slot, owner, *needed))
-            continue
-        denied = Denied(claim, totals(connection, budget_id, key, window))
+    picousd = needed[0]
+    for done, (budget, key, window) in enumerate(claims):
+        terms = ledgers.terms[str(budget.name)]
+        if picousd <= (_sql.MOST_PICOUSD if terms.limit is None else min(terms.limit, _sql.MOST_PICOUSD)):
+            _, end, slot, since, until = window
+            where = (terms.id, key, slot, end, *needed, since, until)
+            if connection.execute(_sql.RESERVE, (*where, terms.whole, terms.rest, budget.max_calls)).rowcount == 1:
+                connection.execute(_sql.OPEN, (call_id, terms.id, key, slot, owner, *needed))
+                continue
+        denied = Denied(claims[done], totals(connection, terms.id, key, window))
         for undone in claims[:done]:
-            where = (ledgers.ids[str(undone.budget.name)], undone.key, undone.window.slot)
-            connection.execute(_sql.UNRESERVE, (*where, *needed))
+            where_undone = (ledgers.terms[str(undone.budget.name)].id, undone.key, undone.window.slot)
+            connection.execute(_sql.UNRESERVE, (*where_undone, *needed))
         if done:
             connection.execute("DELETE FROM open WHERE call_id = ?", (call_id,))
         return denied
@@ -137,32 +161,61 @@ def reserve(
 
 
 def settle(
-    connection: sqlite3.Connection,
-    ledgers: Ledgers,
-    call_id: str,
-    picousd: int | None,
-    calls: int | None,
-    basis: int = SAID,
+    connection: sqlite3.Connection, ledgers: Ledgers, call_id: str, picousd: int | None, calls: int | None
 ) -> None:
     """Charges what the call cost in place of what it reserved; with `None` what its rows say, else the estimate."""
     reserved = connection.execute(_sql.CLOSE, (call_id,)).fetchall()
-    if not reserved:
-        if picousd is not None:
-            _correct(connection, ledgers, call_id, picousd, calls)
-        return
     for _, budget_id, key, slot, needed, needed_calls, seen_rows, seen_picousd in reserved:
-        charged_calls = needed_calls if calls is None else calls
         if picousd is not None:
-            charged, why = picousd, basis
+            charged, basis = picousd, SAID
         else:
-            charged, why = (seen_picousd, ROWS) if seen_rows else (needed, ESTIMATED)
-        values = (budget_id, key, slot, needed, needed_calls, *_sql.split(charged), charged_calls)
-        # To its end: a statement that is not may hold up the commit.
-        after = connection.execute(_sql.EXCHANGE, values).fetchall()
-        at = int(ledgers.clock())
-        connection.execute(_sql.SETTLED, (call_id, budget_id, key, slot, charged, charged_calls, why, at))
-        if after:
-            tell(connection, ledgers, (budget_id, key, slot), after[0])
+            charged, basis = (seen_picousd, ROWS) if seen_rows else (needed, ESTIMATED)
+        charged_calls = needed_calls if calls is None else calls
+        _exchange(
+            connection,
+            ledgers,
+            call_id,
+            (budget_id, key, slot),
+            (needed, needed_calls),
+            (charged, charged_calls),
+            basis,
+        )
+    if not reserved and picousd is not None:
+        _correct(connection, ledgers, call_id, picousd, calls)
+
+
+def settle_claims(
+    connection: sqlite3.Connection,
+    ledgers: Ledgers,
+    call_id: str,
+    claims: list[Claim],
+    needed: tuple[int, int],
+    charged: tuple[int, int],
+) -> None:
+    """As `settle`, where the reservation is at hand: without a look at what it was."""
+    for budget, key, window in claims:
+        budget_id = ledgers.terms[str(budget.name)].id
+        if connection.execute(_sql.CLOSE_ONE, (call_id, budget_id)).rowcount == 1:
+            _exchange(connection, ledgers, call_id, (budget_id, key, window.slot), needed, charged, SAID)
+        else:
+            _correct(connection, ledgers, call_id, *charged)
+
+
+def _exchange(
+    connection: sqlite3.Connection,
+    ledgers: Ledgers,
+    call_id: str,
+    where: tuple[int, str, int],
+    needed: tuple[int, int],
+    charged: tuple[int, int],
+    basis: int,
+) -> None:
+    values = (*where, *needed, *_sql.split(charged[0]), charged[1])
+    # To its end: a statement that is not may hold up the commit.
+    after = connection.execute(_sql.EXCHANGE, values).fetchall()
+    connection.execute(_sql.SETTLED, (call_id, *where, *charged, basis, int(ledgers.clock())))
+    if after:
+        tell(connection, ledgers, where, after[0])
 
 
 def _correct(connection: sqlite3.Connection, ledgers: Ledgers, call_id: str, picousd: int, calls: int | None) -> None:
@@ -199,17 +252,18 @@ def tell(
 ) -> None:
     """Puts an alert into the outbox for each threshold that is passed, once in its window across all processes."""
     budget_id, key, slot = where
-    budget = ledgers.by_id.get(budget_id) or ledgers.budget_of(connection, budget_id)
-    if budget is None or not budget.thresholds:
-        return
+    terms = ledgers.by_id.get(budget_id) or ledgers.find(connection, budget_id)
     usd, rest, calls, _ = after
     picousd, window = usd * _sql.PICO + rest, None
+    if terms is None or (terms.part(picousd, calls) < terms.first and not terms.budget.per.startswith("rolling")):
+        return
+    budget = terms.budget
     if budget.per.startswith("rolling"):
         window = window_of(budget.per, budget.timezone, ledgers.clock())
         found = totals(connection, budget_id, key, window)
         picousd, calls = found.picousd, found.calls
         slot = slot // rolling_s(budget.per)
-    part = part_of(budget, picousd, calls)
+    part = terms.part(picousd, calls)
     for threshold in budget.thresholds:
         if part < threshold:
             return
@@ -221,12 +275,6 @@ def tell(
         if len(ledgers.told) > 100_000:
             ledgers.told.clear()
         ledgers.told.add((budget_id, key, slot, threshold))
-
-
-def part_of(budget: Budget, picousd: int, calls: int) -> float:
-    """How much of the limit is used, of dollars or calls whichever is more."""
-    limit = budget.limit_picousd
-    return max(picousd / limit if limit else 0.0, calls / budget.max_calls if budget.max_calls else 0.0)
 
 
 def _threshold_alert(budget: Budget, key: str, window: Window, threshold: float, picousd: int, now: float) -> Alert:
@@ -256,16 +304,15 @@ def totals(connection: sqlite3.Connection, budget_id: int, key: str, window: Win
     return Totals(usd * _sql.PICO + rest, calls, reserved, reserved_calls, oldest)
 
 
-def _slots(budget: Budget, now: int) -> list[Window]:
-    """The windows in which a new store must know what was spent: the one of now, or the steps of a rolling one."""
+def _slots(budget: Budget, now: int) -> list[tuple[Window, Window]]:
+    """The counters that a new store begins with, each with the span of what goes into it: the window of now, or the
+    steps of a rolling one."""
     window = window_of(budget.per, budget.timezone, now)
     if window.since == window.until:
-        return [window]
+        return [(window, window)]
     step = bucket_s(rolling_s(budget.per))
-    return [
-        replace(window_of(budget.per, budget.timezone, slot), start=slot, end=slot + step)
-        for slot in range(window.since, window.slot + 1, step)
-    ]
+    steps = [window_of(budget.per, budget.timezone, at) for at in range(window.since, window.slot + 1, step)]
+    return [(each, each._replace(start=each.slot, end=each.slot + step)) for each in steps]
 
 
 def _json(value: Any) -> str:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 from zoneinfo import ZoneInfo
 
 from claudetrace._errors import ClaudetraceError
@@ -22,8 +21,7 @@ SHORTEST_S, LONGEST_S = 60, 366 * 86_400
 _UNIT_S = {"m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 
 
-@dataclass(frozen=True, slots=True)
-class Window:
+class Window(NamedTuple):
     """From `start` until before `end`, in seconds since 1970 UTC; `end` is `None` for all time.
 
     `slot` names the counter that a call is charged to, and the counters from `since` to `until` are what the
