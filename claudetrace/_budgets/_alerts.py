@@ -70,11 +70,12 @@ class Watch:
 
     def rows(self, rows: Sequence[Row]) -> None:
         """Looks at rows that are new in the ledger. Never raises."""
-        with self._guard("look for what to alert of"):
-            touched: dict[tuple[str, str], Budget] = {}
-            for row in rows:
+        touched: dict[tuple[str, str], Budget] = {}
+        for row in rows:
+            with self._guard("look for what to alert of"):
                 self._look(row, touched)
-            for (_, key), budget in touched.items():
+        for (_, key), budget in touched.items():
+            with self._guard("make the forecast of a budget"):
                 self._look_ahead(budget, key)
         self.tick()
 

@@ -63,7 +63,7 @@ def _judge(budget: Budget, slots: dict[int, list[int]], slot: int, now: list[int
     limit = budget.limit_picousd
     if calls < LEAST_CALLS or limit is None or budget.spike is None or spent * FLOOR_PART < limit:
         return None
-    before = [cost for at, (cost, _) in slots.items() if slot - BASELINE_SLOTS <= at < slot and cost]
+    before = [cost for at, (cost, _) in slots.items() if slot - BASELINE_SLOTS <= at < slot]
     if len(before) < LEAST_ACTIVE:
         return None
     usual = sum(before) // len(before)
