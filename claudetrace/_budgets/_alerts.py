@@ -6,6 +6,7 @@ import time
 from collections import OrderedDict, deque
 from dataclasses import replace
 from datetime import UTC, datetime
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from claudetrace._budgets import _sentences
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 
 FORECAST_S = 10.0
 """How often a budget's forecast is made, at most, for each of its keys."""
+MOST_FORECASTS = 50
+"""Each reads the store: of a hundred thousand users some are looked at now, others with later rows."""
 DAY_S = 86_400
 MOST_KEPT = 20_000
 RESULT = "messages.batches.result"
@@ -74,7 +77,7 @@ class Watch:
         for row in rows:
             with self._guard("look for what to alert of"):
                 self._look(row, touched)
-        for (_, key), budget in touched.items():
+        for (_, key), budget in islice(touched.items(), MOST_FORECASTS):
             with self._guard("make the forecast of a budget"):
                 self._look_ahead(budget, key)
         self.tick()

@@ -266,6 +266,10 @@ def test_errors_hold_no_secret():
     thread.join()
 
 
+async def _awaited(_alert):
+    raise AssertionError
+
+
 @pytest.mark.parametrize(
     ("value", "words"),
     [
@@ -280,6 +284,7 @@ def test_errors_hold_no_secret():
         (SECRET, "it is no URL"),
         (f"://{SECRET}", "it is no URL"),
         (42, "of type int"),
+        (_awaited, "it is a coroutine function"),
         ([print, None], r"alert_to\[1\]"),
     ],
 )

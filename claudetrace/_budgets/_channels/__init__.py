@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from inspect import iscoroutinefunction
 from urllib.parse import urlsplit
 
 from claudetrace._budgets._channels._kinds import CallableChannel, Channel, DeliveryFailed, LogChannel, wire_name
@@ -34,6 +35,8 @@ def _channel(where: str, value: object) -> Channel:
         return _named(where, _from_environment(where, value.strip()))
     if not callable(value):
         raise ClaudetraceError(f"{where} cannot be used, it is of type {type(value).__name__}: give {KNOWN}")
+    if iscoroutinefunction(value):
+        raise ClaudetraceError(f"{where} cannot be used, it is a coroutine function: give one that is called and done")
     return CallableChannel(value)
 
 
