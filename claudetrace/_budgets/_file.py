@@ -27,6 +27,7 @@ APPLICATION_ID = 0x636C7462
 VERSION = 1
 OLDEST_SQLITE = (3, 37, 0)
 CREATION_S = 10.0
+OPENING_S = 2.0
 CHECKPOINT_BYTES = 1024 * 1024
 CACHE_KB = 16_000
 """Room for the counters of a hundred thousand users, each with a budget; taken as it is needed."""
@@ -152,13 +153,12 @@ def open_store(path: Path) -> sqlite3.Connection:
         raise ClaudetraceError(f"budgets need SQLite 3.37 or newer; this Python has {sqlite3.sqlite_version}")
     if path.is_dir():
         raise ClaudetraceError(f"{path} is a folder; name a file in it as budget_store")
-    if not path.exists() or not path.stat().st_size:
-        path.parent.mkdir(parents=True, exist_ok=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if not _is_current(path):
         with creation_lock(path):
             _create(path)
     connection = connect(path, "rw")
     try:
-        check_version(connection, path)
         # A process that dies loses nothing. What a power cut takes is the last moments, never the file: then a call
         # may be missing from the budget, where waiting for the disk would cost each call milliseconds.
         connection.execute("PRAGMA synchronous = NORMAL")
@@ -166,6 +166,7 @@ def open_store(path: Path) -> sqlite3.Connection:
         connection.execute("PRAGMA wal_autocheckpoint = 16000")
         connection.execute(f"PRAGMA cache_size = -{CACHE_KB}")
         connection.execute(f"PRAGMA journal_size_limit = {WAL_BYTES}")
+        connection.execute("PRAGMA busy_timeout = 0")
     except BaseException:
         connection.close()
         raise
@@ -173,10 +174,22 @@ def open_store(path: Path) -> sqlite3.Connection:
 
 
 def connect(path: Path, mode: str) -> sqlite3.Connection:
-    """A connection in autocommit that never waits for a lock by itself."""
+    """A connection in autocommit, which for now waits for locks: opening takes some of its own."""
     return sqlite3.connect(
-        f"{path.absolute().as_uri()}?mode={mode}", uri=True, timeout=0, isolation_level=None, check_same_thread=False
+        f"{path.absolute().as_uri()}?mode={mode}",
+        uri=True,
+        timeout=OPENING_S,
+        isolation_level=None,
+        check_same_thread=False,
     )
+
+
+def _is_current(path: Path) -> bool:
+    """Whether the file is a store of this version. Raises `ClaudetraceError` for what is none of ours."""
+    if not path.exists() or not path.stat().st_size:
+        return False
+    with closing(connect(path, "ro")) as connection:
+        return check_version(connection, path) == VERSION
 
 
 def check_version(connection: sqlite3.Connection, path: Path) -> int:
