@@ -4,14 +4,15 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo test check matrix host bench clean
+.PHONY: help demo test check matrix host backends bench clean
 
 help:
-	@echo "make demo    play bundled calls through the real SDK and report what they cost; no key, no network"
-	@echo "make test    style, types, import rules and all tests"
-	@echo "make matrix  every kind of call on every supported version of the SDK"
-	@echo "make host    the SDK's own tests, with and without the meter"
-	@echo "make bench   what the meter adds to a call"
+	@echo "make demo      play bundled calls through the real SDK and report what they cost; no key, no network"
+	@echo "make test      style, types, import rules and all tests"
+	@echo "make matrix    every kind of call on every supported version of the SDK"
+	@echo "make host      the SDK's own tests, with and without the meter"
+	@echo "make backends  spans, metrics and records in real back ends and beside other tools"
+	@echo "make bench     what the meter adds to a call"
 
 demo: $(VENV)/.installed
 	@$(BIN)/claudetrace demo --no-serve
@@ -31,6 +32,9 @@ matrix: $(VENV)/.developed
 
 host: $(VENV)/.developed
 	@$(BIN)/python tests/host/run.py
+
+backends: $(VENV)/.developed
+	@$(BIN)/python tests/backends/run.py
 
 bench: $(VENV)/.developed
 	@$(BIN)/python tests/bench/run.py

@@ -16,9 +16,10 @@ if TYPE_CHECKING:
     from typing import Any
 
     from claudetrace._call import Call, Cost, CostPart, Usage
+    from claudetrace._consumers import Sink
     from claudetrace._errors import BudgetExceeded, ClaudetraceError
     from claudetrace._estimate import estimate
-    from claudetrace._instrument import Instrumentation, Sink, flush, instrument, uninstrument
+    from claudetrace._instrument import Instrumentation, flush, instrument, uninstrument
     from claudetrace._ledger._read import Ledger
     from claudetrace._pricing import Estimate, price
     from claudetrace._tags import tag, tagged
@@ -28,7 +29,7 @@ _WHERE = {
     "uninstrument": "_instrument",
     "flush": "_instrument",
     "Instrumentation": "_instrument",
-    "Sink": "_instrument",
+    "Sink": "_consumers",
     "tag": "_tags",
     "tagged": "_tags",
     "price": "_pricing",

@@ -28,6 +28,8 @@ class Settings:
     spans: str = "auto"
     attributes: str = "all"
     metrics: bool = True
+    otlp: bool | str = False
+    records: str | None = None
     baggage: tuple[str, ...] = ()
     sinks: tuple[Any, ...] = ()
     rates: Any = None
@@ -132,13 +134,13 @@ _SETTINGS: Mapping[str, tuple[str | None, Callable[[str, Any], Any]]] = {
     "spans": ("CLAUDETRACE_SPANS", _parse.one_of("auto", "own", "off")),
     "attributes": (None, _parse.one_of("all", "standard")),
     "metrics": (None, _parse.switch),
+    "otlp": (None, _parse.otlp),
+    "records": (None, _parse.one_of("otlp", "stdout")),
     "baggage": (None, _parse.names),
     "sinks": (None, _parse.sinks),
     "rates": (None, _parse.rates),
     "retention": (None, _parse.days),
     "max_db_mb": (None, _parse.megabytes),
-    "otlp": (None, _parse.later),
-    "records": (None, _parse.later),
     "budgets": (None, _parse.later),
     "alert_to": (None, _parse.later),
     "budget_store": (None, _parse.later),

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import os
+from typing import TYPE_CHECKING
 from weakref import WeakSet
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 class Forks:
@@ -40,6 +44,23 @@ def _in_parent() -> None:
 def _in_child() -> None:
     for forks in list(_watched):
         forks.after_fork_in_child()
+
+
+def is_open_here(path: Path) -> bool:
+    """Whether this process, just forked, holds the file at `path` open, as something else of the parent's did."""
+    try:
+        wanted = os.stat(path)  # noqa: PTH116 - right after a fork
+        numbers = os.listdir("/dev/fd")  # noqa: PTH208 - the same
+    except OSError:
+        return False
+    return any(_is_same(int(number), wanted) for number in numbers)
+
+
+def _is_same(fd: int, wanted: os.stat_result) -> bool:
+    try:
+        return os.path.samestat(os.fstat(fd), wanted)
+    except OSError:
+        return False
 
 
 if hasattr(os, "register_at_fork"):

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import logging
 import os
-import sys
 import threading
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol, Self
+from typing import TYPE_CHECKING, Any, Self
 
-from claudetrace._attribution import Attribution
+from claudetrace import _zero_code
 from claudetrace._config import Settings, enabled, resolve
 from claudetrace._errors import ClaudetraceError
 from claudetrace._guard import Guard
-from claudetrace._places import resource
 from claudetrace._tags import tag_faults
 
 if TYPE_CHECKING:
@@ -21,19 +19,11 @@ if TYPE_CHECKING:
     from os import PathLike
     from types import TracebackType
 
-    from claudetrace._call import Call, Row
-    from claudetrace._ledger._loader import LedgerWriter
+    from claudetrace._call import Row
+    from claudetrace._consumers import Sink
     from claudetrace._pricing import OwnRates
 
 log = logging.getLogger("claudetrace")
-
-
-class Sink(Protocol):
-    """Takes the calls of this process, off the caller's thread. What it raises is logged once and counted."""
-
-    def write(self, calls: Sequence[Call]) -> None: ...
-
-    def close(self) -> None: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +34,8 @@ class Health:
     written: int
     pending: int
     lost: int
+    unsent: int
+    """Rows that wait to be acknowledged as records, of all processes on the ledger, when last looked."""
     last_error: str | None
     failures: Mapping[str, int]
     """How often each thing of ours failed; none of them reached a caller."""
@@ -84,61 +76,45 @@ class Instrumentation:
         self.active = active
         """False where `CLAUDETRACE_ENABLED=false` switched everything off."""
         self._guard = Guard()
-        self._writer: LedgerWriter | None = None
-        self._recorder: Any = None
-        self._attribution: Attribution | None = None
-        self.own_rates: OwnRates | None = None
-        """The own prices in force."""
+        self._parts: Parts | None = None
         if active:
-            self._start()
+            from claudetrace._parts import Parts
+            from claudetrace._seam import _patch
 
-    def _start(self) -> None:
-        from claudetrace._pricing import load_own_rates
-        from claudetrace._recorder import CallRecorder
-        from claudetrace._seam import _patch
+            parts = self._parts = Parts(settings, self._guard)
+            _patch.install(parts.recorder, foundry_data_zone=settings.foundry_data_zone, own_rates=parts.own_rates)
 
-        settings = self.settings
-        # What can refuse a setting comes before what starts anything.
-        own_rates = None if settings.rates is None else load_own_rates(settings.rates, file=settings.rates_file)
-        self.own_rates = own_rates
-        attribution = self._attribution = Attribution(settings, dict(resource()))
-        if settings.db is not None or settings.sinks:
-            self._writer = _writer(settings, self._guard)
-        spans = None
-        if settings.spans != "off":
-            from claudetrace._telemetry._spans import Spans
-
-            spans = Spans(backends=settings.attributes == "all")
-        append = _nowhere if self._writer is None else self._writer.append
-        self._recorder = CallRecorder(self._guard, attribution, append, spans)
-        _patch.install(self._recorder, foundry_data_zone=settings.foundry_data_zone, own_rates=own_rates)
+    @property
+    def own_rates(self) -> OwnRates | None:
+        """The own prices in force."""
+        return None if self._parts is None else self._parts.own_rates
 
     def tag_columns(self, client: object, user: object = None) -> Row:
         """The columns that tell who and what a call of `client` would be for, here and now."""
         columns: Row = {}
-        if self._attribution is not None:
-            self._attribution.fill(columns, client, user)
+        if self._parts is not None:
+            self._parts.attribution.fill(columns, client, user)
         return columns
 
     @property
     def health(self) -> Health:
         """How recording goes, now."""
-        state = {} if self._writer is None else self._writer.health()
+        state = {} if self._parts is None else self._parts.health()
         return Health(
             recorded=state.get("recorded", 0),
             written=state.get("written", 0),
             pending=state.get("pending", 0),
             lost=state.get("lost", 0),
+            unsent=state.get("unsent", 0),
             last_error=state.get("last_error") or self._guard.last_error,
             failures=dict(self._guard.failures),
             tag_faults=dict(tag_faults),
         )
 
     def flush(self, timeout_s: float = 5.0) -> bool:
-        """Whether all that was recorded is in the ledger. Blocks at most `timeout_s`. Never raises."""
-        if self._recorder is not None:
-            self._recorder.end_late()
-        return True if self._writer is None else self._writer.flush(timeout_s)
+        """Whether all that was recorded is in the ledger and handed to exporters. Blocks at most `timeout_s`.
+        Never raises."""
+        return True if self._parts is None else self._parts.flush(timeout_s)
 
     def uninstrument(self) -> None:
         """No further call is seen; what was recorded is written. Safe to call twice."""
@@ -156,14 +132,8 @@ class Instrumentation:
             from claudetrace._seam import _patch
 
             _patch.uninstall()
-        self._recorder.close()
-        if self._writer is not None:
-            self._writer.close()
-        kept = () if replaced_by is None else replaced_by.sinks
-        for sink in self.settings.sinks:
-            if not any(sink is other for other in kept):
-                with self._guard("close a sink"):
-                    sink.close()
+        if self._parts is not None:
+            self._parts.close(kept_sinks=() if replaced_by is None else replaced_by.sinks)
 
     def __enter__(self) -> Self:
         return self
@@ -206,7 +176,7 @@ def instrument(
     """Records every Claude call of this process from now on, also those of clients that exist.
 
     Raises `ClaudetraceError` for a setting that cannot be, and where one is running with other settings,
-    unless `force` replaces it. With `CLAUDETRACE_ENABLED=false` it does nothing.
+    unless `force` replaces it or no code asked for what is running. With `CLAUDETRACE_ENABLED=false` it does nothing.
     """
     global _running
     said: dict[str, Any] = {
@@ -239,7 +209,7 @@ def instrument(
             differences = _running.settings.differences(settings)
             if not differences and not force:
                 return _running
-            if not force:
+            if not force and _running is not _zero_code.started:
                 raise ClaudetraceError(
                     f"already recording with {'; '.join(differences)}: "
                     "call claudetrace.uninstrument() first, or pass force=True"
@@ -267,37 +237,3 @@ def flush(timeout_s: float = 5.0) -> bool:
 def running() -> Instrumentation | None:
     """The instrumentation that records now."""
     return _running
-
-
-def _writer(settings: Settings, guard: Guard) -> LedgerWriter:
-    from claudetrace._ledger._loader import LedgerWriter
-    from claudetrace._pricing import at_day_of_batch
-
-    if sys.platform == "win32":
-        raise ClaudetraceError("the ledger needs Linux or macOS: pass db=False to have spans alone")
-    return LedgerWriter(
-        settings.db,
-        guard=guard,
-        retention_days=settings.retention_days,
-        max_db_mb=settings.max_db_mb,
-        on_rows=_to_sinks(settings, guard) if settings.sinks else None,
-        reprice_batch_row=at_day_of_batch,
-    )
-
-
-def _to_sinks(settings: Settings, guard: Guard) -> Any:
-    from claudetrace._call import Call
-
-    def deliver(rows: list[Row], replayed: bool) -> None:
-        if replayed:
-            return
-        calls = [Call.from_row(row) for row in rows]
-        for sink in settings.sinks:
-            with guard("write to a sink"):
-                sink.write(calls)
-
-    return deliver
-
-
-def _nowhere(_row: Row) -> None:
-    """Takes rows where there is neither a ledger nor a sink."""

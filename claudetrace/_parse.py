@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal, NoReturn
+from urllib.parse import urlsplit
 
 from claudetrace._errors import ClaudetraceError
 from claudetrace._tags import clean_tags
@@ -94,6 +95,18 @@ def rates(name: str, value: object) -> object:
     if not isinstance(value, (str, os.PathLike, Mapping)) or not value:
         refuse(name, value, "give the path of a file of rates, or a mapping")
     return value
+
+
+def otlp(name: str, value: object) -> bool | str:
+    if isinstance(value, bool):
+        return value
+    try:
+        where = urlsplit(value) if isinstance(value, str) else None
+        if where is not None and where.scheme in ("http", "https") and where.hostname:
+            return str(value)
+    except ValueError:
+        where = None
+    refuse(name, value, 'give True, or the URL of a collector, as "http://localhost:4318"')
 
 
 def later(name: str, value: object) -> NoReturn:

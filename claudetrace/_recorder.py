@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import threading
+from bisect import bisect_right
 from dataclasses import replace
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,7 @@ from claudetrace._pricing import price_response
 from claudetrace._usage import usage_columns
 
 if TYPE_CHECKING:
+    from array import array
     from collections.abc import Callable
 
     from claudetrace._attribution import Attribution
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from claudetrace._pricing import Priced, Terms
     from claudetrace._seam._answer import Answer
     from claudetrace._seam._live import LiveCall
+    from claudetrace._telemetry._metrics import Metrics
     from claudetrace._telemetry._spans import Spans
 
 _FREE: Row = {"cost_picousd": 0, "cost_parts": "[]", "cost_flags": "[]"}
@@ -40,14 +43,20 @@ class CallRecorder:
         attribution: Attribution,
         append: Callable[[Row], None],
         spans: Spans | None,
+        metrics: Metrics | None = None,
     ) -> None:
         self.guard = guard
         self.attribute = attribution.fill
         self._append = append
         self._spans = spans
+        self._metrics = metrics
         self._collection = Collection()
         guard.collecting = self._collection.runs_here
         self._late: SimpleQueue[LiveCall] = SimpleQueue()
+
+    @property
+    def times_chunks(self) -> bool:
+        return self._metrics is not None and self._metrics.wanted
 
     def started(self, call: LiveCall, client: Any, options: Any) -> None:
         if self._spans is None:
@@ -57,9 +66,8 @@ class CallRecorder:
         except Exception as error:  # noqa: BLE001 - without a span there is still a row
             self.guard.caught("start the span of a call", error)
 
-    def native_span(self, call: LiveCall, span: Any) -> None:
-        if self._spans is not None:
-            self._spans.join(call, span)
+    def native_span(self, call: LiveCall, span: Any, base_url: Any, options: Any) -> bool:
+        return self._spans is not None and self._spans.join(call, span, base_url, options)
 
     def usage_known(self, call: LiveCall, answer: Answer) -> None:
         if self._spans is None:
@@ -72,18 +80,26 @@ class CallRecorder:
             self.guard.caught("put a response on its span", error)
 
     def record(self, call: LiveCall, row: Row, answer: Answer | None) -> None:
+        spend = None
         try:
             self._fill(call, row, answer)
             if self._spans is not None and call.span is not None:
-                row.update(self._spans.ids(call))
+                self._spans.recorded(call, row)
+            if call.tags.scopes:
+                spend = self._spend_picousd(call, row, answer)
         except Exception as error:  # noqa: BLE001 - any failure of ours ends at the guard
             self.guard.caught("price a call", error)
-            row.setdefault("cost_flags", '["no_usage"]')
-        if call.tags.scopes:
-            spend = 0 if "billed_to_user_profile" in row["cost_flags"] else row.get("cost_picousd")
-            for scope in call.tags.scopes:
-                scope.add(first=row["id"] == call.id, spend_picousd=spend)
+            if "usage" not in row:
+                row.setdefault("cost_flags", '["no_usage"]')
+        for scope in call.tags.scopes:
+            scope.add(first=row["id"] == call.id, spend_picousd=spend)
         self._append(row)
+
+    def chunks(self, row: Row, times_s: array[float], first_token_s: float) -> None:
+        if self._metrics is not None:
+            # Subtracted where they are counted, not here.
+            first = max(0, bisect_right(times_s, first_token_s) - 1)
+            self._metrics.chunks(row["id"], times_s[first:])
 
     def left(self, call: LiveCall) -> None:
         if self._spans is not None and call.span is not None and not call.ended_elsewhere:
@@ -121,18 +137,30 @@ class CallRecorder:
             row.update(_FREE)
         elif usage is None and call.operation.batch:
             row.update(_UNBILLED_RESULT)
-        elif answer.priced is None and usage is not None and not (call.tags.scopes or call.timed_out):
-            # Nobody on this thread asks for the price: the loader works it out from the row, as `reprice` would.
-            row["pricing_terms"] = answer_terms(call, answer).text
+        elif usage is None or call.timed_out:
+            self._fill_price(call, row, answer)
         else:
-            columns, priced, terms = self._price(call, answer)
-            row.update(columns)
-            row["pricing_terms"] = terms.text
-            row["cost_picousd"] = priced.picousd
-            row["cost_parts"] = priced.parts_json()
-            row["cost_flags"] = priced.flags_json()
-            row["cache_saved_picousd"] = priced.cache_saved_picousd
-            row["rates_version"] = priced.rates_version
+            # The loader works the price out from the row, as `reprice` would: nobody waits for it there.
+            row["pricing_terms"] = answer_terms(call, answer).text
+
+    def _fill_price(self, call: LiveCall, row: Row, answer: Answer) -> None:
+        """Fills what the row alone does not tell: that an attempt before it was given up, or that nothing was used."""
+        columns, priced, terms = self._price(call, answer)
+        row.update(columns)
+        row["pricing_terms"] = terms.text
+        row["cost_picousd"] = priced.picousd
+        row["cost_parts"] = priced.parts_json()
+        row["cost_flags"] = priced.flags_json()
+        row["cache_saved_picousd"] = priced.cache_saved_picousd
+        row["rates_version"] = priced.rates_version
+
+    def _spend_picousd(self, call: LiveCall, row: Row, answer: Answer | None) -> int | None:
+        """What a response adds to the totals of the `tag` blocks around it."""
+        flags, picousd = row.get("cost_flags"), row.get("cost_picousd")
+        if flags is None and answer is not None:
+            _, priced, _ = self._price(call, answer)
+            flags, picousd = priced.flags, priced.picousd
+        return 0 if "billed_to_user_profile" in (flags or ()) else picousd
 
     def _price(self, call: LiveCall, answer: Answer) -> tuple[Row, Priced, Terms]:
         """The columns of the usage, its price and its terms, worked out once for each state of the answer."""

@@ -42,6 +42,7 @@ class Intake:
         store: Store | None,
         journal: Journal | None = None,
         on_rows: Callable[[list[Row], bool], None] | None = None,
+        on_marked: Callable[[int], None] | None = None,
     ) -> None:
         self.spool = spool
         self.handled = 0
@@ -54,6 +55,7 @@ class Intake:
         self._store = store
         self._journal = journal
         self._on_rows = on_rows
+        self._on_marked = on_marked
         self._tidied = False
 
     def load_own(self) -> None:
@@ -132,7 +134,7 @@ class Intake:
         with self._gate:
             if lines.unreadable and lines.end > segment.kept_bytes:
                 self._keep_unreadable(segment, lines)
-            new = self._write(self._priced(lines.rows), segment.name, lines.end)
+            new = self._write(self._priced(lines.rows), segment.name, lines.end, unsent=segment.to_send)
             segment.loaded_bytes = lines.end
         if not replayed:
             self.handled += len(lines.rows)
@@ -150,10 +152,12 @@ class Intake:
                 priced.append(row)
         return priced
 
-    def _write(self, rows: list[Row], segment: str | None = None, loaded_bytes: int = 0) -> list[Row]:
+    def _write(self, rows: list[Row], segment: str | None = None, loaded_bytes: int = 0, *, unsent: bool) -> list[Row]:
         if self._store is None:
             return rows
-        written = self._store.write(rows, segment, loaded_bytes)
+        written = self._store.write(rows, segment, loaded_bytes, unsent=unsent)
+        if unsent and written.rows and self._on_marked is not None:
+            self._on_marked(len(written.rows))
         if written.quarantined:
             self.quarantined += written.quarantined
             error = ValueError(f"{written.quarantined} set aside in its table quarantine, with the reason")
@@ -175,7 +179,8 @@ class Intake:
         lines = [journal.kept.popleft() for _ in range(min(len(journal.kept), _segments.MAX_ROWS))]
         try:
             with self._gate:
-                new = self._write(self._priced([orjson.loads(line) for line in lines]))
+                rows = self._priced([orjson.loads(line) for line in lines])
+                new = self._write(rows, unsent=journal.to_send)
         except Exception:
             journal.kept.extendleft(reversed(lines))
             raise

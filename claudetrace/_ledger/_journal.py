@@ -47,10 +47,14 @@ class Counter:
 
 
 class Journal(Forks):
-    """The journal of this process in the folder `spool`, made when the first row comes."""
+    """The journal of this process in the folder `spool`, made when the first row comes.
 
-    def __init__(self, spool: Path, guard: Guard) -> None:
+    What is `to_send` says so in the names of its segments.
+    """
+
+    def __init__(self, spool: Path, guard: Guard, *, to_send: bool = False) -> None:
         self.spool = spool
+        self.to_send = to_send
         self._guard = guard
         # Writers hold this number while they write. It is led to other files by dup2 and closed with the
         # journal alone, so that it can never be the number of somebody else's file.
@@ -125,7 +129,7 @@ class Journal(Forks):
             return None
         try:
             if self.segment is None:
-                self._lead_to(_segments.create(self.spool))
+                self._lead_to(_segments.create(self.spool, to_send=self.to_send))
         except OSError:
             self._retry_at = time.monotonic() + RETRY_S
             raise
@@ -142,7 +146,7 @@ class Journal(Forks):
 
     def _write_alone(self, line: bytes) -> None:
         """Writes `line` to a segment of its own: this process's loader reads it, or any if there is none here."""
-        segment = _segments.create(self.spool, line, locked=not self._closed)
+        segment = _segments.create(self.spool, line, locked=not self._closed, to_send=self.to_send)
         if self._closed:
             segment.close()
         else:
@@ -174,7 +178,7 @@ class Journal(Forks):
         """Leads writers to a new segment; the one before is `retired`. Raises where none can be made."""
         old = self.segment
         if old is not None:
-            self._lead_to(_segments.create(self.spool))
+            self._lead_to(_segments.create(self.spool, to_send=self.to_send))
             old.retired_at = time.monotonic()
             self.retired.append(old)
 

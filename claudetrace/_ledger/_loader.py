@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import atexit
 import logging
-import os
 import random
 import tempfile
 import threading
@@ -14,7 +13,8 @@ from collections import deque
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from claudetrace._forks import Forks, watch
+from claudetrace._exit import exit_left_s
+from claudetrace._forks import Forks, is_open_here, watch
 from claudetrace._ledger._journal import Journal
 from claudetrace._ledger._segments import remove_if_empty
 
@@ -23,7 +23,9 @@ if TYPE_CHECKING:
 
     from claudetrace._call import Row
     from claudetrace._guard import Guard
+    from claudetrace._ledger._exporters import Exporter, Exporters
     from claudetrace._ledger._intake import Intake
+    from claudetrace._ledger._sender import Sender
     from claudetrace._ledger._store import Store
 
 log = logging.getLogger("claudetrace")
@@ -43,6 +45,9 @@ class LedgerWriter(Forks):
 
     With `db=None` there is no ledger, and rows go to `on_rows` alone. `on_rows` is called on that thread with
     the rows that are new, and whether they were left by a process that is gone.
+
+    With `records` every row is sent, in this process or in a later one, until the exporter that `records` makes has
+    acknowledged it. `only_outbox`: the ledger is there for that alone, and a row goes from it when it is sent.
     """
 
     def __init__(
@@ -55,14 +60,22 @@ class LedgerWriter(Forks):
         max_db_mb: float | None = None,
         on_rows: Callable[[list[Row], bool], None] | None = None,
         reprice_batch_row: Callable[[Row, str], Row | None] | None = None,
+        records: Callable[[], Exporter] | None = None,
+        only_outbox: bool = False,
     ) -> None:
         self.db = db
         self.spool = spool or _spool_of(db)
-        self.journal = Journal(self.spool, guard)
+        self.journal = Journal(self.spool, guard, to_send=records is not None)
         self._guard = guard
         self._limits = retention_days, max_db_mb
         self._on_rows = on_rows
         self._reprice_batch_row = reprice_batch_row
+        self._only_outbox = only_outbox
+        self._exporters: Exporters | None = None
+        if records is not None:
+            from claudetrace._ledger._exporters import Exporters
+
+            self._exporters = Exporters(records, guard, self.journal)
         self._store: Store | None = None
         self._exit_registered = False
         self._only_journals = False
@@ -79,6 +92,7 @@ class LedgerWriter(Forks):
         self._started = False
         self._closing = self._given_up = False
         self._intake: Intake | None = None
+        self._sender: Sender | None = None
         self._pruned = 0
         self._retry_s = 0.0
         self._locked_since: float | None = None
@@ -103,13 +117,20 @@ class LedgerWriter(Forks):
             self._started = True
             if not self._exit_registered:
                 self._exit_registered = True
-                atexit.register(self.close)
+                atexit.register(self._close_at_exit)
         except Exception as error:  # noqa: BLE001 - the row is in the journal, and the caller's call goes on
             self._starter.append(None)
             self._guard.caught("start the thread that loads the ledger", error)
 
+    def send_left(self) -> None:
+        """Starts the thread if there may be rows of an earlier process that are to be sent. Never raises."""
+        if self._exporters is not None and self.db is not None and (self.db.exists() or self.spool.exists()):
+            self._start()
+
     def flush(self, timeout_s: float) -> bool:
-        """Whether all that was appended before is in the ledger. Blocks at most `timeout_s`."""
+        """Whether all that was appended before is in the ledger, and acknowledged where it is to be sent. Blocks at
+        most `timeout_s`."""
+        until = time.monotonic() + timeout_s
         if not self._started:
             if self.journal.recorded == 0:
                 return True
@@ -117,11 +138,14 @@ class LedgerWriter(Forks):
         done = threading.Event()
         self._waiting.append(done)
         self._wake.set()
-        return done.wait(timeout_s) if self._started else False
+        if not self._started or not done.wait(timeout_s):
+            return False
+        return self._sender is None or self._sender.flush(until - time.monotonic())
 
     def close(self, timeout_s: float = 2.0) -> None:
         """Brings what is pending into the ledger and stops, after `timeout_s` at the latest. What is then
         still in the journal waits there for the next process."""
+        until = time.monotonic() + timeout_s
         self._closing = True
         if self._started:
             self._wake.set()
@@ -130,11 +154,16 @@ class LedgerWriter(Forks):
             self._given_up = True
             self._wake.set()
             self.journal.seal()
-        atexit.unregister(self.close)
+        if self._sender is not None:
+            self._sender.close(until - time.monotonic())
+        atexit.unregister(self._close_at_exit)
+
+    def _close_at_exit(self) -> None:
+        self.close(exit_left_s())
 
     def health(self) -> dict[str, Any]:
         """What became of the rows of this process."""
-        intake, journal = self._intake, self.journal
+        intake, journal, sender = self._intake, self.journal, self._sender
         handled = intake.handled if intake else 0
         quarantined = intake.quarantined if intake else 0
         return {
@@ -145,6 +174,8 @@ class LedgerWriter(Forks):
             "quarantined": quarantined,
             "pruned": self._pruned,
             "unreadable": intake.unreadable if intake else 0,
+            "unsent": sender.waiting if sender else 0,
+            "refused": sender.refused if sender else 0,
             "last_error": self._guard.last_error,
         }
 
@@ -172,13 +203,17 @@ class LedgerWriter(Forks):
         with self._gate:
             from claudetrace._ledger._intake import Intake
             from claudetrace._ledger._schema import fragile_filesystem
+            from claudetrace._ledger._sender import Sender
             from claudetrace._ledger._store import Store
 
         if self.db is not None:
-            self._store = Store(self.db, self._guard, self._reprice_batch_row)
+            self._store = Store(self.db, self._guard, self._reprice_batch_row, only_outbox=self._only_outbox)
             reason = fragile_filesystem(self.db)
             if reason and not self.db.is_relative_to(tempfile.gettempdir()):
                 log.warning("claudetrace keeps its ledger where it may not last: %s", reason)
+            if self._exporters is not None:
+                self._sender = Sender(self._store, self._gate, self._guard, self._exporters)
+                self._sender.start()
         self._intake = Intake(
             self.spool,
             guard=self._guard,
@@ -186,6 +221,7 @@ class LedgerWriter(Forks):
             store=self._store,
             journal=self.journal,
             on_rows=self._on_rows,
+            on_marked=self._sender.marked if self._sender else None,
         )
         return self._intake
 
@@ -230,6 +266,11 @@ class LedgerWriter(Forks):
                 more = limits.enforce(store.connection())
             time.sleep(NAP_S)
         self._pruned += limits.pruned_calls
+        if limits.lost_records:
+            error = ValueError(
+                f"{limits.lost_records} were not sent yet when retention= or max_db_mb= removed their calls"
+            )
+            self._guard.caught("send every record", error)
         if more:
             self._next_housekeeping = 0.0
 
@@ -276,11 +317,13 @@ class LedgerWriter(Forks):
         self._forking.clear()
         if self._intake is not None:
             self._intake.after_fork_in_child()
+        if self._sender is not None:
+            self._sender.after_fork_in_child()
         if from_open_file and self._store is not None:
             self._store.abandon()
         self._store = None
         self._reset()
-        if from_open_file or (self.db is not None and _is_open_here(self.db)):
+        if from_open_file or (self.db is not None and is_open_here(self.db)):
             self._only_journals = True
 
 
@@ -288,20 +331,3 @@ def _spool_of(db: Path | None) -> Path:
     if db is None:
         return Path(tempfile.mkdtemp(prefix="claudetrace-"))
     return db.with_name(f"{db.name}.spool")
-
-
-def _is_open_here(path: Path) -> bool:
-    """Whether this process, just forked, holds the file at `path` open, as something else of the parent's did."""
-    try:
-        wanted = os.stat(path)  # noqa: PTH116 - right after a fork
-        numbers = os.listdir("/dev/fd")  # noqa: PTH208 - the same
-    except OSError:
-        return False
-    return any(_is_same(int(number), wanted) for number in numbers)
-
-
-def _is_same(fd: int, wanted: os.stat_result) -> bool:
-    try:
-        return os.path.samestat(os.fstat(fd), wanted)
-    except OSError:
-        return False

@@ -6,6 +6,7 @@ import time
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING
 
+from claudetrace._ledger import _outbox
 from claudetrace._ledger._edit import CHUNK_ROWS, NAP_S, opened_ledger, transaction, truncate_log
 from claudetrace._ledger._forget import forget
 from claudetrace._ledger._proof import EXACT_FROM_DAY, keys_of_view
@@ -63,6 +64,7 @@ def prune_chunk(connection: sqlite3.Connection, first_kept: str = NO_DAY, rows: 
         calls = {call_id for _, call_id, _ in found}
         before = {call_id: _first_without_its_id(connection, call_id) for call_id in calls}
         connection.executemany("DELETE FROM calls WHERE id = ?", [(id_,) for id_, _, _ in found])
+        _outbox.lose(connection, [id_ for id_, _, _ in found])
         connection.execute(EXACT_FROM_DAY, (exact_from,))
         for call_id in calls:
             first = _first_without_its_id(connection, call_id)
@@ -115,15 +117,16 @@ class Limits:
     def __init__(self, retention_days: float | None, max_db_mb: float | None) -> None:
         self._retention = None if retention_days is None else timedelta(days=retention_days)
         self._max_db_mb = max_db_mb
-        self.pruned_calls = 0
+        self.pruned_calls = self.lost_records = 0
 
     def enforce(self, connection: sqlite3.Connection) -> bool:
         """Whether there may be more to remove after this chunk."""
-        removed = 0
+        removed, lost_before = 0, _outbox.lost(connection)
         if self._retention is not None:
             first_kept = (datetime.now(UTC) - self._retention).date().isoformat()
             removed = prune_chunk(connection, first_kept)
         if removed == 0 and self._max_db_mb is not None and used_mb(connection) > self._max_db_mb:
             removed = prune_chunk(connection)
         self.pruned_calls += removed
+        self.lost_records += _outbox.lost(connection) - lost_before
         return removed > 0

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from claudetrace._errors import ClaudetraceError
+from claudetrace._ledger._outbox import UNSENT
 from claudetrace._ledger._rollups import create_rollups
 from claudetrace._version import __version__
 
@@ -56,7 +57,11 @@ def _statements(script: str) -> Iterator[str]:
             statement = ""
 
 
-MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (_first_version,)
+def _outbox(connection: sqlite3.Connection) -> None:
+    connection.execute(UNSENT)
+
+
+MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (_first_version, _outbox)
 """The n-th leads a ledger from version n to n + 1, inside one transaction with all others that are due."""
 VERSION = len(MIGRATIONS)
 

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from claudetrace._call import Row
 
 SUFFIX = ".jsonl"
+TO_SEND = ".send.jsonl"
+"""Ends the name of a segment whose rows are to be sent as records, whoever loads them."""
 UNREADABLE = "unreadable.jsonl"
 READ_BYTES = 1 << 20
 MAX_ROWS = 1000
@@ -48,6 +50,11 @@ class Segment:
     @property
     def name(self) -> str:
         return self.path.name
+
+    @property
+    def to_send(self) -> bool:
+        """Whether its rows are to be sent as records. Its name says it: its owner may be gone."""
+        return self.name.endswith(TO_SEND)
 
     def size(self) -> int:
         return os.fstat(self.fd).st_size
@@ -84,7 +91,7 @@ class Lines:
     end: int
 
 
-def create(spool: Path, content: bytes = b"", *, locked: bool = True) -> Segment:
+def create(spool: Path, content: bytes = b"", *, locked: bool = True, to_send: bool = False) -> Segment:
     """A new segment in `spool`, already holding `content`, locked before anybody can see it."""
     spool.mkdir(parents=True, exist_ok=True)
     name = f"{os.getpid()}-{secrets.token_hex(8)}"
@@ -94,7 +101,7 @@ def create(spool: Path, content: bytes = b"", *, locked: bool = True) -> Segment
         if locked:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         _write_whole(fd, content)
-        path = spool / f"{name}{SUFFIX}"
+        path = spool / f"{name}{TO_SEND if to_send else SUFFIX}"
         os.rename(hidden, path)  # noqa: PTH104 - may run in a garbage collection: the fewest steps
     except BaseException:
         os.close(fd)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import orjson
 
 from claudetrace._call import CALL_FIELDS
+from claudetrace._ledger import _outbox
 from claudetrace._ledger._rollups import FIRST_OF_CALL, UPSERT_HOURS, UPSERT_TAG_DAYS, Deltas, TagValues
 from claudetrace._ledger._schema import open_ledger
 
@@ -69,12 +70,21 @@ class Written:
 
 
 class Store:
-    """The ledger at `path`, open while it can be. Only one thread at a time may use it."""
+    """The ledger at `path`, open while it can be. Only one thread at a time may use it.
+
+    One that is only an outbox keeps no sums: its rows go when they are sent.
+    """
 
     def __init__(
-        self, path: Path, guard: Guard, reprice_batch_row: Callable[[Row, str], Row | None] | None = None
+        self,
+        path: Path,
+        guard: Guard,
+        reprice_batch_row: Callable[[Row, str], Row | None] | None = None,
+        *,
+        only_outbox: bool = False,
     ) -> None:
         self.path = path
+        self.only_outbox = only_outbox
         self.batch_rows = BatchRows(guard, reprice_batch_row)
         self._connection: sqlite3.Connection | None = None
         self._identity: tuple[int, int] | None = None
@@ -142,16 +152,22 @@ class Store:
     def _segments(self) -> list[Path]:
         return list(self.path.with_name(f"{self.path.name}.spool").glob("*.jsonl"))
 
-    def write(self, rows: list[Row], segment: str | None = None, loaded_bytes: int = 0) -> Written:
-        """Stores `rows`, their sums and how far their segment is loaded, all or nothing. A row that the ledger
-        has is left out; one that it cannot hold is set aside. Raises for a fault of the file."""
+    def write(
+        self, rows: list[Row], segment: str | None = None, loaded_bytes: int = 0, *, unsent: bool = False
+    ) -> Written:
+        """Stores `rows`, their sums and how far their segment is loaded, all or nothing; where they are `unsent`, that
+        too. A row that the ledger has is left out; one that it cannot hold is set aside. Raises for a fault of the
+        file."""
         connection = self.connection()
         connection.execute("BEGIN IMMEDIATE")
         try:
             written, deltas = Written(), Deltas()
             self._insert(connection, self.batch_rows.completed(connection, rows), written, deltas)
-            connection.executemany(UPSERT_HOURS, _flat(deltas.hours))
-            connection.executemany(UPSERT_TAG_DAYS, _flat(self._tag_values.limited(connection, deltas.tag_days)))
+            if not self.only_outbox:
+                connection.executemany(UPSERT_HOURS, _flat(deltas.hours))
+                connection.executemany(UPSERT_TAG_DAYS, _flat(self._tag_values.limited(connection, deltas.tag_days)))
+            if unsent:
+                _outbox.mark(connection, written.rows)
             if segment is not None:
                 connection.execute(LOADED, (segment, loaded_bytes, _now()))
             connection.execute("COMMIT")

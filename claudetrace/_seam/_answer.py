@@ -23,6 +23,7 @@ class Answer:
         "priced",
         "stop_reason",
         "tool_calls",
+        "tools",
         "usage",
     )
 
@@ -33,6 +34,8 @@ class Answer:
         self.stop_reason: str | None = None
         self.usage: dict[str, Any] | None = None
         self.tool_calls: int | None = None
+        self.tools: list[tuple[str, str]] = []
+        """Each tool that is called by name, with the call's id; never with its arguments."""
         self.has_content = False
         self.code_execution = False
         """Whether code ran in a container, whose time the usage does not tell."""
@@ -78,9 +81,12 @@ class Answer:
 
     def _block(self, block: object) -> None:
         self.has_content = True
-        kind = block.get("type") if isinstance(block, dict) else None
+        if not isinstance(block, dict):
+            return
+        kind = block.get("type")
         if kind == "tool_use":
             self.tool_calls = (self.tool_calls or 0) + 1
+            self.tools.append((text(block.get("name")) or "", text(block.get("id")) or ""))
         elif isinstance(kind, str) and kind.endswith("code_execution_tool_result"):
             self.code_execution = True
 

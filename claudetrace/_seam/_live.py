@@ -12,6 +12,8 @@ from claudetrace._seam._errors import error_type_of, is_cancellation, status_col
 from claudetrace._seam._response import LiveResponse
 
 if TYPE_CHECKING:
+    from array import array
+
     from claudetrace._call import Row
     from claudetrace._guard import Guard
     from claudetrace._pricing import Terms
@@ -26,6 +28,11 @@ class Recorder(Protocol):
     @property
     def guard(self) -> Guard: ...
 
+    @property
+    def times_chunks(self) -> bool:
+        """Whether somebody wants to know when the chunks of a stream came."""
+        ...
+
     def attribute(self, columns: Row, client: Any, user: object) -> TagContext:
         """Fills the columns that say who and what for; gives the tags and the scopes that count the call."""
         ...
@@ -33,14 +40,21 @@ class Recorder(Protocol):
     def started(self, call: LiveCall, client: Any, options: Any) -> None:
         """The call is about to be made: a span of ours begins where the SDK makes none."""
 
-    def native_span(self, call: LiveCall, span: Any) -> None:
-        """The SDK made this span for the call."""
+    def native_span(self, call: LiveCall, span: Any, base_url: Any, options: Any) -> bool:
+        """The SDK made this span for the call, or `None`, since it would neither record nor lead on.
+
+        Whether the SDK is to go on without it.
+        """
+        ...
 
     def usage_known(self, call: LiveCall, answer: Answer) -> None:
         """A response has said what it used, for now or for good; the call's span may end any moment."""
 
     def record(self, call: LiveCall, row: Row, answer: Answer | None) -> None:
         """A response is complete, or the call has failed without one: price it, write it."""
+
+    def chunks(self, row: Row, times_s: array[float], first_token_s: float) -> None:
+        """When the chunks of the response of `row` came, which is recorded next, by the clock of `perf_counter`."""
 
     def left(self, call: LiveCall) -> None:
         """The SDK's method has returned or raised; a stream may still be read."""

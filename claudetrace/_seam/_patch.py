@@ -22,7 +22,7 @@ from claudetrace._seam._operations import endpoint_scope_of, operation_of, platf
 from claudetrace._seam._request import billed_to, code_execution_is_free, request_body, request_columns, user_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from claudetrace._call import Row
     from claudetrace._pricing import OwnRates
@@ -85,6 +85,27 @@ def _wrap_all(module: Any) -> None:
         (module, "start_api_call_span", _start_api_call_span),
     ):
         _wrap(owner, name, wrapper)
+    for base, wrapper in ((module.SyncAPIClient, _request), (module.AsyncAPIClient, _request_async)):
+        for client in _subclasses(base):
+            if _passes_by(vars(client).get("request"), _installed[base, "request"]):
+                _wrap(client, "request", wrapper)
+
+
+def _subclasses(owner: Any) -> Iterator[Any]:
+    for each in owner.__subclasses__():
+        yield each
+        yield from _subclasses(each)
+
+
+def _passes_by(present: Any, base: _Wrapped) -> bool:
+    """Whether a wrapper on a client's class was there before ours, and holds the SDK's method, as Logfire's does."""
+    while present is not None:
+        if present is base.ours or getattr(present, "_self_parent", None) is base.ours:
+            return False
+        if present is base.original:
+            return True
+        present = getattr(present, "__wrapped__", None)
+    return False
 
 
 def _wrap(owner: Any, name: str, wrapper: Callable[..., Any]) -> None:
@@ -271,9 +292,12 @@ def _sleep_for_retry(wrapped: Any, _instance: Any, args: Any, kwargs: Any) -> An
 def _start_api_call_span(wrapped: Any, _instance: Any, args: Any, kwargs: Any) -> Any:
     span = wrapped(*args, **kwargs)
     call = _call.get()
-    if call is not None and span is not None:
+    if call is not None:
         try:
-            call.recorder.native_span(call, span)
+            _tracer, base_url, options = args[:3]
+            if call.recorder.native_span(call, span, base_url, options):
+                # Made current, a span that records nothing would hide ours from the HTTP client's.
+                return None
         except Exception as error:  # noqa: BLE001 - any failure of ours ends at the guard
             call.recorder.guard.caught("join the SDK's span", error)
     return span

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from array import array
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +34,7 @@ class LiveResponse:
         "_answer",
         "_attempt_perf",
         "_call",
+        "_chunk_times_s",
         "_ended_how",
         "_ended_perf",
         "_error_type",
@@ -54,6 +56,7 @@ class LiveResponse:
         self._ended_perf = 0.0
         self._ended_how: str | None = None
         self._first_token_perf: float | None = None
+        self._chunk_times_s: array[float] | None = None
         self._reader: Reader | None = None
         self._outcome = "ok"
         self._error_type: str | None = None
@@ -98,6 +101,9 @@ class LiveResponse:
                 if decode is not None:
                     read = reader.feed
                     self.feed = lambda chunk: read(decode(chunk))
+        if self._streamed and self._call.recorder.times_chunks:
+            self._chunk_times_s = array("d")
+            self.feed = _timed(self.feed, self._chunk_times_s)
         http_response.stream = tee(http_response, self)
 
     # What the reader tells.
@@ -182,7 +188,10 @@ class LiveResponse:
         call = self._call
         if call.operation.lines and (self._outcome == "ok" or call.has_rows):
             return
-        call.recorder.record(call, self._row(self._answer, self._outcome, self._error_type), self._answer)
+        row = self._row(self._answer, self._outcome, self._error_type)
+        if self._chunk_times_s and self._first_token_perf is not None:
+            call.recorder.chunks(row, self._chunk_times_s, self._first_token_perf)
+        call.recorder.record(call, row, self._answer)
 
     def _row(self, answer: Answer, outcome: str, error_type: str | None) -> Row:
         call = self._call
@@ -227,6 +236,17 @@ def _batch_error(result: Mapping[str, Any]) -> str | None:
     while isinstance(error, Mapping) and isinstance(error.get("error"), Mapping):
         error = error["error"]
     return text(error.get("type")) if isinstance(error, Mapping) else None
+
+
+def _timed(feed: Callable[[bytes], None], times_s: array[float]) -> Callable[[bytes], None]:
+    """`feed`, which also notes when each chunk came."""
+    came, clock = times_s.append, time.perf_counter
+
+    def timed(chunk: bytes) -> None:
+        came(clock())
+        feed(chunk)
+
+    return timed
 
 
 def _skip(_chunk: bytes) -> None:

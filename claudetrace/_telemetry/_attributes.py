@@ -5,11 +5,11 @@ The conventions are still in development, and the released constants know only o
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
+    from claudetrace._call import Row
     from claudetrace._pricing import Priced
     from claudetrace._seam._answer import Answer
     from claudetrace._seam._live import LiveCall
@@ -23,11 +23,20 @@ PROVIDERS = {"bedrock": "aws.bedrock", "vertex": "gcp.vertex_ai"}
 """The conventions' word for a platform; on the others Anthropic itself provides."""
 
 REQUEST = {
-    "max_tokens": "gen_ai.request.max_tokens",
-    "temperature": "gen_ai.request.temperature",
-    "top_p": "gen_ai.request.top_p",
-    "top_k": "gen_ai.request.top_k",
+    "temperature": ("gen_ai.request.temperature", float),
+    "top_p": ("gen_ai.request.top_p", float),
+    "top_k": ("gen_ai.request.top_k", int),
 }
+"""Fields of a request, each with its attribute and the type that the conventions give it."""
+STOP_SEQUENCES = "gen_ai.request.stop_sequences"
+MAX_TOKENS = "gen_ai.request.max_tokens"
+REASONING_LEVEL = "gen_ai.request.reasoning.level"
+OUTPUT_TYPE = "gen_ai.output.type"
+FIRST_CHUNK = "gen_ai.response.time_to_first_chunk"
+FINISH_REASONS = "gen_ai.response.finish_reasons"
+REQUEST_ID = "claudetrace.request_id"
+TOOL_NAMES = "claudetrace.tool.names"
+TOOL_CALL_IDS = "claudetrace.tool.call_ids"
 RESERVED = {"user": ("user.id",), "session": ("session.id", "gen_ai.conversation.id")}
 COUNTS = {
     "output_tokens": "gen_ai.usage.output_tokens",
@@ -40,6 +49,7 @@ OLD_CACHE_WRITE = "gen_ai.usage.cache_creation.input_tokens"
 COST = "claudetrace.cost.usd"
 COST_STATUS = "claudetrace.cost.status"
 BACKENDS_COST = ("gen_ai.usage.cost.amount", "gen_ai.usage.cost", "operation.cost", "llm.cost.total")
+_LOWER_BOUND = frozenset({"partial_usage", "unpriced_component"})
 _INPUT = ("input_tokens", "cache_read_tokens", "cache_write_5m_tokens", "cache_write_1h_tokens")
 
 
@@ -58,24 +68,46 @@ def request_attributes(call: LiveCall, body: Mapping[str, Any]) -> Attributes:
     }
     if (model := call.columns.get("model_requested")) is not None:
         attributes["gen_ai.request.model"] = model
+    if (max_tokens := call.columns.get("max_tokens")) is not None:
+        attributes[MAX_TOKENS] = max_tokens
     if call.columns["streamed"]:
         attributes["gen_ai.request.stream"] = True
-    for name, attribute in REQUEST.items():
-        value = body.get(name)
-        if isinstance(value, (int, float)) and not isinstance(value, bool):
-            attributes[attribute] = value
+    wanted = body.get("output_config")
+    if isinstance(wanted, Mapping) and isinstance(effort := wanted.get("effort"), str):
+        attributes[REASONING_LEVEL] = effort
+    attributes.update(wish_attributes(body))
     return attributes
 
 
-def tag_attributes(tags: Mapping[str, str]) -> Attributes:
+def wish_attributes(body: Mapping[str, Any]) -> Attributes:
+    """What the answer is to be like, of which the SDK's own span says nothing."""
+    attributes: Attributes = {}
+    if "output_config" in body:
+        wanted = body["output_config"]
+        if isinstance(wanted, Mapping) and wanted.get("format"):
+            attributes[OUTPUT_TYPE] = "json"
+    for name, (attribute, kind) in REQUEST.items():
+        if name in body:
+            value = body[name]
+            if isinstance(value, (int, float)) and not isinstance(value, bool):
+                attributes[attribute] = kind(value)
+    if "stop_sequences" in body:
+        sequences = body["stop_sequences"]
+        if isinstance(sequences, (list, tuple)) and all(isinstance(each, str) for each in sequences):
+            attributes[STOP_SEQUENCES] = tuple(sequences)
+    return attributes
+
+
+def tag_attributes(tags: Mapping[str, str], *, backends: bool) -> Attributes:
     """Who and what for."""
     attributes: Attributes = {}
     for name, value in tags.items():
         for attribute in RESERVED.get(name, (f"claudetrace.tag.{name}",)):
             attributes[attribute] = value
-    others = [f"{name}:{value}" for name, value in tags.items() if name not in RESERVED]
-    if others:
-        attributes["tag.tags"] = others
+    if backends:
+        others = tuple(f"{name}:{value}" for name, value in tags.items() if name not in RESERVED)
+        if others:
+            attributes["tag.tags"] = others
     return attributes
 
 
@@ -104,7 +136,10 @@ def lacking_attributes(answer: Answer, columns: Mapping[str, Any], *, backends: 
     """What the SDK's own span does not have: setting the rest again would cost as much as making a span."""
     attributes: Attributes = {}
     if answer.stop_reason is not None:
-        attributes["gen_ai.response.finish_reasons"] = [answer.stop_reason]
+        attributes[FINISH_REASONS] = (answer.stop_reason,)
+    if answer.tools:
+        attributes[TOOL_NAMES] = tuple(name for name, _ in answer.tools)
+        attributes[TOOL_CALL_IDS] = tuple(call_id for _, call_id in answer.tools)
     if backends and (written := cache_write_tokens(columns)) is not None:
         attributes[OLD_CACHE_WRITE] = written
     if searches := columns.get("web_search_requests"):
@@ -118,12 +153,23 @@ def cache_write_tokens(columns: Mapping[str, Any]) -> int | None:
     return sum(written) if written else None
 
 
-def cost_attributes(picousd: int | None, priced: Priced, *, backends: bool) -> Attributes:
-    """What it cost; no amount where that is not known."""
-    if picousd is None:
+def row_attributes(row: Row) -> Attributes:
+    """What is known of a response when its row is, for a span of ours."""
+    attributes: Attributes = {}
+    if (first_token_ms := row.get("time_to_first_token_ms")) is not None:
+        attributes[FIRST_CHUNK] = first_token_ms / 1e3
+    if (request_id := row.get("request_id")) is not None:
+        attributes[REQUEST_ID] = request_id
+    return attributes
+
+
+def cost_attributes(prices: Collection[Priced], *, backends: bool) -> Attributes:
+    """What the responses of a call cost together: the known ones where not all are, no amount where none is."""
+    known = [priced.picousd for priced in prices if priced.picousd is not None]
+    if not known:
         return {COST_STATUS: "unpriced"}
-    partial = "partial_usage" in priced.flags or "unpriced_component" in priced.flags
-    usd = picousd / 1e12
+    partial = len(known) < len(prices) or any(not _LOWER_BOUND.isdisjoint(priced.flags) for priced in prices)
+    usd = sum(known) / 1e12
     attributes: Attributes = {COST: usd, COST_STATUS: "partial" if partial else "priced"}
     if backends:
         attributes.update(dict.fromkeys(BACKENDS_COST, usd))

@@ -3,84 +3,91 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from claudetrace._seam._request import request_body
 from claudetrace._telemetry import _attributes as names
+from claudetrace._telemetry._scope import SCHEMA_URL, SCOPE
 from claudetrace._version import __version__
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
+    from claudetrace._call import Row
     from claudetrace._pricing import Priced
     from claudetrace._seam._answer import Answer
     from claudetrace._seam._live import LiveCall
+    from claudetrace._telemetry._providers import Providers
 
-SCOPE = "claudetrace"
+
+RAW_RESPONSE = "X-Stainless-Raw-Response"
+"""The SDK's own mark of a call whose caller wants the response, and may read it without the SDK."""
 
 
 class CallSpan:
     """The span of a call: whose it is, and what its responses have cost so far."""
 
-    __slots__ = ("costs", "end_ns", "native", "span", "span_id", "token", "trace_id")  # fmt: skip
+    __slots__ = ("end_ns", "native", "prices", "span", "span_id", "tells_answer", "token", "trace_id")  # fmt: skip
 
-    def __init__(self, span: Any, *, native: bool) -> None:
+    def __init__(self, span: Any, *, native: bool, tells_answer: bool = False) -> None:
         self.span = span
         self.native = native
-        self.costs: dict[Answer, int | None] = {}
+        self.tells_answer = tells_answer
+        """Whether the SDK puts the answer's ids and tokens on it: it does where it reads the answer itself."""
+        self.prices: dict[Answer, Priced] = {}
         self.token: Any = None
         self.end_ns: int | None = None
         context = span.get_span_context()
         self.trace_id = f"{context.trace_id:032x}" if context.is_valid else None
         self.span_id = f"{context.span_id:016x}" if context.is_valid else None
 
-    def total_picousd(self) -> int | None:
-        """What all responses of the call cost, or `None` where one has no price."""
-        total = 0
-        for cost in self.costs.values():
-            if cost is None:
-                return None
-            total += cost
-        return total
-
 
 class Spans:
-    """Makes, joins and fills spans. OpenTelemetry is loaded with the first call."""
+    """Makes, joins and fills spans. OpenTelemetry is loaded with the first call.
 
-    def __init__(self, *, backends: bool) -> None:
+    With `everywhere`, a native span that its sampler dropped is no reason to make none.
+    """
+
+    def __init__(self, providers: Providers, *, backends: bool, everywhere: bool = False) -> None:
+        self._providers = providers
         self._backends = backends
-        self._tracer: tuple[Any, Any] | None = None
+        self._everywhere = everywhere
+        self._tracer: tuple[Any, Any] = (None, None)
+        self._looked_around = False
 
     def start(self, call: LiveCall, client: Any, options: Any) -> None:
         """Starts a span of ours, current from here on, if the SDK will make none and someone takes spans."""
-        if getattr(options, "span_name", None) and getattr(client, "_tracer", None) is not None:
-            return
-        tracer = self._own_tracer()
-        if tracer is None:
-            return
-        from opentelemetry import context, trace
+        if not self._looked_around:
+            self._look_around(client)
+        if not self._sdk_will_make_one(client, options) and (tracer := self._own_tracer()) is not None:
+            self._start_own(call, tracer, client.base_url, request_body(options))
 
-        base_url = client.base_url
-        span = tracer.start_span(
-            names.span_name(call),
-            kind=trace.SpanKind.CLIENT,
-            attributes={
-                **names.request_attributes(call, request_body(options)),
-                "server.address": base_url.host,
-                "server.port": base_url.port or (80 if base_url.scheme == "http" else 443),
-                **names.tag_attributes(call.tags.tags),
-            },
-            start_time=call.started_ns,
-        )
-        call.span = CallSpan(span, native=False)
-        call.span.token = context.attach(trace.set_span_in_context(span))
+    def join(self, call: LiveCall, span: Any, base_url: Any, options: Any) -> bool:
+        """Takes the SDK's span for the call's, and tells whether one of ours stands in for it.
 
-    def join(self, call: LiveCall, span: Any) -> None:
-        """Takes the SDK's span for the call's. Tags are set at once, so that a failed call has them too."""
-        if call.span is None:
+        Tags are set at once, so that a failed call has them too.
+        """
+        if call.span is not None:
+            return False
+        if span is None or not span.is_recording():
+            return self._join_silent(call, span, base_url, options)
+        call.span = CallSpan(span, native=True, tells_answer=_sdk_reads(call, options))
+        attributes = names.wish_attributes(request_body(options))
+        if call.tags.tags:
+            attributes.update(names.tag_attributes(call.tags.tags, backends=self._backends))
+        if attributes:
+            span.set_attributes(attributes)
+        return False
+
+    def _join_silent(self, call: LiveCall, span: Any, base_url: Any, options: Any) -> bool:
+        if self._everywhere and (tracer := self._own_tracer()) is not None:
+            self._start_own(call, tracer, base_url, request_body(options))
+            return True
+        from opentelemetry import trace
+
+        # Where nobody takes spans, what the SDK gets is the span around the call once more.
+        if span is not None and span.get_span_context() != trace.get_current_span().get_span_context():
             call.span = CallSpan(span, native=True)
-            if call.tags.tags and span.is_recording():
-                span.set_attributes(names.tag_attributes(call.tags.tags))
+        return False
 
     def records(self, call: LiveCall) -> bool:
         """Whether the call has a span that takes attributes: not one that is sampled out or has ended."""
@@ -90,21 +97,25 @@ class Spans:
         """Puts what a response has said so far on the call's span, which records."""
         own: CallSpan = call.span
         attributes: dict[str, Any] = {}
-        if not own.native:
+        if not own.tells_answer:
             attributes.update(names.response_attributes(answer))
         if call.operation.billed and not call.operation.batch:
-            own.costs[answer] = priced.picousd
+            own.prices[answer] = priced
             attributes.update(names.lacking_attributes(answer, columns, backends=self._backends))
-            attributes.update(names.cost_attributes(own.total_picousd(), priced, backends=self._backends))
-            if not own.native:
+            attributes.update(names.cost_attributes(own.prices.values(), backends=self._backends))
+            if not own.tells_answer:
                 attributes.update(names.usage_attributes(columns))
         if attributes:
             own.span.set_attributes(attributes)
 
-    def ids(self, call: LiveCall) -> dict[str, str]:
-        """The columns that lead from a row to its trace."""
+    def recorded(self, call: LiveCall, row: Row) -> None:
+        """Gives a row the ids that lead to its span, and a span of ours what only the row knows."""
         own: CallSpan = call.span
-        return {"trace_id": own.trace_id, "span_id": own.span_id} if own.trace_id and own.span_id else {}
+        if own.trace_id is None or own.span_id is None:
+            return
+        row["trace_id"], row["span_id"] = own.trace_id, own.span_id
+        if not own.native and not call.operation.batch and own.span.is_recording():
+            own.span.set_attributes(names.row_attributes(row))
 
     def leave(self, call: LiveCall) -> None:
         """A span of ours is current no longer: the SDK's method is over, though its stream may not be."""
@@ -122,25 +133,72 @@ class Spans:
     def end(self, call: LiveCall) -> None:
         """Ends a span of ours. The SDK ends its own."""
         own: CallSpan = call.span
-        if own.native or not own.span.is_recording():
+        if not own.span.is_recording():
             return
-        if call.outcome in ("error", "incomplete"):
+        failed = call.outcome in ("error", "incomplete")
+        if failed and own.prices and not any(answer.stop_reason for answer in own.prices):
+            own.span.set_attribute(names.FINISH_REASONS, ("error",))
+        if own.native:
+            return
+        if failed:
             from opentelemetry.trace import Status, StatusCode
 
             own.span.set_attribute("error.type", call.error_type or call.outcome)
-            own.span.set_attribute("gen_ai.response.finish_reasons", ["error"])
             own.span.set_status(Status(StatusCode.ERROR))
         if call.retries:
             own.span.set_attribute("http.request.resend_count", call.retries)
         own.span.end(end_time=own.end_ns)
 
-    def _own_tracer(self) -> Any:
-        """The tracer of the app's provider, or `None` where nobody takes spans."""
+    def _look_around(self, client: Any) -> None:
+        """Says once which other tools make spans of the same calls."""
+        if self._own_tracer() is not None:
+            from claudetrace._telemetry._others import tell
+
+            self._looked_around = True
+            tell(client)
+
+    def _sdk_will_make_one(self, client: Any, options: Any) -> bool:
+        tracer = getattr(client, "_tracer", None) if getattr(options, "span_name", None) else None
+        if tracer is None:
+            return False
         from opentelemetry import trace
 
-        provider = trace.get_tracer_provider()
-        if self._tracer is None or self._tracer[0] is not provider:
-            silent = isinstance(provider, (trace.ProxyTracerProvider, trace.NoOpTracerProvider))
-            tracer = None if silent else provider.get_tracer(SCOPE, __version__)
-            self._tracer = (provider, tracer)
+        if isinstance(tracer, trace.ProxyTracer):
+            # It leads to the app's provider, as soon as there is one.
+            return self._providers.tracer_provider() is trace.get_tracer_provider()
+        return not isinstance(tracer, trace.NoOpTracer)
+
+    def _start_own(self, call: LiveCall, tracer: Any, base_url: Any, body: Mapping[str, Any]) -> None:
+        from opentelemetry import context, trace
+
+        span = tracer.start_span(
+            names.span_name(call),
+            kind=trace.SpanKind.CLIENT,
+            attributes={
+                **names.request_attributes(call, body),
+                "server.address": base_url.host,
+                "server.port": base_url.port or (80 if base_url.scheme == "http" else 443),
+                **names.tag_attributes(call.tags.tags, backends=self._backends),
+            },
+            start_time=call.started_ns,
+        )
+        call.span = CallSpan(span, native=False)
+        call.span.token = context.attach(trace.set_span_in_context(span))
+
+    def _own_tracer(self) -> Any:
+        """The tracer for spans of ours, or `None` where nobody takes any or they are suppressed here."""
+        from opentelemetry import context
+
+        if context.get_value(context._SUPPRESS_INSTRUMENTATION_KEY):  # noqa: SLF001 - what every instrumentation asks
+            return None
+        provider = self._providers.tracer_provider()
+        if self._tracer[0] is not provider:
+            made = None if provider is None else provider.get_tracer(SCOPE, __version__, SCHEMA_URL)
+            self._tracer = (provider, made)
         return self._tracer[1]
+
+
+def _sdk_reads(call: LiveCall, options: Any) -> bool:
+    headers = getattr(options, "headers", None)
+    wanted = headers.get(RAW_RESPONSE) if isinstance(headers, Mapping) else None
+    return wanted != "stream" and not (wanted and call.columns["streamed"])

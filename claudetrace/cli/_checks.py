@@ -7,6 +7,7 @@ import platform
 import sqlite3
 import sys
 from contextlib import closing
+from datetime import UTC, datetime, timedelta
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -22,6 +23,10 @@ if TYPE_CHECKING:
 
 OLDEST_ANTHROPIC = (0, 84)
 VARIABLES = ("CLAUDETRACE_DB", "CLAUDETRACE_TAGS", "CLAUDETRACE_SPANS", "CLAUDETRACE_CONFIG")
+RECORDS_DB = "records.db"
+"""Where rows of programs without a ledger wait to be sent."""
+MANY_RECORDS = 100_000
+RECORDS_WAIT = timedelta(minutes=5)
 QUARANTINED = "SELECT COUNT(*), (SELECT reason FROM quarantine ORDER BY id DESC LIMIT 1) FROM quarantine"
 UNKNOWN_MODELS = """
     SELECT COUNT(*), GROUP_CONCAT(DISTINCT COALESCE(model, model_requested))
@@ -55,6 +60,7 @@ def check_installation() -> list[Check]:
     except ClaudetraceError as error:
         checks.append(Check("SQLite", sqlite3.sqlite_version, str(error)))
     checks += [Check(name, _version(name) or "missing") for name in ("opentelemetry-api", "opentelemetry-sdk")]
+    checks += _others()
     if not enabled():
         off = "instrument() does nothing in this environment; unset it to record"
         checks.append(Check("CLAUDETRACE_ENABLED", os.environ["CLAUDETRACE_ENABLED"], off))
@@ -82,6 +88,20 @@ def _anthropic() -> Check:
     return Check("anthropic", found)
 
 
+def _others() -> Iterator[Check]:
+    """What is installed that makes spans of Claude calls too: a finding where it is there for nothing else."""
+    from claudetrace._telemetry._others import OTHERS
+
+    for other in OTHERS:
+        found = _version(other.package)
+        if found is None:
+            continue
+        if other.alone:
+            yield Check(other.package, found, f"it makes a second span of each call; {other.way_out}")
+        else:
+            yield Check(other.package, f"{found}, which may make a span of each call too; if so, {other.way_out}")
+
+
 def _version(package: str) -> str | None:
     try:
         return version(package)
@@ -103,6 +123,7 @@ def check_ledger(path: Path) -> list[Check]:
         with Ledger(path) as ledger:
             checks += _facts(ledger)
             checks += _journal(ledger)
+            checks += _records(ledger)
             if path.stat().st_size > 200e6 and sys.stderr.isatty():
                 click_note("checking every row of a large ledger: this takes a while")
             checks += _proofs(ledger)
@@ -112,6 +133,8 @@ def check_ledger(path: Path) -> list[Check]:
         damaged = error.sqlite_errorname in ("SQLITE_CORRUPT", "SQLITE_NOTADB")
         way_out = "; copy it away, and keep what `sqlite3 LEDGER .recover` reads of it" if damaged else ""
         checks.append(Check("ledger", "cannot be read", f"SQLite says: {error}{way_out}"))
+    if (alone := path.with_name(RECORDS_DB)).is_file() and alone != path:
+        checks += _records_alone(alone)
     return checks
 
 
@@ -163,6 +186,39 @@ def _journal(ledger: Ledger) -> Iterator[Check]:
     quarantined, reason = connection.execute(QUARANTINED).fetchone()
     refused = f"the table quarantine keeps rows that were refused, the last one for: {reason}" if quarantined else None
     yield Check("quarantined rows", str(quarantined), refused)
+
+
+def _records(ledger: Ledger) -> Iterator[Check]:
+    """What waits to be sent, what the receiver refuses, and what was removed before it was sent."""
+    from claudetrace._ledger import _outbox
+
+    connection = ledger.db.conn
+    waiting = _outbox.waiting(connection, MANY_RECORDS)
+    refused, reason = _outbox.refused(connection)
+    lost = _outbox.lost(connection)
+    if waiting or refused or lost:
+        oldest = _outbox.oldest_at(connection)
+        late = oldest is not None and datetime.fromisoformat(oldest) < datetime.now(UTC) - RECORDS_WAIT
+        away = f"the oldest is of {oldest}; is the receiver that OTEL_EXPORTER_OTLP_* or otlp= names there?"
+        many = "+" if waiting == MANY_RECORDS else ""
+        yield Check("records waiting to be sent", f"{waiting:,}{many}", away if late else None)
+    if refused:
+        yield Check(
+            "records refused", str(refused), f"the table unsent names them, one for: {plain(reason or '?', 200)}"
+        )
+    if lost:
+        yield Check("records lost", str(lost), "their calls were pruned before they were sent")
+
+
+def _records_alone(path: Path) -> list[Check]:
+    """The same of programs that keep no ledger."""
+    from claudetrace._ledger._read import Ledger
+
+    try:
+        with Ledger(path) as outbox:
+            return [check._replace(name=f"{check.name} ({path.name})") for check in _records(outbox)]
+    except (ClaudetraceError, sqlite3.Error) as error:
+        return [Check(path.name, "cannot be read", str(error))]
 
 
 def _proofs(ledger: Ledger) -> Iterator[Check]:

@@ -12,17 +12,19 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent))
 
 from _calls import call_rows
+from _export import export_rows
 from _faults import fault_rows
 from _imports import import_rows
 from _ledger import ledger_rows
 from _pricing import pricing_rows
 from _table import Row, show
+from _telemetry import telemetry_rows
 
 
 def main() -> int:
     """Prints the table; 1 where a figure falls short."""
     rows: list[Row] = []
-    for measure in (call_rows, pricing_rows, ledger_rows, fault_rows, import_rows):
+    for measure in (call_rows, telemetry_rows, pricing_rows, ledger_rows, fault_rows, export_rows, import_rows):
         rows += measure()
     show(rows)
     short = [row for row in rows if not row.kept]

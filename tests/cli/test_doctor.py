@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 import sqlite3
+from datetime import UTC, datetime
 
 import pytest
 
@@ -47,6 +49,51 @@ def test_a_fault_in_the_ledger_is_a_finding(db, what):
     assert f"  {what}: " in told.output.split("finding")[-1]
 
 
+RECORDS = {
+    "records waiting to be sent": "INSERT INTO unsent (id) SELECT id FROM calls",
+    "records refused": "INSERT INTO unsent (id, refused) SELECT id, 'code: 400' FROM calls",
+    "records lost": "INSERT INTO facts (name, value) VALUES ('records_lost', '3')",
+}
+
+
+@pytest.mark.parametrize("what", RECORDS)
+def test_records_that_do_not_arrive_are_a_finding(db, what):
+    """Those that wait for long, those that the receiver refuses and those that were pruned unsent are told."""
+    connection = sqlite3.connect(db)
+    connection.execute("UPDATE calls SET started_at = '2026-01-01T00:00:00.000Z'")
+    connection.execute(RECORDS[what])
+    connection.commit()
+    connection.close()
+    told = run("doctor", "--db", db)
+
+    assert f"  {what}: " in told.output.split("finding")[-1]
+
+
+def test_records_of_programs_without_a_ledger(db):
+    """What waits in the outbox beside the ledger is told with its name."""
+    shutil.copy(db, db.with_name("records.db"))
+    connection = sqlite3.connect(db.with_name("records.db"))
+    connection.execute(RECORDS["records refused"])
+    connection.commit()
+    connection.close()
+
+    assert "records refused (records.db)" in run("doctor", "--db", db).output
+
+
+def test_records_that_wait_for_moments_are_no_finding(db):
+    """A record of a call that has just been made is only counted."""
+    connection = sqlite3.connect(db)
+    now = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    connection.execute("UPDATE calls SET started_at = ?", (now,))
+    connection.execute("INSERT INTO unsent (id) SELECT MIN(id) FROM calls")
+    connection.commit()
+    connection.close()
+    told = run("doctor", "--db", db)
+
+    assert "  records waiting to be sent: " not in told.output
+    assert "records waiting to be sent" in told.output
+
+
 def test_lines_of_the_journal_that_are_no_rows_are_a_finding(db):
     """They are counted, with the file that keeps them."""
     spool = db.with_name(f"{db.name}.spool")
@@ -88,3 +135,18 @@ def test_the_kill_switch_is_a_finding(db, monkeypatch):
     told = run("doctor", "--db", db)
 
     assert (told.exit_code, "unset it to record" in told.output) == (1, True)
+
+
+def test_another_instrumentation_of_the_sdk_is_a_finding(db, monkeypatch):
+    """One that is there for nothing else is a finding with the way out; a tool for other things too is a line."""
+    from claudetrace.cli import _checks
+
+    real = _checks._version
+    there = {"openinference-instrumentation-anthropic": "3.1.0", "ddtrace": "4.16.0", "sentry-sdk": None}
+    monkeypatch.setattr(_checks, "_version", lambda name: there[name] if name in there else real(name))
+    told = run("doctor", "--db", db)
+    findings = told.output.split("finding")[-1]
+
+    assert told.exit_code == 1
+    assert "openinference-instrumentation-anthropic: it makes a second span of each call; uninstall it" in findings
+    assert ("ddtrace" in findings, "DD_TRACE_ANTHROPIC_ENABLED=false" in told.output) == (False, True)

@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parents[2]
 MATRIX = ROOT / ".matrix"
 VERSIONS = ("0.84.0", "0.125.0", "1.0.0", "1.17.0", "2.0.0", "newest")
 NEEDED = ("pytest", "pytest-asyncio", "pytest-xdist", "hypothesis", "brotli", "zstandard", "backports.zstd")
-TESTS = ("tests/seam", "tests/recordings")
+TESTS = ("tests/seam", "tests/recordings", "tests/spans")
 NOT_AVAILABLE = "not available"
 
 

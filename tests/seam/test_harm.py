@@ -155,7 +155,7 @@ def test_a_log_is_not_waited_for_in_a_collection(server: PlayServer, meter: Any)
         with client_of(server) as client:
             ring: list[Any] = [client.messages.create(**ASK, stream=True)]
             ring.append(ring)
-            meter.instrumentation._recorder._append = None
+            meter.instrumentation._parts.recorder._append = None
             with held:
                 before = time.monotonic()
                 del ring

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import functools
+import ssl
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import anthropic
@@ -11,14 +13,65 @@ from opentelemetry import trace
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from telemetry.receiver import Receiver
 
 import claudetrace
 from claudetrace._demo._server import PlayServer
+
+from ._places import Place
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 Spans = Callable[[], list[ReadableSpan]]
+COST_NAMES = (
+    "claudetrace.cost.usd",
+    "gen_ai.usage.cost.amount",
+    "gen_ai.usage.cost",
+    "operation.cost",
+    "llm.cost.total",
+)
+NO_NATIVE = "not available: this version of the SDK makes no spans of its own"
+
+
+class Rows:
+    """A sink that keeps the calls it is given."""
+
+    def __init__(self) -> None:
+        self.calls: list[claudetrace.Call] = []
+
+    def write(self, calls: Sequence[claudetrace.Call]) -> None:
+        self.calls.extend(calls)
+
+    def close(self) -> None:
+        """Keeps them."""
+
+
+@pytest.fixture(autouse=True, scope="session")
+def one_set_of_certificates() -> Iterator[None]:
+    """Reads the certificates once: each new client would take 30 ms for it, and on loopback none is needed."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ssl, "create_default_context", functools.cache(ssl.create_default_context))
+        yield
+
+
+@pytest.fixture(scope="module")
+def play() -> Iterator[PlayServer]:
+    """One server for all tests of a file."""
+    with PlayServer() as playing:
+        yield playing
+
+
+@pytest.fixture(scope="module")
+def collector() -> Iterator[Receiver]:
+    """One OTLP collector for all tests of a file."""
+    with Receiver() as receiving:
+        yield receiving
+
+
+@pytest.fixture
+def rows() -> Rows:
+    return Rows()
 
 
 @pytest.fixture
@@ -62,18 +115,34 @@ def ledger(tmp_path: Path, meter: claudetrace.Instrumentation) -> Callable[[], l
     return calls
 
 
+@pytest.fixture(params=["native", "own"])
+def whose(request: pytest.FixtureRequest) -> str:
+    """Whose span a call has: the SDK's or ours."""
+    if request.param == "native" and not has_native_spans():
+        pytest.skip(NO_NATIVE)
+    return str(request.param)
+
+
+def options_for(whose: str) -> dict[str, Any]:
+    """The options of a client whose calls have such spans."""
+    return {"open_telemetry": False} if whose == "own" and has_native_spans() else {}
+
+
+@pytest.fixture
+def app(monkeypatch: pytest.MonkeyPatch, collector: Receiver) -> Place:
+    """The app's own provider, which stands before the meter begins."""
+    place = Place("before", monkeypatch, collector)
+    place.begin()
+    return place
+
+
 def has_native_spans() -> bool:
     """Whether this SDK makes spans of its own."""
     return hasattr(anthropic._base_client, "start_api_call_span")
 
 
-@pytest.fixture(params=["native", "own"])
-def client(request: pytest.FixtureRequest, server: PlayServer) -> Iterator[anthropic.Anthropic]:
+@pytest.fixture
+def client(whose: str, server: PlayServer) -> Iterator[anthropic.Anthropic]:
     """A client with the SDK's own spans, and one without."""
-    options: dict[str, Any] = {"open_telemetry": request.param == "native"} if has_native_spans() else {}
-    if request.param == "native" and not options:
-        pytest.skip("this SDK makes no spans of its own")
-    if options.get("open_telemetry"):
-        options = {}
-    with anthropic.Anthropic(api_key="k", base_url=server.url, max_retries=1, **options) as opened:
+    with anthropic.Anthropic(api_key="k", base_url=server.url, max_retries=1, **options_for(whose)) as opened:
         yield opened

@@ -1,0 +1,137 @@
+"""`Exporters`: the exporter of records of this process, made when it is needed and anew after a fork."""
+
+from __future__ import annotations
+
+# What exports needs it, and once the process has begun to end it cannot be loaded any more.
+import concurrent.futures.thread  # noqa: F401
+import os
+import threading
+import weakref
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from claudetrace._call import Row
+    from claudetrace._guard import Guard
+    from claudetrace._ledger._journal import Journal
+
+LOADING_S = 5.0
+SENDING_S = 0.2
+"""How long a fork waits for the end of what it would cut in two."""
+
+_living: weakref.WeakSet[Exporters] = weakref.WeakSet()
+# What a forked child inherits may neither be used nor closed there.
+_untouchable: list[object] = []
+
+
+class Exporter(Protocol):
+    """Where rows are sent."""
+
+    minds_forks: bool
+    """Whether it is of no use to a child that is forked while it sends."""
+
+    def send(self, rows: list[Row]) -> str | None:
+        """`None` once `rows` are acknowledged, else why they were refused. Raises where the receiver is away."""
+
+    def close(self) -> None:
+        """Ends what is being sent, on any thread."""
+
+
+class Exporters:
+    """Makes the exporter by `make`: when the first rows are to be sent, or at the beginning of the process's end
+    where the journal had rows. OpenTelemetry cannot be loaded later than that."""
+
+    def __init__(self, make: Callable[[], Exporter], guard: Guard, journal: Journal) -> None:
+        self._make = make
+        self._guard = guard
+        self._journal = journal
+        self._held: dict[int, bool] = {}
+        self._reset()
+        _living.add(self)
+        _before_the_end(weakref.ref(self))
+
+    def _reset(self) -> None:
+        self._busy = threading.Lock()
+        self._used = False
+        self.made: Exporter | None = None
+
+    def send(self, rows: list[Row]) -> str | None:
+        """As the exporter's, which is made first. Raises where it cannot be, too."""
+        with self._busy:
+            if self.made is None:
+                self.made = self._make()
+        with self._busy:
+            answer = self.made.send(rows)
+            self._used = True
+            return answer
+
+    def close(self) -> None:
+        """Ends what is being sent, on any thread."""
+        if self.made is not None:
+            self.made.close()
+
+    def make_ready(self) -> None:
+        """Makes the exporter where it will be needed. Never raises."""
+        while self.made is None and self._journal.recorded:
+            # Not longer at once: whoever makes it goes on to send.
+            if not self._busy.acquire(timeout=0.05):
+                continue
+            try:
+                with self._guard("load what sends records"):
+                    self.made = self.made or self._make()
+                return
+            finally:
+                self._busy.release()
+
+    # Around a fork. A child that is forked in the middle of an import never sees its end; what is used for the first
+    # time imports too.
+
+    def before_fork(self) -> None:
+        wait_s = LOADING_S
+        if self.made is not None:
+            wait_s = SENDING_S if self.made.minds_forks or not self._used else 0.0
+        self._held[threading.get_ident()] = self._busy.acquire(timeout=wait_s)
+
+    def after_fork_in_parent(self) -> None:
+        if self._held.pop(threading.get_ident(), False):
+            self._busy.release()
+
+    def after_fork_in_child(self) -> None:
+        self._held.clear()
+        _untouchable.append(self.made)
+        self._reset()
+
+
+def _before_fork() -> None:
+    for exporters in list(_living):
+        exporters.before_fork()
+
+
+def _in_parent() -> None:
+    for exporters in list(_living):
+        exporters.after_fork_in_parent()
+
+
+def _in_child() -> None:
+    for exporters in list(_living):
+        exporters.after_fork_in_child()
+
+
+if hasattr(os, "register_at_fork"):
+    # Registered here, after the thread pools: who is registered last is asked first. Pools take a lock before a fork
+    # that OpenTelemetry needs while it loads, so that waiting for it must be over by then.
+    os.register_at_fork(before=_before_fork, after_in_parent=_in_parent, after_in_child=_in_child)
+
+
+def _before_the_end(exporters: weakref.ref[Exporters]) -> None:
+    def make_ready() -> None:
+        if (living := exporters()) is not None:
+            living.make_ready()
+
+    # What `atexit` calls comes too late: no thread pool can be used by then, and OpenTelemetry uses one while it loads.
+    register: Any = getattr(threading, "_register_atexit", None)
+    if register is not None:
+        with suppress(RuntimeError):
+            register(make_ready)

@@ -1,0 +1,265 @@
+"""`Sender`: sends the ledger's rows that wait in its outbox, on a thread of its own, until they are acknowledged."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from _thread import start_new_thread
+from collections import deque
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from claudetrace._ledger import _outbox
+from claudetrace._ledger._edit import transaction
+
+try:
+    import fcntl
+except ImportError:  # Windows, where there is no ledger
+    fcntl = None  # type: ignore[assignment]
+
+if TYPE_CHECKING:
+    import sqlite3
+
+    from claudetrace._call import Row
+    from claudetrace._guard import Guard
+    from claudetrace._ledger._exporters import Exporters
+    from claudetrace._ledger._store import Store
+
+BATCH_ROWS = 200
+POLL_S = 5.0
+"""How often it is looked for what other processes left to send."""
+BUSY_S = 0.05
+FIRST_RETRY_S = 1.0
+LONGEST_RETRY_S = 30.0
+SUSPECTS = 10
+"""So many rows refused one by one are taken for a receiver that refuses everything."""
+STRIKES = 3
+COUNTED = 10_000
+
+
+@dataclass(slots=True, eq=False)
+class _Request:
+    """Somebody waits for all that is marked now to be sent."""
+
+    until: float
+    answered: threading.Event = field(default_factory=threading.Event)
+    sent: bool = False
+
+
+@dataclass(slots=True)
+class _Tried:
+    """How the rows of one pass fared that were sent one by one, and whether any row at all was taken."""
+
+    suspects: dict[str, str] = field(default_factory=dict)
+    error: Exception | None = None
+    any_sent: bool = False
+
+
+class Sender:
+    """Sends what waits in the outbox of `store` by the exporter of this process.
+
+    The lock `gate` is held while the store is used, and never while something is sent. One process a ledger sends
+    at a time. What is acknowledged is not sent again, unless the process dies before it could write that down.
+    """
+
+    def __init__(self, store: Store, gate: threading.Lock, guard: Guard, exporters: Exporters) -> None:
+        self.waiting = 0
+        """How many rows waited when last looked, of all processes; counted up to `COUNTED`."""
+        self.refused = 0
+        """Rows of the outbox that this process gave up, since their receiver takes others and never these."""
+        self._store = store
+        self._gate = gate
+        self._guard = guard
+        self._exporters = exporters
+        self._wake = threading.Event()
+        self._stopped = threading.Event()
+        self._asked: deque[_Request] = deque()
+        self._closing = self._given_up = False
+        self._acknowledged: list[str] = []
+        self._strikes: dict[str, int] = {}
+        self._rows = BATCH_ROWS
+        self._retry_s = self._retry_at = 0.0
+        self._lock_fd = -1
+
+    def start(self) -> None:
+        start_new_thread(self._run, ())
+
+    def marked(self, rows: int) -> None:
+        """More rows wait. On the loader's thread."""
+        self.waiting += rows
+        self._wake.set()
+
+    def flush(self, timeout_s: float) -> bool:
+        """Whether all that was marked before is acknowledged, after one try. Blocks at most `timeout_s`."""
+        request = _Request(time.monotonic() + timeout_s)
+        self._asked.append(request)
+        self._wake.set()
+        request.answered.wait(max(0.0, timeout_s))
+        return request.sent
+
+    def close(self, timeout_s: float) -> None:
+        """Tries once more and stops, after `timeout_s` at the latest. What is left waits in the ledger."""
+        self._closing = True
+        self._wake.set()
+        if not self._stopped.wait(max(0.0, timeout_s)):
+            self._given_up = True
+            self._close_exporter()
+
+    def _close_exporter(self) -> None:
+        with self._guard("stop sending records"):
+            self._exporters.close()
+
+    def after_fork_in_child(self) -> None:
+        """Leaves the sending to the parent."""
+        self._unlock()
+
+    # On the sender's thread.
+
+    def _run(self) -> None:
+        stopped = self._stopped
+        with self._guard("run the thread that sends records"):
+            last = False
+            while not (last or self._given_up):
+                last = self._closing
+                self._wake.clear()
+                self._step()
+                if not last:
+                    self._wake.wait(self._pause_s())
+            if not self._given_up:
+                self._close_exporter()
+            with self._gate:
+                self._store.close()
+        stopped.set()
+
+    def _pause_s(self) -> float:
+        if self._asked:
+            return BUSY_S
+        return min(POLL_S, max(0.0, self._retry_at - time.monotonic()) or POLL_S)
+
+    def _step(self) -> None:
+        """Sends what waits, unless it is not yet time to try again, and answers those who asked for it."""
+        asked = [self._asked.popleft() for _ in range(len(self._asked))]
+        if not asked and not self._closing and time.monotonic() < self._retry_at:
+            return
+        try:
+            done = self._pass()
+        except Exception as error:  # noqa: BLE001 - the rows wait in the ledger
+            done = self._failed(error)
+        for request in asked:
+            if done is None and request.until > time.monotonic() and not self._closing:
+                self._asked.append(request)
+            else:
+                request.sent = bool(done)
+                request.answered.set()
+
+    def _pass(self) -> bool | None:
+        """Whether all that waits now was sent, or `None` while another process sends."""
+        with self._gate:
+            connection = self._store.connection()
+            self._settle(connection)
+            newest = _outbox.newest(connection)
+            self.waiting = 0 if newest is None else _outbox.waiting(connection, COUNTED)
+            if newest is None:
+                return True
+            if not self._lock():
+                return None
+        try:
+            tried = self._send_up_to(newest)
+        finally:
+            self._unlock()
+        if tried.any_sent:
+            self._strike(tried.suspects)
+        if tried.error is not None:
+            raise tried.error
+        self._retry_s = self._retry_at = 0.0
+        return True
+
+    def _send_up_to(self, newest: str) -> _Tried:
+        """Sends all rows up to `newest`, fewer at a time while they fail, down to those that fail alone."""
+        tried, after = _Tried(), ""
+        while not self._given_up:
+            with self._gate:
+                rows = _outbox.take(self._store.connection(), after, newest, self._rows)
+            if not rows:
+                break
+            present = [row for row in rows if "call_id" in row]
+            away: Exception | None = None
+            try:
+                reason = self._exporters.send(present) if present else None
+            except Exception as error:  # noqa: BLE001 - another try follows
+                reason, away = f"{error}", error
+            if reason is None:
+                self._sent(rows, present)
+                tried.any_sent, after = True, rows[-1]["id"]
+                self._rows = min(self._rows * 2, BATCH_ROWS)
+                continue
+            if len(rows) == 1:
+                after = rows[0]["id"]
+                tried.suspects[after] = reason
+            self._rows = max(1, len(rows) // 2)
+            if away is not None or len(rows) == 1:
+                tried.error = away or ValueError(reason)
+            # One that fails alone may be at fault itself: the next one tells.
+            others_fail = len(tried.suspects) > 1 if away else len(tried.suspects) >= SUSPECTS and not tried.any_sent
+            if (away is not None and len(rows) > 1) or others_fail:
+                break
+        return tried
+
+    def _sent(self, rows: list[Row], present: list[Row]) -> None:
+        self._acknowledged += [row["id"] for row in present]
+        with self._gate:
+            connection = self._store.connection()
+            if len(present) < len(rows):
+                with transaction(connection):
+                    _outbox.lose(connection, [row["id"] for row in rows if "call_id" not in row])
+            self._settle(connection)
+        self.waiting = max(0, self.waiting - len(rows))
+
+    def _settle(self, connection: sqlite3.Connection) -> None:
+        """Writes down what is acknowledged."""
+        if self._acknowledged:
+            with transaction(connection):
+                _outbox.drop(connection, self._acknowledged, with_rows=self._store.only_outbox)
+            self._acknowledged = []
+
+    def _strike(self, suspects: dict[str, str]) -> None:
+        """Sets aside the rows that failed alone, again and again, while others were taken."""
+        for id_, reason in suspects.items():
+            self._strikes[id_] = self._strikes.get(id_, 0) + 1
+            if self._strikes[id_] < STRIKES:
+                continue
+            del self._strikes[id_]
+            with self._gate:
+                _outbox.refuse(self._store.connection(), id_, reason[:500])
+            self.refused += 1
+            self._guard.caught(
+                f"send every record; the table unsent of {self._store.path} says why", ValueError(reason)
+            )
+
+    def _failed(self, error: Exception) -> bool:
+        """Plans the next try, and tells what kept records from being sent, once."""
+        kind: Any = getattr(error, "sqlite_errorname", "")
+        if kind.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
+            self._retry_at = time.monotonic() + BUSY_S
+            return False
+        self._retry_s = min(max(FIRST_RETRY_S, self._retry_s * 2), LONGEST_RETRY_S)
+        self._retry_at = time.monotonic() + self._retry_s
+        self._guard.caught(f"send records; they wait in {self._store.path}", error)
+        return False
+
+    def _lock(self) -> bool:
+        """Whether no other process sends this ledger's rows."""
+        path = self._store.path.with_name(f"{self._store.path.name}.sending")
+        self._lock_fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            fcntl.flock(self._lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            self._unlock()
+            return False
+        return True
+
+    def _unlock(self) -> None:
+        fd, self._lock_fd = self._lock_fd, -1
+        if fd >= 0:
+            os.close(fd)

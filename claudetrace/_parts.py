@@ -1,0 +1,161 @@
+"""What runs behind one `instrument()`, put together from its settings."""
+
+from __future__ import annotations
+
+import sys
+import time
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from claudetrace._attribution import Attribution
+from claudetrace._consumers import Consumers, to_sinks
+from claudetrace._errors import ClaudetraceError
+from claudetrace._places import default_db, resource
+from claudetrace._pricing import load_own_rates
+from claudetrace._recorder import CallRecorder
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from claudetrace._call import Row
+    from claudetrace._config import Settings
+    from claudetrace._feed import Feed
+    from claudetrace._guard import Guard
+    from claudetrace._ledger._loader import LedgerWriter
+    from claudetrace._telemetry._metrics import Metrics
+    from claudetrace._telemetry._providers import Providers
+    from claudetrace._telemetry._records import RecordExporter
+    from claudetrace._telemetry._spans import Spans
+
+RECORDS_DB = "records.db"
+"""Where rows wait to be sent as records if there is to be no ledger."""
+
+
+class Parts:
+    """Recorder, writer and telemetry of one `instrument()`. Raises `ClaudetraceError` for a setting that cannot be."""
+
+    def __init__(self, settings: Settings, guard: Guard) -> None:
+        self._settings = settings
+        self._guard = guard
+        self._writer: LedgerWriter | Feed | None = None
+        # What can refuse a setting comes before what starts anything.
+        self.own_rates = None if settings.rates is None else load_own_rates(settings.rates, file=settings.rates_file)
+        self.attribution = Attribution(settings, dict(resource()))
+        self._providers = self._make_providers()
+        self._metrics = self._make_metrics()
+        spans = self._make_spans()
+        self._writer = self._make_writer()
+        if self._providers is not None and self._writer is not None:
+            self._providers.hand_over = self._writer.flush
+        append = _nowhere if self._writer is None else self._writer.append
+        self.recorder = CallRecorder(guard, self.attribution, append, spans, self._metrics)
+
+    def health(self) -> dict[str, Any]:
+        """What became of the rows of this process."""
+        return {} if self._writer is None else self._writer.health()
+
+    def flush(self, timeout_s: float) -> bool:
+        """Whether all that was recorded is in the ledger and handed to exporters. Blocks at most `timeout_s`."""
+        until = time.monotonic() + timeout_s
+        self.recorder.end_late()
+        written = True if self._writer is None else self._writer.flush(timeout_s)
+        left_s = max(0.0, until - time.monotonic())
+        return (True if self._providers is None else self._providers.flush(left_s)) and written
+
+    def close(self, *, kept_sinks: tuple[Any, ...]) -> None:
+        """Writes and sends what is left, and ends everything but `kept_sinks`."""
+        self.recorder.close()
+        if self._writer is not None:
+            self._writer.close()
+        if self._metrics is not None:
+            self._metrics.close()
+        if self._providers is not None:
+            self._providers.close()
+        for sink in self._settings.sinks:
+            if not any(sink is kept for kept in kept_sinks):
+                with self._guard("close a sink"):
+                    sink.close()
+
+    def _make_providers(self) -> Providers | None:
+        if self._settings.spans == "off" and not self._settings.metrics:
+            return None
+        from claudetrace._telemetry._providers import Providers
+
+        return Providers(self._settings.otlp, self._guard, resource())
+
+    def _make_metrics(self) -> Metrics | None:
+        if not self._settings.metrics or self._providers is None:
+            return None
+        from claudetrace._telemetry._metrics import Metrics
+
+        return Metrics(self._providers.meter_provider, self._journal, self._guard)
+
+    def _make_spans(self) -> Spans | None:
+        if self._settings.spans == "off" or self._providers is None:
+            return None
+        from claudetrace._telemetry._spans import Spans
+
+        backends, everywhere = self._settings.attributes == "all", self._settings.spans == "own"
+        return Spans(self._providers, backends=backends, everywhere=everywhere)
+
+    def _make_writer(self) -> LedgerWriter | Feed | None:
+        """What takes the rows, or `None` where nobody wants any."""
+        settings = self._settings
+        consumers = self._make_consumers()
+        if settings.db is not None or settings.sinks or settings.records is not None:
+            return self._ledger_writer(consumers)
+        if consumers is None or self._providers is None:
+            return None
+        from claudetrace._feed import Feed
+
+        return Feed(self._guard, consumers, wanted=self._providers.takes_metrics)
+
+    def _make_consumers(self) -> Consumers | None:
+        takers: dict[str, Callable[[list[Row]], None]] = {}
+        if self._settings.sinks:
+            takers["hand calls to the sinks"] = to_sinks(self._settings.sinks, self._guard)
+        if self._metrics is not None:
+            takers["count calls in metrics"] = self._metrics.write
+        if self._settings.records == "stdout":
+            from claudetrace._telemetry._lines import RecordLines
+
+            takers["write records to stdout"] = RecordLines(self._guard).write
+        return Consumers(self._guard, takers) if takers else None
+
+    def _ledger_writer(self, consumers: Consumers | None) -> LedgerWriter:
+        from claudetrace._ledger._loader import LedgerWriter
+        from claudetrace._pricing import at_day_of_batch
+
+        if sys.platform == "win32":
+            raise ClaudetraceError("the ledger needs Linux or macOS: pass db=False to have spans alone")
+        db, records = self._settings.db, self._make_records()
+        only_outbox = db is None and records is not None
+        writer = LedgerWriter(
+            default_db().with_name(RECORDS_DB) if only_outbox else db,
+            guard=self._guard,
+            retention_days=self._settings.retention_days,
+            max_db_mb=self._settings.max_db_mb,
+            on_rows=consumers,
+            reprice_batch_row=at_day_of_batch,
+            records=records,
+            only_outbox=only_outbox,
+        )
+        writer.send_left()
+        return writer
+
+    def _make_records(self) -> Callable[[], RecordExporter] | None:
+        """What makes the exporter of records, on the thread that sends them."""
+        if self._settings.records != "otlp":
+            return None
+        from claudetrace._telemetry import _records
+
+        _records.check()
+        return partial(_records.RecordExporter, self._settings.otlp)
+
+    def _journal(self) -> dict[str, int]:
+        health = self.health()
+        return {"lost": health.get("lost", 0), "pending": health.get("pending", 0)}
+
+
+def _nowhere(_row: Row) -> None:
+    """Takes rows where nobody wants any."""

@@ -1,0 +1,58 @@
+"""`RecordLines`: each call as one line of JSON on the process's standard output."""
+
+from __future__ import annotations
+
+import io
+import os
+import sys
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from claudetrace._call import CALL_FIELDS, PICOUSD_PER_USD
+
+if TYPE_CHECKING:
+    from claudetrace._call import Row
+    from claudetrace._guard import Guard
+
+EVENT = "claudetrace.call"
+JSON_COLUMNS = frozenset(["usage", "cost_parts", "cost_flags", "pricing_terms", "tags"])
+
+
+class RecordLines:
+    """Writes rows to `sys.stdout`, a line by one write. Never raises."""
+
+    def __init__(self, guard: Guard) -> None:
+        self._guard = guard
+
+    def write(self, rows: list[Row]) -> None:
+        for row in rows:
+            with self._guard("write a record to stdout"):
+                _write(b"%b\n" % orjson.dumps(_record(row)))
+
+
+def _record(row: Row) -> dict[str, Any]:
+    """`row` under the names of the ledger's columns, without those that are NULL."""
+    if (picousd := row.get("cost_picousd")) is not None:
+        flags = row.get("cost_flags") or ""
+        spend = 0 if '"billed_to_user_profile"' in flags else picousd
+        row = {**row, "cost_usd": picousd / PICOUSD_PER_USD, "spend_picousd": spend}
+    known = {name: row[name] for name in CALL_FIELDS if row.get(name) is not None}
+    return {"event": EVENT} | {
+        name: orjson.loads(value) if name in JSON_COLUMNS else value for name, value in known.items()
+    }
+
+
+def _write(line: bytes) -> None:
+    stdout = sys.stdout
+    if stdout is None:
+        raise OSError("there is no stdout")
+    try:
+        number = stdout.fileno()
+    except io.UnsupportedOperation:
+        # Something else was put in its place.
+        stdout.write(line.decode())
+        stdout.flush()
+        return
+    # Past the buffer, so that a reader who is gone leaves nothing in it that spoils the application's own end.
+    os.write(number, line)

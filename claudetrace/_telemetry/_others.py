@@ -1,0 +1,133 @@
+"""Which other tools watch the same SDK in this process, and how each is switched off."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+log = logging.getLogger("claudetrace")
+
+
+class Other(NamedTuple):
+    """A tool that makes a span of a call: its package, where its wrappers are defined, and how it is switched off."""
+
+    name: str
+    package: str
+    module: str
+    way_out: str
+    alone: bool = False
+    """Whether spans of Claude calls are all that the package is for."""
+
+
+_OTEL_WAY_OUT = "uninstall it, or set OTEL_PYTHON_DISABLED_INSTRUMENTATIONS=anthropic and do not call its instrument()"
+
+OTHERS = (
+    Other(
+        "OpenTelemetry's own instrumentation of anthropic",
+        "opentelemetry-instrumentation-genai-anthropic",
+        "opentelemetry.instrumentation.genai.anthropic",
+        _OTEL_WAY_OUT,
+        alone=True,
+    ),
+    Other(
+        "OpenLLMetry",
+        "opentelemetry-instrumentation-anthropic",
+        "opentelemetry.instrumentation.anthropic",
+        _OTEL_WAY_OUT,
+        alone=True,
+    ),
+    Other(
+        "OpenInference",
+        "openinference-instrumentation-anthropic",
+        "openinference.instrumentation.anthropic",
+        _OTEL_WAY_OUT,
+        alone=True,
+    ),
+    Other("Logfire", "logfire", "logfire", "leave out logfire.instrument_anthropic()"),
+    Other("Langfuse", "langfuse", "langfuse", "leave out its callback handler"),
+    Other("Sentry", "sentry-sdk", "sentry_sdk", "sentry_sdk.init(disabled_integrations=[AnthropicIntegration()])"),
+    Other("Datadog", "ddtrace", "ddtrace", "set DD_TRACE_ANTHROPIC_ENABLED=false"),
+    Other("New Relic", "newrelic", "newrelic", "set NEW_RELIC_AI_MONITORING_ENABLED=false"),
+)
+"""The tools that are known, in the order in which they are named."""
+
+_RESOURCES = (
+    "anthropic.resources.messages.messages",
+    "anthropic.resources.beta.messages.messages",
+    "anthropic.resources.completions",
+    "anthropic.lib.bedrock._beta_messages",
+)
+_WRAPPED = (
+    *(
+        (module, owner, verb)
+        for module in _RESOURCES
+        for owner in ("Messages", "AsyncMessages")
+        for verb in ("create", "stream")
+    ),
+    *((module, owner, "create") for module in _RESOURCES[2:3] for owner in ("Completions", "AsyncCompletions")),
+    *(("anthropic", owner, "request") for owner in ("Anthropic", "AsyncAnthropic")),
+)
+
+
+def active(client: Any = None) -> list[Other]:
+    """The known tools that make a span of each call of this process, or of calls of `client`.
+
+    They are seen by the functions that stand before the SDK's methods: who only is installed is not among them.
+    Imports nothing.
+    """
+    standing = {module for function in _functions(client) for module in _modules(function)}
+    return [
+        other
+        for other in OTHERS
+        if any(f"{module}.".startswith(f"{other.module}.") for module in standing)
+        and (other.module != "newrelic" or _new_relic_watches())
+    ]
+
+
+def _new_relic_watches() -> bool:
+    """Whether New Relic, which always stands before the methods, was told to look: by default it is not."""
+    told = getattr(sys.modules.get("newrelic.core.config"), "global_settings", None)
+    return told is None or bool(told().ai_monitoring.enabled)
+
+
+def tell(client: Any = None) -> list[Other]:
+    """Logs, for each tool that is active, that a call has a span of its too, and the way out."""
+    found = active(client)
+    for other in found:
+        log.warning(
+            "%s watches the Claude calls of this process too, so each has a span of it beside the one with the cost. "
+            "To have one: %s. Or keep it, and make none here with spans='off' and ANTHROPIC_OPEN_TELEMETRY=false.",
+            other.name,
+            other.way_out,
+        )
+    return found
+
+
+def _functions(client: Any) -> Iterator[Any]:
+    for name, owner, verb in _WRAPPED:
+        holder = getattr(sys.modules.get(name), owner, None)
+        if holder is not None:
+            yield vars(holder).get(verb)
+    if client is not None:
+        # Logfire may watch one client, or one class of clients.
+        yield vars(client).get("request")
+        yield vars(type(client)).get("request")
+
+
+def _modules(function: Any) -> Iterator[str]:
+    """Where the wrappers around an SDK's method are defined, the outermost first."""
+    for _ in range(20):
+        if function is None:
+            return
+        wrapper = getattr(function, "_self_wrapper", None)
+        # A function that passes for the one it wraps has the other's `__module__`, and its own globals.
+        names = (
+            getattr(wrapper, "__module__", None),
+            getattr(function, "__globals__", {}).get("__name__"),
+        )
+        yield from (name for name in names if isinstance(name, str))
+        function = getattr(function, "__wrapped__", None)

@@ -1,0 +1,163 @@
+"""Providers of our own, that export over OTLP where the app has none. OpenTelemetry's SDK is loaded with this file."""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from typing import TYPE_CHECKING, Any, Protocol
+
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import MetricExporter, MetricExportResult, PeriodicExportingMetricReader
+from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, TracerProvider
+
+from claudetrace._telemetry import _otlp
+from claudetrace._telemetry._courier import Courier
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from opentelemetry.sdk.metrics.export import MetricsData
+    from opentelemetry.sdk.resources import Resource
+
+    from claudetrace._guard import Guard
+
+
+class Side(Protocol):
+    """One signal's provider of ours, with the thread that sends what it makes."""
+
+    provider: Any
+    courier: Courier
+    said: list[str]
+    """What its exporter says of the delivery that is on its way."""
+
+    def unsent(self) -> int:
+        """How many spans or exports are not delivered and will not be, or not be in time."""
+
+    def abandon(self) -> None:
+        """Takes nothing more and sends nothing more. Takes no lock."""
+
+
+class SpanExport(SpanProcessor):
+    """The private tracer provider. Spans wait here for its courier; the oldest go when too many do."""
+
+    def __init__(self, make: Callable[[], Any], guard: Guard, resource: Resource) -> None:
+        self._make = make
+        self._guard = guard
+        self._exporter: Any = None
+        self._at_once = int(_otlp.number("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", 512))
+        self._waiting: deque[ReadableSpan] = deque(maxlen=int(_otlp.number("OTEL_BSP_MAX_QUEUE_SIZE", 2048)))
+        self._sending = 0
+        self._open = True
+        self.lost = 0
+        self.said: list[str] = []
+        self.provider = TracerProvider(resource=resource, shutdown_on_exit=False)
+        self.provider.add_span_processor(self)
+        self.courier = Courier(
+            "claudetrace-otlp-spans", _otlp.number("OTEL_BSP_SCHEDULE_DELAY", 5000) / 1e3, self._deliver, self._finish
+        )
+
+    def on_end(self, span: ReadableSpan) -> None:
+        """Keeps a sampled `span` for the courier. On the caller's thread, perhaps inside a garbage collection."""
+        if not self._open or span.context is None or not span.context.trace_flags.sampled:
+            return
+        if len(self._waiting) == self._waiting.maxlen:
+            self.lost += 1
+        self._waiting.append(span)
+        if len(self._waiting) >= self._at_once:
+            self.courier.ring()
+
+    def unsent(self) -> int:
+        return self.lost + self._sending + len(self._waiting)
+
+    def abandon(self) -> None:
+        self._open = False
+        self._waiting = deque(maxlen=self._waiting.maxlen)
+
+    def _deliver(self) -> bool:
+        lost = self.lost
+        while waiting := self._waiting:
+            batch = [waiting.popleft() for _ in range(min(len(waiting), self._at_once))]
+            self._sending = len(batch)
+            try:
+                self._exporter = self._exporter or self._make()
+                _otlp.export(self._exporter, batch, self.said)
+            except Exception as error:  # noqa: BLE001 - a collector's faults end here
+                self.lost += len(batch)
+                if self._open:
+                    self._guard.caught(_otlp.SENDING["traces"], error)
+            self._sending = 0
+        return self.lost == lost
+
+    def _finish(self) -> None:
+        if self._exporter is not None:
+            with self._guard("close the exporter of spans"):
+                self._exporter.shutdown()
+
+
+class MetricExport:
+    """The private meter provider. Its courier exports every `OTEL_METRIC_EXPORT_INTERVAL`: the reader has no thread
+    of its own, which a fork would start again in the child."""
+
+    def __init__(self, exporter: Any, guard: Guard, resource: Resource) -> None:
+        self._guard = guard
+        self.said: list[str] = []
+        self._exporter = _Exporter(exporter, guard, self.said)
+        self._timeout_ms = _otlp.number("OTEL_METRIC_EXPORT_TIMEOUT", 30_000)
+        self._reader = PeriodicExportingMetricReader(self._exporter, export_interval_millis=math.inf)
+        self.provider = MeterProvider([self._reader], resource=resource, shutdown_on_exit=False)
+        self.courier = Courier(
+            "claudetrace-otlp-metrics",
+            _otlp.number("OTEL_METRIC_EXPORT_INTERVAL", 60_000) / 1e3,
+            self._deliver,
+            self._finish,
+        )
+
+    def unsent(self) -> int:
+        return self._exporter.lost + self._exporter.sending
+
+    def abandon(self) -> None:
+        self._exporter.open = False
+
+    def _deliver(self) -> bool:
+        lost = self._exporter.lost
+        with self._guard(_otlp.SENDING["metrics"]):
+            self._reader.collect(timeout_millis=self._timeout_ms)
+            return self._exporter.lost == lost
+        return False
+
+    def _finish(self) -> None:
+        with self._guard("close the exporter of metrics"):
+            self.provider.shutdown()
+
+
+class _Exporter(MetricExporter):
+    """Tells the guard what `by` could not send. The reader would log it at each try."""
+
+    def __init__(self, by: Any, guard: Guard, said: list[str]) -> None:
+        super().__init__(by._preferred_temporality, by._preferred_aggregation)  # noqa: SLF001 - as the reader reads it
+        self._by = by
+        self._guard = guard
+        self._said = said
+        self.open = True
+        self.lost = self.sending = 0
+
+    def export(self, metrics_data: MetricsData, timeout_millis: float = 10_000, **_: Any) -> MetricExportResult:
+        if not self.open:
+            return MetricExportResult.FAILURE
+        self.sending = 1
+        try:
+            _otlp.export(self._by, metrics_data, self._said, timeout_millis=timeout_millis)
+        except Exception as error:  # noqa: BLE001 - a collector's faults end here
+            self.lost += 1
+            if self.open:
+                self._guard.caught(_otlp.SENDING["metrics"], error)
+            return MetricExportResult.FAILURE
+        finally:
+            self.sending = 0
+        return MetricExportResult.SUCCESS
+
+    def force_flush(self, timeout_millis: float = 10_000) -> bool:
+        return bool(self._by.force_flush(timeout_millis))
+
+    def shutdown(self, timeout_millis: float = 30_000, **_: Any) -> None:
+        self._by.shutdown(timeout_millis)

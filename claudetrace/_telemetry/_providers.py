@@ -1,0 +1,213 @@
+"""Where spans and metrics go: to the app's own providers, else to private ones of ours that export over OTLP."""
+
+from __future__ import annotations
+
+import atexit
+import sys
+import threading
+import time
+import uuid
+from typing import TYPE_CHECKING, Any
+
+from claudetrace._exit import exit_left_s
+from claudetrace._forks import Forks, watch
+from claudetrace._telemetry import _otlp
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from opentelemetry.metrics import MeterProvider
+    from opentelemetry.sdk.resources import Resource
+    from opentelemetry.trace import TracerProvider
+
+    from claudetrace._guard import Guard
+    from claudetrace._telemetry._private import Side
+
+FORK_WAITS_S = 5.0
+NAMES = {"service": "service.name", "environment": "deployment.environment.name"}
+
+END_S = 2.0
+END_PRIORITY = -100
+"""Of what runs at the end of a `multiprocessing` child: after whatever still makes spans and metrics."""
+
+_of_a_parent: list[Side] = []
+"""What a process was forked with. Ending it here would use the parent's connections."""
+
+
+class Providers(Forks):
+    """The providers that take what claudetrace makes, as things stand at each call.
+
+    The app's are used wherever it has set them and are never replaced, flushed or shut down. Raises
+    `ClaudetraceError` where `otlp` or the standard variables cannot be.
+    """
+
+    def __init__(self, otlp: bool | str | None, guard: Guard, resource: Mapping[str, str]) -> None:
+        self._otlp = otlp or None
+        self._guard = guard
+        self._columns = dict(resource)
+        self._seen: dict[str, tuple[object, bool]] = {}
+        self._closed = self._leaves_by_process_end = False
+        self.hand_over: Callable[[float], object] | None = None
+        """Has what is on its way to these providers arrive, within so many seconds: before the last delivery."""
+        self._resource: Resource | None = None
+        self._reset()
+        if self._otlp is None:
+            return
+        _otlp.check(self._otlp)
+        # At set-up: the first caller is not to wait for it, and the interpreter's end is too late for its threads.
+        self._resource = self._new_resource()
+        from claudetrace._telemetry import _private  # noqa: F401 - loads OpenTelemetry's SDK
+
+        _otlp.prepare()
+        watch(self)
+        atexit.register(self._close_at_exit)
+
+    def _reset(self) -> None:
+        self._sides: dict[str, Side] = {}
+        self._locks = {"traces": threading.RLock(), "metrics": threading.RLock(), "imports": threading.RLock()}
+        self._held: list[Any] = []
+
+    def tracer_provider(self) -> TracerProvider | None:
+        """What takes spans now: the app's provider, else ours, else `None`. Takes a microsecond."""
+        from opentelemetry import trace
+
+        provider = trace.get_tracer_provider()
+        return provider if self._takes("traces", provider) else self._private("traces")
+
+    def meter_provider(self) -> MeterProvider | None:
+        """What takes measurements now: the app's provider, else ours, else `None`.
+
+        Never on a caller's thread: the first call builds the exporter, which takes a tenth of a second.
+        """
+        from opentelemetry import metrics
+
+        provider = metrics.get_meter_provider()
+        return provider if self._takes("metrics", provider) else self._private("metrics")
+
+    def takes_metrics(self) -> bool:
+        """Whether anybody takes measurements now. Builds nothing."""
+        from opentelemetry import metrics
+
+        return self._takes("metrics", metrics.get_meter_provider()) or (
+            self._otlp is not None and _otlp.wanted("metrics")
+        )
+
+    def flush(self, timeout_s: float) -> bool:
+        """Whether all that our own providers took is delivered. Blocks at most `timeout_s`. Never raises."""
+        until = time.monotonic() + timeout_s
+        delivered = [side.courier.flush(max(0.0, until - time.monotonic())) for side in list(self._sides.values())]
+        return all(delivered)
+
+    def close(self, timeout_s: float = END_S) -> None:
+        """Delivers what our own providers took and ends them; what takes longer than `timeout_s` is given up."""
+        self._closed = True
+        atexit.unregister(self._close_at_exit)
+        sides, until = dict(self._sides), time.monotonic() + timeout_s
+        for side in sides.values():
+            side.courier.close()
+        for signal, side in sides.items():
+            if not side.courier.ended(max(0.0, until - time.monotonic())):
+                why = f": {side.said[0][:300]}" if side.said else ""
+                late = TimeoutError(f"{side.unsent()} given up after {timeout_s:g} s{why}")
+                side.abandon()
+                self._guard.caught(_otlp.SENDING[signal], late)
+
+    def _close_at_exit(self) -> None:
+        self.close(exit_left_s())
+
+    def unsent(self) -> dict[str, int]:
+        """How many spans, and how many exports of metrics, ours could not deliver so far or have yet to."""
+        return {signal: side.unsent() for signal, side in self._sides.items()}
+
+    # Around a fork. A child that is forked while a module is being imported could never import it.
+
+    def before_fork(self) -> None:
+        """Waits until nothing is being built."""
+        self._held = [lock for lock in self._locks.values() if lock.acquire(timeout=FORK_WAITS_S)]
+
+    def after_fork_in_parent(self) -> None:
+        """Goes on."""
+        held, self._held = self._held, []
+        for lock in held:
+            lock.release()
+
+    def after_fork_in_child(self) -> None:
+        """Leaves to the parent its providers, with what they hold; this process has its own when it needs them."""
+        for side in self._sides.values():
+            side.abandon()
+            _of_a_parent.append(side)
+        self._leaves_by_process_end = False
+        self._resource = None
+        self._reset()
+
+    def _takes(self, signal: str, provider: object) -> bool:
+        """Whether the app's `provider` is a real one."""
+        seen = self._seen.get(signal)
+        if seen is None or seen[0] is not provider:
+            # Stand-ins and those that do nothing are the API's own classes.
+            stand_in = type(provider).__module__.startswith(("opentelemetry.trace", "opentelemetry.metrics"))
+            seen = self._seen[signal] = (provider, not stand_in)
+        return seen[1]
+
+    def _private(self, signal: str) -> Any:
+        side = self._sides.get(signal)
+        if side is not None and not self._closed:
+            return side.provider
+        if self._otlp is None or self._closed or not _otlp.wanted(signal):
+            return None
+        with self._locks[signal]:
+            if signal not in self._sides:
+                self._sides[signal] = self._build[signal](self)
+                self._end_with_process()
+            return self._sides[signal].provider
+
+    def _exporter(self, signal: str) -> Any:
+        with self._locks["imports"]:
+            return _otlp.exporter(signal, self._otlp or True)
+
+    def _spans(self) -> Side:
+        from claudetrace._telemetry._private import SpanExport
+
+        return SpanExport(lambda: self._exporter("traces"), self._guard, self._resource or self._new_resource())
+
+    def _metrics(self) -> Side:
+        from claudetrace._telemetry._private import MetricExport
+
+        return MetricExport(self._exporter("metrics"), self._guard, self._resource or self._new_resource())
+
+    _build: Mapping[str, Callable[[Providers], Side]] = {"traces": _spans, "metrics": _metrics}
+
+    def _new_resource(self) -> Resource:
+        """Who is speaking: as OpenTelemetry's variables say, else by the program, the host and this very process.
+
+        Processes that sent their running totals under one name would overwrite each other's.
+        """
+        from opentelemetry.sdk.resources import OTELResourceDetector, Resource
+
+        try:
+            created = Resource.create()
+        except RuntimeError:
+            # The interpreter is ending and starts no threads for the detectors.
+            created = OTELResourceDetector().detect()
+        told = dict(created.attributes)
+        ours = {name: self._columns[column] for column, name in NAMES.items() if column in self._columns}
+        if told.get("service.instance.id") != self._columns.get("instance"):
+            ours["host.name"] = self._columns.get("instance", "")
+        ours["service.instance.id"] = str(uuid.uuid4())
+        if str(told.get("service.name", "")).startswith("unknown_service"):
+            del told["service.name"]
+        return Resource({**ours, **told}, created.schema_url)
+
+    def _end_with_process(self) -> None:
+        """Has a child of `multiprocessing` deliver at its end too: it runs no `atexit`."""
+        processes, util = sys.modules.get("multiprocessing.process"), sys.modules.get("multiprocessing.util")
+        if processes and util and processes.parent_process() is not None and not self._leaves_by_process_end:
+            self._leaves_by_process_end = True
+            util.Finalize(None, self._end, exitpriority=END_PRIORITY)
+
+    def _end(self) -> None:
+        until = time.monotonic() + END_S
+        if self.hand_over is not None:
+            with self._guard("hand over the last calls"):
+                self.hand_over(END_S / 2)
+        self.close(max(0.0, until - time.monotonic()))
