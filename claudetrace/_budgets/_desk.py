@@ -15,7 +15,7 @@ from collections import deque
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from claudetrace._budgets._file import begin
+from claudetrace._budgets._file import BROKEN, begin
 from claudetrace._forks import Forks, watch
 
 if TYPE_CHECKING:
@@ -177,7 +177,7 @@ class Desk(Forks):
         try:
             self._in_transaction(batch)
         except sqlite3.DatabaseError as error:
-            aside = self._file.set_aside(error) if not isinstance(error, sqlite3.IntegrityError) else None
+            aside = self._file.set_aside(error)
             if aside is None and not _is_broken(error):
                 raise
             if aside is not None:
@@ -259,4 +259,4 @@ class Desk(Forks):
 
 
 def _is_broken(error: sqlite3.Error) -> bool:
-    return getattr(error, "sqlite_errorname", "").startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB"))
+    return getattr(error, "sqlite_errorname", "").startswith(BROKEN)

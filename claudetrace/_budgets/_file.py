@@ -32,6 +32,7 @@ CHECKPOINT_BYTES = 1024 * 1024
 CACHE_KB = 16_000
 """Room for the counters of a hundred thousand users, each with a budget; taken as it is needed."""
 WAL_BYTES = 4 * 1024 * 1024
+PASSING = ("SQLITE_BUSY", "SQLITE_LOCKED", "SQLITE_FULL", "SQLITE_CONSTRAINT")
 BROKEN = ("SQLITE_CORRUPT", "SQLITE_NOTADB")
 
 # A connection that another thread was using when the process forked may neither be used nor closed in the child.
@@ -87,9 +88,12 @@ class StoreFile:
     def set_aside(self, error: sqlite3.Error) -> Path | None:
         """Where the broken file now is, so that the next use makes a new one; `None` if it is not known to be ours,
         or if another process was first."""
-        broken = self._identity
+        broken, name = self._identity, getattr(error, "sqlite_errorname", "")
+        if name.startswith(PASSING):
+            return None
+        # Whatever else it is may be over with another connection.
         self.close()
-        if not self._known_good or not error.sqlite_errorname.startswith(BROKEN):
+        if not self._known_good or not name.startswith(BROKEN):
             return None
         with creation_lock(self.path):
             if broken is None or _identity(self._name) != broken:
