@@ -76,8 +76,10 @@ class Desk(Forks):
         self._kept: deque[Job] = deque(maxlen=MAX_WAITING)
         self._down_until = 0.0
         self._fault: Exception | None = None
-        self._bell = threading.Event()
-        self._urgent = threading.Event()
+        # A lock and two words, since an event takes ten times as long to wake somebody.
+        self._bell = threading.Lock()
+        self._bell.acquire()
+        self._rung = self._hurry = False
         self._clerk: deque[None] = deque([None])
         self._forking: dict[int, bool] = {}
 
@@ -105,11 +107,11 @@ class Desk(Forks):
         no lock: a stream that is dropped settles inside a garbage collection. Without `then` it is kept through a
         fault of the store."""
         self._jobs.append(Job(act, keep=then is None, then=then))
-        if then is not None and not self._urgent.is_set():
-            self._urgent.set()
-        if not self._bell.is_set():
-            self._bell.set()
-            self._start_clerk()
+        if then is not None:
+            self._hurry = True
+            self._ring()
+        elif not self._rung:
+            self._ring()
 
     def retry_kept(self) -> None:
         """Tries again what was kept."""
@@ -215,7 +217,10 @@ class Desk(Forks):
 
     # The desk's own thread, for callers that may not wait.
 
-    def _start_clerk(self) -> None:
+    def _ring(self) -> None:
+        self._rung = True
+        with suppress(RuntimeError):  # it is ringing
+            self._bell.release()
         try:
             self._clerk.pop()
         except IndexError:
@@ -227,13 +232,13 @@ class Desk(Forks):
             self._clerk.append(None)
 
     def _run(self) -> None:
-        bell, urgent = self._bell, self._urgent
+        bell = self._bell
         while bell is self._bell:
-            bell.wait()
-            # What is not urgent goes along with the next caller's transaction, if one comes soon.
-            urgent.wait(LINGER_S)
-            bell.clear()
-            urgent.clear()
+            bell.acquire()
+            if not self._hurry:
+                # It goes along with the next caller's transaction, if one comes soon.
+                bell.acquire(timeout=LINGER_S)
+            self._rung = self._hurry = False
             if self._jobs:
                 with self._guard("serve the budgets' store"):
                     self._lock.acquire()
