@@ -13,7 +13,7 @@ import time
 from _thread import start_new_thread
 from collections import deque
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from claudetrace._budgets._file import BROKEN, begin
 from claudetrace._forks import Forks, watch
@@ -32,6 +32,19 @@ LINGER_S = 0.002
 ROUNDS = 3
 FORK_WAIT_S = 0.5
 MAX_WAITING = 100_000
+
+
+class Hooks(Protocol):
+    """What has to know of transactions."""
+
+    def committed(self) -> None:
+        """It is done; at the desk."""
+
+    def rolled_back(self) -> None:
+        """It never was; at the desk."""
+
+    def hand_on(self) -> None:
+        """Callers are served: what else there is to do may be done. Raises nothing."""
 
 
 class Job:
@@ -64,14 +77,18 @@ class Job:
 class Desk(Forks):
     """Does what is to be done in the store, one transaction for all that wait."""
 
-    def __init__(self, file: StoreFile, guard: Guard) -> None:
+    def __init__(self, file: StoreFile, guard: Guard, hooks: Hooks) -> None:
         self._file = file
         self._guard = guard
+        self._hooks = hooks
+        self._cut_off = False
+        self.used = False
+        """Whether anything was asked of it in this process."""
         self._reset()
         watch(self)
 
     def _reset(self) -> None:
-        self._lock = threading.Lock()
+        self._lock, self._checkpointing = threading.Lock(), threading.Lock()
         self._jobs: deque[Job] = deque()
         self._kept: deque[Job] = deque(maxlen=MAX_WAITING)
         self._down_until = 0.0
@@ -123,7 +140,8 @@ class Desk(Forks):
 
     def checkpoint(self) -> None:
         """Brings the log into the file, by a connection of its own: this waits for the disk, and callers do not."""
-        self._file.checkpoint()
+        with self._checkpointing:
+            self._file.checkpoint()
 
     @property
     def waiting(self) -> int:
@@ -150,6 +168,7 @@ class Desk(Forks):
                     if not job.done:
                         job.error = job.error or RuntimeError("interrupted")
                         job.finish()
+            self._hooks.hand_on()
             rounds += 1
             if not self._jobs:
                 return
@@ -174,6 +193,10 @@ class Desk(Forks):
             job.finish()
 
     def _commit(self, batch: list[Job]) -> None:
+        if self._cut_off:
+            # SQLite would take no locks of its own here, and its writes would be lost.
+            raise OSError("this process was forked while the store was in use")
+        self.used = True
         if self._fault is not None and time.monotonic() < self._down_until:
             raise self._fault.with_traceback(None)
         try:
@@ -193,7 +216,9 @@ class Desk(Forks):
             for job in batch:
                 job.result = job.act(connection)
             connection.execute("COMMIT")
+            self._hooks.committed()
         except BaseException:
+            self._hooks.rolled_back()
             with suppress(sqlite3.Error):
                 connection.rollback()
             raise
@@ -248,17 +273,22 @@ class Desk(Forks):
 
     def before_fork(self) -> None:
         held = self._lock.acquire(timeout=FORK_WAIT_S)
+        if held and not self._checkpointing.acquire(timeout=FORK_WAIT_S):
+            self._lock.release()
+            held = False
         self._forking[threading.get_ident()] = held
         if held:
             self._file.close()
 
     def after_fork_in_parent(self) -> None:
         if self._forking.pop(threading.get_ident(), False):
+            self._checkpointing.release()
             self._lock.release()
 
     def after_fork_in_child(self) -> None:
         if not self._forking.pop(threading.get_ident(), False):
             self._file.abandon()
+            self._cut_off = True
         # The jobs are of the parent's callers.
         self._reset()
 

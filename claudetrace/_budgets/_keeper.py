@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
-    from claudetrace._budgets._budget import Budget
+    from claudetrace._budgets._budget import Alert, Budget
     from claudetrace._budgets._states import BudgetState
     from claudetrace._budgets._windows import Window
     from claudetrace._call import Row
@@ -68,16 +68,18 @@ class Keeper:
         guard: Guard,
         spent_before: Callable[[Budget, Window], Mapping[str, tuple[int, int]]] | None = None,
         clock: Callable[[], float] = time.time,
+        on_alert: Callable[[Alert, str | None], None] | None = None,
     ) -> None:
         self.budgets = tuple(budgets)
         self._blocking = tuple(budget for budget in self.budgets if budget.blocks)
         self._guard = guard
         self._clock = clock
+        self._on_alert = on_alert
         self.path = path
         self._ledgers = Ledgers(self.budgets, clock, spent_before)
-        self._desk = Desk(StoreFile(path, self._ledgers.register), guard)
+        self._desk = Desk(StoreFile(path, self._ledgers.register), guard, self)
         self._owner = Owner(path.with_name(f"{path.name}.owners"))
-        self._backlog: list[Row] = []
+        self._backlog: list[tuple[int, Row]] = []
         self._tending = Tending(self._desk, self._ledgers, self._owner, guard)
         self.outbox = Outbox(self._desk, clock)
 
@@ -154,7 +156,8 @@ class Keeper:
 
     def offer(self, rows: Sequence[Row]) -> None:
         """Takes rows of the ledger into account, each once, however often it is offered. Kept through a fault."""
-        self._backlog += [row for row in rows if any(True for _ in matching(self.budgets, row)) or self._blocking]
+        number = self._ledgers.offer_number = self._ledgers.offer_number + 1
+        self._backlog += [(number, row) for row in rows if self._blocking or self._concerns(row)]
         while self._backlog:
             some = self._backlog[:ROWS_AT_ONCE]
             try:
@@ -162,11 +165,20 @@ class Keeper:
             except Exception as error:  # noqa: BLE001 - they wait, and are told once
                 self._guard.caught(f"count rows in the budgets' store {self.path}", error)
                 self._limit_backlog()
-                return
+                break
             del self._backlog[: len(some)]
+        self._ledgers.offer_number += 1
 
-    def _take(self, connection: sqlite3.Connection, *, rows: list[Row]) -> None:
-        for row in rows:
+    def _concerns(self, row: Row) -> bool:
+        with self._guard("tell which budgets a row of the ledger is under"):
+            return any(True for _ in matching(self.budgets, row))
+        return False
+
+    def _take(self, connection: sqlite3.Connection, *, rows: list[tuple[int, Row]]) -> None:
+        for number, row in rows:
+            if number < self._ledgers.seeded_in:
+                # It had to wait, and is in the ledger from which the store was begun since.
+                continue
             connection.execute("SAVEPOINT one_row")
             try:
                 _rows.take(connection, self._ledgers, row)
@@ -183,6 +195,8 @@ class Keeper:
     def tend(self) -> None:
         """To be called every second or so, off callers' threads: settles what is left of processes that are gone,
         tries again what a fault of the store kept waiting, forgets what is no longer needed. Never raises."""
+        if not (self._desk.used or self.path.exists()):
+            return
         with self._guard(f"tend the budgets' store {self.path}"):
             self._desk.retry_kept()
             if self._backlog:
@@ -198,15 +212,39 @@ class Keeper:
             self._guard.caught(f"read the budgets' store {self.path}", error)
             return []
 
+    def spent(self, budget: Budget, key: str, window: Window) -> tuple[int, int]:
+        """The picodollars and calls that a budget of these has spent in the window. Raises what the store does."""
+        return self._desk.do(lambda c: _states.spent(c, self._ledgers, budget, key, window))  # type: ignore[no-any-return]  # what spent gives
+
     def close(self) -> None:
         """Settles what waits and lets go of the store. What still runs is for others to settle."""
         with self._guard("close the budgets' store"):
             self._desk.retry_kept()
-            settled = False
-            with self._guard("look for what is still reserved"):
+            settled = not self._desk.used
+            if self._desk.used:
                 settled = self._desk.do(self._tending.has_nothing_open)
             self._owner.close(settled=settled)
             self._desk.close()
+
+    # What the desk tells.
+
+    def committed(self) -> None:
+        self._ledgers.committed()
+
+    def rolled_back(self) -> None:
+        self._ledgers.rolled_back()
+
+    def hand_on(self) -> None:
+        """Hands on the alerts that are in the outbox now."""
+        alerts = self._ledgers.alerts
+        while alerts:
+            try:
+                alert, alert_id = alerts.popleft()
+            except IndexError:
+                return
+            if self._on_alert is not None:
+                with self._guard("hand on an alert of a budget"):
+                    self._on_alert(alert, alert_id)
 
     # Inside.
 
@@ -215,7 +253,8 @@ class Keeper:
         for budget, key in matching(self._blocking, demand.columns):
             claims.append(Claim(budget, key, window_of(budget.per, budget.timezone, self._clock())))
         if claims and (demand.picousd is None or not demand.bounded):
-            refuse_unknown(claims, priced=demand.picousd is not None, bounded=demand.bounded)
+            resets = [(claim.budget, claim.window.end_at) for claim in claims]
+            refuse_unknown(resets, priced=demand.picousd is not None, bounded=demand.bounded)
         return claims
 
     def _reserving(self, demand: Demand, claims: list[Claim]) -> Callable[[sqlite3.Connection], Any]:

@@ -40,6 +40,11 @@ class Owner(Forks):
         self._fd, self._id = fd, name
         return name
 
+    @property
+    def name(self) -> str:
+        """As `id`, but empty where this process has reserved nothing yet."""
+        return self._id
+
     def is_gone(self, owner: str) -> bool:
         """Whether the process of that name has ended, in whatever way."""
         if owner == self._id:

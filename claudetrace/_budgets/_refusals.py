@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from claudetrace._budgets._budget import Budget
-    from claudetrace._budgets._store import Claim, Denied
+    from claudetrace._budgets._store import Denied
 
 
 class CallNotKnown(BudgetExceeded):
@@ -58,8 +58,8 @@ def exceeded(denied: Denied, needed_picousd: int | None) -> BudgetExceeded:
     )
 
 
-def refuse_unknown(claims: Iterable[Claim], *, priced: bool, bounded: bool) -> None:
-    """Raises where one of the budgets stops calls without a price, or without a bound."""
-    for budget, _, window in claims:
+def refuse_unknown(budgets: Iterable[tuple[Budget, datetime | None]], *, priced: bool, bounded: bool) -> None:
+    """Raises where one of the budgets, each with its reset, stops calls without a price, or without a bound."""
+    for budget, resets_at in budgets:
         if (not priced and budget.unpriced == "block") or (not bounded and budget.unbounded == "block"):
-            raise CallNotKnown(str(budget.name), budget.usd, exact_usd(0), exact_usd(0), None, window.end_at)
+            raise CallNotKnown(str(budget.name), budget.usd, exact_usd(0), exact_usd(0), None, resets_at)

@@ -70,3 +70,11 @@ def _state(connection: sqlite3.Connection, budget: Budget, budget_id: int, key: 
         window_start=window.start_at,
         window_end=window.end_at,
     )
+
+
+def spent(
+    connection: sqlite3.Connection, ledgers: Ledgers, budget: Budget, key: str, window: Window
+) -> tuple[int, int]:
+    """The picodollars and calls that are spent in the window."""
+    sums = totals(connection, ledgers.terms[str(budget.name)].id, key, window)
+    return sums.picousd, sums.calls

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import deque
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -22,7 +23,7 @@ SAID, ESTIMATED, ROWS = 0, 1, 2
 """On what a charge rests: what its owner said, its estimate, or the ledger's rows."""
 SHAPE = ("per", "timezone", "tags", "model")
 """What makes a budget another: the rest may change, and what was spent stays."""
-FORGET_AFTER_S = 35 * 86_400
+MOST_TOLD = 100_000
 
 
 class Claim(NamedTuple):
@@ -90,6 +91,12 @@ class Ledgers:
         self.by_id: dict[int, Terms] = {}
         self.told: set[tuple[int, str, int, float]] = set()
         """Thresholds that are known to be passed, so that the store is not asked again."""
+        self.telling: list[tuple[tuple[int, str, int, float], Alert, str | None]] = []
+        """What the transaction that runs says of thresholds: true once it is committed."""
+        self.alerts: deque[tuple[Alert, str]] = deque()
+        """What was committed and is to be handed on, each with its id in the outbox."""
+        self.offer_number = self.seeded_in = 0
+        """Which offer of rows runs, and during which the store was begun from the ledger."""
 
     def register(self, connection: sqlite3.Connection) -> None:
         """Makes sure that the store knows these budgets; new ones begin with what the ledger says was spent."""
@@ -117,10 +124,25 @@ class Ledgers:
     def _begin(self, connection: sqlite3.Connection, budget_id: int, budget: Budget, now: int) -> None:
         if self._spent_before is None:
             return
+        self.seeded_in = self.offer_number
         for slot, span in _slots(budget, now):
             for key, (picousd, calls) in self._spent_before(budget, span).items():
                 charged = (budget_id, key, slot.slot, slot.end, *_sql.split(picousd), calls)
                 connection.execute(_sql.CHARGE, charged).fetchone()
+
+    def committed(self) -> None:
+        """The transaction is: what it told is known from now on."""
+        if len(self.told) > MOST_TOLD:
+            self.told.clear()
+        for known, alert, alert_id in self.telling:
+            self.told.add(known)
+            if alert_id is not None:
+                self.alerts.append((alert, alert_id))
+        self.telling.clear()
+
+    def rolled_back(self) -> None:
+        """The transaction never was."""
+        self.telling.clear()
 
     def find(self, connection: sqlite3.Connection, budget_id: int) -> Terms | None:
         """The terms of a row, also of one that another process has set."""
@@ -271,10 +293,8 @@ def tell(
             continue
         window = window or window_of(budget.per, budget.timezone, slot)
         alert = _threshold_alert(budget, key, window, threshold, picousd, ledgers.clock())
-        _outbox.raise_in(connection, alert, f"threshold {threshold:g} {slot} {key}", int(ledgers.clock()))
-        if len(ledgers.told) > 100_000:
-            ledgers.told.clear()
-        ledgers.told.add((budget_id, key, slot, threshold))
+        alert_id = _outbox.raise_in(connection, alert, f"threshold {threshold:g} {slot} {key}", int(ledgers.clock()))
+        ledgers.telling.append(((budget_id, key, slot, threshold), alert, alert_id))
 
 
 def _threshold_alert(budget: Budget, key: str, window: Window, threshold: float, picousd: int, now: float) -> Alert:

@@ -23,7 +23,8 @@ KEEP_OFFERED_S = 7 * 86_400
 KEEP_S = 35 * 86_400
 """Rows are offered within moments; one of a machine that was off comes late. What is forgotten too early is charged
 twice at worst, never not at all."""
-KEEP_COUNTERS_S = 400 * 86_400
+KEEP_STEPS_S, KEEP_COUNTERS_S = 86_400, 400 * 86_400
+"""Steps of a rolling window say nothing once they are out of it; windows that are over are history to look at."""
 HOUSEKEEPING_S = 60.0
 OWNERS = "SELECT DISTINCT owner FROM open WHERE owner <> '' AND owner <> ?"
 OF_OWNER = "SELECT DISTINCT call_id FROM open WHERE owner = ? LIMIT ?"
@@ -37,9 +38,10 @@ CLOSED_BATCHES = """
 FORGET_SETTLED = """
     DELETE FROM settled
     WHERE (call_id, budget_id) IN (
-        SELECT call_id, budget_id FROM settled WHERE at < ? AND (offered OR at < ?) LIMIT ?
+        SELECT call_id, budget_id FROM settled WHERE call_id < ? AND (offered OR call_id < ?) LIMIT ?
     )
 """
+"""By the moment that a call's id begins with: an index by age would be one more page to write for each call."""
 FORGET_COUNTED = """
     DELETE FROM counted
     WHERE (row_key, budget_id) IN (SELECT row_key, budget_id FROM counted WHERE at < ? LIMIT ?)
@@ -47,10 +49,13 @@ FORGET_COUNTED = """
 FORGET_COUNTERS = """
     DELETE FROM counters
     WHERE (budget_id, key, slot) IN (
-        SELECT budget_id, key, slot
-        FROM counters
-        WHERE ends < ? AND reserved_picousd + reserved_calls = 0
-        LIMIT ?
+        SELECT c.budget_id, c.key, c.slot
+        FROM counters AS c
+        JOIN budgets AS b ON b.id = c.budget_id
+        WHERE c.reserved_picousd + c.reserved_calls = 0
+            AND c.ends < CASE WHEN b.shape LIKE '%"per":"rolling:%' THEN ?1 WHEN c.key <> '' THEN ?2 ELSE ?3 END
+            AND c.ends < ?1
+        LIMIT ?4
     )
 """
 FORGET_FIRED = """
@@ -58,9 +63,8 @@ FORGET_FIRED = """
     WHERE (budget, mark) IN (SELECT budget, mark FROM fired WHERE forget_at < ? LIMIT ?)
 """
 FORGET = (
-    (FORGET_SETTLED, (KEEP_OFFERED_S, KEEP_S)),
     (FORGET_COUNTED, (KEEP_OFFERED_S,)),
-    (FORGET_COUNTERS, (KEEP_COUNTERS_S,)),
+    (FORGET_COUNTERS, (KEEP_STEPS_S, KEEP_S, KEEP_COUNTERS_S)),
     (FORGET_FIRED, (0,)),
 )
 FORGET_ALERTS = "DELETE FROM alerts WHERE id IN (SELECT id FROM alerts WHERE created_at < ? LIMIT ?)"
@@ -94,10 +98,10 @@ class Tending:
 
     def has_nothing_open(self, connection: sqlite3.Connection) -> bool:
         """Whether no call of this process has a reservation."""
-        return connection.execute(OF_OWNER, (self._owner.id(), 1)).fetchone() is None
+        return connection.execute(OF_OWNER, (self._owner.name, 1)).fetchone() is None
 
     def _settle_for_the_dead(self) -> None:
-        now, mine = time.monotonic(), self._owner.id()
+        now, mine = time.monotonic(), self._owner.name
         owners = [owner for (owner,) in self._desk.do(lambda c: c.execute(OWNERS, (mine,)).fetchall())]
         gone = {owner: self._gone.get(owner, now) for owner in owners if self._owner.is_gone(owner)}
         self._gone = gone
@@ -126,8 +130,16 @@ class Tending:
     def _forget(self, connection: sqlite3.Connection) -> bool:
         """Whether there is more to forget."""
         now, more = int(self._ledgers.clock()), False
+        settled = connection.execute(FORGET_SETTLED, (_id_of(now - KEEP_OFFERED_S), _id_of(now - KEEP_S), SOME))
+        more |= settled.rowcount == SOME
         for sql, ages in FORGET:
             more |= connection.execute(sql, (*(now - age for age in ages), SOME)).rowcount == SOME
         connection.execute(FORGET_ALERTS, ((now - KEEP_S) * 1000, SOME))
         connection.execute(FORGET_DELIVERIES)
         return more
+
+
+def _id_of(at: int) -> str:
+    """Where the ids of calls of that moment begin."""
+    digits = f"{max(0, at) * 1000:012x}"
+    return f"{digits[:8]}-{digits[8:]}"

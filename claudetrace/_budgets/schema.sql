@@ -23,6 +23,8 @@ CREATE TABLE counters (
     PRIMARY KEY (budget_id, key, slot)
 ) STRICT, WITHOUT ROWID;
 
+CREATE INDEX counters_by_end ON counters (ends) WHERE ends IS NOT NULL;
+
 -- Reservations of calls that run. `seen_…`: what the ledger's rows of the call say so far.
 CREATE TABLE open (
     call_id TEXT NOT NULL,
@@ -61,6 +63,8 @@ CREATE TABLE counted (
     at INTEGER NOT NULL,
     PRIMARY KEY (row_key, budget_id)
 ) STRICT, WITHOUT ROWID;
+
+CREATE INDEX counted_by_age ON counted (at);
 
 -- What has been told, once in its window across all processes.
 CREATE TABLE fired (

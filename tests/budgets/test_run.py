@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from decimal import Decimal
+from typing import Any
 
 import pytest
 
@@ -107,3 +108,12 @@ def test_only_a_run_is_a_block() -> None:
     """Other budgets are for `instrument()`."""
     with pytest.raises(ClaudetraceError, match='takes a Budget\\(per="run"\\)'), Budget("b", usd=1):
         pass
+
+
+@pytest.mark.parametrize(("said", "picousd"), [({"unpriced": "block"}, None), ({"unbounded": "block"}, 1)])
+def test_a_run_stops_what_cannot_be_known_where_it_says_so(said: dict[str, Any], picousd: int | None) -> None:
+    """By default it passes, and sets aside what is guessed."""
+    with Budget(usd=1, per="run"):
+        assert admit_to_runs({}, picousd, bounded=False) is not None
+        with Budget(usd=1, per="run", **said), pytest.raises(BudgetExceeded, match="cannot be known"):
+            admit_to_runs({}, picousd, bounded=False)

@@ -18,6 +18,7 @@ from claudetrace._budgets._budget import Budget
 from claudetrace._budgets._keeper import Demand, Keeper, Reservation
 from claudetrace._budgets._outbox import alert_from, alert_text
 from claudetrace._errors import BudgetExceeded, ClaudetraceError
+from claudetrace._ids import uuid7
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -328,7 +329,8 @@ def test_a_batch_is_held_until_its_results_are_read(keep: Callable[..., Keeper])
 def test_each_threshold_is_told_once_in_its_window(keep: Callable[..., Keeper], clock: Clock) -> None:
     """By whichever process passes it; the alert is in the store as soon as the spend is."""
     budget = Budget("b", usd=10, per="day")
-    one, other = keep(budget), keep(budget)
+    handed_on: list[Any] = []
+    one, other = keep(budget), keep(budget, on_alert=lambda alert, stored_as: handed_on.append((alert, stored_as)))
     one.outbox.open_channel("log")
     one.offer([row("a", 6)])
     other.offer([row("b", 3), row("c", 0.5)])
@@ -343,6 +345,8 @@ def test_each_threshold_is_told_once_in_its_window(keep: Callable[..., Keeper], 
         (1, 11.5),
         (0.5, 5),
     ]
+    (second,) = (each for each in other.outbox.pending_alerts("log") if each.alert.threshold == 0.8)
+    assert handed_on == [(second.alert, second.id)]
     assert all(alert_from(alert_text(alert)) == alert for alert in told)
     assert told[0].window_end == datetime(2026, 11, 22, tzinfo=UTC)
 
@@ -441,6 +445,7 @@ def test_a_store_that_stays_locked_lets_pass_or_stops_as_the_budget_says(
         kept.settle(running, 3 * USD)
         kept.offer([row("b", 2)])
         other.execute("ROLLBACK")
+    assert kept._backlog
     kept.tend()
 
     assert [count for reason, count in guard.failures.items() if "reserve" in reason] == [2]
@@ -469,4 +474,38 @@ def test_nothing_is_made_before_it_is_needed(keep: Callable[..., Keeper], path: 
     """A budget that no call is under makes no file."""
     kept = keep(Budget("b", **BLOCK, tags={"customer": "acme"}))
     assert kept.admit(Demand("a", {}, USD)) is None
-    assert not path.exists()
+    kept.tend()
+    kept.close()
+    assert list(path.parent.iterdir()) == []
+
+
+def test_what_is_no_longer_needed_is_forgotten(
+    keep: Callable[..., Keeper], clock: Clock, query: Callable[..., list[Any]]
+) -> None:
+    """Settled calls and counted rows after weeks, windows that are over after a year; all-time spend never."""
+    kept = keep(Budget("day", **BLOCK), Budget("total", usd=100, per="total"), Budget("roll", usd=9, per="rolling:1h"))
+    call = uuid7(int(NOON * 1e9))
+    kept.settle(ask(kept, call, 4), 3 * USD)
+    kept.offer([row(call, 3), row("b", 1)])
+    for days, left in ((2, (1, 5, 2)), (40, (0, 0, 2)), (500, (0, 0, 1))):
+        clock.now = NOON + days * 86_400
+        kept._tending._next_housekeeping = 0.0
+        kept.tend()
+        tables = ("settled", "counted", "counters")
+        assert tuple(query(f"SELECT COUNT(*) FROM {table}")[0][0] for table in tables) == left
+
+    assert [float(state.spent_usd) for state in kept.status()] == [0, 4, 0]
+
+
+def test_rows_that_waited_are_not_added_to_a_store_begun_from_their_ledger(
+    keep: Callable[..., Keeper], path: Path
+) -> None:
+    """Those of an offer that failed are in the ledger by the next; those offered now are not yet."""
+    kept = keep(Budget("b", **BLOCK), spent_before=lambda budget, window: {"": (7 * USD, 7)})
+    path.mkdir()
+    kept.offer([row("a", 1)])
+    path.rmdir()
+    kept._desk._down_until = 0.0
+    kept.offer([row("b", 2)])
+
+    assert spent(kept) == [(None, 9, 0, 8)]
