@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import deque
-from contextvars import ContextVar
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
+from claudetrace._budgets._current import runs as current
 from claudetrace._budgets._match import matching
+from claudetrace._budgets._refusals import refuse_unknown
 from claudetrace._call import exact_usd, usd
 from claudetrace._errors import BudgetExceeded
 from claudetrace._forks import Forks, watch
@@ -17,8 +18,6 @@ if TYPE_CHECKING:
     from decimal import Decimal
 
     from claudetrace._budgets._budget import Budget
-
-_current: ContextVar[tuple[Run, ...]] = ContextVar("claudetrace_runs", default=())
 
 
 class Run(Forks):
@@ -117,14 +116,22 @@ class RunReservation:
 
 def current_runs() -> tuple[Run, ...]:
     """The runs that a call made here is in, the outermost first."""
-    return _current.get()
+    return current.get()
 
 
-def admit_to_runs(columns: Mapping[str, Any], picousd: int | None, calls: int = 1) -> RunReservation | None:
-    """What the call has set aside in its runs, or `None` outside of any. Raises `BudgetExceeded`, with nothing kept."""
-    runs = _current.get()
+def admit_to_runs(
+    columns: Mapping[str, Any], picousd: int | None, calls: int = 1, *, bounded: bool = True
+) -> RunReservation | None:
+    """What the call has set aside in its runs, or `None` outside of any. Raises `BudgetExceeded`, with nothing kept.
+
+    `picousd` is `None` where no price is known, and `bounded` says whether it cannot cost more.
+    """
+    runs = current.get()
     if not runs:
         return None
+    if picousd is None or not bounded:
+        budgets = [(run.budget, None) for run in _of(runs, columns)]
+        refuse_unknown(budgets, priced=picousd is not None, bounded=bounded)
     needed, admitted = picousd or 0, list[Run]()
     for run in _of(runs, columns):
         try:
@@ -145,14 +152,14 @@ def _of(runs: Iterable[Run], columns: Mapping[str, Any]) -> Iterable[Run]:
 def enter(budget: Budget) -> Run:
     """A new run of `budget`, in force until `leave`."""
     run = Run(budget)
-    _current.set((*_current.get(), run))
+    current.set((*current.get(), run))
     return run
 
 
 def leave(budget: Budget) -> None:
     """Ends the last run of `budget` that is in force here, if any: a generator may end elsewhere than it began."""
-    runs = _current.get()
+    runs = current.get()
     for at in range(len(runs) - 1, -1, -1):
         if runs[at].budget is budget:
-            _current.set(runs[:at] + runs[at + 1 :])
+            current.set(runs[:at] + runs[at + 1 :])
             return
