@@ -17,6 +17,7 @@ from claudetrace._recorder import CallRecorder
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from claudetrace._budgets._service import BudgetService
     from claudetrace._call import Row
     from claudetrace._config import Settings
     from claudetrace._feed import Feed
@@ -43,12 +44,16 @@ class Parts:
         self.attribution = Attribution(settings, dict(resource()))
         self._providers = self._make_providers()
         self._metrics = self._make_metrics()
+        self.budgets = self._make_budgets()
         spans = self._make_spans()
         self._writer = self._make_writer()
         if self._providers is not None and self._writer is not None:
             self._providers.hand_over = self._writer.flush
         append = _nowhere if self._writer is None else self._writer.append
-        self.recorder = CallRecorder(guard, self.attribution, append, spans, self._metrics)
+        gate = None if self.budgets is None else self.budgets.gate
+        self.recorder = CallRecorder(guard, self.attribution, append, spans, self._metrics, gate, self.own_rates)
+        if self.budgets is not None:
+            self.budgets.start()
 
     def health(self) -> dict[str, Any]:
         """What became of the rows of this process."""
@@ -67,6 +72,8 @@ class Parts:
         self.recorder.close()
         if self._writer is not None:
             self._writer.close()
+        if self.budgets is not None:
+            self.budgets.close()
         if self._metrics is not None:
             self._metrics.close()
         if self._providers is not None:
@@ -98,11 +105,33 @@ class Parts:
         backends, everywhere = self._settings.attributes == "all", self._settings.spans == "own"
         return Spans(self._providers, backends=backends, everywhere=everywhere)
 
+    def _make_budgets(self) -> BudgetService | None:
+        settings = self._settings
+        if not settings.budgets and not settings.alert_to:
+            return None
+        from claudetrace._budgets._service import BudgetService, before_of
+        from claudetrace._parse import alert_to
+
+        before = None
+        if settings.db is not None:
+            from claudetrace._ledger._before import spent_before
+
+            before = before_of(spent_before, settings.db)
+        return BudgetService(
+            settings.budgets,
+            settings.budget_store,
+            settings.alert_to or alert_to("alert_to", None),
+            guard=self._guard,
+            service=resource()["service"],
+            spent_before=before,
+            own_rates=self.own_rates,
+        )
+
     def _make_writer(self) -> LedgerWriter | Feed | None:
         """What takes the rows, or `None` where nobody wants any."""
         settings = self._settings
         consumers = self._make_consumers()
-        if settings.db is not None or settings.sinks or settings.records is not None:
+        if settings.db is not None or settings.sinks or settings.records is not None or self.budgets is not None:
             return self._ledger_writer(consumers)
         if consumers is None or self._providers is None:
             return None
@@ -120,6 +149,10 @@ class Parts:
             from claudetrace._telemetry._lines import RecordLines
 
             takers["write records to stdout"] = RecordLines(self._guard).write
+        if self.budgets is not None:
+            if self._settings.db is None:
+                takers["count calls in budgets"] = self.budgets.count
+            takers["look for what to alert of"] = self.budgets.look
         return Consumers(self._guard, takers) if takers else None
 
     def _ledger_writer(self, consumers: Consumers | None) -> LedgerWriter:
@@ -139,6 +172,8 @@ class Parts:
             reprice_batch_row=at_day_of_batch,
             records=records,
             only_outbox=only_outbox,
+            before_commit=None if self.budgets is None or self._settings.db is None else self.budgets.count,
+            on_tick=None if self.budgets is None else self._tick,
         )
         writer.send_left()
         return writer
@@ -151,6 +186,10 @@ class Parts:
 
         _records.check()
         return partial(_records.RecordExporter, self._settings.otlp)
+
+    def _tick(self) -> None:
+        if self.budgets is not None:
+            self.budgets.tick(self._journal()["lost"])
 
     def _journal(self) -> dict[str, int]:
         health = self.health()
