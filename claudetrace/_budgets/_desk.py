@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 PATIENCE_S = 1.0
 """How long another process may hold the store's lock before that is a fault."""
+NO_PATIENCE_S = 0.02
+"""The same once it is one."""
 DOWN_S = 2.0
 """How long callers are told of a fault without another try, so that it does not delay each of them."""
 LINGER_S = 0.002
@@ -211,7 +213,7 @@ class Desk(Forks):
 
     def _in_transaction(self, batch: list[Job]) -> None:
         connection = self._file.connection()
-        begin(connection, PATIENCE_S)
+        begin(connection, PATIENCE_S if self._fault is None else NO_PATIENCE_S)
         try:
             for job in batch:
                 job.result = job.act(connection)

@@ -31,7 +31,7 @@ PENDING = """
     LEFT JOIN deliveries AS d ON d.alert_id = a.id AND d.channel = ?1
     WHERE a.created_at >= c.since AND a.created_at >= ?2
         AND d.delivered_at IS NULL AND COALESCE(d.due_at, 0) <= ?3
-    ORDER BY a.created_at, a.id
+    ORDER BY a.created_at, a.rowid
     LIMIT ?4
 """
 LEASE = """

@@ -26,6 +26,17 @@ class CallNotKnown(BudgetExceeded):
         )
 
 
+class TooManyCalls(BudgetExceeded):
+    """The budget's `max_calls` are made or running."""
+
+    max_calls: int | None = None
+    calls = 0
+
+    def __str__(self) -> str:
+        until = f"; it resets at {self.resets_at.isoformat()}" if self.resets_at else ""
+        return f"budget {self.budget!r}: {self.calls} of {self.max_calls} calls are made or running{until}"
+
+
 class StoreUnusable(BudgetExceeded):
     """The budget's store is at fault, and the budget says `on_store_error="closed"`. Can be pickled."""
 
@@ -48,14 +59,22 @@ def exceeded(denied: Denied, needed_picousd: int | None) -> BudgetExceeded:
         # The first moment at which some of it is forgotten.
         length = rolling_s(budget.per)
         resets_at = datetime.fromtimestamp(totals.oldest_slot + bucket_s(length) + length, UTC)
-    return BudgetExceeded(
-        str(budget.name),
-        budget.usd,
-        exact_usd(totals.picousd),
-        exact_usd(totals.reserved_picousd),
-        usd(needed_picousd),
-        resets_at,
-    )
+    money = (totals.picousd, totals.reserved_picousd, needed_picousd)
+    return refusal(budget, money, totals.calls + totals.reserved_calls, resets_at)
+
+
+def refusal(
+    budget: Budget, money: tuple[int, int, int | None], calls: int, resets_at: datetime | None
+) -> BudgetExceeded:
+    """The error of a call for which dollars, spent and reserved and needed, or calls are too many."""
+    spent, reserved, needed = money
+    limit = budget.limit_picousd
+    of_calls = limit is None or spent + reserved + (needed or 0) <= limit
+    kind = TooManyCalls if of_calls and budget.max_calls is not None else BudgetExceeded
+    error = kind(str(budget.name), budget.usd, exact_usd(spent), exact_usd(reserved), usd(needed), resets_at)
+    if isinstance(error, TooManyCalls):
+        error.max_calls, error.calls = budget.max_calls, calls
+    return error
 
 
 def refuse_unknown(budgets: Iterable[tuple[Budget, datetime | None]], *, priced: bool, bounded: bool) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from claudetrace._budgets._current import runs as current
 from claudetrace._budgets._match import matching
-from claudetrace._budgets._refusals import refuse_unknown
+from claudetrace._budgets._refusals import refusal, refuse_unknown
 from claudetrace._call import exact_usd, usd
 from claudetrace._errors import BudgetExceeded
 from claudetrace._forks import Forks, watch
@@ -39,14 +39,8 @@ class Run(Forks):
             over = self._limit is not None and self._spent + self._reserved + picousd > self._limit
             most = self.budget.max_calls
             if over or (most is not None and self._calls + self._reserved_calls + calls > most):
-                raise BudgetExceeded(
-                    self.budget.name or "run",
-                    self.budget.usd,
-                    exact_usd(self._spent),
-                    exact_usd(self._reserved),
-                    exact_usd(picousd),
-                    None,
-                )
+                money = (self._spent, self._reserved, picousd)
+                raise refusal(self.budget, money, self._calls + self._reserved_calls, None)
             self._reserved += picousd
             self._reserved_calls += calls
 

@@ -57,12 +57,12 @@ def _rolling(length: int, at: float) -> Window:
     """The window that ends now. Charges of a clock that ran ahead count too, or two of them could share one."""
     bucket = bucket_s(length)
     slot = int(at) // bucket * bucket
-    return Window(int(at) - length, slot + bucket + length, slot, slot - -(-length // bucket) * bucket, slot + length)
+    return Window(int(at) - length, slot + bucket + length, slot, slot - length, slot + length)
 
 
 def bucket_s(length: int) -> int:
     """How long one counter of a rolling window is, in seconds."""
-    return max(1, length // BUCKETS)
+    return length // BUCKETS
 
 
 @lru_cache(maxsize=64)

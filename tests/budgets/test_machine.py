@@ -17,7 +17,7 @@ from claudetrace._budgets._keeper import Demand, Keeper, Reservation
 from claudetrace._errors import BudgetExceeded
 from claudetrace._guard import Guard
 
-LIMIT, MOST_CALLS = 1000, 40
+LIMIT, MOST_CALLS = 1000, 8
 USD = 10**12
 PROCESSES = 2
 
@@ -37,7 +37,8 @@ class Budgets(RuleBasedStateMachine):
         self.open: dict[str, tuple[int, int]] = {}
         """The owner and the estimate of each call that runs."""
         self.spent: dict[str, int] = {}
-        self.overspent = 0
+        self.elsewhere = (0, 0)
+        """Dollars and calls that were spent without asking."""
 
     def keeper(self) -> Keeper:
         budget = Budget("b", usd=LIMIT, max_calls=MOST_CALLS, per="day", on_exceeded="block", on_store_error="closed")
@@ -111,7 +112,7 @@ class Budgets(RuleBasedStateMachine):
         self.number += 1
         self.kept[who].offer([row(f"call-{self.number}", usd, at=NOON + 1)])
         self.spent[f"call-{self.number}"] = usd
-        self.overspent += usd
+        self.elsewhere = (self.elsewhere[0] + usd, self.elsewhere[1] + 1)
 
     @invariant()
     def sums_are_right(self) -> None:
@@ -121,7 +122,8 @@ class Budgets(RuleBasedStateMachine):
         assert state.spent_usd == sum(self.spent.values())
         assert state.reserved_usd == sum(estimate for _, estimate in self.open.values())
         assert (state.spent_calls, state.reserved_calls) == (len(self.spent), len(self.open))
-        assert state.spent_usd + state.reserved_usd <= LIMIT + self.overspent
+        assert state.spent_usd + state.reserved_usd <= LIMIT + self.elsewhere[0]
+        assert state.spent_calls + state.reserved_calls <= MOST_CALLS + self.elsewhere[1]
 
 
 class TestBudgets(Budgets.TestCase):

@@ -51,7 +51,7 @@ def test_a_run_counts_calls() -> None:
             reservation = admit_to_runs({}, None)
             assert reservation is not None
             reservation.settle(5)
-        with pytest.raises(BudgetExceeded):
+        with pytest.raises(BudgetExceeded, match="2 of 2 calls are made or running"):
             admit_to_runs({}, None)
 
     assert (run.calls, run.left_usd) == (2, None)

@@ -191,6 +191,7 @@ def test_what_a_dead_process_had_open_is_settled(
         assert spent(kept) == [(None, 2, 0, 1)]
 
 
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 def test_a_forked_child_is_another_owner(keep: Callable[..., Keeper], monkeypatch: pytest.MonkeyPatch) -> None:
     """It reserves by a connection and in a name of its own, and what it leaves open is settled."""
     monkeypatch.setattr(_tending, "GRACE_S", 0.0)
@@ -287,8 +288,9 @@ def test_calls_are_limited_beside_dollars(keep: Callable[..., Keeper]) -> None:
     kept = keep(Budget("b", max_calls=2, per="day", on_exceeded="block"))
     kept.settle(ask(kept, "a", 0), 0)
     never_left = ask(kept, "b", 0)
-    with pytest.raises(BudgetExceeded):
+    with pytest.raises(BudgetExceeded, match="2 of 2 calls are made or running") as caught:
         ask(kept, "c", 0)
+    assert str(pickle.loads(pickle.dumps(caught.value))) == str(caught.value)
     kept.settle(never_left, 0, calls=0)
     ask(kept, "d", 0)
 
