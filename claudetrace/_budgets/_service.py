@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import atexit
 from typing import TYPE_CHECKING, Any
 
 from claudetrace._budgets._alerts import Watch
 from claudetrace._budgets._delivery import Delivery
 from claudetrace._budgets._gate import Gate
 from claudetrace._budgets._keeper import Keeper
+from claudetrace._exit import exit_left_s
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
     from claudetrace._call import Row
     from claudetrace._guard import Guard
     from claudetrace._pricing import OwnRates
+
+DELIVERY_S = 1.0
 
 
 class BudgetService:
@@ -50,6 +54,8 @@ class BudgetService:
             spent=None if self.keeper is None else self.keeper.spent,
         )
         self.gate = Gate(self.keeper, self.watch, own_rates)
+        # Before the loader's own, so that it runs after: what the last rows say is still counted.
+        atexit.register(self._close_at_exit)
 
     def start(self) -> None:
         """Opens the store, so that what is wrong with it is told now and not at a call. Never raises."""
@@ -78,11 +84,15 @@ class BudgetService:
         """Each budget now."""
         return [] if self.keeper is None else self.keeper.status()
 
-    def close(self) -> None:
-        """Ends delivery and lets go of the store."""
-        self.delivery.close()
+    def close(self, timeout_s: float = DELIVERY_S) -> None:
+        """Ends delivery, after `timeout_s` at the latest, and lets go of the store."""
+        atexit.unregister(self._close_at_exit)
+        self.delivery.close(timeout_s)
         if self.keeper is not None:
             self.keeper.close()
+
+    def _close_at_exit(self) -> None:
+        self.close(min(DELIVERY_S, exit_left_s()))
 
     def _send(self, alert: Alert, stored_as: str | None) -> None:
         self.delivery.send(alert, stored_as=stored_as)
