@@ -25,7 +25,16 @@ from _telemetry import telemetry_rows
 def main() -> int:
     """Prints the table; 1 where a figure falls short."""
     rows: list[Row] = []
-    for measure in (call_rows, telemetry_rows, pricing_rows, ledger_rows, fault_rows, export_rows, budget_rows, import_rows):
+    for measure in (
+        call_rows,
+        telemetry_rows,
+        pricing_rows,
+        ledger_rows,
+        fault_rows,
+        export_rows,
+        budget_rows,
+        import_rows,
+    ):
         rows += measure()
     show(rows)
     short = [row for row in rows if not row.kept]
