@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import sys
+import tempfile
 import time
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -15,9 +17,11 @@ from claudetrace._pricing import load_own_rates
 from claudetrace._recorder import CallRecorder
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
 
     from claudetrace._budgets._service import BudgetService
+    from claudetrace._budgets._states import BudgetState
     from claudetrace._call import Row
     from claudetrace._config import Settings
     from claudetrace._feed import Feed
@@ -27,6 +31,8 @@ if TYPE_CHECKING:
     from claudetrace._telemetry._providers import Providers
     from claudetrace._telemetry._records import RecordExporter
     from claudetrace._telemetry._spans import Spans
+
+log = logging.getLogger("claudetrace")
 
 RECORDS_DB = "records.db"
 """Where rows wait to be sent as records if there is to be no ledger."""
@@ -39,6 +45,7 @@ class Parts:
         self._settings = settings
         self._guard = guard
         self._writer: LedgerWriter | Feed | None = None
+        self.budgets: BudgetService | None = None
         # What can refuse a setting comes before what starts anything.
         self.own_rates = None if settings.rates is None else load_own_rates(settings.rates, file=settings.rates_file)
         self.attribution = Attribution(settings, dict(resource()))
@@ -95,7 +102,8 @@ class Parts:
             return None
         from claudetrace._telemetry._metrics import Metrics
 
-        return Metrics(self._providers.meter_provider, self._journal, self._guard)
+        budgets = self._budget_states if self._settings.budgets else None
+        return Metrics(self._providers.meter_provider, self._journal, self._guard, budgets)
 
     def _make_spans(self) -> Spans | None:
         if self._settings.spans == "off" or self._providers is None:
@@ -117,6 +125,8 @@ class Parts:
             from claudetrace._ledger._before import spent_before
 
             before = before_of(spent_before, settings.db)
+        if settings.budget_store is not None:
+            _warn_of_disk(settings.budget_store)
         return BudgetService(
             settings.budgets,
             settings.budget_store,
@@ -187,6 +197,9 @@ class Parts:
         _records.check()
         return partial(_records.RecordExporter, self._settings.otlp)
 
+    def _budget_states(self) -> Sequence[BudgetState]:
+        return [] if self.budgets is None else self.budgets.observed()
+
     def _tick(self) -> None:
         if self.budgets is not None:
             self.budgets.tick(self._journal()["lost"])
@@ -194,6 +207,19 @@ class Parts:
     def _journal(self) -> dict[str, int]:
         health = self.health()
         return {"lost": health.get("lost", 0), "pending": health.get("pending", 0)}
+
+
+_warned: set[Path] = set()
+
+
+def _warn_of_disk(store: Path) -> None:
+    """Tells once of each budgets' store where the disk under it does not last."""
+    from claudetrace._ledger._schema import fragile_filesystem
+
+    reason = fragile_filesystem(store)
+    if reason and store not in _warned and not store.is_relative_to(tempfile.gettempdir()):
+        _warned.add(store)
+        log.warning("claudetrace keeps what budgets have spent where it may not last: %s; set budget_store=", reason)
 
 
 def _nowhere(_row: Row) -> None:

@@ -21,8 +21,9 @@ class CallNotKnown(BudgetExceeded):
 
     def __str__(self) -> str:
         return (
-            f"budget {self.budget!r} stops calls whose cost cannot be known before they are made "
-            '(unpriced="block" or unbounded="block")'
+            f"{self.whose()} stops calls whose cost cannot be known before they are made "
+            '(unpriced="block" or unbounded="block"): name a model that has a price, and send all content with the '
+            'request, or set both to "alert"'
         )
 
 
@@ -33,8 +34,8 @@ class TooManyCalls(BudgetExceeded):
     calls = 0
 
     def __str__(self) -> str:
-        until = f"; it resets at {self.resets_at.isoformat()}" if self.resets_at else ""
-        return f"budget {self.budget!r}: {self.calls} of {self.max_calls} calls are made or running{until}"
+        made = f"{self.calls:,} of {self.max_calls or 0:,} calls are made or running"
+        return f"{self.whose()} has no room for this call: {made}; {self.way_out()}"
 
 
 class StoreUnusable(BudgetExceeded):
@@ -53,14 +54,16 @@ class StoreUnusable(BudgetExceeded):
 
 def exceeded(denied: Denied, needed_picousd: int | None) -> BudgetExceeded:
     """The error of a call that a budget has no room for."""
-    budget, _, window = denied.claim
+    budget, key, window = denied.claim
     totals, resets_at = denied.totals, window.end_at
     if budget.per.startswith("rolling") and totals.oldest_slot is not None:
         # The first moment at which some of it is forgotten.
         length = rolling_s(budget.per)
         resets_at = datetime.fromtimestamp(totals.oldest_slot + bucket_s(length) + length, UTC)
     money = (totals.picousd, totals.reserved_picousd, needed_picousd)
-    return refusal(budget, money, totals.calls + totals.reserved_calls, resets_at)
+    error = refusal(budget, money, totals.calls + totals.reserved_calls, resets_at)
+    error.key = key or None
+    return error
 
 
 def refusal(

@@ -9,6 +9,7 @@ from claudetrace._budgets._alerts import Watch
 from claudetrace._budgets._delivery import Delivery
 from claudetrace._budgets._gate import Gate
 from claudetrace._budgets._keeper import Keeper
+from claudetrace._budgets._observing import Observed
 from claudetrace._exit import exit_left_s
 
 if TYPE_CHECKING:
@@ -54,6 +55,7 @@ class BudgetService:
             spent=None if self.keeper is None else self.keeper.spent,
         )
         self.gate = Gate(self.keeper, self.watch, own_rates)
+        self.observed = Observed(budgets, store, guard)
         # Before the loader's own, so that it runs after: what the last rows say is still counted.
         atexit.register(self._close_at_exit)
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from claudetrace._budgets import _sql
+from claudetrace._budgets._forecast import forecast
 from claudetrace._budgets._match import ALL
 from claudetrace._budgets._store import Ledgers, totals
 from claudetrace._budgets._windows import Window, window_of
@@ -36,6 +37,15 @@ class BudgetState:
     max_calls: int | None
     window_start: datetime
     window_end: datetime | None
+    forecast_usd: Decimal | None
+    """What the window comes to at its pace; `None` for one without an end of its own."""
+    forecast_calls: int | None
+
+    @property
+    def reached(self) -> bool:
+        """Whether all of a limit is spent."""
+        of_usd = self.limit_usd is not None and self.spent_usd >= self.limit_usd
+        return of_usd or (self.max_calls is not None and self.spent_calls >= self.max_calls)
 
 
 def states(connection: sqlite3.Connection, ledgers: Ledgers, now: float, top: int) -> list[BudgetState]:
@@ -43,18 +53,22 @@ def states(connection: sqlite3.Connection, ledgers: Ledgers, now: float, top: in
     found: list[BudgetState] = []
     for budget in ledgers.budgets:
         budget_id, window = ledgers.terms[str(budget.name)].id, window_of(budget.per, budget.timezone, now)
-        keys = _keys(connection, budget, budget_id, window, top)
-        found += [_state(connection, budget, budget_id, key, window) for key in keys]
+        keys = top_keys(connection, budget, budget_id, window, top)
+        found += [state_of(connection, budget, budget_id, key, window, now) for key in keys]
     return found
 
 
-def _keys(connection: sqlite3.Connection, budget: Budget, budget_id: int, window: Window, top: int) -> Iterable[str]:
+def top_keys(connection: sqlite3.Connection, budget: Budget, budget_id: int, window: Window, top: int) -> Iterable[str]:
+    """The values of the budget's tag that spent most, or `ALL` of one that is for all its calls."""
     if budget.each_tag is None:
         return [ALL]
     return [key for (key,) in connection.execute(_sql.KEYS, (budget_id, window.since, window.until, top)).fetchall()]
 
 
-def _state(connection: sqlite3.Connection, budget: Budget, budget_id: int, key: str, window: Window) -> BudgetState:
+def state_of(
+    connection: sqlite3.Connection, budget: Budget, budget_id: int, key: str, window: Window, now: float
+) -> BudgetState:
+    """What is spent, reserved and left in the window."""
     sums, limit, most = totals(connection, budget_id, key, window), budget.limit_picousd, budget.max_calls
     return BudgetState(
         budget=budget,
@@ -69,6 +83,8 @@ def _state(connection: sqlite3.Connection, budget: Budget, budget_id: int, key: 
         max_calls=most,
         window_start=window.start_at,
         window_end=window.end_at,
+        forecast_usd=usd(forecast(budget, sums.picousd, window, now)),
+        forecast_calls=forecast(budget, sums.calls, window, now),
     )
 
 

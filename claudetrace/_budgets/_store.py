@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import orjson
 
-from claudetrace._budgets import _outbox, _sql
+from claudetrace._budgets import _outbox, _sentences, _sql
 from claudetrace._budgets._budget import Alert, Budget
-from claudetrace._budgets._match import ALL
 from claudetrace._budgets._windows import Window, bucket_s, rolling_s, window_of
 from claudetrace._call import exact_usd
 
@@ -292,25 +291,28 @@ def tell(
         if (budget_id, key, slot, threshold) in ledgers.told:
             continue
         window = window or window_of(budget.per, budget.timezone, slot)
-        alert = _threshold_alert(budget, key, window, threshold, picousd, ledgers.clock())
+        alert = _threshold_alert(budget, key, window, threshold, (picousd, calls), ledgers.clock())
         alert_id = _outbox.raise_in(connection, alert, f"threshold {threshold:g} {slot} {key}", int(ledgers.clock()))
         ledgers.telling.append(((budget_id, key, slot, threshold), alert, alert_id))
 
 
-def _threshold_alert(budget: Budget, key: str, window: Window, threshold: float, picousd: int, now: float) -> Alert:
-    whose = f" for {key}" if key != ALL else ""
+def _threshold_alert(
+    budget: Budget, key: str, window: Window, threshold: float, spent: tuple[int, int], now: float
+) -> Alert:
+    spent_usd, end = exact_usd(spent[0]), None if budget.per.startswith("rolling") else window.end_at
+    message = _sentences.threshold(budget, key, share=threshold, spent_usd=spent_usd, calls=spent[1], end=end)
     return _outbox.at(
         Alert(
             kind="threshold",
             budget=budget.name,
             threshold=threshold,
-            spent_usd=exact_usd(picousd),
+            spent_usd=spent_usd,
             limit_usd=budget.usd,
             window_start=window.start_at,
             window_end=window.end_at,
             key=key or None,
             at=window.start_at,
-            message=f"budget {budget.name!r}{whose} has passed {threshold:.0%} of its limit for this {budget.per}",
+            message=message,
         ),
         now,
     )
