@@ -37,7 +37,8 @@ if TYPE_CHECKING:
 
 MOST_PICOUSD = 2**63 - 1
 """What a store can hold: 9.2 million dollars."""
-_FREE = frozenset(["messages.count_tokens", "messages.batches.result"])
+FREE = frozenset(["messages.count_tokens", "messages.batches.result"])
+"""Operations that bill nothing themselves: a batch's results were billed when they were made."""
 _BATCH = "messages.batches.create"
 _PLAIN = frozenset(
     [
@@ -94,7 +95,7 @@ def bound(
     `model` is the one that the path names, where it does; `max_retries` is how many further attempts are to be
     reserved for.
     """
-    if operation in _FREE:
+    if operation in FREE:
         return NOTHING
     try:
         if operation == _BATCH:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from claudetrace._budgets._bound import bound
+from claudetrace._budgets._bound import FREE, bound
 from claudetrace._budgets._current import runs
 from claudetrace._budgets._keeper import Demand
 from claudetrace._budgets._match import matching
@@ -57,7 +57,10 @@ class Gate:
         self._blocking = tuple(budget for budget in keeper.budgets if budget.blocks) if keeper else ()
 
     def concerns(self, columns: Mapping[str, Any]) -> bool:
-        """Whether a call with these columns has to be admitted."""
+        """Whether a call with these columns has to be admitted. What bills nothing is never stopped; a batch's results
+        are charged as rows, to what the batch has set aside."""
+        if columns["operation"] in FREE:
+            return False
         return bool(runs.get()) or next(matching(self._blocking, columns), None) is not None
 
     def demand(

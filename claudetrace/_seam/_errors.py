@@ -11,8 +11,9 @@ _ERROR_TYPES = {
     "TimeoutException": "timeout_error",
     "APIConnectionError": "connection_error",
     "TransportError": "connection_error",
+    "BudgetExceeded": "BudgetExceeded",
 }
-"""By the names of the SDK's and the HTTP client's classes, which two modules hold under one name."""
+"""By the names of classes: the SDK's and the HTTP client's, which two modules hold under one name, and ours."""
 
 
 def is_cancellation(error: BaseException) -> bool:
