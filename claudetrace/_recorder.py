@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import threading
 from bisect import bisect_right
+from contextlib import contextmanager
 from dataclasses import replace
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
@@ -12,12 +13,13 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from claudetrace._budgets._current import runs
+from claudetrace._errors import BudgetExceeded
 from claudetrace._pricing import price_response
 from claudetrace._usage import usage_columns
 
 if TYPE_CHECKING:
     from array import array
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from claudetrace._attribution import Attribution
     from claudetrace._budgets._gate import Gate
@@ -79,11 +81,22 @@ class CallRecorder:
 
     def admit(self, call: LiveCall, demand: Any) -> None:
         if self._gate is not None:
-            call.admission = self._gate.admit(demand)
+            with self._admitting():
+                call.admission = self._gate.admit(demand)
 
     async def admit_async(self, call: LiveCall, demand: Any) -> None:
         if self._gate is not None:
-            call.admission = await self._gate.admit_async(demand)
+            with self._admitting():
+                call.admission = await self._gate.admit_async(demand)
+
+    @contextmanager
+    def _admitting(self) -> Iterator[None]:
+        try:
+            yield
+        except BudgetExceeded:
+            raise
+        except Exception as error:  # noqa: BLE001 - any failure of ours ends at the guard: the call goes on
+            self.guard.caught("ask the budgets for a call", error)
 
     def started(self, call: LiveCall, client: Any, options: Any) -> None:
         if self._spans is None:

@@ -107,11 +107,15 @@ class Keeper:
         return self._answer(demand, claims, denied)
 
     async def admit_async(self, demand: Demand) -> Reservation | None:
-        """As `admit`, while the event loop goes on; a call that is cancelled meanwhile has nothing set aside."""
+        """As `admit`, while the event loop goes on; a call that is cancelled meanwhile has nothing set aside.
+        Another loop than asyncio's waits."""
+        try:
+            loop = get_running_loop()
+        except RuntimeError:
+            return self.admit(demand)
         claims = self._claims(demand)
         if not claims:
             return None
-        loop = get_running_loop()
         arrived: Future[Job] = loop.create_future()
 
         def arrive(job: Job) -> None:
