@@ -44,18 +44,24 @@ def test_dollars_are_plain(amount: str, text: str) -> None:
     [
         (
             {},
-            "budget 'all' has no room for this call, which may cost $0.0081: $0.00252 of $0.01 spent and $0.00 "
-            "reserved; it resets at 2026-12-01 00:00:00 UTC",
+            (
+                "budget 'all' has no room for this call, which may cost $0.0081: $0.00252 of $0.01 spent and $0.00 "
+                "reserved; it resets at 2026-12-01 00:00:00 UTC"
+            ),
         ),
         (
             {"resets_at": None, "needed_usd": None},
-            "budget 'all' has no room for this call: $0.00252 of $0.01 spent and $0.00 reserved; it does not reset: "
-            "raise its limit",
+            (
+                "budget 'all' has no room for this call: $0.00252 of $0.01 spent and $0.00 reserved; it does not reset: "
+                "raise its limit"
+            ),
         ),
         (
             {"needed_usd": Decimal(3)},
-            "budget 'all' has no room for this call, which may cost $3.00: $0.00252 of $0.01 spent and $0.00 reserved; "
-            "that alone is over its limit: lower max_tokens, shorten the prompt, or raise the limit",
+            (
+                "budget 'all' has no room for this call, which may cost $3.00: $0.00252 of $0.01 spent and $0.00 reserved; "
+                "that alone is over its limit: lower max_tokens, shorten the prompt, or raise the limit"
+            ),
         ),
     ],
 )
