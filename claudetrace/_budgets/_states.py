@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
     from claudetrace._budgets._budget import Budget
 
+SHORT_S = 2 * 86_400
+"""Hours and days are kept for weeks: there the many counters of earlier windows are not read."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BudgetState:
@@ -62,7 +65,12 @@ def top_keys(connection: sqlite3.Connection, budget: Budget, budget_id: int, win
     """The values of the budget's tag that spent most, or `ALL` of one that is for all its calls."""
     if budget.each_tag is None:
         return [ALL]
-    return [key for (key,) in connection.execute(_sql.KEYS, (budget_id, window.since, window.until, top)).fetchall()]
+    values = (budget_id, window.since, window.until, top)
+    if window.since == window.until and window.end is not None and window.end - window.start < SHORT_S:
+        found = connection.execute(_sql.KEYS_OF_END, (*values, window.end))
+    else:
+        found = connection.execute(_sql.KEYS, values)
+    return [key for (key,) in found.fetchall()]
 
 
 def state_of(

@@ -52,15 +52,15 @@ def test_dollars_are_plain(amount: str, text: str) -> None:
         (
             {"resets_at": None, "needed_usd": None},
             (
-                "budget 'all' has no room for this call: $0.00252 of $0.01 spent and $0.00 reserved; it does not reset: "
-                "raise its limit"
+                "budget 'all' has no room for this call: $0.00252 of $0.01 spent and $0.00 reserved; "
+                "it does not reset: raise its limit"
             ),
         ),
         (
             {"needed_usd": Decimal(3)},
             (
-                "budget 'all' has no room for this call, which may cost $3.00: $0.00252 of $0.01 spent and $0.00 reserved; "
-                "that alone is over its limit: lower max_tokens, shorten the prompt, or raise the limit"
+                "budget 'all' has no room for this call, which may cost $3.00: $0.00252 of $0.01 spent and $0.00 "
+                "reserved; that alone is over its limit: lower max_tokens, shorten the prompt, or raise the limit"
             ),
         ),
     ],

@@ -155,3 +155,19 @@ def test_a_disk_that_does_not_last_is_told_once(
 
     told = [record.getMessage() for record in caplog.records if reason in record.getMessage()]
     assert told == [f"claudetrace keeps what budgets have spent where it may not last: {reason}; set budget_store="]
+
+
+@pytest.mark.parametrize("per", ["hour", "day", "week", "month", "total", "rolling:2h"])
+def test_the_top_is_of_the_window_of_now(path: Path, guard: Guard, monkeypatch: pytest.MonkeyPatch, per: str) -> None:
+    """However long the window is: who spent in an earlier one is not in it, and a total has all."""
+    monkeypatch.setattr(_observing, "FRESH_S", 0.0)
+    budgets = [Budget("user", usd=100, per=per, tags={"user": "*"})]
+    kept = Keeper(budgets, path, guard=guard)
+    for user, at in (("before", "2026-01-01T00:00:00.000Z"), ("now", "2026-03-01T09:30:00.000Z")):
+        kept.offer([_row(user, 1, user_id=user, started_at=at, operation="messages.create")])
+    monkeypatch.setattr("time.time", lambda: 1_772_357_400.0 + 5)
+
+    assert {each.key for each in Observed(budgets, path, guard)()} == {"now"} | (
+        {"before"} if per == "total" else set()
+    )
+    kept.close()
