@@ -186,6 +186,9 @@ class Parts:
             on_tick=None if self.budgets is None else self._tick,
         )
         writer.send_left()
+        if self._settings.budget_store is not None and self._settings.budget_store.exists():
+            # What a process that died has reserved would stop the first call of this one.
+            writer.begin()
         return writer
 
     def _make_records(self) -> Callable[[], RecordExporter] | None:

@@ -83,7 +83,7 @@ class Desk(Forks):
         self._file = file
         self._guard = guard
         self._hooks = hooks
-        self._cut_off = False
+        self._cut_off = self._ended = False
         self.used = False
         """Whether anything was asked of it in this process."""
         self._reset()
@@ -95,12 +95,15 @@ class Desk(Forks):
         self._kept: deque[Job] = deque(maxlen=MAX_WAITING)
         self._down_until = 0.0
         self._fault: Exception | None = None
+        self._new_bell()
+        self._forking: dict[int, bool] = {}
+
+    def _new_bell(self) -> None:
         # A lock and two words, since an event takes ten times as long to wake somebody.
         self._bell = threading.Lock()
         self._bell.acquire()
         self._rung = self._hurry = False
         self._clerk: deque[None] = deque([None])
-        self._forking: dict[int, bool] = {}
 
     def do(self, act: Callable[[sqlite3.Connection], Any]) -> Any:
         """What `act` gives, in a transaction that is on the disk's side of this process. Raises what it raises."""
@@ -151,9 +154,16 @@ class Desk(Forks):
         return len(self._kept)
 
     def close(self) -> None:
-        """Closes the file; the next job opens it again."""
+        """Closes the file and ends the desk's thread. A settlement that comes later has both for as long as it takes."""
+        self._ended = True
         with self._lock:
             self._file.close()
+        bell = self._bell
+        self._new_bell()
+        with suppress(RuntimeError):  # it is ringing
+            bell.release()
+        if self._jobs:
+            self._ring()
 
     def _serve(self) -> None:
         """With the lock: serves who waits, then hands the desk to one of those who came meanwhile."""
@@ -270,6 +280,8 @@ class Desk(Forks):
                 with self._guard("serve the budgets' store"):
                     self._lock.acquire()
                     self._serve()
+                if self._ended:
+                    self.close()
 
     # Around a fork. SQLite must be closed: a child that inherits an open file takes no locks on it of its own.
 

@@ -127,6 +127,10 @@ class LedgerWriter(Forks):
             self._starter.append(None)
             self._guard.caught("start the thread that loads the ledger", error)
 
+    def begin(self) -> None:
+        """Starts the thread before there is a row, where others may have left something to do. Never raises."""
+        self._start()
+
     def send_left(self) -> None:
         """Starts the thread if there may be rows of an earlier process that are to be sent. Never raises."""
         if self._exporters is not None and self.db is not None and (self.db.exists() or self.spool.exists()):
