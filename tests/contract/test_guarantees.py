@@ -9,6 +9,7 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -231,20 +232,54 @@ def test_8_a_blocking_budget_is_never_overshot(server: PlayServer, db: Path) -> 
     server.add(_answers.answer(dear, times=None, delay_s=0.01))
     command = [sys.executable, "-c", SPENDS_ALL_IT_MAY, str(db), server.url]
     running = [subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) for _ in range(4)]
-    for each in running:
-        assert each.stdout is not None
-        assert each.stdout.readline() == b"ready\n"
-    for each in running:
-        each.communicate(b"go\n", timeout=120)
+    try:
+        for each in running:
+            assert each.stdout is not None
+            assert each.stdout.readline() == b"ready\n"
+        for each in running:
+            assert each.stdin is not None
+            each.stdin.write(b"go\n")
+            each.stdin.flush()
+        ended = [each.wait(timeout=60) for each in running]
+    finally:
+        for each in running:
+            each.kill()
+            each.communicate()
     with claudetrace.Ledger(db) as opened:
         (spend,) = opened.spend(by=None, since="1h")
     with sqlite3.connect(db.with_name(f"{db.name}.budgets")) as store:
         (usd, rest, reserved), *_ = store.execute("SELECT spent_usd, spent_picousd, reserved_picousd FROM counters")
     store.close()
 
-    assert [each.returncode for each in running] == [0] * 4
+    assert ended == [0] * 4
     assert Decimal("0.045") < spend.cost_usd <= Decimal("0.05")
     assert (usd * 10**12 + rest, reserved) == (int(spend.cost_usd.scaleb(12)), 0)
+
+
+def test_8_a_budget_that_blocks_is_never_overshot_by_calls_whose_worst_case_can_be_known(
+    client: anthropic.Anthropic, server: PlayServer, db: Path
+) -> None:
+    """Of sixteen threads' calls as many leave as fit in whatever they cost; spent never passes the limit."""
+    ask = {**ASK, "max_tokens": 500}
+    spends_all = _wire.message("The completion nobody else may read.", _wire.usage(10, 500), model="claude-sonnet-5")
+    limit = Decimal("0.05")
+    server.add(_answers.answer(spends_all, times=None, delay_s=0.01))
+    budget = claudetrace.Budget("cap", usd=limit, per="total", on_exceeded="block")
+
+    def call(_: int) -> bool:
+        try:
+            client.messages.create(**ask)
+        except claudetrace.BudgetExceeded:
+            return False
+        return True
+
+    with claudetrace.instrument(db=db, budgets=[budget], force=True), ThreadPoolExecutor(16) as pool:
+        answered = sum(pool.map(call, range(64)))
+
+    with claudetrace.Ledger(db) as opened:
+        spent = sum(row.cost_usd or 0 for row in opened.calls())
+    assert answered == len(server.requests)
+    assert limit * Decimal("0.5") < spent <= limit
 
 
 def _bytes_below(folder: Path) -> bytes:
