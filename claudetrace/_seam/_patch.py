@@ -227,6 +227,13 @@ def _demand(call: LiveCall, client: Any, options: Any) -> Any:
         return None
 
 
+def _started(call: LiveCall, client: Any, options: Any) -> None:
+    try:
+        call.recorder.started(call, client, options)
+    except Exception as error:  # noqa: BLE001 - any failure of ours ends at the guard
+        call.recorder.guard.caught("begin a call", error)
+
+
 def _options(args: Any, kwargs: Any) -> Any:
     return args[1] if len(args) > 1 else kwargs["options"]
 
@@ -241,7 +248,7 @@ def _request(wrapped: Any, instance: Any, args: Any, kwargs: Any) -> Any:
             except BaseException as error:
                 _raised(call, instance, error)
                 raise
-        call.recorder.started(call, instance, options)
+        _started(call, instance, options)
         if getattr(instance, "_middleware", None):
             args, kwargs = with_mark(call, args, kwargs)
     # Also when it is none: a middleware's other requests are no responses of the call around them.
@@ -269,7 +276,7 @@ async def _request_async(wrapped: Any, instance: Any, args: Any, kwargs: Any) ->
             except BaseException as error:
                 _raised(call, instance, error)
                 raise
-        call.recorder.started(call, instance, options)
+        _started(call, instance, options)
         if getattr(instance, "_middleware", None):
             args, kwargs = with_mark(call, args, kwargs)
     token = _call.set(call)
