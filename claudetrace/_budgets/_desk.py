@@ -154,7 +154,7 @@ class Desk(Forks):
         return len(self._kept)
 
     def close(self) -> None:
-        """Closes the file and ends the desk's thread. A settlement that comes later has both for as long as it takes."""
+        """Closes the file and ends the desk's thread. A settlement that comes later has both while it takes."""
         self._ended = True
         with self._lock:
             self._file.close()

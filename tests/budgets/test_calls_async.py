@@ -71,7 +71,9 @@ def test_an_async_client_on_another_event_loop_than_asyncios_is_admitted(
         return answered()
 
     place = next(
-        place for (owner, name), place in _patch._installed.items() if (owner.__name__, name) == ("AsyncAPIClient", "request")
+        place
+        for (owner, name), place in _patch._installed.items()
+        if (owner.__name__, name) == ("AsyncAPIClient", "request")
     )
     place.ours.__wrapped__ = sent
     try:
