@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from claudetrace import _parse
 from claudetrace._errors import ClaudetraceError
 from claudetrace._places import ledger_path
+from claudetrace._text import without_password
 
 if TYPE_CHECKING:
     from claudetrace._budgets._budget import Budget
@@ -129,7 +130,7 @@ def read_config(path: object) -> Mapping[str, Any]:
 
 
 def _shown(value: object) -> str:
-    return repr(str(value) if isinstance(value, Path) else value)
+    return without_password(repr(str(value) if isinstance(value, Path) else value))
 
 
 def enabled() -> bool:

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 from claudetrace._errors import ClaudetraceError
 from claudetrace._tags import clean_tags
+from claudetrace._text import without_password
 
 if TYPE_CHECKING:
     from claudetrace._budgets._budget import Budget
@@ -106,11 +107,12 @@ def otlp(name: str, value: object) -> bool | str:
         return value
     try:
         where = urlsplit(value) if isinstance(value, str) else None
-        if where is not None and where.scheme in ("http", "https") and where.hostname:
+        if where is not None and where.scheme in ("http", "https") and where.hostname and not where.query:
             return str(value)
     except ValueError:
         where = None
-    refuse(name, value, 'give True, or the URL of a collector, as "http://localhost:4318"')
+    shown = without_password(value) if isinstance(value, str) else value
+    refuse(name, shown, 'give True, or the URL of a collector, as "http://localhost:4318", without "?"')
 
 
 def budgets(_name: str, value: object) -> tuple[Budget, ...]:

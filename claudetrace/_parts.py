@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from claudetrace._attribution import Attribution
 from claudetrace._consumers import Consumers, to_sinks
 from claudetrace._errors import ClaudetraceError
+from claudetrace._exit import OTHERS_S
 from claudetrace._places import default_db, resource
 from claudetrace._pricing import load_own_rates
 from claudetrace._recorder import CallRecorder
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("claudetrace")
 
+CLOSE_S = 2.0
 RECORDS_DB = "records.db"
 """Where rows wait to be sent as records if there is to be no ledger."""
 
@@ -75,16 +77,19 @@ class Parts:
         return (True if self._providers is None else self._providers.flush(left_s)) and written
 
     def close(self, *, kept_sinks: tuple[Any, ...]) -> None:
-        """Writes and sends what is left, and ends everything but `kept_sinks`."""
+        """Writes and sends what is left, and ends everything but `kept_sinks`.
+
+        Of its two seconds spans and metrics have the last part: rows wait in the ledger, and they nowhere."""
+        until = time.monotonic() + CLOSE_S
         self.recorder.close()
         if self._writer is not None:
-            self._writer.close()
+            self._writer.close(CLOSE_S - OTHERS_S)
         if self.budgets is not None:
             self.budgets.close()
         if self._metrics is not None:
             self._metrics.close()
         if self._providers is not None:
-            self._providers.close()
+            self._providers.close(max(OTHERS_S, until - time.monotonic()))
         for sink in self._settings.sinks:
             if not any(sink is kept for kept in kept_sinks):
                 with self._guard("close a sink"):

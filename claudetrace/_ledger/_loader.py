@@ -13,7 +13,7 @@ from collections import deque
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from claudetrace._exit import exit_left_s
+from claudetrace._exit import OTHERS_S, exit_left_s
 from claudetrace._forks import Forks, is_open_here, watch
 from claudetrace._ledger._journal import Journal
 from claudetrace._ledger._segments import remove_if_empty
@@ -151,9 +151,9 @@ class LedgerWriter(Forks):
             return False
         return self._sender is None or self._sender.flush(until - time.monotonic())
 
-    def close(self, timeout_s: float = 2.0) -> None:
+    def close(self, timeout_s: float = 2.0, *, kept_s: float = 0.0) -> None:
         """Brings what is pending into the ledger and stops, after `timeout_s` at the latest. What is then
-        still in the journal waits there for the next process."""
+        still in the journal waits there for the next process. Sending leaves `kept_s` of that time to others."""
         until = time.monotonic() + timeout_s
         self._closing = True
         if self._started:
@@ -164,11 +164,12 @@ class LedgerWriter(Forks):
             self._wake.set()
             self.journal.seal()
         if self._sender is not None:
-            self._sender.close(until - time.monotonic())
+            self._sender.close(until - kept_s - time.monotonic())
         atexit.unregister(self._close_at_exit)
 
     def _close_at_exit(self) -> None:
-        self.close(exit_left_s())
+        # Records that are not sent wait in the ledger; spans and metrics, which come after, do not.
+        self.close(exit_left_s(), kept_s=OTHERS_S)
 
     def health(self) -> dict[str, Any]:
         """What became of the rows of this process."""

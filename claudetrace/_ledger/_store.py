@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sqlite3
 from contextlib import suppress
@@ -274,8 +275,16 @@ def _further_firsts(connection: sqlite3.Connection, rows: list[Row]) -> frozense
 def _quarantine(connection: sqlite3.Connection, row: Row, error: Exception) -> None:
     connection.execute(
         "INSERT INTO quarantine (quarantined_at, reason, line) VALUES (?, ?, ?)",
-        (_now(), f"{type(error).__name__}: {error}"[:500], orjson.dumps(row).decode()),
+        (_now(), f"{type(error).__name__}: {error}"[:500], _line(row)),
     )
+
+
+def _line(row: Row) -> str:
+    try:
+        return orjson.dumps(row).decode()
+    except (TypeError, ValueError, RecursionError):
+        # What it could not hold may be why the row is here.
+        return json.dumps(row, default=repr)
 
 
 def _flat(totals: dict[tuple[str, ...], list[int]]) -> list[tuple[str | int, ...]]:

@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
+from claudetrace._text import utf8
+
 if TYPE_CHECKING:
     from claudetrace._call import Row
     from claudetrace._pricing import Priced
@@ -94,7 +96,7 @@ def wish_attributes(body: Mapping[str, Any]) -> Attributes:
     if "stop_sequences" in body:
         sequences = body["stop_sequences"]
         if isinstance(sequences, (list, tuple)) and all(isinstance(each, str) for each in sequences):
-            attributes[STOP_SEQUENCES] = tuple(sequences)
+            attributes[STOP_SEQUENCES] = tuple(map(utf8, sequences))
     return attributes
 
 
