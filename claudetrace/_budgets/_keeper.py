@@ -161,7 +161,7 @@ class Keeper:
     def offer(self, rows: Sequence[Row]) -> None:
         """Takes rows of the ledger into account, each once, however often it is offered. Kept through a fault."""
         number = self._ledgers.offer_number = self._ledgers.offer_number + 1
-        self._backlog += [(number, row) for row in rows if self._blocking or self._concerns(row)]
+        self._backlog += [(number, row) for row in rows]
         while self._backlog:
             some = self._backlog[:ROWS_AT_ONCE]
             try:
@@ -173,19 +173,15 @@ class Keeper:
             del self._backlog[: len(some)]
         self._ledgers.offer_number += 1
 
-    def _concerns(self, row: Row) -> bool:
-        with self._guard("tell which budgets a row of the ledger is under"):
-            return any(True for _ in matching(self.budgets, row))
-        return False
-
     def _take(self, connection: sqlite3.Connection, *, rows: list[tuple[int, Row]]) -> None:
+        besides = _rows.others(connection, self._ledgers)
         for number, row in rows:
             if number < self._ledgers.seeded_in:
                 # It had to wait, and is in the ledger from which the store was begun since.
                 continue
             connection.execute("SAVEPOINT one_row")
             try:
-                _rows.take(connection, self._ledgers, row)
+                _rows.take(connection, self._ledgers, row, besides)
             except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
                 connection.execute("ROLLBACK TO one_row")
                 self._guard.caught("count a row of the ledger in a budget", error)

@@ -12,9 +12,10 @@ from claudetrace._budgets._windows import window_of
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
-    from claudetrace._budgets._store import Ledgers
+    from claudetrace._budgets._budget import Budget
+    from claudetrace._budgets._store import Ledgers, Terms
 
 COUNTED = "INSERT INTO counted (row_key, budget_id, at) VALUES (?, ?, ?) ON CONFLICT DO NOTHING"
 ADD_SEEN = """
@@ -32,6 +33,20 @@ HOLD = "UPDATE open SET batch_id = ?1, owner = '' WHERE call_id = ?2 AND ?1 IS N
 MADE = "messages.batches.create"
 FREE = ("messages.count_tokens", MADE)
 RESULT = "messages.batches.result"
+
+
+OTHERS = "SELECT id FROM budgets WHERE used_at > ? ORDER BY id"
+OTHERS_S = 35 * 86_400
+"""How long after its last process a budget still counts what others spend."""
+
+
+def others(connection: sqlite3.Connection, ledgers: Ledgers) -> tuple[Terms, ...]:
+    """Budgets of other processes on this store, as of a release that is just being rolled out: what this process
+    spends counts in them as well."""
+    mine = {terms.id for terms in ledgers.terms.values()}
+    ids = connection.execute(OTHERS, (int(ledgers.clock()) - OTHERS_S,)).fetchall()
+    found = (ledgers.find(connection, budget_id) for (budget_id,) in ids if budget_id not in mine)
+    return tuple(terms for terms in found if terms is not None)
 
 
 def spend_of(row: Mapping[str, Any]) -> int | None:
@@ -54,8 +69,10 @@ def key_of(row: Mapping[str, Any]) -> str:
     return str(row["id"])
 
 
-def take(connection: sqlite3.Connection, ledgers: Ledgers, row: Mapping[str, Any]) -> None:
-    """Takes one row into account, in every budget that it is under."""
+def take(
+    connection: sqlite3.Connection, ledgers: Ledgers, row: Mapping[str, Any], besides: Sequence[Terms] = ()
+) -> None:
+    """Takes one row into account, in every budget that it is under, of this process and `besides`."""
     if row.get("error_type") == "BudgetExceeded":
         return
     at = datetime.fromisoformat(row["started_at"]).timestamp()
@@ -65,7 +82,7 @@ def take(connection: sqlite3.Connection, ledgers: Ledgers, row: Mapping[str, Any
     batch = {}
     if row.get("batch_id") and str(row.get("operation", "")).endswith(RESULT):
         batch = {each[1]: each for each in connection.execute(_sql.BATCH_OF, (row["batch_id"],)).fetchall()}
-    under = {ledgers.terms[str(budget.name)].id: (budget, key) for budget, key in matching(ledgers.budgets, row)}
+    under = _under(ledgers, besides, row)
     for budget_id in under.keys() | running.keys() | ended.keys() | batch.keys():
         if budget_id in ended and ended[budget_id][5] == SAID:
             connection.execute("UPDATE settled SET offered = 1 WHERE call_id = ? AND offered = 0", (call_id,))
@@ -85,6 +102,12 @@ def take(connection: sqlite3.Connection, ledgers: Ledgers, row: Mapping[str, Any
                 window = window_of(budget.per, budget.timezone, at)
                 where = (budget_id, key, window.slot)
                 charge(connection, ledgers, where, spend_of(row) or 0, calls_of(row), window.end)
+
+
+def _under(ledgers: Ledgers, besides: Sequence[Terms], row: Mapping[str, Any]) -> dict[int, tuple[Budget, str]]:
+    """The budgets that a row is under, by their ids, each with its key."""
+    each = (*ledgers.terms.values(), *besides)
+    return {terms.id: found for terms in each for found in matching((terms.budget,), row)}
 
 
 def _replace_estimate(

@@ -273,10 +273,13 @@ def tell(
 ) -> None:
     """Puts an alert into the outbox for each threshold that is passed, once in its window across all processes."""
     budget_id, key, slot = where
-    terms = ledgers.by_id.get(budget_id) or ledgers.find(connection, budget_id)
+    terms = ledgers.by_id.get(budget_id)
     usd, rest, calls, _ = after
     picousd, window = usd * _sql.PICO + rest, None
-    if terms is None or (terms.part(picousd, calls) < terms.first and not terms.budget.per.startswith("rolling")):
+    if terms is None or terms.budget not in ledgers.budgets:
+        # A process whose budget it is tells it, and nobody where it was removed.
+        return
+    if terms.part(picousd, calls) < terms.first and not terms.budget.per.startswith("rolling"):
         return
     budget = terms.budget
     if budget.per.startswith("rolling"):

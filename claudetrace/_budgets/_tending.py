@@ -130,6 +130,8 @@ class Tending:
     def _forget(self, connection: sqlite3.Connection) -> bool:
         """Whether there is more to forget."""
         now, more = int(self._ledgers.clock()), False
+        in_use = [(now, terms.id) for terms in self._ledgers.terms.values()]
+        connection.executemany("UPDATE budgets SET used_at = ? WHERE id = ?", in_use)
         settled = connection.execute(FORGET_SETTLED, (_id_of(now - KEEP_OFFERED_S), _id_of(now - KEEP_S), SOME))
         more |= settled.rowcount == SOME
         for sql, ages in FORGET:
