@@ -152,10 +152,6 @@ class Keeper:
         call_id = reservation.call_id
         self._desk.post(lambda connection: connection.execute(_rows.HOLD, (batch_id, call_id)))
 
-    def end_batch(self, batch_id: str) -> None:
-        """The batch has ended and nobody will read what is left of it: that is charged at the estimate."""
-        self._desk.post(lambda connection: _rows.end_batch(connection, self._ledgers, batch_id))
-
     # What the loader offers, on its thread.
 
     def offer(self, rows: Sequence[Row]) -> None:

@@ -6,6 +6,7 @@ import time
 from functools import partial
 from typing import TYPE_CHECKING
 
+from claudetrace._budgets import _rows
 from claudetrace._budgets import _store as store
 
 if TYPE_CHECKING:
@@ -33,6 +34,14 @@ CLOSED_BATCHES = """
     FROM open AS o
     JOIN counters AS c ON c.budget_id = o.budget_id AND c.key = o.key AND c.slot = o.slot
     WHERE o.batch_id IS NOT NULL AND c.ends < ?
+    LIMIT ?
+"""
+RESULTS_S = 29 * 86_400
+"""How long the API keeps the results of a batch."""
+UNREAD_BATCHES = """
+    SELECT DISTINCT batch_id
+    FROM open
+    WHERE batch_id IS NOT NULL AND call_id < ?
     LIMIT ?
 """
 FORGET_SETTLED = """
@@ -123,9 +132,13 @@ class Tending:
         return len(found) == SOME
 
     def _close_batches(self, connection: sqlite3.Connection) -> None:
-        """Frees what batches hold in windows that are over: what is read of them later is charged when it is read."""
-        for (call_id,) in connection.execute(CLOSED_BATCHES, (int(self._ledgers.clock()), SOME)).fetchall():
+        """Frees what batches hold in windows that are over: what is read of them later is charged when it is read.
+        Charges at the estimate what nobody can read any more."""
+        now = int(self._ledgers.clock())
+        for (call_id,) in connection.execute(CLOSED_BATCHES, (now, SOME)).fetchall():
             store.settle(connection, self._ledgers, call_id, 0, 0)
+        for (batch_id,) in connection.execute(UNREAD_BATCHES, (_id_of(now - RESULTS_S), SOME)).fetchall():
+            _rows.end_batch(connection, self._ledgers, batch_id)
 
     def _forget(self, connection: sqlite3.Connection) -> bool:
         """Whether there is more to forget."""

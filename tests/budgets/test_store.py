@@ -308,13 +308,15 @@ def test_what_cannot_be_known_is_stopped_where_the_budget_says_so(
         keep(Budget("strict", **BLOCK, **said)).admit(demand)
 
 
-def test_a_batch_is_held_until_its_results_are_read(keep: Callable[..., Keeper]) -> None:
-    """Each result takes its share, in whatever process; what is never read is charged when the batch is given up."""
-    maker, reader = keep(Budget("b", **BLOCK)), keep(Budget("b", **BLOCK))
-    reservation = maker.admit(Demand("make", {}, 6 * USD, calls=3))
+def test_a_batch_is_held_until_its_results_are_read(keep: Callable[..., Keeper], clock: Clock) -> None:
+    """Each result takes its share, in whatever process; what is not read is charged once the API has it no more."""
+    total = {**BLOCK, "per": "total"}
+    maker, reader = keep(Budget("b", **total)), keep(Budget("b", **total))
+    make = uuid7(int(clock.now * 1e9))
+    reservation = maker.admit(Demand(make, {}, 6 * USD, calls=3))
     assert reservation is not None
     maker.hold_batch(reservation, "batch")
-    maker.offer([row("make", 0, operation="messages.batches.create", batch_id="batch")])
+    maker.offer([row(make, 0, operation="messages.batches.create", batch_id="batch")])
     assert spent(maker) == [(None, 0, 6, 0)]
     results = [
         row(f"r{n}", 1, call_id="read", operation="messages.batches.result", batch_id="batch", custom_id=str(n))
@@ -323,7 +325,8 @@ def test_a_batch_is_held_until_its_results_are_read(keep: Callable[..., Keeper])
     reader.offer(results)
     reader.offer([{**result, "id": "again"} for result in results])
     assert spent(reader) == [(None, 2, 2, 2)]
-    reader.end_batch("batch")
+    clock.now += 30 * 86_400
+    reader.tend()
 
     assert spent(reader) == [(None, 4, 0, 3)]
 
