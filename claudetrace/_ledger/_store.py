@@ -73,7 +73,8 @@ class Written:
 class Store:
     """The ledger at `path`, open while it can be. Only one thread at a time may use it.
 
-    One that is only an outbox keeps no sums: its rows go when they are sent.
+    One that is only an outbox keeps no sums: its rows go when they are sent. `before_commit` is given the rows that
+    are new while they may still be lost again: it gets them once more then.
     """
 
     def __init__(
@@ -83,8 +84,10 @@ class Store:
         reprice_batch_row: Callable[[Row, str], Row | None] | None = None,
         *,
         only_outbox: bool = False,
+        before_commit: Callable[[list[Row]], None] | None = None,
     ) -> None:
         self.path = path
+        self._before_commit = before_commit
         self.only_outbox = only_outbox
         self.batch_rows = BatchRows(guard, reprice_batch_row)
         self._connection: sqlite3.Connection | None = None
@@ -171,6 +174,8 @@ class Store:
                 _outbox.mark(connection, written.rows)
             if segment is not None:
                 connection.execute(LOADED, (segment, loaded_bytes, _now()))
+            if self._before_commit is not None and written.rows:
+                self._before_commit(written.rows)
             connection.execute("COMMIT")
             self._wal = _identity(self._beside("-wal"))
         except BaseException:

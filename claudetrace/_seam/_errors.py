@@ -12,8 +12,9 @@ _ERROR_TYPES = {
     "TimeoutException": "timeout_error",
     "APIConnectionError": "connection_error",
     "TransportError": "connection_error",
+    "BudgetExceeded": "BudgetExceeded",
 }
-"""By the names of the SDK's and the HTTP client's classes, which two modules hold under one name."""
+"""By the names of classes: the SDK's and the HTTP client's, which two modules hold under one name, and ours."""
 
 
 def is_cancellation(error: BaseException) -> bool:
@@ -21,14 +22,17 @@ def is_cancellation(error: BaseException) -> bool:
     return not isinstance(error, Exception)
 
 
-_NOTHING_SENT = {"ConnectTimeout", "PoolTimeout"}
+_NOTHING_SENT = {"ConnectError", "ConnectTimeout", "PoolTimeout"}
 
 
 def is_timeout(error: BaseException | None) -> bool:
     """Whether `error` is the client giving up waiting for an answer to what it has sent."""
-    if error is None or error_type_of(error) != "timeout_error":
-        return False
-    return not {type(error).__name__, type(error.__cause__).__name__} & _NOTHING_SENT
+    return error is not None and error_type_of(error) == "timeout_error" and not is_unsent(error)
+
+
+def is_unsent(error: BaseException) -> bool:
+    """Whether the request of the attempt that failed so never left."""
+    return bool({type(error).__name__, type(error.__cause__).__name__} & _NOTHING_SENT)
 
 
 def error_type_of(error: BaseException) -> str:
