@@ -73,7 +73,7 @@ def test_a_budget_holds_for_calls_of_four_processes(
     json_type, sse_type = {"content-type": "application/json"}, {"content-type": "text/event-stream"}
     with PlayServer(
         Exchange(times=None, when=_fails, status=529, headers=json_type, body=refused),
-        Exchange(times=None, when=lambda ask: ask.get("stream"), headers=sse_type, body=bill.stream),
+        Exchange(times=None, when=lambda ask: bool(ask) and ask.get("stream"), headers=sse_type, body=bill.stream),
         Exchange(times=None, headers=json_type, body=bill.answer),
     ) as server:
 
