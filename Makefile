@@ -19,7 +19,7 @@ demo: $(VENV)/.installed
 	@$(BIN)/claudetrace demo --no-serve
 
 test: check
-	@$(BIN)/python -m pytest -q -n 2 --dist loadfile
+	@$(BIN)/python -m pytest -q -n 3 --dist loadfile
 
 # Quiet while all is well, so that what fails stands out.
 check: $(VENV)/.developed

@@ -15,6 +15,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from claudetrace._budgets._budget import Alert, Budget
     from claudetrace._call import Call, Cost, CostPart, Usage
     from claudetrace._consumers import Sink
     from claudetrace._errors import BudgetExceeded, ClaudetraceError
@@ -30,6 +31,8 @@ _WHERE = {
     "flush": "_instrument",
     "Instrumentation": "_instrument",
     "Sink": "_consumers",
+    "Budget": "_budgets._budget",
+    "Alert": "_budgets._budget",
     "tag": "_tags",
     "tagged": "_tags",
     "price": "_pricing",
@@ -45,6 +48,8 @@ _WHERE = {
 }
 
 __all__ = [
+    "Alert",
+    "Budget",
     "BudgetExceeded",
     "Call",
     "ClaudetraceError",

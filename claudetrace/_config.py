@@ -6,11 +6,16 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from claudetrace import _parse
 from claudetrace._errors import ClaudetraceError
 from claudetrace._places import ledger_path
+from claudetrace._text import without_password
+
+if TYPE_CHECKING:
+    from claudetrace._budgets._budget import Budget
+    from claudetrace._budgets._channels import Channel
 
 CONFIG_NAME = "claudetrace.toml"
 
@@ -31,6 +36,10 @@ class Settings:
     otlp: bool | str = False
     records: str | None = None
     baggage: tuple[str, ...] = ()
+    budgets: tuple[Budget, ...] = ()
+    alert_to: tuple[Channel, ...] = ()
+    budget_store: Path | None = None
+    """Where budgets are kept; `None` where there are none."""
     sinks: tuple[Any, ...] = ()
     rates: Any = None
     rates_file: Path | None = field(default=None, compare=False)
@@ -65,6 +74,7 @@ def resolve(given: Mapping[str, Any]) -> Settings:
             # Tags of all three come together, each as the strongest says it.
             values[name] = {k: v for tags in reversed(parsed) for k, v in tags.items()} if name == "tags" else parsed[0]
     values["db"] = ledger_path(values.get("db"))
+    values["budget_store"] = _budget_store(values)
     platforms = file.get("platforms", {})
     if not isinstance(platforms, Mapping) or set(platforms) - {"foundry_data_zone"}:
         _parse.refuse(
@@ -79,6 +89,18 @@ def resolve(given: Mapping[str, Any]) -> Settings:
         values["rates_file"] = config_file(given.get("config"))
     retention = values.pop("retention", None)
     return Settings(**values, retention_days=retention)
+
+
+def _budget_store(values: Mapping[str, Any]) -> Path | None:
+    """Where the budgets are kept: as said, else beside the ledger. Raises `ClaudetraceError` where that is nowhere."""
+    if not values.get("budgets"):
+        return None
+    db, named = values["db"], values.get("budget_store")
+    if named is not None:
+        return Path(named).absolute()
+    if db is None:
+        raise ClaudetraceError("budgets without a ledger need a place of their own: pass budget_store= beside db=False")
+    return Path(db).with_name(f"{Path(db).name}.budgets")
 
 
 def config_file(path: object) -> Path | None:
@@ -108,7 +130,7 @@ def read_config(path: object) -> Mapping[str, Any]:
 
 
 def _shown(value: object) -> str:
-    return repr(str(value) if isinstance(value, Path) else value)
+    return without_password(repr(str(value) if isinstance(value, Path) else value))
 
 
 def enabled() -> bool:
@@ -141,8 +163,8 @@ _SETTINGS: Mapping[str, tuple[str | None, Callable[[str, Any], Any]]] = {
     "rates": (None, _parse.rates),
     "retention": (None, _parse.days),
     "max_db_mb": (None, _parse.megabytes),
-    "budgets": (None, _parse.later),
-    "alert_to": (None, _parse.later),
-    "budget_store": (None, _parse.later),
+    "budgets": (None, _parse.budgets),
+    "alert_to": (None, _parse.alert_to),
+    "budget_store": (None, _parse.budget_store),
 }
 """Each setting with its environment variable and what checks it."""

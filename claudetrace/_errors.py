@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -33,10 +34,29 @@ class BudgetExceeded(ClaudetraceError):  # noqa: N818 - the public name is fixed
         self.reserved_usd = reserved_usd
         self.needed_usd = needed_usd
         self.resets_at = resets_at
+        self.key: str | None = None
+        """Whose budget it is, where each value of a tag has one: that value."""
 
     def __str__(self) -> str:
-        until = f"; it resets at {self.resets_at.isoformat()}" if self.resets_at else ""
-        return (
-            f"budget {self.budget!r}: ${self.spent_usd} spent and ${self.reserved_usd} reserved "
-            f"of ${self.limit_usd}{until}"
-        )
+        needed = "" if self.needed_usd is None else f", which may cost {dollars(self.needed_usd)}"
+        limit = "" if self.limit_usd is None else f" of {dollars(self.limit_usd)}"
+        sums = f"{dollars(self.spent_usd)}{limit} spent and {dollars(self.reserved_usd)} reserved"
+        return f"{self.whose()} has no room for this call{needed}: {sums}; {self.way_out()}"
+
+    def whose(self) -> str:
+        """The budget's name, and for whom."""
+        return f"budget {self.budget!r}" + ("" if self.key is None else f" for {self.key!r}")
+
+    def way_out(self) -> str:
+        """When there is room again, or what else helps."""
+        if self.limit_usd is not None and self.needed_usd is not None and self.needed_usd > self.limit_usd:
+            return "that alone is over its limit: lower max_tokens, shorten the prompt, or raise the limit"
+        if self.resets_at is None:
+            return "it does not reset: raise its limit"
+        return f"it resets at {self.resets_at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
+
+
+def dollars(amount: Decimal) -> str:
+    """`amount` exactly, with two digits after the point or as many more as it has."""
+    whole, _, rest = f"{amount:,f}".partition(".")
+    return f"${whole}.{rest.rstrip('0'):0<2}"

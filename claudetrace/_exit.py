@@ -9,6 +9,9 @@ EXIT_S = 1.5
 
 LEAST_S = 0.05
 
+OTHERS_S = 0.5
+"""What records leave of it, which wait in the ledger, to spans and metrics, which wait nowhere."""
+
 _until: float | None = None
 
 

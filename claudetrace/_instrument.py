@@ -34,6 +34,8 @@ class Health:
     written: int
     pending: int
     lost: int
+    unsent: int
+    """Rows that wait to be acknowledged as records, of all processes on the ledger, when last looked."""
     last_error: str | None
     failures: Mapping[str, int]
     """How often each thing of ours failed; none of them reached a caller."""
@@ -103,6 +105,7 @@ class Instrumentation:
             written=state.get("written", 0),
             pending=state.get("pending", 0),
             lost=state.get("lost", 0),
+            unsent=state.get("unsent", 0),
             last_error=state.get("last_error") or self._guard.last_error,
             failures=dict(self._guard.failures),
             tag_faults=dict(tag_faults),

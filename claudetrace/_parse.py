@@ -7,11 +7,16 @@ import os
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Literal, NoReturn
+from typing import TYPE_CHECKING, Any, Literal, NoReturn
 from urllib.parse import urlsplit
 
 from claudetrace._errors import ClaudetraceError
 from claudetrace._tags import clean_tags
+from claudetrace._text import without_password
+
+if TYPE_CHECKING:
+    from claudetrace._budgets._budget import Budget
+    from claudetrace._budgets._channels import Channel
 
 
 def refuse(name: str, value: object, way_out: str) -> NoReturn:
@@ -102,15 +107,30 @@ def otlp(name: str, value: object) -> bool | str:
         return value
     try:
         where = urlsplit(value) if isinstance(value, str) else None
-        if where is not None and where.scheme in ("http", "https") and where.hostname:
+        if where is not None and where.scheme in ("http", "https") and where.hostname and not where.query:
             return str(value)
     except ValueError:
         where = None
-    refuse(name, value, 'give True, or the URL of a collector, as "http://localhost:4318"')
+    shown = without_password(value) if isinstance(value, str) else value
+    refuse(name, shown, 'give True, or the URL of a collector, as "http://localhost:4318", without "?"')
 
 
-def later(name: str, value: object) -> NoReturn:
-    refuse(name, value, "this version does not have it yet: leave it out")
+def budgets(_name: str, value: object) -> tuple[Budget, ...]:
+    from claudetrace._budgets._budget import budgets_from
+
+    return budgets_from(value)
+
+
+def alert_to(name: str, value: object) -> tuple[Channel, ...]:
+    from claudetrace._budgets._channels import channels
+
+    return channels(name, value)
+
+
+def budget_store(name: str, value: object) -> Path:
+    if isinstance(value, str) and "://" in value:
+        refuse(name, value, "this version keeps budgets in a file: give its path")
+    return path(name, value)
 
 
 MAX_DAYS = 36_525

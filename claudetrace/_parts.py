@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import logging
 import sys
+import tempfile
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from claudetrace._attribution import Attribution
 from claudetrace._consumers import Consumers, to_sinks
 from claudetrace._errors import ClaudetraceError
+from claudetrace._exit import OTHERS_S
 from claudetrace._places import default_db, resource
 from claudetrace._pricing import load_own_rates
 from claudetrace._recorder import CallRecorder
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
 
+    from claudetrace._budgets._service import BudgetService
+    from claudetrace._budgets._states import BudgetState
     from claudetrace._call import Row
     from claudetrace._config import Settings
     from claudetrace._feed import Feed
@@ -26,6 +33,9 @@ if TYPE_CHECKING:
     from claudetrace._telemetry._records import RecordExporter
     from claudetrace._telemetry._spans import Spans
 
+log = logging.getLogger("claudetrace")
+
+CLOSE_S = 2.0
 RECORDS_DB = "records.db"
 """Where rows wait to be sent as records if there is to be no ledger."""
 
@@ -37,17 +47,22 @@ class Parts:
         self._settings = settings
         self._guard = guard
         self._writer: LedgerWriter | Feed | None = None
+        self.budgets: BudgetService | None = None
         # What can refuse a setting comes before what starts anything.
         self.own_rates = None if settings.rates is None else load_own_rates(settings.rates, file=settings.rates_file)
         self.attribution = Attribution(settings, dict(resource()))
         self._providers = self._make_providers()
         self._metrics = self._make_metrics()
+        self.budgets = self._make_budgets()
         spans = self._make_spans()
         self._writer = self._make_writer()
         if self._providers is not None and self._writer is not None:
             self._providers.hand_over = self._writer.flush
         append = _nowhere if self._writer is None else self._writer.append
-        self.recorder = CallRecorder(guard, self.attribution, append, spans, self._metrics)
+        gate = None if self.budgets is None else self.budgets.gate
+        self.recorder = CallRecorder(guard, self.attribution, append, spans, self._metrics, gate, self.own_rates)
+        if self.budgets is not None:
+            self.budgets.start()
 
     def health(self) -> dict[str, Any]:
         """What became of the rows of this process."""
@@ -62,14 +77,19 @@ class Parts:
         return (True if self._providers is None else self._providers.flush(left_s)) and written
 
     def close(self, *, kept_sinks: tuple[Any, ...]) -> None:
-        """Writes and sends what is left, and ends everything but `kept_sinks`."""
+        """Writes and sends what is left, and ends everything but `kept_sinks`.
+
+        Of its two seconds spans and metrics have the last part: rows wait in the ledger, and they nowhere."""
+        until = time.monotonic() + CLOSE_S
         self.recorder.close()
         if self._writer is not None:
-            self._writer.close()
+            self._writer.close(CLOSE_S - OTHERS_S)
+        if self.budgets is not None:
+            self.budgets.close()
         if self._metrics is not None:
             self._metrics.close()
         if self._providers is not None:
-            self._providers.close()
+            self._providers.close(max(OTHERS_S, until - time.monotonic()))
         for sink in self._settings.sinks:
             if not any(sink is kept for kept in kept_sinks):
                 with self._guard("close a sink"):
@@ -87,7 +107,8 @@ class Parts:
             return None
         from claudetrace._telemetry._metrics import Metrics
 
-        return Metrics(self._providers.meter_provider, self._journal, self._guard)
+        budgets = self._budget_states if self._settings.budgets else None
+        return Metrics(self._providers.meter_provider, self._journal, self._guard, budgets)
 
     def _make_spans(self) -> Spans | None:
         if self._settings.spans == "off" or self._providers is None:
@@ -97,11 +118,35 @@ class Parts:
         backends, everywhere = self._settings.attributes == "all", self._settings.spans == "own"
         return Spans(self._providers, backends=backends, everywhere=everywhere)
 
+    def _make_budgets(self) -> BudgetService | None:
+        settings = self._settings
+        if not settings.budgets and not settings.alert_to:
+            return None
+        from claudetrace._budgets._service import BudgetService, before_of
+        from claudetrace._parse import alert_to
+
+        before = None
+        if settings.db is not None:
+            from claudetrace._ledger._before import spent_before
+
+            before = before_of(spent_before, settings.db)
+        if settings.budget_store is not None:
+            _warn_of_disk(settings.budget_store)
+        return BudgetService(
+            settings.budgets,
+            settings.budget_store,
+            settings.alert_to or alert_to("alert_to", None),
+            guard=self._guard,
+            service=resource()["service"],
+            spent_before=before,
+            own_rates=self.own_rates,
+        )
+
     def _make_writer(self) -> LedgerWriter | Feed | None:
         """What takes the rows, or `None` where nobody wants any."""
         settings = self._settings
         consumers = self._make_consumers()
-        if settings.db is not None or settings.sinks or settings.records is not None:
+        if settings.db is not None or settings.sinks or settings.records is not None or self.budgets is not None:
             return self._ledger_writer(consumers)
         if consumers is None or self._providers is None:
             return None
@@ -119,6 +164,10 @@ class Parts:
             from claudetrace._telemetry._lines import RecordLines
 
             takers["write records to stdout"] = RecordLines(self._guard).write
+        if self.budgets is not None:
+            if self._settings.db is None:
+                takers["count calls in budgets"] = self.budgets.count
+            takers["look for what to alert of"] = self.budgets.look
         return Consumers(self._guard, takers) if takers else None
 
     def _ledger_writer(self, consumers: Consumers | None) -> LedgerWriter:
@@ -138,26 +187,47 @@ class Parts:
             reprice_batch_row=at_day_of_batch,
             records=records,
             only_outbox=only_outbox,
+            before_commit=None if self.budgets is None or self._settings.db is None else self.budgets.count,
+            on_tick=None if self.budgets is None else self._tick,
         )
         writer.send_left()
+        if self._settings.budget_store is not None and self._settings.budget_store.exists():
+            # What a process that died has reserved would stop the first call of this one.
+            writer.begin()
         return writer
 
     def _make_records(self) -> Callable[[], RecordExporter] | None:
         """What makes the exporter of records, on the thread that sends them."""
         if self._settings.records != "otlp":
             return None
-        otlp = self._settings.otlp
+        from claudetrace._telemetry import _records
 
-        def make() -> RecordExporter:
-            from claudetrace._telemetry._records import RecordExporter
+        _records.check()
+        return partial(_records.RecordExporter, self._settings.otlp)
 
-            return RecordExporter(otlp)
+    def _budget_states(self) -> Sequence[BudgetState]:
+        return [] if self.budgets is None else self.budgets.observed()
 
-        return make
+    def _tick(self) -> None:
+        if self.budgets is not None:
+            self.budgets.tick(self._journal()["lost"])
 
     def _journal(self) -> dict[str, int]:
         health = self.health()
         return {"lost": health.get("lost", 0), "pending": health.get("pending", 0)}
+
+
+_warned: set[Path] = set()
+
+
+def _warn_of_disk(store: Path) -> None:
+    """Tells once of each budgets' store where the disk under it does not last."""
+    from claudetrace._ledger._schema import fragile_filesystem
+
+    reason = fragile_filesystem(store)
+    if reason and store not in _warned and not store.is_relative_to(tempfile.gettempdir()):
+        _warned.add(store)
+        log.warning("claudetrace keeps what budgets have spent where it may not last: %s; set budget_store=", reason)
 
 
 def _nowhere(_row: Row) -> None:

@@ -5,23 +5,27 @@ from __future__ import annotations
 import gc
 import threading
 from bisect import bisect_right
+from contextlib import contextmanager
 from dataclasses import replace
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 import orjson
 
+from claudetrace._budgets._current import runs
+from claudetrace._errors import BudgetExceeded
 from claudetrace._pricing import price_response
 from claudetrace._usage import usage_columns
 
 if TYPE_CHECKING:
     from array import array
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator, Mapping
 
     from claudetrace._attribution import Attribution
+    from claudetrace._budgets._gate import Gate
     from claudetrace._call import Row
     from claudetrace._guard import Guard
-    from claudetrace._pricing import Priced, Terms
+    from claudetrace._pricing import OwnRates, Priced, Terms
     from claudetrace._seam._answer import Answer
     from claudetrace._seam._live import LiveCall
     from claudetrace._telemetry._metrics import Metrics
@@ -44,12 +48,16 @@ class CallRecorder:
         append: Callable[[Row], None],
         spans: Spans | None,
         metrics: Metrics | None = None,
+        gate: Gate | None = None,
+        own_rates: OwnRates | None = None,
     ) -> None:
         self.guard = guard
         self.attribute = attribution.fill
         self._append = append
         self._spans = spans
         self._metrics = metrics
+        self._gate = gate
+        self._own_rates = own_rates
         self._collection = Collection()
         guard.collecting = self._collection.runs_here
         self._late: SimpleQueue[LiveCall] = SimpleQueue()
@@ -57,6 +65,38 @@ class CallRecorder:
     @property
     def times_chunks(self) -> bool:
         return self._metrics is not None and self._metrics.wanted
+
+    def is_limited(self, call: LiveCall) -> bool:
+        if self._gate is None and runs.get():
+            from claudetrace._budgets._gate import Gate
+
+            # A run needs no setting: the first one brings the gate along.
+            self._gate = Gate(own_rates=self._own_rates)
+        return self._gate is not None and self._gate.concerns(call.columns)
+
+    def demand(self, call: LiveCall, body: Mapping[str, Any], *, has_middleware: bool) -> Any:
+        if self._gate is None:
+            return None
+        return self._gate.demand(call.id, call.columns, body, call.terms, has_middleware=has_middleware)
+
+    def admit(self, call: LiveCall, demand: Any) -> None:
+        if self._gate is not None:
+            with self._admitting():
+                call.admission = self._gate.admit(demand)
+
+    async def admit_async(self, call: LiveCall, demand: Any) -> None:
+        if self._gate is not None:
+            with self._admitting():
+                call.admission = await self._gate.admit_async(demand)
+
+    @contextmanager
+    def _admitting(self) -> Iterator[None]:
+        try:
+            yield
+        except BudgetExceeded:
+            raise
+        except Exception as error:  # noqa: BLE001 - any failure of ours ends at the guard: the call goes on
+            self.guard.caught("ask the budgets for a call", error)
 
     def started(self, call: LiveCall, client: Any, options: Any) -> None:
         if self._spans is None:
@@ -85,12 +125,14 @@ class CallRecorder:
             self._fill(call, row, answer)
             if self._spans is not None and call.span is not None:
                 self._spans.recorded(call, row)
-            if call.tags.scopes:
+            if call.tags.scopes or call.admission is not None:
                 spend = self._spend_picousd(call, row, answer)
         except Exception as error:  # noqa: BLE001 - any failure of ours ends at the guard
             self.guard.caught("price a call", error)
             if "usage" not in row:
                 row.setdefault("cost_flags", '["no_usage"]')
+        if call.admission is not None:
+            call.admission.add(row, 0 if call.is_unsent and answer is None else spend)
         for scope in call.tags.scopes:
             scope.add(first=row["id"] == call.id, spend_picousd=spend)
         self._append(row)
@@ -106,6 +148,8 @@ class CallRecorder:
             self._spans.leave(call)
 
     def ended(self, call: LiveCall) -> None:
+        if call.admission is not None and self._gate is not None:
+            self._settle(call, self._gate)
         if self._spans is None or call.span is None:
             return
         if self._collection.runs_here():
@@ -115,6 +159,12 @@ class CallRecorder:
         else:
             self._spans.end(call)
             self.end_late()
+
+    def _settle(self, call: LiveCall, gate: Gate) -> None:
+        try:
+            gate.settle(call.admission)
+        except Exception as error:  # noqa: BLE001 - any failure of ours ends at the guard
+            self.guard.caught("settle what budgets have set aside for a call", error)
 
     def end_late(self) -> None:
         """Ends the spans of streams that a garbage collection dropped."""
@@ -155,7 +205,7 @@ class CallRecorder:
         row["rates_version"] = priced.rates_version
 
     def _spend_picousd(self, call: LiveCall, row: Row, answer: Answer | None) -> int | None:
-        """What a response adds to the totals of the `tag` blocks around it."""
+        """What a response adds to budgets and to the totals of the `tag` blocks around it."""
         flags, picousd = row.get("cost_flags"), row.get("cost_picousd")
         if flags is None and answer is not None:
             _, priced, _ = self._price(call, answer)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, ParamSpec, Self, TypeVar
 
 from claudetrace._call import RESERVED_TAGS
 from claudetrace._errors import ClaudetraceError
+from claudetrace._text import utf8
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -192,7 +193,7 @@ def tag_text(value: object) -> str:
     if len(text) > MAX_TAG_CHARACTERS:
         tag_faults["cut"] += 1
         text = text[:MAX_TAG_CHARACTERS]
-    return text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8")
+    return utf8(text)
 
 
 def limited(tags: dict[str, str]) -> dict[str, str]:

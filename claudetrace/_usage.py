@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from claudetrace._text import utf8
+
 LARGEST_COUNT = 2**63 - 1
 
 COUNTS = (
@@ -44,7 +46,7 @@ def usage_columns(usage: Mapping[str, Any] | None) -> dict[str, Any]:
         columns["cache_write_5m_tokens"] = written
     for word in WORDS:
         if isinstance(value := get(word), str):
-            columns[word] = value
+            columns[word] = utf8(value)
     return columns
 
 

@@ -15,6 +15,7 @@ MODEL = "claude-haiku-5-5"
 SAID = message("The meter runs: every call is one row in the ledger.", usage(24, 14), model=MODEL)
 ASKED = message([text("I look the weather up."), tool_use("weather", {"city": "Oslo"})], usage(412, 58), model=MODEL)
 TOLD = message("It snows in Oslo; take the warm coat.", usage(503, 17), model=MODEL)
+AGAIN = message([text("Let me look further."), tool_use("search", {"query": "meter"})], usage(900, 64), model=MODEL)
 RESULTS = {f"ticket-{number}": message("billing", usage(310, 4), model=MODEL) for number in (1, 2, 3)}
 
 
@@ -23,10 +24,15 @@ def last_is_tool_result(body: dict) -> bool:
     return isinstance(content, list) and content[0].get("type") == "tool_result"
 
 
+def offers_search(body: dict) -> bool:
+    return any(tool["name"] == "search" for tool in body.get("tools", ()))
+
+
 def play() -> None:
     server = PlayServer(
         *answers.batch("msgbatch_example", RESULTS),
         answers.stream(SAID, when=lambda body: body.get("stream"), times=None),
+        answers.answer(AGAIN, when=offers_search, times=None),
         answers.answer(TOLD, when=last_is_tool_result, times=None),
         answers.answer(ASKED, when=lambda body: body.get("tools"), times=None),
         answers.answer(SAID, times=None),

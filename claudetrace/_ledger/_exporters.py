@@ -6,6 +6,7 @@ from __future__ import annotations
 import concurrent.futures.thread  # noqa: F401
 import os
 import threading
+import time
 import weakref
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Protocol
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 LOADING_S = 5.0
 SENDING_S = 0.2
 """How long a fork waits for the end of what it would cut in two."""
+LOOK_AGAIN_S = 0.05
 
 _living: weakref.WeakSet[Exporters] = weakref.WeakSet()
 # What a forked child inherits may neither be used nor closed there.
@@ -89,10 +91,14 @@ class Exporters:
     # time imports too.
 
     def before_fork(self) -> None:
-        wait_s = LOADING_S
-        if self.made is not None:
-            wait_s = SENDING_S if self.made.minds_forks or not self._used else 0.0
-        self._held[threading.get_ident()] = self._busy.acquire(timeout=wait_s)
+        held, until = False, time.monotonic() + LOADING_S
+        # Looked at again and again: whoever has made it goes on to send, which may take long.
+        while self.made is None and not held and time.monotonic() < until:
+            held = self._busy.acquire(timeout=LOOK_AGAIN_S)
+        if not held:
+            can_be_cut = self.made is not None and self._used and not self.made.minds_forks
+            held = self._busy.acquire(timeout=0.0 if can_be_cut else SENDING_S)
+        self._held[threading.get_ident()] = held
 
     def after_fork_in_parent(self) -> None:
         if self._held.pop(threading.get_ident(), False):

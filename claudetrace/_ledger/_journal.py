@@ -18,6 +18,7 @@ import orjson
 
 from claudetrace._forks import Forks, watch
 from claudetrace._ledger import _segments
+from claudetrace._text import utf8
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -245,4 +246,4 @@ def _plain(value: Any, depth: int = 0) -> Any:
     if isinstance(value, bytes):
         return value.decode("utf-8", "replace")
     text = value if isinstance(value, str) else str(value)
-    return text.encode("utf-8", "replace").decode()
+    return utf8(text)

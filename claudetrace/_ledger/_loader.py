@@ -13,7 +13,7 @@ from collections import deque
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from claudetrace._exit import exit_left_s
+from claudetrace._exit import OTHERS_S, exit_left_s
 from claudetrace._forks import Forks, is_open_here, watch
 from claudetrace._ledger._journal import Journal
 from claudetrace._ledger._segments import remove_if_empty
@@ -33,6 +33,7 @@ log = logging.getLogger("claudetrace")
 TAIL_S = 0.2
 ORPHANS_S = 2.0
 HOUSEKEEPING_S = 60.0
+TICK_S = 1.0
 LONGEST_RETRY_S = 5.0
 FORK_WAIT_S = 0.5
 IN_FLIGHT_S = 0.01
@@ -48,6 +49,8 @@ class LedgerWriter(Forks):
 
     With `records` every row is sent, in this process or in a later one, until the exporter that `records` makes has
     acknowledged it. `only_outbox`: the ledger is there for that alone, and a row goes from it when it is sent.
+
+    `before_commit` is given new rows inside the transaction that stores them; `on_tick` is called every second or so.
     """
 
     def __init__(
@@ -62,13 +65,15 @@ class LedgerWriter(Forks):
         reprice_batch_row: Callable[[Row, str], Row | None] | None = None,
         records: Callable[[], Exporter] | None = None,
         only_outbox: bool = False,
+        before_commit: Callable[[list[Row]], None] | None = None,
+        on_tick: Callable[[], None] | None = None,
     ) -> None:
         self.db = db
         self.spool = spool or _spool_of(db)
         self.journal = Journal(self.spool, guard, to_send=records is not None)
         self._guard = guard
         self._limits = retention_days, max_db_mb
-        self._on_rows = on_rows
+        self._on_rows, self._before_commit, self._on_tick = on_rows, before_commit, on_tick
         self._reprice_batch_row = reprice_batch_row
         self._only_outbox = only_outbox
         self._exporters: Exporters | None = None
@@ -96,7 +101,7 @@ class LedgerWriter(Forks):
         self._pruned = 0
         self._retry_s = 0.0
         self._locked_since: float | None = None
-        self._next_orphans = self._next_housekeeping = 0.0
+        self._next_orphans = self._next_housekeeping = self._next_tick = 0.0
         self._filling = True
 
     def append(self, row: Row) -> None:
@@ -123,6 +128,10 @@ class LedgerWriter(Forks):
             self._starter.append(None)
             self._guard.caught("start the thread that loads the ledger", error)
 
+    def begin(self) -> None:
+        """Starts the thread before there is a row, where others may have left something to do. Never raises."""
+        self._start()
+
     def send_left(self) -> None:
         """Starts the thread if there may be rows of an earlier process that are to be sent. Never raises."""
         if self._exporters is not None and self.db is not None and (self.db.exists() or self.spool.exists()):
@@ -143,9 +152,9 @@ class LedgerWriter(Forks):
             return False
         return self._sender is None or self._sender.flush(until - time.monotonic())
 
-    def close(self, timeout_s: float = 2.0) -> None:
+    def close(self, timeout_s: float = 2.0, *, kept_s: float = 0.0) -> None:
         """Brings what is pending into the ledger and stops, after `timeout_s` at the latest. What is then
-        still in the journal waits there for the next process."""
+        still in the journal waits there for the next process. Sending leaves `kept_s` of that time to others."""
         until = time.monotonic() + timeout_s
         self._closing = True
         if self._started:
@@ -156,11 +165,12 @@ class LedgerWriter(Forks):
             self._wake.set()
             self.journal.seal()
         if self._sender is not None:
-            self._sender.close(until - time.monotonic())
+            self._sender.close(until - kept_s - time.monotonic())
         atexit.unregister(self._close_at_exit)
 
     def _close_at_exit(self) -> None:
-        self.close(exit_left_s())
+        # Records that are not sent wait in the ledger; spans and metrics, which come after, do not.
+        self.close(exit_left_s(), kept_s=OTHERS_S)
 
     def health(self) -> dict[str, Any]:
         """What became of the rows of this process."""
@@ -208,7 +218,13 @@ class LedgerWriter(Forks):
             from claudetrace._ledger._store import Store
 
         if self.db is not None:
-            self._store = Store(self.db, self._guard, self._reprice_batch_row, only_outbox=self._only_outbox)
+            self._store = Store(
+                self.db,
+                self._guard,
+                self._reprice_batch_row,
+                only_outbox=self._only_outbox,
+                before_commit=self._before_commit,
+            )
             reason = fragile_filesystem(self.db)
             if reason and not self.db.is_relative_to(tempfile.gettempdir()):
                 log.warning("claudetrace keeps its ledger where it may not last: %s", reason)
@@ -246,6 +262,10 @@ class LedgerWriter(Forks):
 
     def _now_and_then(self, intake: Intake) -> None:
         now = time.monotonic()
+        if self._on_tick is not None and (now >= self._next_tick or self._closing):
+            self._next_tick = now + TICK_S
+            with self._guard("look after what else is fed"):
+                self._on_tick()
         if self._closing:
             return
         if now >= self._next_orphans:
@@ -267,20 +287,14 @@ class LedgerWriter(Forks):
     def _keep_limits(self, store: Store) -> None:
         """Removes calls beyond the limits, in chunks so small that nobody who writes is held up."""
         with self._gate:
-            from claudetrace._ledger._edit import NAP_S
             from claudetrace._ledger._prune import Limits
 
-        limits, more, until = Limits(*self._limits), True, time.monotonic() + TAIL_S
-        while more and time.monotonic() < until:
-            with self._gate:
-                more = limits.enforce(store.connection())
-            time.sleep(NAP_S)
+        limits = Limits(*self._limits)
+        more = limits.enforce_for(TAIL_S, store.connection, self._gate)
         self._pruned += limits.pruned_calls
         if limits.lost_records:
-            error = ValueError(
-                f"{limits.lost_records} were not sent yet when retention= or max_db_mb= removed their calls"
-            )
-            self._guard.caught("send every record", error)
+            words = f"{limits.lost_records} were not sent yet when retention= or max_db_mb= removed their calls"
+            self._guard.caught("send every record", ValueError(words))
         if more:
             self._next_housekeeping = 0.0
 

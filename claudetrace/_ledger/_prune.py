@@ -14,6 +14,7 @@ from claudetrace._ledger._rollups import COUNTED, OTHER, ROLLUPS, TAG_WEEKS, sum
 
 if TYPE_CHECKING:
     import sqlite3
+    import threading
     from collections.abc import Callable
     from pathlib import Path
 
@@ -134,6 +135,15 @@ class Limits:
         self._retention = None if retention_days is None else timedelta(days=retention_days)
         self._max_db_mb = max_db_mb
         self.pruned_calls = self.lost_records = 0
+
+    def enforce_for(self, longest_s: float, connection: Callable[[], sqlite3.Connection], gate: threading.Lock) -> bool:
+        """Whether there is more to remove after so long. Holds `gate` for one chunk at a time."""
+        more, until = True, time.monotonic() + longest_s
+        while more and time.monotonic() < until:
+            with gate:
+                more = self.enforce(connection())
+            time.sleep(NAP_S)
+        return more
 
     def enforce(self, connection: sqlite3.Connection) -> bool:
         """Whether there may be more to remove after this chunk."""

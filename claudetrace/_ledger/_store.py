@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sqlite3
 from contextlib import suppress
@@ -73,7 +74,8 @@ class Written:
 class Store:
     """The ledger at `path`, open while it can be. Only one thread at a time may use it.
 
-    One that is only an outbox keeps no sums: its rows go when they are sent.
+    One that is only an outbox keeps no sums: its rows go when they are sent. `before_commit` is given the rows that
+    are new while they may still be lost again: it gets them once more then.
     """
 
     def __init__(
@@ -83,8 +85,10 @@ class Store:
         reprice_batch_row: Callable[[Row, str], Row | None] | None = None,
         *,
         only_outbox: bool = False,
+        before_commit: Callable[[list[Row]], None] | None = None,
     ) -> None:
         self.path = path
+        self._before_commit = before_commit
         self.only_outbox = only_outbox
         self.batch_rows = BatchRows(guard, reprice_batch_row)
         self._connection: sqlite3.Connection | None = None
@@ -172,6 +176,8 @@ class Store:
                 _outbox.mark(connection, written.rows)
             if segment is not None:
                 connection.execute(LOADED, (segment, loaded_bytes, _now()))
+            if self._before_commit is not None and written.rows:
+                self._before_commit(written.rows)
             connection.execute("COMMIT")
             self._wal = _identity(self._beside("-wal"))
         except BaseException:
@@ -271,12 +277,20 @@ def _further_firsts(connection: sqlite3.Connection, rows: list[Row]) -> frozense
 def _quarantine(connection: sqlite3.Connection, row: Row, error: Exception) -> None:
     connection.execute(
         "INSERT INTO quarantine (quarantined_at, reason, line) VALUES (?, ?, ?)",
-        (_now(), f"{type(error).__name__}: {error}"[:500], orjson.dumps(row).decode()),
+        (_now(), f"{type(error).__name__}: {error}"[:500], _line(row)),
     )
 
 
 def _sessions_of(rows: list[Row]) -> set[str]:
     return {session for row in rows if (session := row.get("session_id")).__class__ is str}
+
+
+def _line(row: Row) -> str:
+    try:
+        return orjson.dumps(row).decode()
+    except (TypeError, ValueError, RecursionError):
+        # What it could not hold may be why the row is here.
+        return json.dumps(row, default=repr)
 
 
 def _now() -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from claudetrace._text import utf8
 from claudetrace._usage import merged_usage
 
 
@@ -161,5 +162,5 @@ _TELLS_USAGE = {"message_start", "message_delta"}
 
 
 def text(value: object) -> str | None:
-    """`value` if it is text."""
-    return value if isinstance(value, str) and value else None
+    """`value` if it is text, as UTF-8 can hold it."""
+    return utf8(value) if isinstance(value, str) and value else None

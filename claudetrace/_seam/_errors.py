@@ -5,14 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 from claudetrace._seam._headers import read_headers
+from claudetrace._text import utf8
 
 _ERROR_TYPES = {
     "APITimeoutError": "timeout_error",
     "TimeoutException": "timeout_error",
     "APIConnectionError": "connection_error",
     "TransportError": "connection_error",
+    "BudgetExceeded": "BudgetExceeded",
 }
-"""By the names of the SDK's and the HTTP client's classes, which two modules hold under one name."""
+"""By the names of classes: the SDK's and the HTTP client's, which two modules hold under one name, and ours."""
 
 
 def is_cancellation(error: BaseException) -> bool:
@@ -20,14 +22,17 @@ def is_cancellation(error: BaseException) -> bool:
     return not isinstance(error, Exception)
 
 
-_NOTHING_SENT = {"ConnectTimeout", "PoolTimeout"}
+_NOTHING_SENT = {"ConnectError", "ConnectTimeout", "PoolTimeout"}
 
 
 def is_timeout(error: BaseException | None) -> bool:
     """Whether `error` is the client giving up waiting for an answer to what it has sent."""
-    if error is None or error_type_of(error) != "timeout_error":
-        return False
-    return not {type(error).__name__, type(error.__cause__).__name__} & _NOTHING_SENT
+    return error is not None and error_type_of(error) == "timeout_error" and not is_unsent(error)
+
+
+def is_unsent(error: BaseException) -> bool:
+    """Whether the request of the attempt that failed so never left."""
+    return bool({type(error).__name__, type(error.__cause__).__name__} & _NOTHING_SENT)
 
 
 def error_type_of(error: BaseException) -> str:
@@ -36,7 +41,7 @@ def error_type_of(error: BaseException) -> str:
     envelope = body.get("error") if isinstance(body, dict) else None
     kind = envelope.get("type") if isinstance(envelope, dict) else None
     if isinstance(kind, str) and kind:
-        return kind
+        return utf8(kind)
     names = (base.__name__ for base in type(error).__mro__)
     return next((_ERROR_TYPES[name] for name in names if name in _ERROR_TYPES), type(error).__name__)
 

@@ -8,11 +8,12 @@ from itertools import count
 from typing import TYPE_CHECKING, Any, Protocol
 
 from claudetrace._ids import utc_text, uuid7
-from claudetrace._seam._errors import error_type_of, is_cancellation, status_columns
+from claudetrace._seam._errors import error_type_of, is_cancellation, is_unsent, status_columns
 from claudetrace._seam._response import LiveResponse
 
 if TYPE_CHECKING:
     from array import array
+    from collections.abc import Mapping
 
     from claudetrace._call import Row
     from claudetrace._guard import Guard
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class Recorder(Protocol):
-    """What the seam hands its events to. No method raises."""
+    """What the seam hands its events to. No method raises, but those that admit a call."""
 
     @property
     def guard(self) -> Guard: ...
@@ -36,6 +37,19 @@ class Recorder(Protocol):
     def attribute(self, columns: Row, client: Any, user: object) -> TagContext:
         """Fills the columns that say who and what for; gives the tags and the scopes that count the call."""
         ...
+
+    def is_limited(self, call: LiveCall) -> bool:
+        """Whether a budget may stop the call."""
+        ...
+
+    def demand(self, call: LiveCall, body: Mapping[str, Any], *, has_middleware: bool) -> Any:
+        """What the call asks of budgets, for `admit`."""
+
+    def admit(self, call: LiveCall, demand: Any) -> None:
+        """Sets aside what the call may cost. Raises `BudgetExceeded`: then it is not made."""
+
+    async def admit_async(self, call: LiveCall, demand: Any) -> None:
+        """As `admit`, while the event loop goes on."""
 
     def started(self, call: LiveCall, client: Any, options: Any) -> None:
         """The call is about to be made: a span of ours begins where the SDK makes none."""
@@ -86,6 +100,7 @@ class LiveCall:
         "_pending",
         "_returned",
         "_rows",
+        "admission",
         "attempts",
         "batch_id",
         "code_execution_is_free",
@@ -94,6 +109,7 @@ class LiveCall:
         "error_type",
         "has_rows",
         "id",
+        "is_unsent",
         "operation",
         "outcome",
         "recorder",
@@ -122,10 +138,14 @@ class LiveCall:
         self.batch_id: str | None = None
         self.code_execution_is_free = False
         self.span: Any = None
+        self.admission: Any = None
+        """What budgets have set aside for it."""
         self.attempts = 0
         self.retries = 0
         self.timed_out = False
         """Whether an attempt was given up, which may be billed all the same."""
+        self.is_unsent = False
+        """Whether it failed so that nothing can be billed: no attempt has left."""
         self.outcome = "ok"
         self.error_type: str | None = None
         self.ended_elsewhere = False
@@ -184,6 +204,7 @@ class LiveCall:
         """The SDK's method has raised: the last response says so, or the call has a row of its own."""
         self.outcome = "cancelled" if is_cancellation(error) else "error"
         self.error_type = None if self.outcome == "cancelled" else error_type_of(error)
+        self.is_unsent = is_unsent(error) and not self.timed_out
         last = self._pending[-1] if self._pending else None
         answered = last is not None and last.attempt == self.attempts
         try:

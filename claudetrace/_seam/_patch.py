@@ -141,7 +141,7 @@ def _begin(client: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> LiveCa
     if recorder is None:
         return None
     try:
-        options = args[1] if len(args) > 1 else kwargs["options"]
+        options = _options(args, kwargs)
         found = operation_of(options.method, options.url)
         if found is None:
             return None
@@ -160,7 +160,6 @@ def _begin(client: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> LiveCa
         call.batch_id = batch_id
         if "tools" in body:
             call.code_execution_is_free = code_execution_is_free(body)
-        recorder.started(call, client, options)
     except Exception as error:  # noqa: BLE001 - any failure of ours ends at the guard
         recorder.guard.caught("begin a call", error)
         return None
@@ -215,10 +214,43 @@ def _leave(token: Token[LiveCall | None]) -> None:
         return
 
 
+def _demand(call: LiveCall, client: Any, options: Any) -> Any:
+    """What the call asks of budgets, or `None` where it needs no leave."""
+    try:
+        if not call.recorder.is_limited(call):
+            return None
+        return call.recorder.demand(
+            call, request_body(options), has_middleware=bool(getattr(client, "_middleware", None))
+        )
+    except Exception as error:  # noqa: BLE001 - any failure of ours ends at the guard
+        call.recorder.guard.caught("ask the budgets for a call", error)
+        return None
+
+
+def _started(call: LiveCall, client: Any, options: Any) -> None:
+    try:
+        call.recorder.started(call, client, options)
+    except Exception as error:  # noqa: BLE001 - any failure of ours ends at the guard
+        call.recorder.guard.caught("begin a call", error)
+
+
+def _options(args: Any, kwargs: Any) -> Any:
+    return args[1] if len(args) > 1 else kwargs["options"]
+
+
 def _request(wrapped: Any, instance: Any, args: Any, kwargs: Any) -> Any:
     call = _begin(instance, args, kwargs)
-    if call is not None and getattr(instance, "_middleware", None):
-        args, kwargs = with_mark(call, args, kwargs)
+    if call is not None:
+        options = _options(args, kwargs)
+        if (demand := _demand(call, instance, options)) is not None:
+            try:
+                call.recorder.admit(call, demand)
+            except BaseException as error:
+                _raised(call, instance, error)
+                raise
+        _started(call, instance, options)
+        if getattr(instance, "_middleware", None):
+            args, kwargs = with_mark(call, args, kwargs)
     # Also when it is none: a middleware's other requests are no responses of the call around them.
     token = _call.set(call)
     try:
@@ -236,8 +268,17 @@ def _request(wrapped: Any, instance: Any, args: Any, kwargs: Any) -> Any:
 
 async def _request_async(wrapped: Any, instance: Any, args: Any, kwargs: Any) -> Any:
     call = _begin(instance, args, kwargs)
-    if call is not None and getattr(instance, "_middleware", None):
-        args, kwargs = with_mark(call, args, kwargs)
+    if call is not None:
+        options = _options(args, kwargs)
+        if (demand := _demand(call, instance, options)) is not None:
+            try:
+                await call.recorder.admit_async(call, demand)
+            except BaseException as error:
+                _raised(call, instance, error)
+                raise
+        _started(call, instance, options)
+        if getattr(instance, "_middleware", None):
+            args, kwargs = with_mark(call, args, kwargs)
     token = _call.set(call)
     try:
         result = await wrapped(*args, **kwargs)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from claudetrace._text import utf8
+
 NO_BODY: Mapping[str, Any] = {}
 
 _COUNTED_BLOCKS = {"image": "image_count", "document": "document_count"}
@@ -26,7 +28,7 @@ def request_columns(body: Mapping[str, Any]) -> dict[str, Any]:
     """
     columns: dict[str, Any] = {}
     if isinstance(model := body.get("model"), str):
-        columns["model_requested"] = model
+        columns["model_requested"] = utf8(model)
     for name in ("max_tokens", "max_tokens_to_sample"):
         if type(value := body.get(name)) is int and 0 <= value < 2**63:
             columns["max_tokens"] = value

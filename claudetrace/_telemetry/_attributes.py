@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
+from claudetrace._text import utf8
+
 if TYPE_CHECKING:
     from claudetrace._call import Row
     from claudetrace._pricing import Priced
@@ -94,7 +96,7 @@ def wish_attributes(body: Mapping[str, Any]) -> Attributes:
     if "stop_sequences" in body:
         sequences = body["stop_sequences"]
         if isinstance(sequences, (list, tuple)) and all(isinstance(each, str) for each in sequences):
-            attributes[STOP_SEQUENCES] = tuple(sequences)
+            attributes[STOP_SEQUENCES] = tuple(map(utf8, sequences))
     return attributes
 
 
@@ -170,9 +172,12 @@ def cost_attributes(prices: Collection[Priced], *, backends: bool) -> Attributes
         return {COST_STATUS: "unpriced"}
     partial = len(known) < len(prices) or any(not _LOWER_BOUND.isdisjoint(priced.flags) for priced in prices)
     usd = sum(known) / 1e12
-    attributes: Attributes = {COST: usd, COST_STATUS: "partial" if partial else "priced"}
+    attributes: Attributes = {}
     if backends:
         attributes.update(dict.fromkeys(BACKENDS_COST, usd))
         attributes["gen_ai.usage.cost.currency"] = "USD"
         attributes["gen_ai.usage.cost.source"] = "local"
+    # Last: where a span may have a few attributes only, those that come first go.
+    attributes[COST_STATUS] = "partial" if partial else "priced"
+    attributes[COST] = usd
     return attributes

@@ -6,17 +6,20 @@ Two sets of names: those in use, and those that the conventions have agreed on t
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from claudetrace._telemetry._scope import SCHEMA_URL, SCOPE
 from claudetrace._version import __version__
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
     from opentelemetry.metrics import CallbackOptions, Counter, Histogram, Meter, MeterProvider, Observation
 
+    from claudetrace._budgets._states import BudgetState
     from claudetrace._telemetry._metrics import Metrics
+
+    Point: TypeAlias = tuple[int | float, dict[str, str] | None]
 
 TOKENS = tuple(4**power for power in range(14))
 SECONDS = tuple(round(0.01 * 2**power, 2) for power in range(14))
@@ -92,12 +95,12 @@ class _Observed:
         self.metrics: Metrics | None = None
         self.before = self.last = 0
 
-    def lost(self, metrics: Metrics) -> int:
+    def lost(self, metrics: Metrics) -> Iterable[Point]:
         self.last = metrics.health().get("lost", 0)
-        return self.before + self.last
+        return [(self.before + self.last, None)]
 
-    def pending(self, metrics: Metrics) -> int:
-        return metrics.health().get("pending", 0)
+    def pending(self, metrics: Metrics) -> Iterable[Point]:
+        return [(metrics.health().get("pending", 0), None)]
 
 
 # One for the process: a provider that has an instrument of a name keeps the callback that it was first made with.
@@ -105,21 +108,22 @@ _observed = _Observed()
 
 
 def observe(meter: Meter, metrics: Metrics) -> None:
-    """The health of `metrics` is told from here on, by `meter` as long as its provider is the present one."""
+    """The health and the budgets of `metrics` are told from here on, by `meter` as long as its provider is the
+    present one."""
     if _observed.metrics is not metrics:
         _observed.metrics = metrics
         _observed.before += _observed.last
         _observed.last = 0
     provider = metrics.provider
 
-    def told(read: Callable[[Metrics], int]) -> Callable[[CallbackOptions], Iterable[Observation]]:
+    def told(read: Callable[[Metrics], Iterable[Point]]) -> Callable[[CallbackOptions], Iterable[Observation]]:
         def callback(_options: CallbackOptions) -> Iterable[Observation]:
             from opentelemetry.metrics import Observation
 
             now: Any = _observed.metrics
             if now is None or now.closed or now.provider is not provider:
                 return []
-            return [Observation(read(now))]
+            return [Observation(value, attributes) for value, attributes in read(now)]
 
         return callback
 
@@ -129,6 +133,28 @@ def observe(meter: Meter, metrics: Metrics) -> None:
     meter.create_observable_up_down_counter(
         "claudetrace.journal.pending", [told(_observed.pending)], "{record}", "Rows that are not in the ledger yet."
     )
+    if metrics.budgets is not None:
+        spent = "What a budget has spent in its window, by all that share its store."
+        # No counters: they go back to nothing with each window, and a limit may be lowered.
+        meter.create_observable_gauge("claudetrace.budget.spent", [told(_spent)], "{USD}", spent)
+        meter.create_observable_gauge("claudetrace.budget.limit", [told(_limit)], "{USD}", "What it may spend.")
+
+
+def _spent(metrics: Metrics) -> Iterable[Point]:
+    return [(float(each.spent_usd), _of(each)) for each in _states(metrics)]
+
+
+def _limit(metrics: Metrics) -> Iterable[Point]:
+    return [(float(each.limit_usd), _of(each)) for each in _states(metrics) if each.limit_usd is not None]
+
+
+def _states(metrics: Metrics) -> Sequence[BudgetState]:
+    return [] if metrics.budgets is None else metrics.budgets()
+
+
+def _of(state: BudgetState) -> dict[str, str]:
+    key = {} if state.key is None else {"claudetrace.budget_key": state.key}
+    return {"claudetrace.budget": str(state.budget.name), **key}
 
 
 def forget(metrics: Metrics) -> None:

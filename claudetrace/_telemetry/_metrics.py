@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from opentelemetry.metrics import MeterProvider
 
+    from claudetrace._budgets._states import BudgetState
     from claudetrace._call import Row
     from claudetrace._guard import Guard
 
@@ -90,9 +91,11 @@ class Metrics(Forks):
         meter_provider: Callable[[], MeterProvider | None],
         health: Callable[[], Mapping[str, int]],
         guard: Guard,
+        budgets: Callable[[], Sequence[BudgetState]] | None = None,
     ) -> None:
         self._meter_provider = meter_provider
         self._guard = guard
+        self.budgets = budgets
         self.health = health
         self.closed = False
         self._latest = wants_latest_names()

@@ -7,14 +7,16 @@ import os
 import re
 import threading
 from contextlib import contextmanager
+from functools import cache
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
+from urllib.parse import unquote
 
 from claudetrace._errors import ClaudetraceError
+from claudetrace._text import without_password
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
 PROTOCOLS = {"http/protobuf": "http", "grpc": "grpc"}
 """The standard's words, with the package of each."""
@@ -29,18 +31,19 @@ SENDING = {"traces": "send spans to the collector", "metrics": "send metrics to 
 """What the guard is told was being done."""
 
 
+LARGEST = 1e9
+LEAST_SECRET = 4
+HEADERS_LOG = "opentelemetry.util.re"
+
+
 class ExportError(Exception):
     """What an exporter said of a batch that the collector did not take."""
 
 
-def check(otlp: bool | str) -> None:
-    """Raises `ClaudetraceError` where `otlp` or the standard variables say what cannot be."""
+def check() -> None:
+    """Raises `ClaudetraceError` where the standard variables say what cannot be."""
     for signal in EXPORTERS:
         protocol(signal)
-    if isinstance(otlp, str):
-        parts = urlsplit(otlp)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ClaudetraceError(f"otlp={otlp!r} is no URL of a collector; write it as http://host:4318")
 
 
 def protocol(signal: str) -> str:
@@ -83,14 +86,33 @@ def exporter(signal: str, otlp: bool | str) -> Any:
     Takes a tenth of a second the first time: never on a caller's thread.
     """
     module, name = EXPORTERS[signal]
-    kind = getattr(import_module(f"opentelemetry.exporter.otlp.proto.{protocol(signal)}.{module}"), name)
-    made = kind(endpoint=endpoint(signal, otlp), **session(signal))
+    return make(
+        getattr(import_module(f"opentelemetry.exporter.otlp.proto.{protocol(signal)}.{module}"), name), signal, otlp
+    )
+
+
+def make(kind: Any, signal: str, otlp: bool | str) -> Any:
+    """An exporter of the class `kind`, with what it logs overheard."""
     # Where it logs: in the modules of its classes.
-    for kind in type(made).__mro__:
-        logger = logging.getLogger(kind.__module__)
-        if kind.__module__.startswith("opentelemetry.exporter.") and _overheard not in logger.filters:
-            logger.addFilter(_overheard)
+    overhear(each.__module__ for each in kind.__mro__ if each.__module__.startswith("opentelemetry.exporter."))
+    overhear([HEADERS_LOG])
+    said: list[logging.LogRecord] = []
+    with overheard(said):
+        made = kind(endpoint=endpoint(signal, otlp), **session(signal))
+    for record in said:
+        if record.name == HEADERS_LOG:
+            _tell_headers()
+        else:
+            logging.getLogger(record.name).handle(record)
     return made
+
+
+@cache
+def _tell_headers() -> None:
+    # OpenTelemetry would log the entry itself, with the secret in it.
+    logging.getLogger("claudetrace").warning(
+        "an entry of OTEL_EXPORTER_OTLP_HEADERS, or of a signal's own, is left out: it is no name=value, URL-encoded"
+    )
 
 
 def session(signal: str) -> dict[str, Any]:
@@ -118,14 +140,14 @@ class _Overheard(logging.Filter):
         self._of_thread = threading.local()
 
     def filter(self, record: logging.LogRecord) -> bool:
-        said: list[str] | None = getattr(self._of_thread, "said", None)
+        said: list[logging.LogRecord] | None = getattr(self._of_thread, "said", None)
         if said is None:
             return True
-        said.append(record.getMessage())
+        said.append(record)
         return False
 
     @contextmanager
-    def __call__(self, said: list[str]) -> Iterator[None]:
+    def __call__(self, said: list[logging.LogRecord]) -> Iterator[None]:
         self._of_thread.said = said
         try:
             yield
@@ -133,23 +155,58 @@ class _Overheard(logging.Filter):
             self._of_thread.said = None
 
 
-_overheard = _Overheard()
+overheard = _Overheard()
+"""`with overheard(said)`: what this thread logs by loggers that are overheard goes to `said` and to no log."""
 
 
-def export(by: Any, batch: Any, said: list[str], **options: Any) -> None:
+def overhear(loggers: Iterable[str]) -> None:
+    """Has these loggers be overheard."""
+    for name in loggers:
+        filters = logging.getLogger(name).filters
+        if overheard not in filters:
+            # The first of them: OpenTelemetry's own hides what is logged again within some seconds.
+            filters.insert(0, overheard)
+
+
+def export(by: Any, batch: Any, said: list[logging.LogRecord], **options: Any) -> None:
     """Sends `batch` by the exporter `by`, whose words go to `said` and to no log. Raises `ExportError` with the first
     of them where the collector did not take it."""
     said.clear()
-    with _overheard(said):
-        result = by.export(batch, **options)
+    try:
+        with overheard(said):
+            result = by.export(batch, **options)
+    except Exception as error:  # noqa: BLE001 - it goes on, without secrets
+        raise ExportError(f"{type(error).__name__}: {without_secrets(str(error))}") from None
     if result.name != "SUCCESS":
-        raise ExportError(said[0][:300] if said else f"{type(by).__name__} gave up")
+        raise ExportError(words(said) or f"{type(by).__name__} gave up")
+
+
+def words(said: list[logging.LogRecord]) -> str:
+    """The first thing that was `said`, or nothing."""
+    return without_secrets(said[0].getMessage())[:300] if said else ""
+
+
+def without_secrets(text: str) -> str:
+    """`text` without what the headers of the standard variables hold, and what of a URL may be a password or a key."""
+    for name, pairs in os.environ.items():
+        if name.startswith("OTEL_EXPORTER_OTLP_") and name.endswith("HEADERS"):
+            for raw in (pair.partition("=")[2].strip() for pair in pairs.split(",")):
+                value = unquote(raw).strip()
+                for secret in (value, repr(value)[1:-1], raw):
+                    text = text.replace(secret, "…") if len(secret) >= LEAST_SECRET else text
+    return without_password(text)
 
 
 def number(name: str, default: float) -> float:
-    """What the variable `name` says, or `default` where it says no number above 0."""
+    """What the variable `name` says, as far as a clock or a queue can take it, or `default` where it says no number
+    above 0."""
     try:
         value = float(os.environ.get(name, default))
     except ValueError:
         return default
-    return value if value > 0 else default
+    return min(value, LARGEST) if value > 0 else default
+
+
+def whole(name: str, default: int) -> int:
+    """As `number`, in whole steps: at least 1."""
+    return max(1, int(number(name, default)))

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import MetricExporter, MetricExportResult, PeriodicExportingMetricReader
-from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, TracerProvider
+from opentelemetry.sdk.trace import ReadableSpan, SpanLimits, SpanProcessor, TracerProvider
 
 from claudetrace._telemetry import _otlp
 from claudetrace._telemetry._courier import Courier
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from logging import LogRecord
 
     from opentelemetry.sdk.metrics.export import MetricsData
     from opentelemetry.sdk.resources import Resource
@@ -22,12 +23,17 @@ if TYPE_CHECKING:
     from claudetrace._guard import Guard
 
 
+def check() -> None:
+    """Raises `ValueError` where the standard variables limit spans to what cannot be."""
+    SpanLimits()
+
+
 class Side(Protocol):
     """One signal's provider of ours, with the thread that sends what it makes."""
 
     provider: Any
     courier: Courier
-    said: list[str]
+    said: list[LogRecord]
     """What its exporter says of the delivery that is on its way."""
 
     def unsent(self) -> int:
@@ -44,12 +50,13 @@ class SpanExport(SpanProcessor):
         self._make = make
         self._guard = guard
         self._exporter: Any = None
-        self._at_once = int(_otlp.number("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", 512))
-        self._waiting: deque[ReadableSpan] = deque(maxlen=int(_otlp.number("OTEL_BSP_MAX_QUEUE_SIZE", 2048)))
+        most = _otlp.whole("OTEL_BSP_MAX_QUEUE_SIZE", 2048)
+        self._at_once = min(_otlp.whole("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", 512), most)
+        self._waiting: deque[ReadableSpan] = deque(maxlen=most)
         self._sending = 0
         self._open = True
-        self.lost = 0
-        self.said: list[str] = []
+        self.lost = self.dropped = self._told = 0
+        self.said: list[LogRecord] = []
         self.provider = TracerProvider(resource=resource, shutdown_on_exit=False)
         self.provider.add_span_processor(self)
         self.courier = Courier(
@@ -61,20 +68,20 @@ class SpanExport(SpanProcessor):
         if not self._open or span.context is None or not span.context.trace_flags.sampled:
             return
         if len(self._waiting) == self._waiting.maxlen:
-            self.lost += 1
+            self.dropped += 1
         self._waiting.append(span)
         if len(self._waiting) >= self._at_once:
             self.courier.ring()
 
     def unsent(self) -> int:
-        return self.lost + self._sending + len(self._waiting)
+        return self.lost + self.dropped + self._sending + len(self._waiting)
 
     def abandon(self) -> None:
         self._open = False
         self._waiting = deque(maxlen=self._waiting.maxlen)
 
     def _deliver(self) -> bool:
-        lost = self.lost
+        before = self.lost, self.dropped
         while waiting := self._waiting:
             batch = [waiting.popleft() for _ in range(min(len(waiting), self._at_once))]
             self._sending = len(batch)
@@ -86,7 +93,11 @@ class SpanExport(SpanProcessor):
                 if self._open:
                     self._guard.caught(_otlp.SENDING["traces"], error)
             self._sending = 0
-        return self.lost == lost
+        if self.dropped > self._told:
+            full = OverflowError(f"{self.dropped - self._told} were dropped: more than {self._waiting.maxlen} waited")
+            self._guard.caught(_otlp.SENDING["traces"], full)
+            self._told = self.dropped
+        return (self.lost, self.dropped) == before
 
     def _finish(self) -> None:
         if self._exporter is not None:
@@ -100,7 +111,7 @@ class MetricExport:
 
     def __init__(self, exporter: Any, guard: Guard, resource: Resource) -> None:
         self._guard = guard
-        self.said: list[str] = []
+        self.said: list[LogRecord] = []
         self._exporter = _Exporter(exporter, guard, self.said)
         self._timeout_ms = _otlp.number("OTEL_METRIC_EXPORT_TIMEOUT", 30_000)
         self._reader = PeriodicExportingMetricReader(self._exporter, export_interval_millis=math.inf)
@@ -133,7 +144,7 @@ class MetricExport:
 class _Exporter(MetricExporter):
     """Tells the guard what `by` could not send. The reader would log it at each try."""
 
-    def __init__(self, by: Any, guard: Guard, said: list[str]) -> None:
+    def __init__(self, by: Any, guard: Guard, said: list[LogRecord]) -> None:
         super().__init__(by._preferred_temporality, by._preferred_aggregation)  # noqa: SLF001 - as the reader reads it
         self._by = by
         self._guard = guard

@@ -9,6 +9,7 @@ import time
 import uuid
 from typing import TYPE_CHECKING, Any
 
+from claudetrace._errors import ClaudetraceError
 from claudetrace._exit import exit_left_s
 from claudetrace._forks import Forks, watch
 from claudetrace._telemetry import _otlp
@@ -38,7 +39,7 @@ class Providers(Forks):
     """The providers that take what claudetrace makes, as things stand at each call.
 
     The app's are used wherever it has set them and are never replaced, flushed or shut down. Raises
-    `ClaudetraceError` where `otlp` or the standard variables cannot be.
+    `ClaudetraceError` where the standard variables cannot be.
     """
 
     def __init__(self, otlp: bool | str | None, guard: Guard, resource: Mapping[str, str]) -> None:
@@ -53,11 +54,15 @@ class Providers(Forks):
         self._reset()
         if self._otlp is None:
             return
-        _otlp.check(self._otlp)
+        _otlp.check()
         # At set-up: the first caller is not to wait for it, and the interpreter's end is too late for its threads.
-        self._resource = self._new_resource()
-        from claudetrace._telemetry import _private  # noqa: F401 - loads OpenTelemetry's SDK
+        try:
+            from claudetrace._telemetry import _private
 
+            _private.check()
+            self._resource = self._new_resource()
+        except ValueError as error:
+            raise ClaudetraceError(f"OpenTelemetry's SDK cannot be used: {error}") from error
         _otlp.prepare()
         watch(self)
         atexit.register(self._close_at_exit)
@@ -107,17 +112,13 @@ class Providers(Forks):
             side.courier.close()
         for signal, side in sides.items():
             if not side.courier.ended(max(0.0, until - time.monotonic())):
-                why = f": {side.said[0][:300]}" if side.said else ""
+                why = f": {words}" if (words := _otlp.words(side.said)) else ""
                 late = TimeoutError(f"{side.unsent()} given up after {timeout_s:g} s{why}")
                 side.abandon()
                 self._guard.caught(_otlp.SENDING[signal], late)
 
     def _close_at_exit(self) -> None:
         self.close(exit_left_s())
-
-    def unsent(self) -> dict[str, int]:
-        """How many spans, and how many exports of metrics, ours could not deliver so far or have yet to."""
-        return {signal: side.unsent() for signal, side in self._sides.items()}
 
     # Around a fork. A child that is forked while a module is being imported could never import it.
 

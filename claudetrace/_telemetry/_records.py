@@ -5,25 +5,28 @@ The only file that knows OpenTelemetry's logs, whose API still bears an undersco
 
 from __future__ import annotations
 
-import logging
-import threading
 import time
 from datetime import UTC, datetime, timedelta
 from importlib import import_module
+from importlib.metadata import version
+from logging import WARNING
 from typing import TYPE_CHECKING, Any
 
 from claudetrace._call import CALL_FIELDS
+from claudetrace._errors import ClaudetraceError
 from claudetrace._telemetry import _otlp
+from claudetrace._telemetry._scope import SCOPE
 from claudetrace._version import __version__
 
 if TYPE_CHECKING:
+    from logging import LogRecord
+
     from opentelemetry.sdk._logs import ReadableLogRecord
     from opentelemetry.sdk.resources import Resource
 
     from claudetrace._call import Row
 
 EVENT = "claudetrace.call"
-SCOPE = "claudetrace"
 SIGNAL = "logs"
 RESOURCE = {
     "service": "service.name",
@@ -31,10 +34,6 @@ RESOURCE = {
     "instance": "service.instance.id",
 }
 """Each column that tells whose the row is, with the attribute of the resource."""
-EXPORTER_LOGS = (
-    "opentelemetry.exporter.otlp.proto.http._log_exporter",
-    "opentelemetry.exporter.otlp.proto.grpc.exporter",
-)
 PASSING = frozenset(
     (
         *(401, 403, 404, 407, 408, 429, 502, 503, 504),
@@ -46,6 +45,19 @@ PASSING = frozenset(
 NOT_SENT = ("Failed to encode", "Dropping")
 """How the exporter begins to tell that it will not even try."""
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+OLDEST_SDK = (1, 39)
+
+
+def check() -> None:
+    """Raises `ClaudetraceError` where records cannot be sent by what is installed or by the standard variables."""
+    _otlp.protocol(SIGNAL)
+    found = version("opentelemetry-sdk")
+    parts = found.split(".")[:2]
+    if all(part.isdigit() for part in parts) and tuple(map(int, parts)) < OLDEST_SDK:
+        raise ClaudetraceError(
+            f'records="otlp" needs opentelemetry-sdk 1.39 or newer, and {found} is installed: '
+            "pip install -U opentelemetry-exporter-otlp"
+        )
 
 
 class RecordExporter:
@@ -55,13 +67,6 @@ class RecordExporter:
     """
 
     def __init__(self, otlp: bool | str | None = None) -> None:
-        try:
-            from opentelemetry.sdk._logs import ReadableLogRecord  # noqa: F401 - to see that it is there
-        except ImportError as error:
-            raise ImportError(
-                'records="otlp" needs opentelemetry-sdk 1.39 or newer; pip install -U opentelemetry-exporter-otlp'
-            ) from error
-        self._told = _Told()
         self.minds_forks = _otlp.protocol(SIGNAL) == "grpc"
         self._exporter = _exporter(otlp or False)
         self._resources: dict[tuple[Any, ...], Resource] = {}
@@ -71,21 +76,25 @@ class RecordExporter:
         from opentelemetry import context
 
         suppressed = context.set_value(context._SUPPRESS_INSTRUMENTATION_KEY, True)  # noqa: SLF001 - it has no other name
-        self._told.forget()
         try:
             records = [self._record(row) for row in rows]
         except (ValueError, TypeError, KeyError) as error:
             return f"a row cannot be made a record: {error}"
+        said: list[LogRecord] = []
         token = context.attach(suppressed)
         try:
-            result = self._exporter.export(records)
+            with _otlp.overheard(said):
+                result = self._exporter.export(records)
+        except Exception as error:  # noqa: BLE001 - it goes on, without secrets
+            raise ConnectionError(f"{type(error).__name__}: {_otlp.without_secrets(str(error))}") from None
         finally:
             context.detach(token)
         if result.name == "SUCCESS":
             return None
-        if self._told.refused:
-            return self._told.reason
-        raise ConnectionError(self._told.reason)
+        reason, refused = _judged(said)
+        if refused:
+            return reason
+        raise ConnectionError(reason)
 
     def close(self) -> None:
         """Ends what is being sent, also on another thread."""
@@ -123,7 +132,7 @@ class RecordExporter:
 
 def _exporter(otlp: bool | str) -> Any:
     module = import_module(f"opentelemetry.exporter.otlp.proto.{_otlp.protocol(SIGNAL)}._log_exporter")
-    return module.OTLPLogExporter(endpoint=_otlp.endpoint(SIGNAL, otlp), **_otlp.session(SIGNAL))
+    return _otlp.make(module.OTLPLogExporter, SIGNAL, otlp)
 
 
 def _scope() -> Any:
@@ -148,34 +157,16 @@ def _nanoseconds(moment: str) -> int:
     return (datetime.fromisoformat(moment) - EPOCH) // timedelta(microseconds=1) * 1000
 
 
-class _Told(logging.Filter):
-    """Hears what the exporter logs on this thread about a failure, which it tells in no other way.
-
-    It is not logged: what keeps records from being sent is told once by us, and not at each try.
-    """
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._thread = -1
-        self.forget()
-        for name in EXPORTER_LOGS:
-            # The first of the filters: the exporter's own hides what is logged again within some seconds.
-            logging.getLogger(name).filters.insert(0, self)
-
-    def forget(self) -> None:
-        self._thread = threading.get_ident()
-        self.reason = "the exporter does not say why"
-        self.refused = False
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        if threading.get_ident() != self._thread:
-            return True
-        if record.levelno >= logging.WARNING:
-            self.reason = record.getMessage()
+def _judged(said: list[LogRecord]) -> tuple[str, bool]:
+    """What the exporter has told of a failure, and whether that speaks of what was sent. It tells in no other way."""
+    reason, refused = "the exporter does not say why", False
+    for record in said:
+        if record.levelno >= WARNING:
+            reason = _otlp.without_secrets(record.getMessage())
             arguments = record.args if isinstance(record.args, tuple) else ()
             answers = [each for each in (getattr(each, "name", each) for each in arguments) if _is_answer(each)]
-            self.refused = not PASSING.intersection(answers) if answers else self.reason.startswith(NOT_SENT)
-        return False
+            refused = not PASSING.intersection(answers) if answers else reason.startswith(NOT_SENT)
+    return reason, refused
 
 
 def _is_answer(argument: object) -> bool:

@@ -101,10 +101,10 @@ class Spans:
             attributes.update(names.response_attributes(answer))
         if call.operation.billed and not call.operation.batch:
             own.prices[answer] = priced
-            attributes.update(names.lacking_attributes(answer, columns, backends=self._backends))
-            attributes.update(names.cost_attributes(own.prices.values(), backends=self._backends))
             if not own.tells_answer:
                 attributes.update(names.usage_attributes(columns))
+            attributes.update(names.lacking_attributes(answer, columns, backends=self._backends))
+            attributes.update(names.cost_attributes(own.prices.values(), backends=self._backends))
         if attributes:
             own.span.set_attributes(attributes)
 

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 import click
 
+from claudetrace._errors import ClaudetraceError
 from claudetrace.cli._checks import Check, check_installation, check_ledger
-from claudetrace.cli._options import DB
+from claudetrace.cli._options import DB, STORE, store_path
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -20,11 +21,13 @@ NOT_SEEN = (
 )
 
 
-@click.command(short_help="Check the installation, the ledger and its journal.")
+@click.command(short_help="Check the installation, the ledger and the budgets' store.")
+@STORE
 @DB
-def doctor(db: Path | None) -> None:
-    """Check the installation, the ledger and its journal. Exits 1 on a finding."""
+def doctor(db: Path | None, store: Path | None) -> None:
+    """Check the installation, the ledger and its journal, and the budgets' store. Exits 1 on a finding."""
     from claudetrace._places import ledger_path
+    from claudetrace.cli._budget_checks import check_budgets
 
     checks = check_installation()
     _show("Installation", checks)
@@ -32,10 +35,16 @@ def doctor(db: Path | None) -> None:
     assert path is not None
     found = check_ledger(path)
     _show("Ledger", found)
+    try:
+        budgets = check_budgets(store_path(db, store))
+    except ClaudetraceError as error:
+        budgets = [Check("settings", "cannot be used", str(error))]
+    if budgets:
+        _show("Budgets", budgets)
     click.echo(click.style("Not seen", bold=True))
     for words in NOT_SEEN:
         click.echo(f"  {words}")
-    findings = [check for check in (*checks, *found) if check.finding]
+    findings = [check for check in (*checks, *found, *budgets) if check.finding]
     click.echo()
     if not findings:
         click.echo("No findings.")

@@ -17,6 +17,26 @@ DB = click.option(
     help="The ledger. Default: CLAUDETRACE_DB, else ledger.db in your data folder.",
 )
 
+STORE = click.option(
+    "--store",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="The budgets' store. Default: the file LEDGER.budgets beside the ledger.",
+)
+
+
+def store_path(db: Path | None, store: Path | None) -> Path:
+    """The budgets' store: as named, else beside the ledger that is named, else where the settings have it."""
+    if store is not None:
+        return store
+    if db is not None:
+        return db.with_name(f"{db.name}.budgets")
+    from claudetrace._config import resolve
+
+    # Any budget: what is asked is where one would be kept.
+    settings = resolve({"budgets": [{"name": "any", "max_calls": 1}]})
+    assert settings.budget_store is not None
+    return settings.budget_store
+
 
 def progress_of(doing: str) -> Callable[[int], None] | None:
     """Shows on a terminal how many calls are done, on one line; `None` where nobody watches."""

@@ -153,6 +153,13 @@ def call_rows() -> list[Row]:
     rows = [
         _row("ledger only", lambda: plain.messages.create(**ASK), 80, spans="off"),
         _row("ledger only, 100 kB prompt", lambda: plain.messages.create(**LARGE), 80, spans="off"),
+        _row(
+            "ledger and a budget that blocks",
+            lambda: plain.messages.create(**ASK),
+            400,
+            spans="off",
+            budgets=[claudetrace.Budget("bench", usd=10**6, on_exceeded="block")],
+        ),
     ]
     if _supported(native):
         own = cpu_us(lambda: traced.messages.create(**ASK), CALLS) - cpu_us(lambda: plain.messages.create(**ASK), CALLS)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+from _budgets import budget_rows
 from _calls import call_rows
 from _export import export_rows
 from _faults import fault_rows
@@ -24,7 +25,16 @@ from _telemetry import telemetry_rows
 def main() -> int:
     """Prints the table; 1 where a figure falls short."""
     rows: list[Row] = []
-    for measure in (call_rows, telemetry_rows, pricing_rows, ledger_rows, fault_rows, export_rows, import_rows):
+    for measure in (
+        call_rows,
+        telemetry_rows,
+        pricing_rows,
+        ledger_rows,
+        fault_rows,
+        export_rows,
+        budget_rows,
+        import_rows,
+    ):
         rows += measure()
     show(rows)
     short = [row for row in rows if not row.kept]

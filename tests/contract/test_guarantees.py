@@ -30,7 +30,7 @@ ASK: dict[str, Any] = {
 HELLO = _wire.message("The completion nobody else may read.", _wire.usage(1_000, 50), model="claude-sonnet-5")
 
 
-@pytest.mark.parametrize("broken", ["attribute", "usage_known", "record", "left", "ended", "started"])
+@pytest.mark.parametrize("broken", ["attribute", "is_limited", "usage_known", "record", "left", "ended", "started"])
 def test_1_never_raises_into_the_callers_call(
     broken: str,
     client: anthropic.Anthropic,
@@ -197,6 +197,62 @@ def test_7_exact_to_the_picodollar_or_says_why_not(
     with sqlite3.connect(db) as connection:
         assert connection.execute("SELECT COUNT(*) FROM unproven_calls").fetchone() == (0,)
     connection.close()
+
+
+SPENDS_ALL_IT_MAY = """
+import sys, threading
+import anthropic, claudetrace
+budget = claudetrace.Budget("cap", usd="0.05", per="total", on_exceeded="block")
+claudetrace.instrument(db=sys.argv[1], budgets=[budget], alert_to=[str])
+ask = {"model": "claude-sonnet-5", "max_tokens": 100, "messages": [{"role": "user", "content": "How is it there?"}]}
+print("ready", flush=True)
+sys.stdin.readline()
+
+def spend():
+    with anthropic.Anthropic(api_key="k", base_url=sys.argv[2], max_retries=0) as client:
+        while True:
+            try:
+                client.messages.create(**ask)
+            except claudetrace.BudgetExceeded:
+                return
+
+threads = [threading.Thread(target=spend) for _ in range(8)]
+for thread in threads: thread.start()
+for thread in threads: thread.join()
+claudetrace.flush(30)
+claudetrace.uninstrument()
+"""
+
+
+def test_8_a_blocking_budget_is_never_overshot(server: PlayServer, db: Path) -> None:
+    """Four processes with eight threads each spend on one store until all are stopped: no more than the limit, by the
+    ledger as by the store, and nearly all of it."""
+    dear = _wire.message("It is fine, thanks.", _wire.usage(12, 100), model="claude-sonnet-5")
+    server.add(_answers.answer(dear, times=None, delay_s=0.01))
+    command = [sys.executable, "-c", SPENDS_ALL_IT_MAY, str(db), server.url]
+    running = [subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) for _ in range(4)]
+    try:
+        for each in running:
+            assert each.stdout is not None
+            assert each.stdout.readline() == b"ready\n"
+        for each in running:
+            assert each.stdin is not None
+            each.stdin.write(b"go\n")
+            each.stdin.flush()
+        ended = [each.wait(timeout=60) for each in running]
+    finally:
+        for each in running:
+            each.kill()
+            each.communicate()
+    with claudetrace.Ledger(db) as opened:
+        (spend,) = opened.spend(by=None, since="1h")
+    with sqlite3.connect(db.with_name(f"{db.name}.budgets")) as store:
+        (usd, rest, reserved), *_ = store.execute("SELECT spent_usd, spent_picousd, reserved_picousd FROM counters")
+    store.close()
+
+    assert ended == [0] * 4
+    assert Decimal("0.045") < spend.cost_usd <= Decimal("0.05")
+    assert (usd * 10**12 + rest, reserved) == (int(spend.cost_usd.scaleb(12)), 0)
 
 
 def _bytes_below(folder: Path) -> bytes:

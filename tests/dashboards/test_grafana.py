@@ -35,7 +35,8 @@ def emitted(tmp_path_factory: pytest.TempPathFactory) -> dict[str, frozenset[str
     known: dict[str, frozenset[str]] = {}
     with Receiver() as receiver:
         db = tmp_path_factory.mktemp("grafana") / "ledger.db"
-        with claudetrace.instrument(db=db, otlp=receiver.url, force=True):
+        each = claudetrace.Budget("customer", usd=10, tags={"customer": "*"})
+        with claudetrace.instrument(db=db, otlp=receiver.url, budgets=[each], force=True):
             _play.play()
             assert claudetrace.flush(timeout_s=30)
     for metric in receiver.metrics:

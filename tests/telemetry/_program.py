@@ -33,12 +33,13 @@ def alone() -> None:
 
 
 def forks(before: Callable[[], object], end: Callable[[], object]) -> None:
-    """The parent calls before and after it forks; each child calls once and ends by `end`."""
+    """The parent calls before and after it forks; each child calls once, has that delivered, and ends by `end`."""
     call("parent")
     before()
     for number in range(CHILDREN):
         if os.fork() == 0:
             call(f"child {number}")
+            flush()
             end()
     call("parent")
     for _ in range(CHILDREN):
@@ -49,8 +50,7 @@ def flush() -> None:
     assert claudetrace.flush(timeout_s=20)
 
 
-def flush_and_leave() -> None:
-    flush()
+def leave() -> None:
     os._exit(0)
 
 
@@ -69,6 +69,9 @@ def children_of_multiprocessing(method: str) -> None:
 def child(who: str, argv: list[str]) -> None:
     sys.argv = argv
     claudetrace.instrument(otlp=argv[3])
+    call(who)
+    # What is loaded by now need not be loaded while the process ends.
+    flush()
     call(who)
 
 
@@ -107,7 +110,7 @@ WAYS: dict[str, Callable[[], object]] = {
     "alone": alone,
     "forks while sending": lambda: forks(lambda: None, sys.exit),
     "forks when all is sent": lambda: forks(flush, sys.exit),
-    "forks that leave": lambda: forks(flush, flush_and_leave),
+    "forks that leave": lambda: forks(flush, leave),
     "multiprocessing fork": lambda: children_of_multiprocessing("fork"),
     "multiprocessing spawn": lambda: children_of_multiprocessing("spawn"),
     "app": app_sets_its_own,

@@ -69,7 +69,11 @@ class Left:
 def left(folder: Path) -> Left:
     """What leaves when the demo's calls are made, and one with all that a request and an answer can have."""
     db = folder / "ledger.db"
-    with Receiver() as receiver, claudetrace.instrument(db=db, otlp=receiver.url, records="otlp", force=True):
+    settings: dict[str, Any] = {"budgets": [claudetrace.Budget("customer", usd=10, tags={"customer": "*"})]}
+    with (
+        Receiver() as receiver,
+        claudetrace.instrument(db=db, otlp=receiver.url, records="otlp", force=True, **settings),
+    ):
         make_calls()
         assert claudetrace.flush(timeout_s=30)
         with claudetrace.Ledger(db) as ledger:

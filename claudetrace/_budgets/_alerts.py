@@ -1,0 +1,199 @@
+"""`Watch`: what raises an alert besides thresholds, which the store raises with the sum that reaches them."""
+
+from __future__ import annotations
+
+import time
+from collections import OrderedDict, deque
+from dataclasses import replace
+from datetime import UTC, datetime
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+from claudetrace._budgets import _sentences
+from claudetrace._budgets._budget import Alert
+from claudetrace._budgets._delivery import MemoryMarks
+from claudetrace._budgets._forecast import Forecasts, forecast
+from claudetrace._budgets._loops import Loops
+from claudetrace._budgets._match import matching
+from claudetrace._budgets._spikes import Spikes
+from claudetrace._budgets._windows import window_of
+from claudetrace._call import exact_usd
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from claudetrace._budgets._budget import Budget
+    from claudetrace._budgets._delivery import Marks
+    from claudetrace._budgets._windows import Window
+    from claudetrace._call import Row
+    from claudetrace._guard import Guard
+
+FORECAST_S = 10.0
+"""How often a budget's forecast is made, at most, for each of its keys."""
+MOST_FORECASTS = 50
+"""Each reads the store: of a hundred thousand users some are looked at now, others with later rows."""
+DAY_S = 86_400
+MOST_KEPT = 20_000
+RESULT = "messages.batches.result"
+BILLED_TO_OTHERS = '"billed_to_user_profile"'
+
+
+class Watch:
+    """Looks at new rows, on the loader's thread, and raises an alert where one is due: a forecast, an unbounded call
+    or unpriced calls once in a window, a spike once a day, a loop once for its session, lost rows once an hour.
+
+    With `marks` of a store that holds over all its processes, else in this one. `spent` gives a budget's picodollars
+    and calls in a window; without it there is no forecast. `send` gets each alert that this process was the first
+    to raise, with its id in the store's outbox, if it is there.
+    """
+
+    def __init__(
+        self,
+        budgets: Sequence[Budget],
+        *,
+        send: Callable[[Alert, str | None], None],
+        guard: Guard,
+        marks: Marks | None = None,
+        spent: Callable[[Budget, str, Window], tuple[int, int]] | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._budgets = tuple(budgets)
+        self._send, self._guard, self._marks, self._spent, self._clock = send, guard, marks, spent, clock
+        self._memory = MemoryMarks()
+        self._forecasts, self._spikes, self._loops = Forecasts(), Spikes(), Loops()
+        self._next: OrderedDict[tuple[str, str], float] = OrderedDict()
+        self._known: OrderedDict[tuple[str | None, str], None] = OrderedDict()
+        self._noted: deque[tuple[Budget, str, str]] = deque(maxlen=1000)
+        self._lost = 0
+
+    def note_unbounded(self, budget: Budget, key: str, why: str) -> None:
+        """Remembers that a blocking budget let a call through without a bound; `why` is no text of the request's.
+        On the caller's thread: it only notes it."""
+        self._noted.append((budget, key, why))
+
+    def rows(self, rows: Sequence[Row]) -> None:
+        """Looks at rows that are new in the ledger. Never raises."""
+        touched: dict[tuple[str, str], Budget] = {}
+        for row in rows:
+            with self._guard("look for what to alert of"):
+                self._look(row, touched)
+        for (_, key), budget in islice(touched.items(), MOST_FORECASTS):
+            with self._guard("make the forecast of a budget"):
+                self._look_ahead(budget, key)
+        self.tick()
+
+    def tick(self, lost: int | None = None) -> None:
+        """Raises what was noted, and an alert where `lost`, of this process's rows, has grown. Never raises."""
+        with self._guard("alert of calls without a bound"):
+            while self._noted:
+                budget, key, why = self._noted.popleft()
+                self._raise_for(budget, key, "unbounded", _sentences.unbounded(budget, key, why), each_key=False)
+        if lost is not None and lost > self._lost:
+            self._lost = lost
+            with self._guard("alert of lost calls"):
+                self._raise(self._alert("lost", _sentences.lost(lost)), f"lost {int(self._clock()) // 3600}")
+
+    def _look(self, row: Row, touched: dict[tuple[str, str], Budget]) -> None:
+        if (found := self._loops.add(row)) is not None:
+            alert = replace(self._alert("loop", _sentences.loop(found)), key=found.name)
+            self._raise(replace(alert, spent_usd=exact_usd(found.picousd)), f"loop {found.kind} {found.name}")
+        cost = row.get("cost_picousd")
+        unpriced = row.get("outcome") == "ok" and cost is None
+        if unpriced and not self._budgets:
+            message = _sentences.unpriced(None, None, row.get("model"))
+            self._raise(self._alert("unpriced", message), f"unpriced {row.get('model')}")
+        for budget, key in matching(self._budgets, row):
+            touched[str(budget.name), key] = budget
+            if unpriced and budget.unpriced != "ignore":
+                message = _sentences.unpriced(budget, key, row.get("model"))
+                self._raise_for(budget, key, "unpriced", message, each_key=False)
+            elif cost and row.get("operation") != RESULT and BILLED_TO_OTHERS not in (row.get("cost_flags") or ""):
+                self._look_at_spend(budget, key, row, cost)
+
+    def _look_at_spend(self, budget: Budget, key: str, row: Row, picousd: int) -> None:
+        if budget.spike is None:
+            return
+        at = datetime.fromisoformat(row["started_at"]).timestamp() + (row.get("duration_ms") or 0.0) / 1000
+        found = self._spikes.add(budget, key, at, picousd)
+        if found is not None:
+            message = _sentences.spike(budget, key, found)
+            alert = replace(self._alert("spike", message), budget=budget.name, key=key or None, limit_usd=budget.usd)
+            self._raise(replace(alert, spent_usd=exact_usd(found.picousd)), f"spike {int(at) // DAY_S} {key}")
+
+    def _look_ahead(self, budget: Budget, key: str) -> None:
+        """Alerts where the budget is on course to pass its limit."""
+        now = self._clock()
+        if self._spent is None or not budget.forecast or now < self._next.get((str(budget.name), key), 0.0):
+            return
+        _keep(self._next, (str(budget.name), key), now + FORECAST_S)
+        window = window_of(budget.per, budget.timezone, now)
+        if (budget.name, _mark("forecast", window, key)) in self._known or window.end_at is None:
+            return
+        spent = self._spent(budget, key, window)
+        if not self._forecasts.passes(budget, key, window, now, spent):
+            return
+        expected = (forecast(budget, spent[0], window, now) or 0, forecast(budget, spent[1], window, now) or 0)
+        message = _sentences.forecast(budget, key, spent=spent, expected=expected, end=window.end_at)
+        self._raise_for(budget, key, "forecast", message, spent_picousd=spent[0])
+
+    def _raise_for(
+        self,
+        budget: Budget,
+        key: str,
+        kind: Any,
+        message: str,
+        *,
+        spent_picousd: int | None = None,
+        each_key: bool = True,
+    ) -> None:
+        """Raises an alert of a budget, once in its window; with `each_key` once for each of its keys."""
+        window = window_of(budget.per, budget.timezone, self._clock())
+        mark = _mark(kind, window, key if each_key else "")
+        if (budget.name, mark) in self._known:
+            return
+        if spent_picousd is None and self._spent is not None:
+            spent_picousd = self._spent(budget, key, window)[0]
+        alert = replace(
+            self._alert(kind, message),
+            budget=budget.name,
+            key=key or None,
+            spent_usd=None if spent_picousd is None else exact_usd(spent_picousd),
+            limit_usd=budget.usd,
+            window_start=window.start_at,
+            window_end=window.end_at,
+        )
+        self._raise(alert, mark)
+
+    def _alert(self, kind: Any, message: str) -> Alert:
+        return Alert(kind=kind, at=datetime.fromtimestamp(self._clock(), UTC), message=message)
+
+    def _raise(self, alert: Alert, mark: str) -> None:
+        if (alert.budget, mark) in self._known:
+            return
+        stored_as = None
+        try:
+            if self._marks is not None:
+                stored_as = self._marks.raise_alert(alert, mark=mark)
+                first = stored_as is not None
+            else:
+                first = self._memory.raise_alert(alert, mark=mark) is not None
+        except Exception as error:  # noqa: BLE001 - better told by each process than by none
+            self._guard.caught("put an alert into the budgets' store", error)
+            first = self._memory.raise_alert(alert, mark=mark) is not None
+        _keep(self._known, (alert.budget, mark), None)
+        if first:
+            self._send(alert, stored_as)
+
+
+def _mark(kind: str, window: Window, key: str) -> str:
+    # A rolling window moves all the time: it is another after its own length.
+    length = 0 if window.end is None else max(1, window.until - window.since)
+    start = window.slot if window.since == window.until else window.slot // length
+    return f"{kind} {start} {key}"
+
+
+def _keep(kept: OrderedDict[Any, Any], name: Any, value: Any) -> None:
+    kept[name] = value
+    kept.move_to_end(name)
+    if len(kept) > MOST_KEPT:
+        kept.popitem(last=False)

@@ -1,0 +1,218 @@
+"""`bound`: the most that a request can cost, before it is sent, or what it seems to cost and why more is possible.
+
+Each rule of billing, and how it is met:
+
+- Classes of input: the whole prompt in the dearest class it can have. Plain where nothing asks for caching, else a
+  write for five minutes, or for an hour where one part asks for that. Reads and refreshes are never dearer.
+- Tokens of text: no more than bytes of UTF-8; markers, the words that come with tools, schemas and thinking in fixed
+  margins; images at the most that the model's resolution lets through. A PDF's tokens do not follow from its bytes.
+- Prompt size: the tier of the longest prompt that the bytes allow, for input and output, as the tier's rule says.
+  No prompt is longer than the model's window.
+- Output: `max_tokens`, in which thinking is. Refusals and errors cost less or nothing.
+- Speed: the dearer of fast and standard where fast is asked for. Geography and endpoints: the premium, unless the
+  request or its address excludes it. Priority is priced as standard. Days: the rates of the day it is sent.
+  A Foundry deployment that bears a model's name is taken for that model.
+- A batch: its items at batch rates, each as above. Own prices in the place of the list's.
+- Server tools, MCP, containers, URLs, files, PDFs, threads, compaction, fallbacks, middleware, and any parameter,
+  tool or content that is not known here: more is possible, and `why_unbounded` names the first of them.
+- Retries: an API error costs nothing, and the ledger prices the attempt that was answered. An attempt that timed out
+  may be billed beside it: `max_retries` reserves for so many of them.
+- Another organization pays: nothing. Counting tokens and reading a batch's results: nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+from claudetrace._budgets._measure import Measure, as_mapping
+from claudetrace._pricing._dearest import dearest
+
+if TYPE_CHECKING:
+    from claudetrace._pricing._dearest import Dearest
+    from claudetrace._pricing._own import OwnRates
+    from claudetrace._pricing._terms import Terms
+
+MOST_PICOUSD = 2**63 - 1
+"""What a store can hold: 9.2 million dollars."""
+FREE = frozenset(["messages.count_tokens", "messages.batches.result"])
+"""Operations that bill nothing themselves: a batch's results were billed when they were made."""
+_BATCH = "messages.batches.create"
+_PLAIN = frozenset(
+    [
+        *("billing_policy", "cache_control", "context_management", "inference_geo", "max_tokens"),
+        *("max_tokens_to_sample", "messages", "model", "output_config", "output_format", "prompt"),
+        *("service_tier", "speed", "system", "tool_choice", "tools"),
+        *("anthropic_beta", "anthropic_version", "betas", "diagnostics", "fallback_credit_token", "metadata"),
+        *("stop_sequences", "stream", "temperature", "thinking", "top_k", "top_p", "user_profile_id"),
+        "workspace_id",
+    ]
+)
+"""Parameters that are looked at, and those that add nothing to a bill."""
+_NAMES = {
+    "compaction": "compaction",
+    "container": "a container",
+    "fallbacks": "fallbacks",
+    "mcp_servers": "MCP servers",
+    "previous_message_id": "a previous message",
+    "thread": "a thread",
+}
+_LIKELY_OUTPUT = 4
+"""The part of `max_tokens` that an answer seems to have: one in so many."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bound:
+    """What to reserve for a call."""
+
+    picousd: int
+    why_unbounded: str | None = None
+    """`None`: it cannot be billed for more. Else what makes more possible, and `picousd` is the best estimate."""
+    calls: int = 1
+    """How many answers it asks for."""
+    priced: bool = True
+    """`False`: a model in it has no price, so nothing is in `picousd` for it."""
+
+
+NOTHING = Bound(picousd=0, calls=0)
+
+
+def bound(
+    body: Mapping[str, Any],
+    *,
+    operation: str,
+    model: str | None,
+    terms: Terms,
+    day: str,
+    has_middleware: bool = False,
+    max_retries: int = 0,
+    own_rates: OwnRates | None = None,
+) -> Bound:
+    """What to reserve for `body`, as the SDK's options have it. Never raises; takes nothing from an iterator.
+
+    `model` is the one that the path names, where it does; `max_retries` is how many further attempts are to be
+    reserved for.
+    """
+    if operation in FREE:
+        return NOTHING
+    try:
+        if operation == _BATCH:
+            found = _batch(body, _as_batch(terms), day, own_rates)
+        else:
+            found = _one(body, model, terms, day, own_rates)
+    except Exception as error:  # noqa: BLE001 - what we cannot read, the SDK may yet send
+        found = Bound(picousd=0, why_unbounded=f"a request that cannot be read ({type(error).__name__})")
+    picousd = min(found.picousd * (1 + max(0, max_retries)), MOST_PICOUSD)
+    why = found.why_unbounded or ("client middleware" if has_middleware else None)
+    if picousd == found.picousd and why == found.why_unbounded:
+        return found
+    return replace(found, picousd=picousd, why_unbounded=why)
+
+
+@lru_cache(maxsize=64)
+def _as_batch(terms: Terms) -> Terms:
+    return replace(terms, batch=True)
+
+
+def _batch(body: Mapping[str, Any], terms: Terms, day: str, own_rates: OwnRates | None) -> Bound:
+    items = body.get("requests")
+    if not isinstance(items, (list, tuple)):
+        return Bound(picousd=0, why_unbounded="requests that can be read only once")
+    picousd, why, priced = 0, None, True
+    for item in items:
+        params = item.get("params") if isinstance(item, Mapping) else None
+        if not isinstance(params, Mapping):
+            why = why or "an item that cannot be read"
+            continue
+        found = _one(params, None, terms, day, own_rates)
+        picousd += found.picousd
+        why = why or found.why_unbounded
+        priced = priced and found.priced
+    return Bound(picousd=picousd, why_unbounded=why, calls=len(items), priced=priced)
+
+
+def _one(body: Mapping[str, Any], model: str | None, terms: Terms, day: str, own_rates: OwnRates | None) -> Bound:
+    if terms.billed_to == "user_profile" or _bills_user_profile(body):
+        return Bound(picousd=0)
+    asked = model if model is not None else body.get("model")
+    fast, worldwide = body.get("speed") == "fast", body.get("inference_geo") == "global"
+    rates = None
+    if isinstance(asked, str):
+        rates = dearest(asked, day, terms, fast, worldwide, own_rates)
+        if rates is None and fast:
+            # A model that is no longer fast runs at the standard speed, but nobody says so before.
+            rates = dearest(asked, day, terms, False, worldwide, own_rates)
+            if rates is not None:
+                return _priced(body, rates, "a speed without a price")
+    if rates is None:
+        return Bound(picousd=0, why_unbounded="unknown model", priced=False)
+    return _priced(body, rates, _why_of(body))
+
+
+def _priced(body: Mapping[str, Any], rates: Dearest, why: str | None) -> Bound:
+    measure = Measure()
+    try:
+        measure.request(body)
+    except Exception as error:  # noqa: BLE001 - what we cannot read, the SDK may yet send
+        measure.unknown(f"content that cannot be read ({type(error).__name__})")
+    output = _most_output(body, rates)
+    if why is None and measure.why is None:
+        prompt = measure.at_most(rates.image_tokens, rates.tool_prompt_tokens)
+        return Bound(picousd=rates.picousd(_in_window(prompt, rates), output, measure.cached_for))
+    prompt = _in_window(measure.likely(rates.image_tokens, rates.tool_prompt_tokens), rates)
+    likely = rates.picousd(prompt, -(-output // _LIKELY_OUTPUT)) + _searches(measure, rates)
+    return Bound(picousd=likely, why_unbounded=why or measure.why)
+
+
+def _most_output(body: Mapping[str, Any], rates: Dearest) -> int:
+    most = body.get("max_tokens")
+    if type(most) is not int:
+        most = body.get("max_tokens_to_sample")
+    if type(most) is not int or most < 0:
+        # The API refuses it; if not, the model's own limit holds.
+        return rates.most_output_tokens
+    return _in_window(most, rates)
+
+
+def _in_window(tokens: int, rates: Dearest) -> int:
+    return tokens if rates.window_tokens is None else min(tokens, rates.window_tokens)
+
+
+def _searches(measure: Measure, rates: Dearest) -> int:
+    return rates.search_picousd if "web_search" in (measure.why or "") else 0
+
+
+def _bills_user_profile(body: Mapping[str, Any]) -> bool:
+    policy = body.get("billing_policy")
+    return isinstance(policy, Mapping) and policy.get("bill_to") == "user_profile"
+
+
+def _why_of(body: Mapping[str, Any]) -> str | None:
+    """What among the parameters makes more possible than one answer to the prompt."""
+    for name in body.keys() - _PLAIN:
+        # What was not given is false, whichever object the SDK has for that.
+        if body[name]:
+            return _NAMES.get(name, f"the parameter {name}")
+    for name, known in _VALUES.items():
+        if (value := body.get(name)) and value not in known:
+            return f"{name} {value}"
+    if (managed := body.get("context_management")) and not _only_clears(managed):
+        return "compaction"
+    return None
+
+
+_VALUES = {
+    "speed": ("standard", "fast"),
+    "inference_geo": ("us", "global"),
+    "service_tier": ("auto", "standard_only"),
+}
+
+
+def _only_clears(managed: Any) -> bool:
+    try:
+        edits = as_mapping(managed).get("edits") or ()
+        return all(str(as_mapping(edit).get("type")).startswith("clear_") for edit in edits)
+    except TypeError:
+        return False

@@ -1,0 +1,268 @@
+"""`Budget`: what may be spent, by whom, in which window. `Alert`: what is said about it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields
+from decimal import ROUND_FLOOR, Context, Decimal, InvalidOperation
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any, Literal, NoReturn
+
+from claudetrace._budgets._windows import CALENDAR, ROLLING, rolling_s
+from claudetrace._errors import ClaudetraceError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from datetime import datetime
+    from types import TracebackType
+
+    from claudetrace._budgets._run import Run
+
+MOST_USD = 10**9
+MOST_CALLS = 10**15
+MOST_THRESHOLD = 100
+EACH = "*"
+_EXACT = Context(prec=60)
+_WORDS = {
+    "on_exceeded": ("alert", "block"),
+    "unpriced": ("alert", "block", "ignore"),
+    "unbounded": ("alert", "block"),
+    "on_store_error": ("open", "closed"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """What may be spent on the calls it is for, in dollars, calls or both; `ClaudetraceError` where that is unclear.
+
+    It is for every call, or for those of one `model` and those that carry all its `tags`. With `{"user": "*"}` each
+    user has this much, and a call without that tag is under no such budget.
+
+    A `Budget(usd=…, per="run")` needs no name: `with` it, and the block may spend so much, in this process.
+    """
+
+    name: str | None = None
+    usd: Decimal | None = None
+    max_calls: int | None = None
+    per: str = "month"
+    tags: Mapping[str, str] | None = None
+    model: str | None = None
+    thresholds: tuple[float, ...] = (0.5, 0.8, 1.0)
+    forecast: bool = True
+    spike: float | None = None
+    """Alert when some minutes' spend is so many times what such minutes had before."""
+    on_exceeded: Literal["alert", "block"] = "alert"
+    unpriced: Literal["alert", "block", "ignore"] = "alert"
+    unbounded: Literal["alert", "block"] = "alert"
+    on_store_error: Literal["open", "closed"] = "open"
+    timezone: str = "UTC"
+
+    if TYPE_CHECKING:
+        # Dollars may be given as any number or text; kept is what they are exactly.
+        def __init__(
+            self,
+            name: str | None = None,
+            usd: Decimal | float | str | None = None,
+            max_calls: int | None = None,
+            per: str = "month",
+            tags: Mapping[str, str] | None = None,
+            model: str | None = None,
+            thresholds: Iterable[float] = (0.5, 0.8, 1.0),
+            forecast: bool = True,
+            spike: float | None = None,
+            on_exceeded: Literal["alert", "block"] = "alert",
+            unpriced: Literal["alert", "block", "ignore"] = "alert",
+            unbounded: Literal["alert", "block"] = "alert",
+            on_store_error: Literal["open", "closed"] = "open",
+            timezone: str = "UTC",
+        ) -> None: ...
+
+    def __post_init__(self) -> None:
+        _check_name(self)
+        _check_window(self)
+        for name, check in _CHECKS.items():
+            object.__setattr__(self, name, check(self, name, getattr(self, name)))
+        if self.usd is None and self.max_calls is None:
+            _refuse(self, "usd", None, "give usd=, max_calls= or both")
+        for name, words in _WORDS.items():
+            if getattr(self, name) not in words:
+                _refuse(self, name, getattr(self, name), f"it is one of {', '.join(words)}")
+
+    @property
+    def blocks(self) -> bool:
+        """Whether it stops calls; a budget of a run always does."""
+        return self.on_exceeded == "block" or self.per == "run"
+
+    @property
+    def each_tag(self) -> str | None:
+        """The tag of which each value has a budget of its own."""
+        return next((tag for tag, value in (self.tags or {}).items() if value == EACH), None)
+
+    @property
+    def limit_picousd(self) -> int | None:
+        """The limit in whole picodollars, never more than was said."""
+        if self.usd is None:
+            return None
+        return int(_EXACT.scaleb(self.usd, 12).to_integral_value(rounding=ROUND_FLOOR))
+
+    def __enter__(self) -> Run:
+        """What the block has spent and has left. Raises `ClaudetraceError` unless `per="run"`."""
+        from claudetrace._budgets._run import enter
+
+        if self.per != "run":
+            _refuse(self, "per", self.per, 'a `with` block takes a Budget(per="run")')
+        return enter(self)
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        from claudetrace._budgets._run import leave
+
+        leave(self)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Alert:
+    """Something to know about a budget, once in its window. `key` is the tag's value where each has a budget."""
+
+    kind: Literal["threshold", "forecast", "spike", "loop", "unpriced", "unbounded", "lost"]
+    budget: str | None = None
+    threshold: float | None = None
+    spent_usd: Decimal | None = None
+    limit_usd: Decimal | None = None
+    window_start: datetime | None = None
+    window_end: datetime | None = None
+    key: str | None = None
+    at: datetime = field()
+    message: str = ""
+
+
+def budgets_from(given: object) -> tuple[Budget, ...]:
+    """The budgets of a list of `Budget` or of tables of `claudetrace.toml`. Raises `ClaudetraceError`."""
+    if not isinstance(given, (list, tuple)):
+        raise ClaudetraceError(
+            f"budgets={given!r:.200} cannot be used: give Budget objects in a list, or [[budgets]] in claudetrace.toml"
+        )
+    budgets = tuple(each if isinstance(each, Budget) else _from_table(each) for each in given)
+    names: set[str | None] = set()
+    for budget in budgets:
+        if budget.per == "run":
+            _refuse(budget, "per", "run", "use it as `with Budget(...):` around the calls that it is for")
+        if budget.name in names:
+            raise ClaudetraceError(f"two budgets have the name {budget.name!r}: give each its own")
+        names.add(budget.name)
+    return budgets
+
+
+def _from_table(table: object) -> Budget:
+    if not isinstance(table, dict):
+        raise ClaudetraceError(f"budgets has {table!r:.200}, which is no Budget: write Budget(name, usd=…, per=…)")
+    known = [each.name for each in fields(Budget)]
+    if unknown := {str(name) for name in table} - set(known):
+        raise ClaudetraceError(
+            f"unknown in the budget {table.get('name')!r}: {', '.join(sorted(unknown))}; known are {', '.join(known)}"
+        )
+    return Budget(**table)
+
+
+def _refuse(budget: Budget, name: str, value: object, way_out: str) -> NoReturn:
+    whose = f"of budget {budget.name!r} " if isinstance(budget.name, str) else "of a budget "
+    raise ClaudetraceError(f"{name}={value!r:.200} {whose}cannot be used: {way_out}")
+
+
+def _check_name(budget: Budget) -> None:
+    if budget.name is None and budget.per == "run":
+        object.__setattr__(budget, "name", "run")
+    elif not isinstance(budget.name, str) or not budget.name.strip() or len(budget.name) > 256:
+        _refuse(budget, "name", budget.name, "give a name of at most 256 characters")
+
+
+def _check_window(budget: Budget) -> None:
+    per = budget.per
+    if isinstance(per, str) and per.startswith(ROLLING):
+        rolling_s(per)
+    elif per not in (*CALENDAR, "run"):
+        _refuse(budget, "per", per, f"it is one of run, {', '.join(CALENDAR)}, or rolling:24h")
+    from zoneinfo import ZoneInfo
+
+    try:
+        ZoneInfo(budget.timezone)
+    except Exception as error:  # noqa: BLE001 - what a wrong name raises depends on the system's files
+        _refuse(budget, "timezone", budget.timezone, f'name one as "Europe/Berlin" ({type(error).__name__})')
+
+
+def _usd(budget: Budget, name: str, value: Any) -> Decimal | None:
+    if value is None:
+        return None
+    way_out = f"give dollars above 0, at most {MOST_USD}"
+    try:
+        # By its text: 0.1 is what was written, not the binary fraction next to it.
+        usd = None if isinstance(value, bool) else Decimal(value if isinstance(value, Decimal) else str(value))
+    except (InvalidOperation, ValueError):
+        usd = None
+    if usd is None or not usd.is_finite() or not Decimal("1E-12") <= usd <= MOST_USD:
+        _refuse(budget, name, value, way_out)
+    return usd
+
+
+def _calls(budget: Budget, name: str, value: int | None) -> int | None:
+    if value is not None and (isinstance(value, bool) or not isinstance(value, int) or not 0 < value <= MOST_CALLS):
+        _refuse(budget, name, value, "give a whole number of calls above 0")
+    return value
+
+
+def _tags(budget: Budget, name: str, value: Any) -> dict[str, str] | None:
+    if value is None:
+        return None
+    is_map = hasattr(value, "items") and value
+    if not is_map or not all(isinstance(text, str) and text for pair in value.items() for text in pair):
+        _refuse(budget, name, value, 'give tags and their values, as {"customer": "acme"} or {"user": "*"}')
+    if list(value.values()).count(EACH) > 1:
+        _refuse(budget, name, value, 'only one tag may be "*"')
+    return dict(value)
+
+
+def _model(budget: Budget, name: str, value: str | None) -> str | None:
+    if value is not None and (not isinstance(value, str) or not value):
+        _refuse(budget, name, value, 'give a model\'s id, as "claude-opus-4-8", or leave it out')
+    return value
+
+
+def _thresholds(budget: Budget, name: str, value: Any) -> tuple[float, ...]:
+    try:
+        numbers = tuple(value)
+        fine = all(_is_number(each) and 0 < each <= MOST_THRESHOLD for each in numbers)
+    except TypeError:
+        fine, numbers = False, ()
+    if not fine or any(later <= earlier for earlier, later in pairwise(numbers)):
+        _refuse(budget, name, value, f"give parts of the limit above 0 and at most {MOST_THRESHOLD}, each larger")
+    return tuple(float(each) for each in numbers)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _switch(budget: Budget, name: str, value: Any) -> bool:
+    if not isinstance(value, bool):
+        _refuse(budget, name, value, "it is True or False")
+    return value
+
+
+def _spike(budget: Budget, name: str, value: Any) -> float | None:
+    if value is not None and not (_is_number(value) and 1 < value <= 10**6):
+        _refuse(budget, name, value, "give how many times the usual is too much, above 1, as 5")
+    return None if value is None else float(value)
+
+
+_CHECKS: Mapping[str, Any] = {
+    "usd": _usd,
+    "max_calls": _calls,
+    "tags": _tags,
+    "model": _model,
+    "thresholds": _thresholds,
+    "forecast": _switch,
+    "spike": _spike,
+}

@@ -1,0 +1,107 @@
+"""Every service that apprise knows, e-mail among them: the extra `[alerts]`."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import warnings
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from claudetrace._budgets._channels._kinds import DeliveryFailed, wire_name
+from claudetrace._errors import ClaudetraceError
+
+if TYPE_CHECKING:
+    from claudetrace._budgets._channels._notice import Notice
+
+# In the URLs of most services a token stands where a host would.
+WITH_A_HOST = frozenset(("mailto", "mailtos", "json", "jsons", "xml", "xmls", "form", "forms"))
+LOUD = ("apprise", "urllib3.connectionpool", "urllib3.util.retry", "requests")
+"""Loggers that write the addresses they send to, tokens and all, where somebody listens at DEBUG."""
+
+
+class AppriseChannel:
+    """Sends an alert's message through one service of apprise's."""
+
+    of_process = False
+
+    def __init__(self, where: str, scheme: str, url: str) -> None:
+        try:
+            service = _instantiate(url)
+        except ImportError:
+            raise ClaudetraceError(
+                f'{where} of the scheme {scheme} needs apprise: pip install "claudetrace[alerts]"'
+            ) from None
+        if service is None:
+            raise ClaudetraceError(f"{where} of the scheme {scheme} cannot be used: apprise does not take this URL")
+        if getattr(service, "redirects", None):
+            service.redirects = False
+        self.name = wire_name(scheme, _host(url) if scheme in WITH_A_HOST else None, url)
+        self._url = url
+        self._service: Any = service
+
+    def send(self, notice: Notice) -> None:
+        with _quiet:
+            took = self._notify(notice)
+        if not took:
+            raise DeliveryFailed("apprise could not deliver it")
+
+    def _notify(self, notice: Notice) -> bool:
+        try:
+            return bool(self._service.notify(body=notice.alert.message, title=notice.headline(), notify_type="warning"))
+        except Exception:  # noqa: BLE001 - its words may hold the address
+            return False
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, AppriseChannel) and other._url == self._url
+
+    def __hash__(self) -> int:
+        return hash(self.name)
+
+    def __repr__(self) -> str:
+        return self.name
+
+
+class _Quiet(threading.local, logging.Filter):
+    """While entered, drops what this thread writes to `LOUD`; other threads' records pass."""
+
+    depth = 0
+
+    def __init__(self) -> None:
+        logging.Filter.__init__(self)
+
+    def __enter__(self) -> None:
+        self.depth += 1
+
+    def __exit__(self, *_exception: object) -> None:
+        self.depth -= 1
+
+    def filter(self, record: logging.LogRecord) -> bool:  # noqa: ARG002 - logging's signature
+        return self.depth == 0
+
+    @staticmethod
+    def install() -> None:
+        for name in LOUD:
+            logging.getLogger(name).addFilter(_quiet)  # only once: logging keeps a filter that is there
+
+
+_quiet = _Quiet()
+
+
+def _host(url: str) -> str | None:
+    try:
+        return urlsplit(url).hostname
+    except ValueError:
+        return None
+
+
+def _instantiate(url: str) -> Any:
+    """The service of `url`, `None` where apprise knows none."""
+    with _quiet, warnings.catch_warnings():
+        # What apprise still uses of an old Python is nothing that its users can change.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        import apprise  # type: ignore[import-not-found,unused-ignore]  # an extra, not there everywhere
+
+        _Quiet.install()
+        asset = apprise.AppriseAsset(app_id="claudetrace", app_desc="claudetrace", async_mode=False)
+        return apprise.Apprise.instantiate(url, asset=asset, suppress_exceptions=True)

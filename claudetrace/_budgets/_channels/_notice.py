@@ -1,0 +1,90 @@
+"""`Notice`: an alert as it goes out, and its forms: JSON, Slack's text, one line."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from claudetrace._budgets._budget import Alert
+
+ALERT_FIELDS = (
+    "kind",
+    "budget",
+    "key",
+    "threshold",
+    "spent_usd",
+    "limit_usd",
+    "window_start",
+    "window_end",
+    "at",
+    "message",
+)
+HEADLINES = {
+    "threshold": "Budget {budget}: {percent} reached",
+    "forecast": "Budget {budget}: on course to pass its limit",
+    "spike": "Budget {budget}: spend is spiking",
+    "loop": "Runaway loop",
+    "unpriced": "Budget {budget}: calls without a price",
+    "unbounded": "Budget {budget}: a call without an upper bound",
+    "lost": "Calls were not recorded",
+}
+# `&` first. A word after @ would call people on servers that read names in the text.
+SLACK_ESCAPES = (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;"), ("@", "@\u200b"))
+SLACK_OPTIONS = {"mrkdwn": True, "parse": "none", "link_names": False, "unfurl_links": False, "unfurl_media": False}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Notice:
+    """An alert with what a receiver needs besides: the id that tells doubles, and who sends it."""
+
+    id: str
+    alert: Alert
+    service: str
+    test: bool = False
+
+    def as_json(self) -> dict[str, Any]:
+        """All of the alert: money as decimal strings, times in UTC as ISO 8601."""
+        told = {name: _plain(getattr(self.alert, name)) for name in ALERT_FIELDS}
+        return {"id": self.id, "service": self.service, "test": self.test, **told}
+
+    def body(self) -> bytes:
+        return json.dumps(self.as_json(), ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
+
+    def headline(self) -> str:
+        """A few words for a title."""
+        alert = self.alert
+        percent = "" if alert.threshold is None else percent_text(alert.threshold)
+        words = HEADLINES.get(alert.kind, "{kind}").format(kind=alert.kind, budget=alert.budget, percent=percent)
+        return one_line(f"Test: {words}" if self.test else words)
+
+    def slack_body(self) -> bytes:
+        """Slack's incoming-webhook format, in which nothing of a tag's value is markup or calls anybody."""
+        text = f"*{slack_text(self.headline())}*\n{slack_text(self.alert.message)}\n_{slack_text(self.service)}_"
+        return json.dumps({"text": text, **SLACK_OPTIONS}).encode()
+
+
+def slack_text(text: str) -> str:
+    for character, instead in SLACK_ESCAPES:
+        text = text.replace(character, instead)
+    return one_line(text)
+
+
+def one_line(text: str) -> str:
+    """`text` without what would break a line, a terminal or a mail's subject."""
+    return "".join(character if character.isprintable() or character == "\u200b" else " " for character in text)
+
+
+def percent_text(share: float) -> str:
+    return f"{round(share * 100, 1):g} %"
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, Decimal):
+        return f"{value:f}"
+    if isinstance(value, datetime):
+        return value.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return value

@@ -1,0 +1,260 @@
+"""`StoreFile`: the one connection of a process to the budgets' store, made anew where the file is gone or broken."""
+
+from __future__ import annotations
+
+import os
+import random
+import sqlite3
+import time
+from contextlib import closing, contextmanager, suppress
+from importlib.resources import files
+from typing import TYPE_CHECKING
+
+from claudetrace._errors import ClaudetraceError
+from claudetrace._version import __version__
+
+try:
+    import fcntl
+except ImportError:  # Windows: importing works, and instrument() says what is missing.
+    fcntl = None  # type: ignore[assignment]
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+APPLICATION_ID = 0x636C7462
+"""`cltb`: how a store of ours is known."""
+VERSION = 1
+OLDEST_SQLITE = (3, 37, 0)
+CREATION_S = 10.0
+OPENING_S = 2.0
+CHECKPOINT_BYTES = 1024 * 1024
+CACHE_KB = 16_000
+"""Room for the counters of a hundred thousand users, each with a budget; taken as it is needed."""
+WAL_BYTES = 4 * 1024 * 1024
+PASSING = ("SQLITE_BUSY", "SQLITE_LOCKED", "SQLITE_FULL", "SQLITE_CONSTRAINT")
+BROKEN = ("SQLITE_CORRUPT", "SQLITE_NOTADB")
+
+# A connection that another thread was using when the process forked may neither be used nor closed in the child.
+_untouchable: list[sqlite3.Connection] = []
+
+
+class StoreFile:
+    """The store at `path`, open while it can be. One thread at a time may use it.
+
+    `on_new` is called inside a transaction with each connection that this process opens: what must be in there.
+    """
+
+    def __init__(self, path: Path, on_new: Callable[[sqlite3.Connection], None]) -> None:
+        self.path = path
+        self._on_new = on_new
+        self._connection: sqlite3.Connection | None = None
+        self._name = os.fspath(path)
+        self._identity: tuple[int, int] | None = None
+        self._wal: tuple[int, int] | None = None
+        self._known_good = False
+
+    def connection(self) -> sqlite3.Connection:
+        """The open connection, after a look whether the file is still the one that was opened: SQLite would go
+        on writing to a deleted one without a word."""
+        if self._connection is not None and self._identity != _identity(self._name):
+            # Asked while the old log is still open, so that no new file can have its number.
+            stale = self._wal is not None and self._wal == _identity(f"{self._name}-wal")
+            self.close()
+            if stale:
+                self._drop_log()
+        if self._connection is None:
+            self._connection = self._open()
+        return self._connection
+
+    def _open(self) -> sqlite3.Connection:
+        connection = open_store(self.path)
+        try:
+            begin(connection, CREATION_S)
+            self._on_new(connection)
+            connection.execute("COMMIT")
+        except BaseException:
+            connection.close()
+            raise
+        self._identity, self._wal = _identity(self._name), _identity(f"{self._name}-wal")
+        self._known_good = True
+        return connection
+
+    @staticmethod
+    def is_there(connection: sqlite3.Connection) -> bool:
+        """Whether the store can be asked something."""
+        return connection.execute("SELECT 1 FROM budgets LIMIT 1").fetchone() is not None
+
+    def set_aside(self, error: sqlite3.Error) -> Path | None:
+        """Where the broken file now is, so that the next use makes a new one; `None` if it is not known to be ours,
+        or if another process was first."""
+        broken, name = self._identity, getattr(error, "sqlite_errorname", "")
+        if name.startswith(PASSING):
+            return None
+        # Whatever else it is may be over with another connection.
+        self.close()
+        if not self._known_good or not name.startswith(BROKEN):
+            return None
+        with creation_lock(self.path):
+            if broken is None or _identity(self._name) != broken:
+                return None
+            aside = self.path.with_name(f"{self.path.name}.broken-{time.time_ns()}")
+            self.path.rename(aside)
+            self._drop_log()
+        return aside
+
+    def checkpoint(self) -> None:
+        """Brings the log into the file once it has grown, without holding up who writes."""
+        with suppress(OSError):
+            if os.stat(f"{self._name}-wal").st_size < CHECKPOINT_BYTES:  # noqa: PTH116 - every second
+                return
+            with closing(connect(self.path, "rw")) as connection:
+                connection.execute("PRAGMA synchronous = NORMAL")
+                connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
+
+    def close(self) -> None:
+        """Closes the file. The next use opens it again."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            with suppress(sqlite3.Error):
+                connection.close()
+
+    def abandon(self) -> None:
+        """Forgets the connection without closing it, in a child forked while it was in use."""
+        if self._connection is not None:
+            _untouchable.append(self._connection)
+        self._connection = None
+
+    def _drop_log(self) -> None:
+        """Removes the log of a file that is gone, since a new file of that name would take it for its own."""
+        for suffix in ("-wal", "-shm"):
+            self.path.with_name(self.path.name + suffix).unlink(missing_ok=True)
+
+
+def begin(connection: sqlite3.Connection, patience_s: float) -> None:
+    """Begins to write, as soon as no other process does. SQLite's own waiting sleeps for up to 100 ms a time, where
+    a transaction of ours takes a twentieth of one."""
+    deadline, pause_s = 0.0, 0.0001
+    while True:
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+        except sqlite3.OperationalError as error:
+            if not error.sqlite_errorname.startswith("SQLITE_BUSY"):
+                raise
+            now = time.monotonic()
+            deadline = deadline or now + patience_s
+            if now > deadline:
+                raise
+            time.sleep(random.uniform(0, pause_s))  # noqa: S311 - no secret
+            pause_s = min(pause_s * 1.5, 0.002)
+        else:
+            return
+
+
+def open_store(path: Path) -> sqlite3.Connection:
+    """A connection to the store at `path`, made if need be. Raises `ClaudetraceError` for what is none of ours."""
+    if sqlite3.sqlite_version_info < OLDEST_SQLITE:
+        raise ClaudetraceError(f"budgets need SQLite 3.37 or newer; this Python has {sqlite3.sqlite_version}")
+    if path.is_dir():
+        raise ClaudetraceError(f"{path} is a folder; name a file in it as budget_store")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if not _is_current(path):
+        with creation_lock(path):
+            _create(path)
+    connection = connect(path, "rw")
+    try:
+        # A process that dies loses nothing. What a power cut takes is the last moments, never the file: then a call
+        # may be missing from the budget, where waiting for the disk would cost each call milliseconds.
+        connection.execute("PRAGMA synchronous = NORMAL")
+        # Left to `tend`, on the loader's thread: a checkpoint waits for the disk. This is for when nobody tends.
+        connection.execute("PRAGMA wal_autocheckpoint = 16000")
+        connection.execute(f"PRAGMA cache_size = -{CACHE_KB}")
+        connection.execute(f"PRAGMA journal_size_limit = {WAL_BYTES}")
+        connection.execute("PRAGMA busy_timeout = 0")
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def connect(path: Path, mode: str) -> sqlite3.Connection:
+    """A connection in autocommit, which for now waits for locks: opening takes some of its own."""
+    return sqlite3.connect(
+        f"{path.absolute().as_uri()}?mode={mode}",
+        uri=True,
+        timeout=OPENING_S,
+        isolation_level=None,
+        check_same_thread=False,
+    )
+
+
+def _is_current(path: Path) -> bool:
+    """Whether the file is a store of this version. Raises `ClaudetraceError` for what is none of ours."""
+    if not path.exists() or not path.stat().st_size:
+        return False
+    with closing(connect(path, "ro")) as connection:
+        return check_version(connection, path) == VERSION
+
+
+def check_version(connection: sqlite3.Connection, path: Path) -> int:
+    """The version of the store, 0 for an empty file. Raises `ClaudetraceError` for what is none of ours."""
+    try:
+        (application_id,) = connection.execute("PRAGMA application_id").fetchone()
+        (version,) = connection.execute("PRAGMA user_version").fetchone()
+        (tables,) = connection.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()
+    except sqlite3.DatabaseError as error:
+        if error.sqlite_errorname == "SQLITE_NOTADB":
+            raise ClaudetraceError(
+                f"{path} is not a SQLite file; move it away, or name another budget_store"
+            ) from error
+        raise
+    if application_id != APPLICATION_ID and (tables or application_id or version):
+        raise ClaudetraceError(f"{path} is a SQLite file of something else; name another as budget_store")
+    if version > VERSION:
+        raise ClaudetraceError(
+            f"{path} is a budget store of version {version}, and claudetrace {__version__} knows version {VERSION}; "
+            "upgrade claudetrace, or name another budget_store"
+        )
+    return int(version)
+
+
+def _create(path: Path) -> None:
+    with closing(connect(path, "rwc")) as connection:
+        if check_version(connection, path) == VERSION:
+            return
+        # A transaction writes whole pages, and touches a row or two of each.
+        connection.execute("PRAGMA page_size = 1024")
+        connection.execute("PRAGMA journal_mode = WAL")
+        schema = files(__package__).joinpath("schema.sql").read_text(encoding="utf-8")
+        # One transaction: nobody sees half a store.
+        connection.executescript(
+            f"BEGIN IMMEDIATE; {schema}; PRAGMA application_id = {APPLICATION_ID}; "
+            f"PRAGMA user_version = {VERSION}; COMMIT;"
+        )
+
+
+@contextmanager
+def creation_lock(path: Path) -> Iterator[None]:
+    """Lets one process at a time make the store or set it aside: turning a fresh file to WAL fails in a race."""
+    fd = os.open(path.with_name(f"{path.name}.lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        deadline = time.monotonic() + CREATION_S
+        while True:
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.01)
+        yield
+    finally:
+        os.close(fd)
+
+
+def _identity(path: str) -> tuple[int, int] | None:
+    try:
+        found = os.stat(path)  # noqa: PTH116 - once a transaction
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino

@@ -1,0 +1,123 @@
+"""`Gate`: what the recorder asks of budgets before a call leaves, and tells them when it has ended."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from claudetrace._budgets._bound import FREE, bound
+from claudetrace._budgets._current import runs
+from claudetrace._budgets._keeper import Demand
+from claudetrace._budgets._match import matching
+from claudetrace._budgets._run import admit_to_runs
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from claudetrace._budgets._alerts import Watch
+    from claudetrace._budgets._keeper import Keeper, Reservation
+    from claudetrace._budgets._run import RunReservation
+    from claudetrace._call import Row
+    from claudetrace._pricing import OwnRates, Terms
+
+BATCHES_CREATE = "messages.batches.create"
+
+
+class Admission:
+    """What is set aside for a call, and what its responses have cost so far."""
+
+    __slots__ = ("batch_id", "reservation", "runs", "spent_picousd", "unknown")
+
+    def __init__(self, reservation: Reservation | None, in_runs: RunReservation | None) -> None:
+        self.reservation = reservation
+        self.runs = in_runs
+        self.spent_picousd = 0
+        self.unknown = False
+        """Whether a response may have cost something that nobody knows."""
+        self.batch_id: str | None = None
+
+    def add(self, row: Row, spend_picousd: int | None) -> None:
+        """A response of the call costs so much, or nobody knows what."""
+        if row["operation"] == BATCHES_CREATE and row["outcome"] == "ok":
+            self.batch_id = row.get("batch_id")
+        if spend_picousd is None:
+            self.unknown = True
+        else:
+            self.spent_picousd += spend_picousd
+
+
+class Gate:
+    """Admits calls to the budgets of the store, if there are any, and to the runs around them."""
+
+    def __init__(
+        self, keeper: Keeper | None = None, watch: Watch | None = None, own_rates: OwnRates | None = None
+    ) -> None:
+        self.keeper = keeper
+        self.watch = watch
+        self._own_rates = own_rates
+        self._blocking = tuple(budget for budget in keeper.budgets if budget.blocks) if keeper else ()
+
+    def concerns(self, columns: Mapping[str, Any]) -> bool:
+        """Whether a call with these columns has to be admitted. What bills nothing is never stopped; a batch's results
+        are charged as rows, to what the batch has set aside."""
+        if columns["operation"] in FREE:
+            return False
+        return bool(runs.get()) or next(matching(self._blocking, columns), None) is not None
+
+    def demand(
+        self, call_id: str, columns: Mapping[str, Any], body: Mapping[str, Any], terms: Terms, *, has_middleware: bool
+    ) -> Demand:
+        """What a request asks for. Never raises."""
+        found = bound(
+            body,
+            operation=columns["operation"],
+            model=columns.get("model_requested"),
+            terms=terms,
+            day=columns["started_at"][:10],
+            has_middleware=has_middleware,
+            own_rates=self._own_rates,
+        )
+        if found.why_unbounded is not None and self.watch is not None:
+            for budget, key in matching(self._blocking, columns):
+                self.watch.note_unbounded(budget, key, found.why_unbounded)
+        return Demand(
+            call_id=call_id,
+            columns=columns,
+            picousd=found.picousd if found.priced else None,
+            bounded=found.why_unbounded is None,
+            calls=found.calls,
+        )
+
+    def admit(self, demand: Demand) -> Admission:
+        """What is set aside for the call. Raises `BudgetExceeded`, with nothing set aside."""
+        in_runs = admit_to_runs(demand.columns, demand.picousd, demand.calls, bounded=demand.bounded)
+        try:
+            return Admission(None if self.keeper is None else self.keeper.admit(demand), in_runs)
+        except BaseException:
+            _leave_runs(in_runs)
+            raise
+
+    async def admit_async(self, demand: Demand) -> Admission:
+        """As `admit`, while the event loop goes on."""
+        in_runs = admit_to_runs(demand.columns, demand.picousd, demand.calls, bounded=demand.bounded)
+        try:
+            return Admission(None if self.keeper is None else await self.keeper.admit_async(demand), in_runs)
+        except BaseException:
+            _leave_runs(in_runs)
+            raise
+
+    def settle(self, admission: Admission) -> None:
+        """The call has ended: what it cost takes the place of what was set aside. Takes no lock."""
+        picousd = None if admission.unknown else admission.spent_picousd
+        if admission.runs is not None:
+            # In a run a batch costs what it may cost at most: its results may be read elsewhere, or never.
+            admission.runs.settle(None if admission.batch_id else picousd)
+        if admission.reservation is not None and self.keeper is not None:
+            if admission.batch_id is not None:
+                self.keeper.hold_batch(admission.reservation, admission.batch_id)
+            else:
+                self.keeper.settle(admission.reservation, picousd)
+
+
+def _leave_runs(in_runs: RunReservation | None) -> None:
+    if in_runs is not None:
+        in_runs.settle(0, 0)

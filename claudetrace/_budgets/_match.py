@@ -1,0 +1,40 @@
+"""Which budgets a call falls under, by its columns: who it is for, and its model."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from claudetrace._budgets._budget import EACH
+from claudetrace._call import RESERVED_TAGS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+    from claudetrace._budgets._budget import Budget
+
+ALL = ""
+"""The key of a budget that is one for all its calls."""
+
+
+def matching(budgets: Iterable[Budget], columns: Mapping[str, Any]) -> Iterator[tuple[Budget, str]]:
+    """The budgets that a call with these columns is under, each with its key: the value of its `*` tag, or `ALL`."""
+    free: Mapping[str, Any] | None = None
+    for budget in budgets:
+        if budget.model is not None and budget.model not in (columns.get("model_requested"), columns.get("model")):
+            continue
+        key = ALL
+        for tag, wanted in (budget.tags or {}).items():
+            if tag in RESERVED_TAGS:
+                value = columns.get(RESERVED_TAGS[tag])
+            else:
+                if free is None:
+                    free = orjson.loads(columns.get("tags") or "{}")
+                value = free.get(tag)
+            if not value or wanted not in (EACH, value):
+                break
+            if wanted == EACH:
+                key = value
+        else:
+            yield budget, key

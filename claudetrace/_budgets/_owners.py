@@ -1,0 +1,86 @@
+"""Who has reservations: a process holds a lock on a file of its own, so that others can tell when it is gone."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from claudetrace._forks import Forks, watch
+
+try:
+    import fcntl
+except ImportError:  # Windows: importing works, and instrument() says what is missing.
+    fcntl = None  # type: ignore[assignment]
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+class Owner(Forks):
+    """This process among those that reserve in the store beside the folder `folder`. A forked child is another."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._fd = -1
+        self._id = ""
+        watch(self)
+
+    def id(self) -> str:
+        """The name that this process's reservations carry; its file is locked from here on. Raises `OSError`."""
+        if self._id:
+            return self._id
+        self._folder.mkdir(parents=True, exist_ok=True)
+        name = f"{os.getpid()}-{secrets.token_hex(8)}"
+        hidden = self._folder / f"{name}.new"
+        fd = os.open(hidden, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        hidden.rename(self._folder / name)
+        self._fd, self._id = fd, name
+        return name
+
+    @property
+    def name(self) -> str:
+        """As `id`, but empty where this process has reserved nothing yet."""
+        return self._id
+
+    def is_gone(self, owner: str) -> bool:
+        """Whether the process of that name has ended, in whatever way."""
+        if owner == self._id:
+            return False
+        try:
+            fd = os.open(self._folder / owner, os.O_RDWR | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return True
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        finally:
+            os.close(fd)
+        return True
+
+    def names(self) -> list[str]:
+        """All whose files are there, this process's left out."""
+        with suppress(OSError):
+            return [path.name for path in self._folder.iterdir() if path.name != self._id and path.suffix != ".new"]
+        return []
+
+    def forget(self, owner: str) -> None:
+        """Removes what is left of one that is gone, once nothing is reserved in its name."""
+        with suppress(OSError):
+            (self._folder / owner).unlink(missing_ok=True)
+
+    def close(self, *, settled: bool) -> None:
+        """Lets go of the file, and removes it where all is `settled`: else others settle in this one's place."""
+        owner, self._id = self._id, ""
+        if owner and settled:
+            self.forget(owner)
+        fd, self._fd = self._fd, -1
+        if fd >= 0:
+            os.close(fd)
+
+    def after_fork_in_child(self) -> None:
+        # Closed and not unlocked: the lock is the parent's as well.
+        self.close(settled=False)

@@ -1,0 +1,87 @@
+"""Why a budget stops a call, as the error that its caller gets."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from claudetrace._budgets._windows import bucket_s, rolling_s
+from claudetrace._call import exact_usd, usd
+from claudetrace._errors import BudgetExceeded
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from claudetrace._budgets._budget import Budget
+    from claudetrace._budgets._store import Denied
+
+
+class CallNotKnown(BudgetExceeded):
+    """The budget stops calls of which it cannot be known what they can cost."""
+
+    def __str__(self) -> str:
+        return (
+            f"{self.whose()} stops calls whose cost cannot be known before they are made "
+            '(unpriced="block" or unbounded="block"): name a model that has a price, and send all content with the '
+            'request, or set both to "alert"'
+        )
+
+
+class TooManyCalls(BudgetExceeded):
+    """The budget's `max_calls` are made or running."""
+
+    max_calls: int | None = None
+    calls = 0
+
+    def __str__(self) -> str:
+        made = f"{self.calls:,} of {self.max_calls or 0:,} calls are made or running"
+        return f"{self.whose()} has no room for this call: {made}; {self.way_out()}"
+
+
+class StoreUnusable(BudgetExceeded):
+    """The budget's store is at fault, and the budget says `on_store_error="closed"`. Can be pickled."""
+
+    def __init__(self, budget: Budget | str, path: str, error: object, *_: object) -> None:
+        name = budget if isinstance(budget, str) else str(budget.name)
+        limit = None if isinstance(budget, str) else budget.usd
+        super().__init__(name, limit, exact_usd(0), exact_usd(0), None, None)
+        self.path, self.reason = path, str(error)
+        self.args = (name, path, self.reason)
+
+    def __str__(self) -> str:
+        return f'budget {self.budget!r} has on_store_error="closed", and its store {self.path} fails: {self.reason}'
+
+
+def exceeded(denied: Denied, needed_picousd: int | None) -> BudgetExceeded:
+    """The error of a call that a budget has no room for."""
+    budget, key, window = denied.claim
+    totals, resets_at = denied.totals, window.end_at
+    if budget.per.startswith("rolling") and totals.oldest_slot is not None:
+        # The first moment at which some of it is forgotten.
+        length = rolling_s(budget.per)
+        resets_at = datetime.fromtimestamp(totals.oldest_slot + bucket_s(length) + length, UTC)
+    money = (totals.picousd, totals.reserved_picousd, needed_picousd)
+    error = refusal(budget, money, totals.calls + totals.reserved_calls, resets_at)
+    error.key = key or None
+    return error
+
+
+def refusal(
+    budget: Budget, money: tuple[int, int, int | None], calls: int, resets_at: datetime | None
+) -> BudgetExceeded:
+    """The error of a call for which dollars, spent and reserved and needed, or calls are too many."""
+    spent, reserved, needed = money
+    limit = budget.limit_picousd
+    of_calls = limit is None or spent + reserved + (needed or 0) <= limit
+    kind = TooManyCalls if of_calls and budget.max_calls is not None else BudgetExceeded
+    error = kind(str(budget.name), budget.usd, exact_usd(spent), exact_usd(reserved), usd(needed), resets_at)
+    if isinstance(error, TooManyCalls):
+        error.max_calls, error.calls = budget.max_calls, calls
+    return error
+
+
+def refuse_unknown(budgets: Iterable[tuple[Budget, datetime | None]], *, priced: bool, bounded: bool) -> None:
+    """Raises where one of the budgets, each with its reset, stops calls without a price, or without a bound."""
+    for budget, resets_at in budgets:
+        if (not priced and budget.unpriced == "block") or (not bounded and budget.unbounded == "block"):
+            raise CallNotKnown(str(budget.name), budget.usd, exact_usd(0), exact_usd(0), None, resets_at)

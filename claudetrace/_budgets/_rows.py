@@ -1,0 +1,146 @@
+"""What the ledger's rows say was spent: added once, unless a reservation of their call has accounted for it."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from claudetrace._budgets import _sql
+from claudetrace._budgets._match import matching
+from claudetrace._budgets._store import ESTIMATED, ROWS, SAID, charge, tell
+from claudetrace._budgets._windows import window_of
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Mapping, Sequence
+
+    from claudetrace._budgets._budget import Budget
+    from claudetrace._budgets._store import Ledgers, Terms
+
+COUNTED = "INSERT INTO counted (row_key, budget_id, at) VALUES (?, ?, ?) ON CONFLICT DO NOTHING"
+ADD_SEEN = """
+    UPDATE open
+    SET seen_rows = seen_rows + 1, seen_picousd = seen_picousd + ?
+    WHERE call_id = ? AND budget_id = ?
+"""
+CORRECT = "UPDATE settled SET picousd = ?, calls = ?, basis = ?, offered = 1 WHERE call_id = ? AND budget_id = ?"
+SHRINK = """
+    UPDATE open
+    SET picousd = picousd - ?, calls = calls - ?
+    WHERE call_id = ? AND budget_id = ?
+"""
+HOLD = "UPDATE open SET batch_id = ?1, owner = '' WHERE call_id = ?2 AND ?1 IS NOT NULL"
+MADE = "messages.batches.create"
+FREE = ("messages.count_tokens", MADE)
+RESULT = "messages.batches.result"
+
+
+OTHERS = "SELECT id FROM budgets WHERE used_at > ? ORDER BY id"
+OTHERS_S = 35 * 86_400
+"""How long after its last process a budget still counts what others spend."""
+
+
+def others(connection: sqlite3.Connection, ledgers: Ledgers) -> tuple[Terms, ...]:
+    """Budgets of other processes on this store, as of a release that is just being rolled out: what this process
+    spends counts in them as well."""
+    mine = {terms.id for terms in ledgers.terms.values()}
+    ids = connection.execute(OTHERS, (int(ledgers.clock()) - OTHERS_S,)).fetchall()
+    found = (ledgers.find(connection, budget_id) for (budget_id,) in ids if budget_id not in mine)
+    return tuple(terms for terms in found if terms is not None)
+
+
+def spend_of(row: Mapping[str, Any]) -> int | None:
+    """What a row adds to budgets, in picodollars: nothing where another organization is billed."""
+    return 0 if "billed_to_user_profile" in (row.get("cost_flags") or "") else row.get("cost_picousd")
+
+
+def calls_of(row: Mapping[str, Any]) -> int:
+    """How many calls a row stands for: the first of a call one, each result of a batch one, what is free none."""
+    operation = str(row.get("operation", ""))
+    if operation.endswith(RESULT):
+        return 1
+    return int(not operation.endswith(FREE) and row["id"] == row["call_id"])
+
+
+def key_of(row: Mapping[str, Any]) -> str:
+    """What a row is known by, also where a batch's results are read twice."""
+    if row.get("batch_id") and row.get("custom_id"):
+        return f"{row['batch_id']}/{row['custom_id']}"
+    return str(row["id"])
+
+
+def take(
+    connection: sqlite3.Connection, ledgers: Ledgers, row: Mapping[str, Any], besides: Sequence[Terms] = ()
+) -> None:
+    """Takes one row into account, in every budget that it is under, of this process and `besides`."""
+    if row.get("error_type") == "BudgetExceeded":
+        return
+    at = datetime.fromisoformat(row["started_at"]).timestamp()
+    call_id = row["call_id"]
+    running = {each[1]: each for each in connection.execute(_sql.OPEN_OF, (call_id,)).fetchall()}
+    ended = {each[0]: each for each in connection.execute(_sql.SETTLED_OF, (call_id,)).fetchall()}
+    batch = {}
+    if row.get("batch_id") and str(row.get("operation", "")).endswith(RESULT):
+        batch = {each[1]: each for each in connection.execute(_sql.BATCH_OF, (row["batch_id"],)).fetchall()}
+    under = _under(ledgers, besides, row)
+    for budget_id in under.keys() | running.keys() | ended.keys() | batch.keys():
+        if budget_id in ended and ended[budget_id][5] == SAID:
+            connection.execute("UPDATE settled SET offered = 1 WHERE call_id = ? AND offered = 0", (call_id,))
+        elif connection.execute(COUNTED, (key_of(row), budget_id, int(ledgers.clock()))).rowcount == 1:
+            if budget_id in batch:
+                _take_item(connection, ledgers, batch[budget_id], row)
+            elif budget_id in running and row.get("operation", "").endswith(MADE):
+                # Its owner may have died in between: the batch goes on, and what it reserved with it.
+                connection.execute(HOLD, (row.get("batch_id"), call_id))
+            elif budget_id in running:
+                # Its owner settles it; should the owner die, this is what it has cost.
+                connection.execute(ADD_SEEN, (spend_of(row) or 0, call_id, budget_id))
+            elif budget_id in ended:
+                _replace_estimate(connection, ledgers, call_id, ended[budget_id], spend_of(row))
+            else:
+                budget, key = under[budget_id]
+                window = window_of(budget.per, budget.timezone, at)
+                where = (budget_id, key, window.slot)
+                charge(connection, ledgers, where, spend_of(row) or 0, calls_of(row), window.end)
+
+
+def _under(ledgers: Ledgers, besides: Sequence[Terms], row: Mapping[str, Any]) -> dict[int, tuple[Budget, str]]:
+    """The budgets that a row is under, by their ids, each with its key."""
+    each = (*ledgers.terms.values(), *besides)
+    return {terms.id: found for terms in each for found in matching((terms.budget,), row)}
+
+
+def _replace_estimate(
+    connection: sqlite3.Connection, ledgers: Ledgers, call_id: str, settled: tuple[Any, ...], spend: int | None
+) -> None:
+    budget_id, key, slot, charged, calls, basis = settled
+    if spend is None:
+        return
+    now = spend if basis == ESTIMATED else charged + spend
+    charge(connection, ledgers, (budget_id, key, slot), now - charged, 0)
+    connection.execute(CORRECT, (now, calls, ROWS, call_id, budget_id))
+
+
+def _take_item(connection: sqlite3.Connection, ledgers: Ledgers, held: tuple[Any, ...], row: Mapping[str, Any]) -> None:
+    """Charges one result of a batch in place of its share of what the batch reserved."""
+    call_id, budget_id, key, slot, picousd, calls, _, _ = held
+    share = picousd if calls <= 1 else picousd // calls
+    spend = spend_of(row)
+    values = (budget_id, key, slot, share, min(1, calls), *_sql.split(share if spend is None else spend), 1)
+    after = connection.execute(_sql.EXCHANGE, values).fetchall()
+    if after:
+        tell(connection, ledgers, (budget_id, key, slot), after[0])
+    connection.execute(SHRINK, (share, min(1, calls), call_id, budget_id))
+    connection.execute("DELETE FROM open WHERE call_id = ? AND budget_id = ? AND calls <= 0", (call_id, budget_id))
+
+
+def end_batch(connection: sqlite3.Connection, ledgers: Ledgers, batch_id: str) -> None:
+    """Charges what is left of the batch's reservation at the estimate."""
+    for call_id, budget_id, key, slot, picousd, calls, _, _ in connection.execute(
+        _sql.BATCH_OF, (batch_id,)
+    ).fetchall():
+        values = (budget_id, key, slot, picousd, calls, *_sql.split(picousd), calls)
+        after = connection.execute(_sql.EXCHANGE, values).fetchall()
+        connection.execute("DELETE FROM open WHERE call_id = ? AND budget_id = ?", (call_id, budget_id))
+        if after:
+            tell(connection, ledgers, (budget_id, key, slot), after[0])

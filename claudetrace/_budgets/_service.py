@@ -1,0 +1,112 @@
+"""`BudgetService`: all that runs behind `budgets=` and `alert_to=`."""
+
+from __future__ import annotations
+
+import atexit
+from typing import TYPE_CHECKING, Any
+
+from claudetrace._budgets._alerts import Watch
+from claudetrace._budgets._delivery import Delivery
+from claudetrace._budgets._gate import Gate
+from claudetrace._budgets._keeper import Keeper
+from claudetrace._budgets._observing import Observed
+from claudetrace._exit import exit_left_s
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
+
+    from claudetrace._budgets._budget import Alert, Budget
+    from claudetrace._budgets._channels import Channel
+    from claudetrace._budgets._states import BudgetState
+    from claudetrace._budgets._windows import Window
+    from claudetrace._call import Row
+    from claudetrace._guard import Guard
+    from claudetrace._pricing import OwnRates
+
+DELIVERY_S = 1.0
+
+
+class BudgetService:
+    """The keeper of the store, the watch for alerts and their delivery. Made before the loader, started with it."""
+
+    def __init__(
+        self,
+        budgets: Sequence[Budget],
+        store: Path | None,
+        channels: Sequence[Channel],
+        *,
+        guard: Guard,
+        service: str,
+        spent_before: Callable[[Budget, Window], Mapping[str, tuple[int, int]]] | None,
+        own_rates: OwnRates | None,
+    ) -> None:
+        self._guard = guard
+        self.keeper: Keeper | None = None
+        if store is not None:
+            self.keeper = Keeper(budgets, store, guard=guard, spent_before=spent_before, on_alert=self._send)
+        outbox = None if self.keeper is None else self.keeper.outbox
+        self.delivery = Delivery(channels, guard=guard, service=service, outbox=outbox)
+        self.watch = Watch(
+            budgets,
+            send=self._send,
+            guard=guard,
+            marks=outbox,
+            spent=None if self.keeper is None else self.keeper.spent,
+        )
+        self.gate = Gate(self.keeper, self.watch, own_rates)
+        self.observed = Observed(budgets, store, guard)
+        # Before the loader's own, so that it runs after: what the last rows say is still counted.
+        atexit.register(self._close_at_exit)
+
+    def start(self) -> None:
+        """Opens the store, so that what is wrong with it is told now and not at a call. Never raises."""
+        if self.keeper is not None:
+            with self._guard(f"open the budgets' store {self.keeper.path}"):
+                self.keeper.open()
+        with self._guard("start the delivery of alerts"):
+            self.delivery.start()
+
+    def count(self, rows: list[Row]) -> None:
+        """Takes new rows of the ledger into account, before they are committed there: each is offered until it is."""
+        if self.keeper is not None:
+            self.keeper.offer(rows)
+
+    def look(self, rows: list[Row]) -> None:
+        """Looks for what to alert of in rows that are in the ledger."""
+        self.watch.rows(rows)
+
+    def tick(self, lost: int) -> None:
+        """To be called every second or so, on the loader's thread."""
+        if self.keeper is not None:
+            self.keeper.tend()
+        self.watch.tick(lost)
+
+    def status(self) -> list[BudgetState]:
+        """Each budget now."""
+        return [] if self.keeper is None else self.keeper.status()
+
+    def close(self, timeout_s: float = DELIVERY_S) -> None:
+        """Ends delivery, after `timeout_s` at the latest, and lets go of the store."""
+        atexit.unregister(self._close_at_exit)
+        self.delivery.close(timeout_s)
+        if self.keeper is not None:
+            self.keeper.close()
+
+    def _close_at_exit(self) -> None:
+        self.close(min(DELIVERY_S, exit_left_s()))
+
+    def _send(self, alert: Alert, stored_as: str | None) -> None:
+        self.delivery.send(alert, stored_as=stored_as)
+
+
+def before_of(read: Callable[..., dict[str, tuple[int, int]]], ledger: Path) -> Callable[[Budget, Window], Any]:
+    """What asks the ledger, by its function `read`, for a budget's spend in a window."""
+    from claudetrace._budgets._budget import EACH
+
+    def spent(budget: Budget, window: Window) -> Any:
+        return read(
+            ledger, start_s=window.start, end_s=window.end, model=budget.model, tags=budget.tags or {}, each=EACH
+        )
+
+    return spent

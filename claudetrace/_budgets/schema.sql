@@ -1,0 +1,98 @@
+-- What may be spent and what was: one row a budget, for as long as what it is for and its window stay the same.
+CREATE TABLE budgets (
+    id INTEGER PRIMARY KEY,
+    name TEXT NOT NULL,
+    shape TEXT NOT NULL,
+    definition TEXT NOT NULL,
+    since INTEGER NOT NULL,
+    used_at INTEGER NOT NULL,
+    UNIQUE (name, shape)
+) STRICT;
+
+-- Money is whole dollars and the picodollars beside them: picodollars alone overflow at 9.2 million dollars.
+CREATE TABLE counters (
+    budget_id INTEGER NOT NULL,
+    key TEXT NOT NULL,
+    slot INTEGER NOT NULL,
+    ends INTEGER,
+    spent_usd INTEGER NOT NULL DEFAULT 0,
+    spent_picousd INTEGER NOT NULL DEFAULT 0 CHECK (spent_picousd BETWEEN 0 AND 999999999999),
+    spent_calls INTEGER NOT NULL DEFAULT 0,
+    reserved_picousd INTEGER NOT NULL DEFAULT 0 CHECK (reserved_picousd >= 0),
+    reserved_calls INTEGER NOT NULL DEFAULT 0 CHECK (reserved_calls >= 0),
+    PRIMARY KEY (budget_id, key, slot)
+) STRICT, WITHOUT ROWID;
+
+CREATE INDEX counters_by_end ON counters (ends) WHERE ends IS NOT NULL;
+
+-- Reservations of calls that run. `seen_…`: what the ledger's rows of the call say so far.
+CREATE TABLE open (
+    call_id TEXT NOT NULL,
+    budget_id INTEGER NOT NULL,
+    key TEXT NOT NULL,
+    slot INTEGER NOT NULL,
+    owner TEXT NOT NULL,
+    picousd INTEGER NOT NULL,
+    calls INTEGER NOT NULL,
+    batch_id TEXT,
+    seen_rows INTEGER NOT NULL DEFAULT 0,
+    seen_picousd INTEGER NOT NULL DEFAULT 0,
+    PRIMARY KEY (call_id, budget_id)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX open_batches ON open (batch_id) WHERE batch_id IS NOT NULL;
+
+-- What became of them, so that the ledger's rows of a call are not added to what it was charged.
+-- `basis`: 0 what its owner said, 1 the estimate, which rows replace, 2 rows, to which further rows add.
+CREATE TABLE settled (
+    call_id TEXT NOT NULL,
+    budget_id INTEGER NOT NULL,
+    key TEXT NOT NULL,
+    slot INTEGER NOT NULL,
+    picousd INTEGER NOT NULL,
+    calls INTEGER NOT NULL,
+    basis INTEGER NOT NULL,
+    offered INTEGER NOT NULL DEFAULT 0,
+    at INTEGER NOT NULL,
+    PRIMARY KEY (call_id, budget_id)
+) STRICT, WITHOUT ROWID;
+
+-- Rows of the ledger that were taken into account, so that none is twice.
+CREATE TABLE counted (
+    row_key TEXT NOT NULL,
+    budget_id INTEGER NOT NULL,
+    at INTEGER NOT NULL,
+    PRIMARY KEY (row_key, budget_id)
+) STRICT, WITHOUT ROWID;
+
+CREATE INDEX counted_by_age ON counted (at);
+
+-- What has been told, once in its window across all processes.
+CREATE TABLE fired (
+    budget TEXT NOT NULL,
+    mark TEXT NOT NULL,
+    forget_at INTEGER,
+    PRIMARY KEY (budget, mark)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE alerts (
+    id TEXT PRIMARY KEY,
+    alert TEXT NOT NULL,
+    created_at INTEGER NOT NULL
+) STRICT;
+CREATE INDEX alerts_by_age ON alerts (created_at);
+
+-- `since`: a channel gets what is raised from then on.
+CREATE TABLE channels (
+    channel TEXT PRIMARY KEY,
+    since INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE deliveries (
+    alert_id TEXT NOT NULL,
+    channel TEXT NOT NULL,
+    tries INTEGER NOT NULL DEFAULT 0,
+    due_at INTEGER NOT NULL DEFAULT 0,
+    delivered_at INTEGER,
+    reason TEXT,
+    PRIMARY KEY (alert_id, channel)
+) STRICT, WITHOUT ROWID;

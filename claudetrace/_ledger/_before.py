@@ -1,0 +1,74 @@
+"""What the ledger says was spent already, for a budget whose store is new."""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from claudetrace._call import RESERVED_TAGS
+from claudetrace._ledger._schema import connect
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+MILLION = 1_000_000
+SPENT = """
+    SELECT
+        {key} AS key,
+        COALESCE(SUM(spend_picousd / 1000000), 0) AS microusd,
+        COALESCE(SUM(spend_picousd % 1000000), 0) AS rest_picousd,
+        COUNT(*) FILTER (
+            WHERE operation = 'messages.batches.result'
+                OR (id = call_id AND operation NOT IN ('messages.count_tokens', 'messages.batches.create'))
+        ) AS calls
+    FROM calls
+    WHERE started_at >= :since
+        AND started_at < :until
+        AND error_type IS NOT 'BudgetExceeded'
+        {conditions}
+    GROUP BY 1
+"""
+END = "9999"
+
+
+def spent_before(
+    path: Path, *, start_s: int, end_s: int | None, model: str | None, tags: Mapping[str, str], each: str
+) -> dict[str, tuple[int, int]]:
+    """Picodollars and calls from `start_s` until before `end_s`, of one model and with these tags where they are said.
+
+    By the value of the tag whose value in `tags` is `each`; else all under "". Nothing where there is no ledger yet.
+    """
+    if not path.is_file():
+        return {}
+    values: dict[str, object] = {"since": _moment(start_s), "until": END if end_s is None else _moment(end_s)}
+    conditions, key = [], "''"
+    if model is not None:
+        values["model"] = model
+        conditions.append("AND :model IN (model_requested, model)")
+    for number, (tag, wanted) in enumerate(tags.items()):
+        column = RESERVED_TAGS.get(tag)
+        if column is None:
+            values[f"path_{number}"] = f'$."{tag}"'
+            column = f"json_extract(tags, :path_{number})"
+        if wanted == each:
+            key = column
+            conditions.append(f"AND {column} IS NOT NULL")
+        else:
+            values[f"tag_{number}"] = wanted
+            conditions.append(f"AND {column} = :tag_{number}")
+    sql = SPENT.format(key=key, conditions=" ".join(conditions))
+    with closing(connect(path, "ro")) as connection:
+        try:
+            found = connection.execute(sql, values).fetchall()
+        except sqlite3.OperationalError as error:
+            if "no such table" in str(error):
+                return {}
+            raise
+    return {str(key): (microusd * MILLION + rest, calls) for key, microusd, rest, calls in found}
+
+
+def _moment(seconds: int) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S.000Z")

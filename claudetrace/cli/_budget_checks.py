@@ -1,0 +1,130 @@
+"""What `doctor` checks of the budgets' store."""
+
+from __future__ import annotations
+
+import sqlite3
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, NamedTuple
+
+from claudetrace._call import exact_usd
+from claudetrace._errors import ClaudetraceError, dollars
+from claudetrace.cli._checks import Check
+from claudetrace.cli._options import calls_text
+from claudetrace.cli._tables import bytes_text, plain
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from claudetrace._budgets._reading import ChannelState
+
+SETTLED_SOON = timedelta(minutes=1)
+"""How long a program that runs takes at most to settle for one that died."""
+ALERTS_WAIT = timedelta(minutes=5)
+RESERVATIONS = """
+    SELECT owner, call_id, SUM(picousd) / COUNT(*)
+    FROM open
+    GROUP BY owner, call_id
+"""
+
+
+class Held(NamedTuple):
+    """What calls have reserved."""
+
+    calls: int
+    picousd: int
+
+
+def check_budgets(path: Path) -> list[Check]:
+    """Whether the budgets' store at `path` can be read, and whether anything in it is stranded; nothing of a store
+    that is not there."""
+    from claudetrace._ledger._schema import fragile_filesystem
+
+    if not path.exists():
+        return []
+    checks = [Check("path", str(path))]
+    if fragile := fragile_filesystem(path):
+        lost = "with it goes what was spent"
+        checks.append(Check("file system", "not for lasting data", f"{fragile}, and {lost}; set budget_store="))
+    try:
+        checks += _checks(path)
+    except ClaudetraceError as error:
+        checks.append(Check("store", "cannot be read", str(error)))
+    except sqlite3.Error as error:
+        way_out = "a program that uses it sets a broken one aside and begins anew from the ledger"
+        checks.append(Check("store", "cannot be read", f"SQLite says: {error}; {way_out}"))
+    return checks
+
+
+def _checks(path: Path) -> Iterator[Check]:
+    from claudetrace._budgets import _reading
+
+    now = datetime.now(UTC)
+    with _reading.reading(path) as connection:
+        yield Check("size", bytes_text(path.stat().st_size))
+        (damage,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+        damaged = None if damage == "ok" else f"{damage}; move it away: the next program begins anew from the ledger"
+        yield Check("SQLite's own check", "ok" if damaged is None else "failed", damaged)
+        names = [plain(str(each.budget.name)) for each in _reading.stored(connection)]
+        yield Check("budgets", f"{len(names)}: {plain(', '.join(names), 200)}" if names else "none")
+        yield from _reservations(path, connection, now)
+        for channel in _reading.channels(connection, now.timestamp()):
+            yield _channel(channel, now)
+
+
+def _reservations(path: Path, connection: sqlite3.Connection, now: datetime) -> Iterator[Check]:
+    """What is reserved for calls that run, for batches, and by processes that are gone."""
+    from claudetrace._budgets._owners import Owner
+
+    owners = Owner(path.with_name(f"{path.name}.owners"))
+    gone: dict[str, bool] = {}
+    running, batches, stranded = Held(0, 0), Held(0, 0), Held(0, 0)
+    for owner, call_id, picousd in connection.execute(RESERVATIONS).fetchall():
+        if not owner:
+            batches = Held(batches.calls + 1, batches.picousd + picousd)
+            continue
+        if owner not in gone:
+            gone[owner] = _is_gone(owners.is_gone, owner)
+        if gone[owner] and now - _began(call_id) > SETTLED_SOON:
+            stranded = Held(stranded.calls + 1, stranded.picousd + picousd)
+        else:
+            running = Held(running.calls + 1, running.picousd + picousd)
+    yield Check("reserved", _held(running))
+    if batches.calls:
+        yield Check("reserved for batches", _held(batches))
+    if stranded.calls:
+        settles = "the next program that has these budgets settles them; until then they are not free to spend"
+        yield Check("reserved by processes that are gone", _held(stranded), settles)
+
+
+def _is_gone(ask: Callable[[str], bool], owner: str) -> bool:
+    try:
+        return ask(owner)
+    except OSError:
+        # Another user's: only they can tell.
+        return False
+
+
+def _began(call_id: str) -> datetime:
+    """When a call began, by its id."""
+    try:
+        return datetime.fromtimestamp(int(call_id.replace("-", "")[:12], 16) / 1000, UTC)
+    except ValueError:
+        return datetime.now(UTC)
+
+
+def _held(held: Held) -> str:
+    return f"{dollars(exact_usd(held.picousd))} for {calls_text(held.calls)}"
+
+
+def _channel(channel: ChannelState, now: datetime) -> Check:
+    from claudetrace.cli._budget_report import channel_text
+
+    finding = None
+    if channel.error is not None:
+        finding = f"{plain(channel.error, 200)}; what waits is tried again for three days"
+    elif channel.oldest_at is not None and channel.oldest_at < now - ALERTS_WAIT:
+        finding = (
+            f"no program that has this channel runs; the oldest alert is of {channel.oldest_at:%Y-%m-%d %H:%M} UTC"
+        )
+    return Check(f"channel {channel.name}", channel_text(channel), finding)

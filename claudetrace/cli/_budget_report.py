@@ -1,0 +1,236 @@
+"""What `claudetrace budgets` shows, as text and as JSON."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any, Self
+
+import click
+
+from claudetrace._budgets import _reading
+from claudetrace.cli._options import calls_text
+from claudetrace.cli._tables import count_text, plain, table, usd_digits, usd_text
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from claudetrace._budgets._reading import ChannelState, Raised, Spread, Stored
+    from claudetrace._budgets._states import BudgetState
+
+HEADS = ("budget", "per", "used", "spent", "reserved", "left", "limit", "forecast", "ends (UTC)", "at the limit")
+BAR = 10
+IDLE = timedelta(days=35)
+"""A budget that no program has set for so long, and that has nothing in its window, is only counted."""
+LONGEST_MESSAGE = 400
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shown:
+    """A budget with its states: one, or those of the values of its tag that spent most."""
+
+    stored: Stored
+    states: list[BudgetState]
+    spread: Spread | None
+
+    @property
+    def reached(self) -> bool:
+        """Whether all of it is spent, by one value of its tag at least."""
+        return self.spread.reached > 0 if self.spread is not None else any(each.reached for each in self.states)
+
+    def idle(self, now: datetime) -> bool:
+        """Whether it is history: set long ago, and nothing is in its window."""
+        used = self.spread.keys > 0 if self.spread else any(s.spent_calls or s.reserved_calls for s in self.states)
+        return not used and self.stored.used_at < now - IDLE
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """All that is shown of a store, of one moment."""
+
+    path: Path
+    now: datetime
+    budgets: list[Shown]
+    alerts: list[Raised]
+    channels: list[ChannelState]
+
+    @classmethod
+    def read(cls, path: Path, now: float, *, top: int, alerts: int) -> Self:
+        """Raises `ClaudetraceError` where there is no store."""
+        with _reading.reading(path) as connection:
+            return cls(
+                path=path,
+                now=datetime.fromtimestamp(now, UTC),
+                budgets=[
+                    Shown(
+                        stored=each,
+                        states=_reading.states(connection, each, now, top),
+                        spread=_reading.spread(connection, each, now) if each.budget.each_tag else None,
+                    )
+                    for each in _reading.stored(connection)
+                ],
+                alerts=_reading.raised(connection, alerts),
+                channels=_reading.channels(connection, now),
+            )
+
+    @property
+    def reached(self) -> bool:
+        """Whether all of some budget is spent."""
+        return any(each.reached for each in self.budgets)
+
+
+def as_text(report: Report) -> str:
+    """A table of the budgets, then alerts and channels."""
+    shown = [each for each in report.budgets if not each.idle(report.now)]
+    parts = [f"Budgets at {report.now:%Y-%m-%d %H:%M} (UTC)", "", _table(shown) if shown else "No budgets."]
+    notes = [*(_each_note(each) for each in shown if each.spread), *_idle_note(len(report.budgets) - len(shown))]
+    if notes:
+        parts += ["", *notes]
+    if report.alerts:
+        parts += ["", click.style("Last alerts", bold=True), *(_alert_line(each) for each in report.alerts)]
+    if report.channels:
+        parts += ["", click.style("Channels", bold=True), *_channel_lines(report.channels)]
+    return "\n".join([*parts, "", f"Store: {report.path}"])
+
+
+def _table(shown: list[Shown]) -> str:
+    digits = usd_digits(
+        amount for each in shown for state in each.states for amount in (state.spent_usd, state.limit_usd or Decimal(0))
+    )
+    rows: list[list[str]] = []
+    colors: list[str | None] = []
+    for each in shown:
+        if each.spread is not None:
+            rows.append([plain(str(each.stored.budget.name)), each.stored.budget.per, *[""] * (len(HEADS) - 2)])
+            colors.append(None)
+        for state in each.states:
+            for row, color in _lines(state, digits):
+                rows.append(row)
+                colors.append(color)
+    head, *lines = table(HEADS, rows, left=(0, 1, 2, 9)).splitlines()
+    return "\n".join(
+        [head, *(click.style(line, fg=fg) if fg else line for line, fg in zip(lines, colors, strict=True))]
+    )
+
+
+def _lines(state: BudgetState, digits: int) -> list[tuple[list[str], str | None]]:
+    """A line for each limit, and its color."""
+    budget = state.budget
+    name = plain(str(budget.name)) if state.key is None else f"  {plain(state.key)}"
+    end = "never" if budget.per == "total" else "rolling" if budget.per.startswith("rolling") else None
+    if end is None and state.window_end is not None:
+        end = f"{state.window_end:%m-%d %H:%M}"
+    then = "stops calls" if budget.blocks else "alerts"
+    lines = []
+    if state.limit_usd is not None:
+        amounts = (state.spent_usd, state.reserved_usd, state.left_usd, state.limit_usd)
+        over = state.forecast_usd is not None and state.forecast_usd > state.limit_usd
+        forecast = "–" if state.forecast_usd is None else usd_text(state.forecast_usd, digits)
+        texts = [usd_text(amount, digits) for amount in amounts]
+        share = state.spent_usd / state.limit_usd
+        lines.append((name, share, texts, forecast, over))
+    if state.max_calls is not None:
+        counts = (state.spent_calls, state.reserved_calls, state.left_calls, state.max_calls)
+        over = state.forecast_calls is not None and state.forecast_calls > state.max_calls
+        texts = [count_text(count) for count in counts]
+        texts[-1] = calls_text(state.max_calls)
+        share = Decimal(state.spent_calls) / state.max_calls
+        lines.append(("" if lines else name, share, texts, count_text(state.forecast_calls), over))
+    return [
+        (
+            [called, budget.per if called == name else "", _bar(share), *texts, forecast, end or "", then],
+            "red" if share >= 1 else "yellow" if over else None,
+        )
+        for called, share, texts, forecast, over in lines
+    ]
+
+
+def _bar(share: Decimal) -> str:
+    full = min(BAR, int(share * BAR))
+    # A hundred only where it is reached.
+    percent = int(share * 100)
+    told = "<1" if share > 0 and percent == 0 else f"{min(percent, 999_999):,}"
+    return f"{'█' * full}{'░' * (BAR - full)} {told:>3} %"
+
+
+def _each_note(each: Shown) -> str:
+    assert each.spread is not None
+    tag, spread = each.stored.budget.each_tag, each.spread
+    values = f"{spread.keys:,} value{'' if spread.keys == 1 else 's'} of the tag {tag}"
+    more = f"; the {len(each.states)} that spent most are shown" if spread.keys > len(each.states) else ""
+    return f"{plain(str(each.stored.budget.name))}: {values}, {spread.reached:,} at the limit{more}."
+
+
+def _idle_note(idle: int) -> list[str]:
+    if not idle:
+        return []
+    are = "budget is" if idle == 1 else "budgets are"
+    return [f"{idle} {are} not shown: set by no program for {IDLE.days} days, and with nothing in its window."]
+
+
+def _alert_line(each: Raised) -> str:
+    late = each.channels - each.delivered
+    waits = f" (not delivered yet to {late} of {each.channels} channels)" if late > 0 else ""
+    if late == each.channels == 1:
+        waits = " (not delivered yet)"
+    alert = each.alert
+    return f"  {alert.at:%m-%d %H:%M}  {alert.kind:<9}  {plain(alert.message, LONGEST_MESSAGE)}{waits}"
+
+
+def _channel_lines(channels: list[ChannelState]) -> list[str]:
+    width = max(len(each.name) for each in channels)
+    return [f"  {each.name:<{width}}  {channel_text(each)}" for each in channels]
+
+
+def channel_text(each: ChannelState) -> str:
+    """How a channel fares, on one line."""
+    had = "nothing sent yet" if each.delivered_at is None else f"last delivered {each.delivered_at:%m-%d %H:%M}"
+    waiting = f"; {each.waiting:,} alert{' waits' if each.waiting == 1 else 's wait'}" if each.waiting else ""
+    if each.error is None:
+        return f"{had}{waiting}"
+    again = "" if each.again_at is None else f", next from {each.again_at:%H:%M:%S}"
+    tries = f"{each.tries} tr{'y' if each.tries == 1 else 'ies'}"
+    return click.style(f"fails: {plain(each.error, 200)} ({tries}{again})", fg="red") + f"; {had}{waiting}"
+
+
+def as_json(report: Report) -> str:
+    """All of it, for programs: dollars exact as text, times as ISO 8601."""
+    told = {
+        "store": str(report.path),
+        "at": report.now,
+        "budgets": [_plain_budget(each) for each in report.budgets],
+        "alerts": [
+            {**asdict(each.alert), "delivered": each.delivered, "channels": each.channels} for each in report.alerts
+        ],
+        "channels": [asdict(each) for each in report.channels],
+    }
+    return json.dumps(told, indent=2, ensure_ascii=False, default=_text)
+
+
+def _plain_budget(each: Shown) -> dict[str, Any]:
+    budget = each.stored.budget
+    told = {
+        "name": budget.name,
+        "per": budget.per,
+        "timezone": budget.timezone,
+        "tags": budget.tags,
+        "model": budget.model,
+        "on_exceeded": budget.on_exceeded,
+        "set_at": each.stored.used_at,
+        "reached": each.reached,
+    }
+    if each.spread is not None:
+        told["values"] = asdict(each.spread)
+    return {**told, "states": [_plain_state(state) for state in each.states]}
+
+
+def _plain_state(state: BudgetState) -> dict[str, Any]:
+    return {name: value for name, value in asdict(state).items() if name != "budget"}
+
+
+def _text(value: object) -> str:
+    if isinstance(value, datetime):
+        return value.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return f"{value:f}" if isinstance(value, Decimal) else str(value)

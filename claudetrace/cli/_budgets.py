@@ -1,0 +1,102 @@
+"""`claudetrace budgets`."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+import click
+
+from claudetrace._errors import ClaudetraceError
+from claudetrace.cli._options import DB, STORE, store_path
+from claudetrace.cli._tables import plain
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from claudetrace._budgets._budget import Budget
+
+CODE = "Channels that a program's code names are not known here, and are not tried"
+
+
+@click.group(invoke_without_command=True, short_help="Show what budgets have spent, reserved and left.")
+@click.option("--top", default=5, show_default=True, type=click.IntRange(0), help="Of a budget for each: how many.")
+@click.option("--alerts", default=5, show_default=True, type=click.IntRange(0), help="How many of the last alerts.")
+@click.option("--json", "as_json", is_flag=True, help="For programs: whole counts, exact dollars as text.")
+@STORE
+@DB
+@click.pass_context
+def budgets(context: click.Context, top: int, alerts: int, as_json: bool, store: Path | None, db: Path | None) -> None:
+    """Show what each budget has spent, reserved and left in its window, and the last alerts.
+
+    Read from the store of the programs that have these budgets; nothing of it is changed. Exits 1 where all of a
+    budget is spent. Times are UTC.
+    """
+    if context.invoked_subcommand is not None:
+        context.obj = (db, store)
+        return
+    from claudetrace.cli._budget_report import Report, as_text
+    from claudetrace.cli._budget_report import as_json as in_json
+
+    path = store_path(db, store)
+    report = Report.read(path, time.time(), top=top, alerts=alerts)
+    click.echo(in_json(report) if as_json else as_text(report))
+    if report.reached:
+        raise SystemExit(1)
+
+
+@budgets.command()
+@click.argument("name")
+@STORE
+@DB
+@click.pass_obj
+def test(said: tuple[Path | None, Path | None], name: str, store: Path | None, db: Path | None) -> None:
+    """Send an alert of the budget NAME that says it is a test.
+
+    Through the channels that `alert_to` in claudetrace.toml names; those that a program's code names are known to
+    that program alone. Exits 1 where one fails, 2 where no budget has that name.
+    """
+    from claudetrace._budgets._delivery import send_test
+    from claudetrace._config import resolve
+    from claudetrace._places import resource
+
+    settings = resolve({})
+    path = store_path(db or said[0], store or said[1])
+    known = {budget.name: budget for budget in settings.budgets} | _stored(path)
+    if name not in known:
+        names = ", ".join(repr(each) for each in known) or "none: no program has set any, nor has claudetrace.toml"
+        raise ClaudetraceError(f"there is no budget {name!r} in {path} or in claudetrace.toml; there is {names}")
+    if not settings.alert_to:
+        raise ClaudetraceError(
+            'no channel is named in claudetrace.toml: write alert_to = ["https://…"] there. '
+            f"{CODE}{_others(path, set())}"
+        )
+    tried = send_test(name, known.values(), settings.alert_to, service=resource()["service"])
+    click.echo(f"A test alert of budget {name!r}, through the channels of claudetrace.toml:")
+    width = max(len(each.channel) for each in tried)
+    for each in tried:
+        said_of_it = click.style("delivered", fg="green") if each.error is None else click.style("failed", fg="red")
+        click.echo(f"  {each.channel:<{width}}  {said_of_it}" + (f": {plain(each.error, 300)}" if each.error else ""))
+    click.echo(f"{CODE}{_others(path, {each.channel for each in tried})}.")
+    if any(each.error is not None for each in tried):
+        raise SystemExit(1)
+
+
+def _stored(path: Path) -> dict[str | None, Budget]:
+    from claudetrace._budgets._reading import reading, stored
+
+    if not path.exists():
+        return {}
+    with reading(path) as connection:
+        return {each.budget.name: each.budget for each in stored(connection)}
+
+
+def _others(path: Path, tried: set[str]) -> str:
+    """The channels of the store that are not among those `tried`."""
+    from claudetrace._budgets._reading import channels, reading
+
+    if not path.exists():
+        return ""
+    with reading(path) as connection:
+        names = [each.name for each in channels(connection, time.time()) if each.name not in tried]
+    return f"; the store knows {', '.join(names)}" if names else ""

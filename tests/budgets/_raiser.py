@@ -1,0 +1,57 @@
+"""A process that raises an alert in a store and delivers it, for tests of many processes."""
+
+from __future__ import annotations
+
+import sys
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+
+from claudetrace._budgets._budget import Alert, Budget
+from claudetrace._budgets._channels import channels
+from claudetrace._budgets._courier import Pace
+from claudetrace._budgets._delivery import Delivery
+from claudetrace._budgets._keeper import Keeper
+from claudetrace._call import Row
+from claudetrace._guard import Guard
+from claudetrace._ids import utc_text, uuid7
+
+PACE = Pace(first_s=0.02, longest_s=0.1, longest_pause_s=0.1, poll_s=0.05)
+
+
+def main(store: str, url: str, marks: int, seconds: float) -> None:
+    guard = Guard()
+    keeper = Keeper([Budget("all", usd=10)], Path(store), guard=guard)
+    delivery = Delivery(channels("alert_to", url), guard=guard, service="tests", outbox=keeper.outbox, pace=PACE)
+    delivery.start()
+    print("ready", flush=True)
+    sys.stdin.readline()
+    # Ten cents each: of eight processes eight dollars together, whichever of them comes to a threshold.
+    keeper.offer([a_row(uuid7(time.time_ns())) for _ in range(10)])
+    for number in range(marks):
+        alert = Alert(kind="spike", budget="all", at=datetime.now(UTC), message=f"Number {number}.")
+        stored_as = keeper.outbox.raise_alert(alert, mark=f"spike {number}")
+        if stored_as is not None:
+            delivery.send(alert, stored_as=stored_as)
+    time.sleep(seconds)
+    delivery.close()
+    keeper.close()
+
+
+def a_row(id_: str) -> Row:
+    moment = utc_text(time.time_ns())
+    return {
+        "id": id_,
+        "call_id": id_,
+        "operation": "messages.create",
+        "started_at": moment,
+        "outcome": "ok",
+        "model": "claude-sonnet-5",
+        "usage_is_final": 1,
+        "cost_picousd": 10**11,
+        "cost_flags": "[]",
+    }
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], sys.argv[2], int(sys.argv[3]), float(sys.argv[4]))

@@ -1,0 +1,39 @@
+"""What tests of the budgets share."""
+
+from __future__ import annotations
+
+import sqlite3
+import sys
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from claudetrace._guard import Guard
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+
+@pytest.fixture
+def guard() -> Guard:
+    return Guard()
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "ledger.db.budgets"
+
+
+@pytest.fixture
+def query(path: Path) -> Callable[..., list[Any]]:
+    """Answers of the store's file, read by a connection of its own."""
+
+    def ask(sql: str, *values: Any) -> list[Any]:
+        with closing(sqlite3.connect(path)) as connection:
+            return connection.execute(sql, values).fetchall()
+
+    return ask
