@@ -12,10 +12,12 @@ from claudetrace_dashboards import _format as show
 from claudetrace_dashboards import _rows
 from claudetrace_dashboards._access import Problem, reason
 from claudetrace_dashboards._cells import cell
-from claudetrace_dashboards._panel import DeniedError, plain_rows
+from claudetrace_dashboards._filters import NAMES
+from claudetrace_dashboards._panel import Ask, DeniedError, answer, plain_rows
 from claudetrace_dashboards._times import local_time
 
 if TYPE_CHECKING:
+    from claudetrace_dashboards._filters import Filters
     from claudetrace_dashboards._panel import Row, Scope
 
 FLAGS = {
@@ -46,10 +48,15 @@ GROUPS: tuple[tuple[str, tuple[str, ...]], ...] = (
 FILTERED = {"user_id": "user", "session_id": "session", "feature": "feature", "model": "model", "platform": "platform"}
 
 
+def _anything(filters: Filters) -> Filters:
+    """No filter: the call is named by its id."""
+    return filters.but(**dict.fromkeys((*NAMES, "tag")))
+
+
 async def found(scope: Scope, id_: str) -> dict[str, Any] | Problem:
     """What the page shows of the call `id_`, or why it cannot."""
     try:
-        rows = await plain_rows(scope, _rows.call(id_))
+        rows = (await answer(scope, Ask("call", _anything, lambda _: {"id": id_}))).rows
         if not rows:
             told = f"{scope.ledger.name} has no call “{id_[:60]}”. Calls that were pruned leave only their sums."
             return Problem("There is no such call", told, 404)

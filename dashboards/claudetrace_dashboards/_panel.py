@@ -82,6 +82,8 @@ class Ask(NamedTuple):
     query: str | Callable[[Scope], Statement]
     filters: Callable[[Filters], Filters] | None = None
     also: Callable[[Scope], Mapping[str, Any]] | None = None
+    whole_range: bool = False
+    """Whether it answers for all of time, so that the panel says nothing of days."""
     optional: bool = False
     """Whether the panel is shown without the answer where a filter cannot be honoured by it."""
 
@@ -205,7 +207,7 @@ def _widened(scope: Scope, panel: Panel, answers: Mapping[str, Answer]) -> str:
     """That sums kept by day are shown for whole days, where the range begins or ends within one."""
     for name, (_, statement) in answers.items():
         ask = panel.asks[name]
-        if callable(ask.query) or ask.optional:
+        if callable(ask.query) or ask.optional or ask.whole_range:
             continue
         asked = ask.filters(scope.filters) if ask.filters else scope.filters
         parameters = asked.parameters()

@@ -10,7 +10,6 @@ if TYPE_CHECKING:
     from claudetrace_dashboards._panel import Scope
 
 PAGE_ROWS = 50
-SESSION_ROWS = 2000
 EXPORT_ROWS = 10_000
 LISTED = (
     *("id", "call_id", "started_at", "duration_ms", "time_to_first_token_ms", "operation", "platform", "streamed"),
@@ -86,12 +85,6 @@ def _asked(scope: Scope) -> dict[str, str | None]:
     return asked
 
 
-def call(id_: str) -> Statement:
-    """One row with all its columns."""
-    sql = "SELECT * FROM calls WHERE id = :id"
-    return Statement(_query("call", ()), sql, {"id": id_}, frozenset(), "", "")
-
-
 def siblings(call_id: str) -> Statement:
     """The rows of the same call of the SDK, oldest first."""
     sql = """
@@ -106,16 +99,3 @@ ORDER BY id
 LIMIT 100
 """
     return Statement(_query("siblings", ()), sql, {"call_id": call_id}, frozenset(), "", "")
-
-
-def session(session_id: str, rows: int = SESSION_ROWS) -> Statement:
-    """The calls of a session, oldest first, in any range."""
-    sql = f"""
-SELECT
-    {SQL_LISTED}
-FROM calls
-WHERE session_id = :session
-ORDER BY started_at, id
-LIMIT :rows
-"""  # noqa: S608 - names of ours
-    return Statement(_query("session", LISTED), sql, {"session": session_id, "rows": rows}, frozenset(), "", "")

@@ -180,7 +180,7 @@ async def _anybody(*_: Any) -> bool:
 async def test_a_query_that_takes_too_long(desk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A question beyond Datasette's limit fails in its panel alone, in words."""
     endless = "WITH RECURSIVE n AS (SELECT 1 AS i UNION ALL SELECT i + 1 FROM n) SELECT COUNT(*) FROM n"
-    statement = _rows.call("")._replace(sql=endless, parameters={})
+    statement = _rows.siblings("")._replace(sql=endless, parameters={})
     panel = Panel(name="slow", title="Slow", about="", asks={"a": Ask(lambda _: statement)}, draw=lambda *_: None)
     monkeypatch.setitem(_views.PANELS, "slow", panel)
     answer = await Site(desk, settings={"sql_time_limit_ms": 200}).get("/panel/slow")

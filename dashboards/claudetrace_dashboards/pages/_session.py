@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from markupsafe import Markup
 
 from claudetrace_dashboards import _format as show
-from claudetrace_dashboards import _rows
 from claudetrace_dashboards._charts import Chart, Part, Point, Series, row_bar
 from claudetrace_dashboards._panel import Ask, Panel
 from claudetrace_dashboards._pieces import Column, axis_usd, card, link, table
@@ -20,13 +19,19 @@ from claudetrace_dashboards.pages._sessions import SESSION_LIST
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from claudetrace_dashboards._filters import Filters
     from claudetrace_dashboards._panel import Answer, Row, Scope
 
 MOST_POINTS = 400
+MOST_ROWS = 1000
 
 
-def _of_session(scope: Scope) -> Any:
-    return _rows.session(scope.filters.session or "")
+def _whole(filters: Filters) -> Filters:
+    """The session alone: of a part of it the running cost would be another."""
+    return filters.but(model=None, feature=None, platform=None, user=None, tag=None, session=filters.session or "")
+
+
+OF_SESSION = Ask("session_calls", _whole, whole_range=True)
 
 
 def _ms(row: Row) -> float:
@@ -34,11 +39,7 @@ def _ms(row: Row) -> float:
 
 
 def _running(rows: Sequence[Row]) -> list[int]:
-    total, sums = 0, []
-    for row in rows:
-        total += row["cost_picousd"] or 0
-        sums.append(total)
-    return sums
+    return [row["running_picousd"] or 0 for row in rows]
 
 
 def _figures(_: Scope, answers: Mapping[str, Answer]) -> Markup | None:
@@ -49,14 +50,14 @@ def _figures(_: Scope, answers: Mapping[str, Answer]) -> Markup | None:
     inexact = [row for row in rows if row["cost_picousd"] is None or not row["usage_is_final"]]
     calls = len({row["call_id"] for row in rows})
     failed = sum(row["outcome"] == "error" for row in rows)
-    most = len(rows) >= _rows.SESSION_ROWS
+    most = len(rows) >= MOST_ROWS
     models = sorted({row["model"] for row in rows if row["model"]})
     return Markup('<div class="cards">{}</div>').format(
         Markup("").join(
             (
                 card("Cost", show.usd(_running(rows)[-1], 4, at_least=bool(inexact)),
                      f"{len(inexact):,} unpriced or cut short" if inexact else ""),
-                card("Calls", show.count(calls), f"the first {_rows.SESSION_ROWS:,} responses" if most else "",
+                card("Calls", show.count(calls), f"the first {MOST_ROWS:,} responses" if most else "",
                      f"{failed:,} failed" if failed else ""),
                 card("From first to last", show.duration(end - begin), local_time(rows[0]["started_at"])),
                 card("Tokens in", show.count(sum(prompt_tokens(row) or 0 for row in rows)),
@@ -75,7 +76,7 @@ def _curve(scope: Scope, answers: Mapping[str, Answer]) -> Chart | None:
     points = tuple(
         Point(
             label=str(number),
-            title=f"Call {number}: {row['model'] or row['model_requested'] or 'no model'}",
+            title=f"Call {number}: {row['model'] or 'no model'}",
             values=(total / show.PICOUSD,),
             texts=(show.usd_text(total, 4),),
             total=show.usd_text(row["cost_picousd"], 6),
@@ -115,7 +116,7 @@ def _timeline(scope: Scope, answers: Mapping[str, Answer]) -> Markup | None:
         Column("After", lambda row: f"+{show.ms_text(_ms(row) - begin)}", number=True, minor=True),
         Column("Timeline", bar, css="gantt"),
         Column("Took", lambda row: show.duration(row["duration_ms"]), number=True, minor=True),
-        Column("Model", lambda row: row["model"] or row["model_requested"] or "", minor=True),
+        Column("Model", lambda row: row["model"] or "", minor=True),
         Column("Ended", ending, minor=True),
         Column("Tokens in", lambda row: show.count(prompt_tokens(row)), number=True, minor=True),
         Column("out", lambda row: show.count(row["output_tokens"]), number=True, minor=True),
@@ -144,7 +145,7 @@ SESSION = Page(
             about="",
             width="full",
             bare=True,
-            asks={"calls": Ask(_of_session)},
+            asks={"calls": OF_SESSION},
             draw=_figures,
             empty="The ledger has no call of this session.",
         ),
@@ -153,7 +154,7 @@ SESSION = Page(
             title="Running cost",
             about="Call by call",
             width="full",
-            asks={"calls": Ask(_of_session)},
+            asks={"calls": OF_SESSION},
             draw=_curve,
             empty="The ledger has no call of this session.",
         ),
@@ -162,7 +163,7 @@ SESSION = Page(
             title="Timeline",
             about="Times are your browser's; a bar's length is how long the call took",
             width="full",
-            asks={"calls": Ask(_of_session)},
+            asks={"calls": OF_SESSION},
             draw=_timeline,
             empty="The ledger has no call of this session.",
         ),
