@@ -10,7 +10,12 @@ from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
 
+import anthropic
 import pytest
+
+from claudetrace import Budget, instrument
+from claudetrace._demo import _answers
+from claudetrace._demo._server import PlayServer
 
 from ._made import HOSTILE, IMAGE, SCRIPT, amounts, asked, picousd, plain_row, write
 from .conftest import Site
@@ -219,3 +224,24 @@ async def test_the_static_files_are_ours(site: Site) -> None:
     assert kinds["js"] == (200, "text/javascript; charset=utf-8")
     assert (await site.get("/static/..%2f__init__.py")).status_code != 200
     assert (await site.get("/static/plugin.py")).status_code == 404
+
+
+@pytest.fixture
+def budgeted(tmp_path: Path, client: anthropic.Anthropic, server: PlayServer) -> Path:
+    """A ledger beside a store of budgets, of which one is for a month and all calls."""
+    budgets = [Budget("a-day", usd=5, per="day"), Budget("a-part", usd=6, tags={"user": "u"}), Budget("all", usd=42)]
+    path = tmp_path / "ledger.db"
+    server.add(_answers.answer())
+    with instrument(db=path, budgets=budgets, force=True) as meter:
+        client.messages.create(model="claude-sonnet-5-5", max_tokens=9, messages=[{"role": "user", "content": "hi"}])
+        meter.flush()
+    return path
+
+
+async def test_the_burn_down_is_against_the_budget(budgeted: Path) -> None:
+    """The burn-down is against the monthly budget of all calls in the ledger's store, with what is spent of it."""
+    html = (await Site(budgeted).get("/panel/budget")).text
+    ((spent,),) = asked(budgeted, "SELECT SUM(spend_picousd) FROM calls")
+
+    assert [picousd(usd) for usd in amounts(html)[:2]] == [spent, 42 * 10**12]
+    assert "spent (all)" in html
