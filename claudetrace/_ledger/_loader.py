@@ -27,12 +27,12 @@ if TYPE_CHECKING:
     from claudetrace._ledger._intake import Intake
     from claudetrace._ledger._sender import Sender
     from claudetrace._ledger._store import Store
+    from claudetrace._ledger._upkeep import Upkeep
 
 log = logging.getLogger("claudetrace")
 
 TAIL_S = 0.2
 ORPHANS_S = 2.0
-HOUSEKEEPING_S = 60.0
 TICK_S = 1.0
 LONGEST_RETRY_S = 5.0
 FORK_WAIT_S = 0.5
@@ -98,11 +98,10 @@ class LedgerWriter(Forks):
         self._closing = self._given_up = False
         self._intake: Intake | None = None
         self._sender: Sender | None = None
-        self._pruned = 0
         self._retry_s = 0.0
         self._locked_since: float | None = None
-        self._next_orphans = self._next_housekeeping = self._next_tick = 0.0
-        self._filling = True
+        self._next_orphans = self._next_tick = 0.0
+        self._upkeep: Upkeep | None = None
 
     def append(self, row: Row) -> None:
         """Keeps `row` from here on, also through SIGKILL. Never raises, takes no lock."""
@@ -183,7 +182,7 @@ class LedgerWriter(Forks):
             "pending": max(0, journal.recorded - journal.lost - handled),
             "lost": journal.lost,
             "quarantined": quarantined,
-            "pruned": self._pruned,
+            "pruned": self._upkeep.pruned if self._upkeep else 0,
             "unreadable": intake.unreadable if intake else 0,
             "unsent": sender.waiting if sender else 0,
             "refused": sender.refused if sender else 0,
@@ -216,6 +215,7 @@ class LedgerWriter(Forks):
             from claudetrace._ledger._schema import fragile_filesystem
             from claudetrace._ledger._sender import Sender
             from claudetrace._ledger._store import Store
+            from claudetrace._ledger._upkeep import Upkeep
 
         if self.db is not None:
             self._store = Store(
@@ -225,6 +225,7 @@ class LedgerWriter(Forks):
                 only_outbox=self._only_outbox,
                 before_commit=self._before_commit,
             )
+            self._upkeep = Upkeep(self._store, self._gate, self._guard, limits=self._limits)
             reason = fragile_filesystem(self.db)
             if reason and not self.db.is_relative_to(tempfile.gettempdir()):
                 log.warning("claudetrace keeps its ledger where it may not last: %s", reason)
@@ -271,32 +272,8 @@ class LedgerWriter(Forks):
         if now >= self._next_orphans:
             self._next_orphans = now + ORPHANS_S
             intake.load_orphans()
-        if self._store is not None and self._filling:
-            self._filling = self._fill_day(self._store)
-        if self._store is not None and any(self._limits) and now >= self._next_housekeeping:
-            self._next_housekeeping = now + HOUSEKEEPING_S
-            self._keep_limits(self._store)
-
-    def _fill_day(self, store: Store) -> bool:
-        """Whether there may be a day left whose sums a newer version has to fill."""
-        with self._gate:
-            from claudetrace._ledger._fill import fill_day
-
-            return fill_day(store.connection())
-
-    def _keep_limits(self, store: Store) -> None:
-        """Removes calls beyond the limits, in chunks so small that nobody who writes is held up."""
-        with self._gate:
-            from claudetrace._ledger._prune import Limits
-
-        limits = Limits(*self._limits)
-        more = limits.enforce_for(TAIL_S, store.connection, self._gate)
-        self._pruned += limits.pruned_calls
-        if limits.lost_records:
-            words = f"{limits.lost_records} were not sent yet when retention= or max_db_mb= removed their calls"
-            self._guard.caught("send every record", ValueError(words))
-        if more:
-            self._next_housekeeping = 0.0
+        if self._upkeep is not None:
+            self._upkeep.step()
 
     def _last_steps(self, intake: Intake) -> bool:
         """Whether the thread may end: all is loaded after writers were led away."""

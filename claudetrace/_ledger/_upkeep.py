@@ -1,0 +1,51 @@
+"""What is done to the ledger beside loading it, by the thread that loads: older sums filled, limits kept."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from claudetrace._ledger._fill import fill_day
+from claudetrace._ledger._prune import Limits
+
+if TYPE_CHECKING:
+    import threading
+
+    from claudetrace._guard import Guard
+    from claudetrace._ledger._store import Store
+
+HOUSEKEEPING_S = 60.0
+AT_ONCE_S = 0.2
+
+
+class Upkeep:
+    """Keeps the ledger of `store` in order, a small step at a time, each under the lock `gate`."""
+
+    def __init__(
+        self, store: Store, gate: threading.Lock, guard: Guard, *, limits: tuple[float | None, float | None]
+    ) -> None:
+        self.pruned = 0
+        self._store, self._gate, self._guard = store, gate, guard
+        self._limits = limits
+        self._filling = True
+        self._next_at = 0.0
+
+    def step(self) -> None:
+        """Does what is due. Raises what the file raises."""
+        if self._filling:
+            with self._gate:
+                self._filling = fill_day(self._store.connection())
+        if any(self._limits) and time.monotonic() >= self._next_at:
+            self._next_at = time.monotonic() + HOUSEKEEPING_S
+            self._keep_limits()
+
+    def _keep_limits(self) -> None:
+        """Removes calls beyond the limits, in chunks so small that nobody who writes is held up."""
+        limits = Limits(*self._limits)
+        more = limits.enforce_for(AT_ONCE_S, self._store.connection, self._gate)
+        self.pruned += limits.pruned_calls
+        if limits.lost_records:
+            words = f"{limits.lost_records} were not sent yet when retention= or max_db_mb= removed their calls"
+            self._guard.caught("send every record", ValueError(words))
+        if more:
+            self._next_at = 0.0
