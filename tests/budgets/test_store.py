@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from claudetrace._budgets import _tending
-from claudetrace._budgets._budget import Budget
+from claudetrace._budgets._budget import Alert, Budget
 from claudetrace._budgets._keeper import Demand, Keeper, Reservation
 from claudetrace._budgets._outbox import alert_from, alert_text
 from claudetrace._errors import BudgetExceeded, ClaudetraceError
@@ -500,6 +500,33 @@ def test_what_is_no_longer_needed_is_forgotten(
         assert tuple(query(f"SELECT COUNT(*) FROM {table}")[0][0] for table in tables) == left
 
     assert [float(state.spent_usd) for state in kept.status()] == [0, 4, 0]
+
+
+def test_a_channel_that_nobody_has_any_more_is_forgotten(
+    keep: Callable[..., Keeper], clock: Clock, query: Callable[..., list[Any]]
+) -> None:
+    """After a week without a program that has it; one that a running program has stays, however long."""
+    gone, kept = keep(Budget("b", **BLOCK)), keep(Budget("b", **BLOCK))
+    gone.outbox.open_channel("old hook")
+    kept.outbox.open_channel("hook")
+    gone.close()
+    for days, left in ((3, ["hook", "old hook"]), (6, ["hook", "old hook"]), (12, ["hook"]), (30, ["hook"])):
+        clock.now = NOON + days * 86_400
+        kept._tending._next_housekeeping = 0.0
+        kept.tend()
+        assert query("SELECT channel, since FROM channels ORDER BY channel") == [(name, NOON * 1000) for name in left]
+
+
+def test_a_store_made_anew_knows_the_channels_at_once(keep: Callable[..., Keeper], path: Path, clock: Clock) -> None:
+    """What is raised after the file was deleted waits for the channels of the programs that run."""
+    kept = keep(Budget("b", **BLOCK))
+    kept.outbox.open_channel("hook")
+    path.unlink()
+    kept.outbox.raise_alert(
+        Alert(kind="spike", budget="b", at=datetime.fromtimestamp(NOON, UTC), message="."), mark="m"
+    )
+
+    assert [each.alert.kind for each in kept.outbox.pending_alerts("hook")] == ["spike"]
 
 
 def test_rows_that_waited_are_not_added_to_a_store_begun_from_their_ledger(
