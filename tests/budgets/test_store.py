@@ -226,6 +226,38 @@ def test_a_call_is_charged_to_the_window_of_its_start(keep: Callable[..., Keeper
         ask(kept, "c", 3)
 
 
+@pytest.mark.parametrize(
+    ("per", "zone", "first", "last", "following"),
+    [
+        ("hour", "UTC", "2026-11-21T12:00:00Z", "2026-11-21T12:59:59Z", "2026-11-21T13:00:00Z"),
+        ("day", "UTC", "2026-11-21T00:00:00Z", "2026-11-21T23:59:59Z", "2026-11-22T00:00:00Z"),
+        ("day", "Europe/Berlin", "2026-03-28T23:00:00Z", "2026-03-29T21:59:59Z", "2026-03-29T22:00:00Z"),
+        ("day", "Europe/Berlin", "2026-10-24T22:00:00Z", "2026-10-25T22:59:59Z", "2026-10-25T23:00:00Z"),
+        ("week", "UTC", "2026-11-16T00:00:00Z", "2026-11-22T23:59:59Z", "2026-11-23T00:00:00Z"),
+        ("month", "America/New_York", "2026-11-01T04:00:00Z", "2026-12-01T04:59:59Z", "2026-12-01T05:00:00Z"),
+    ],
+)
+def test_a_full_window_has_room_again_with_the_next(
+    per: str, zone: str, first: str, last: str, following: str, keep: Callable[..., Keeper], clock: Clock
+) -> None:
+    """To the second, with daylight saving in between; what began at its first moment counts until its last."""
+    kept = keep(Budget("b", **{**BLOCK, "per": per}, timezone=zone))
+    begins, ends, then = (datetime.fromisoformat(moment) for moment in (first, last, following))
+    clock.now = begins.timestamp()
+    reservation = ask(kept, "a", 9)
+    clock.now = ends.timestamp()
+    kept.settle(reservation, 9 * USD)
+    with pytest.raises(BudgetExceeded) as caught:
+        ask(kept, "b", 3)
+    assert caught.value.resets_at == then
+    clock.now = then.timestamp()
+    ask(kept, "c", 3)
+
+    assert spent(kept) == [(None, 0, 3, 0)]
+    clock.now = ends.timestamp()
+    assert spent(kept) == [(None, 9, 0, 1)]
+
+
 def test_a_rolling_window_forgets_no_sooner_than_it_may(keep: Callable[..., Keeper], clock: Clock) -> None:
     """What was spent counts for the whole length, and for a 60th of it more at most."""
     kept = keep(Budget("b", **{**BLOCK, "per": "rolling:1h"}))
