@@ -71,7 +71,7 @@ if hasattr(os, "register_at_fork"):
 class Instrumentation:
     """What `instrument()` started. A context manager: leaving it uninstruments."""
 
-    def __init__(self, settings: Settings, *, active: bool) -> None:
+    def __init__(self, settings: Settings, *, active: bool, replaces: Instrumentation | None = None) -> None:
         self.settings = settings
         self.active = active
         """False where `CLAUDETRACE_ENABLED=false` switched everything off."""
@@ -81,7 +81,8 @@ class Instrumentation:
             from claudetrace._parts import Parts
             from claudetrace._seam import _patch
 
-            parts = self._parts = Parts(settings, self._guard)
+            before = None if replaces is None else replaces._parts  # noqa: SLF001 - this class's own
+            parts = self._parts = Parts(settings, self._guard, replaces=before)
             _patch.install(parts.recorder, foundry_data_zone=settings.foundry_data_zone, own_rates=parts.own_rates)
 
     @property
@@ -214,7 +215,7 @@ def instrument(
                     f"already recording with {'; '.join(differences)}: "
                     "call claudetrace.uninstrument() first, or pass force=True"
                 )
-        replaced, _running = _running, Instrumentation(settings, active=True)
+        replaced, _running = _running, Instrumentation(settings, active=True, replaces=_running)
         if replaced is not None:
             # Only now: what other threads call meanwhile is billed, and one of the two has to see it.
             replaced._stop(replaced_by=settings)  # noqa: SLF001 - this module's own

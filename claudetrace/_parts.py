@@ -43,10 +43,12 @@ RECORDS_DB = "records.db"
 class Parts:
     """Recorder, writer and telemetry of one `instrument()`. Raises `ClaudetraceError` for a setting that cannot be."""
 
-    def __init__(self, settings: Settings, guard: Guard) -> None:
+    def __init__(self, settings: Settings, guard: Guard, *, replaces: Parts | None = None) -> None:
         self._settings = settings
         self._guard = guard
         self._writer: LedgerWriter | Feed | None = None
+        self._loader: LedgerWriter | None = None
+        self._heir: BudgetService | None = None
         self.budgets: BudgetService | None = None
         # What can refuse a setting comes before what starts anything.
         self.own_rates = None if settings.rates is None else load_own_rates(settings.rates, file=settings.rates_file)
@@ -61,8 +63,12 @@ class Parts:
         append = _nowhere if self._writer is None else self._writer.append
         gate = None if self.budgets is None else self.budgets.gate
         self.recorder = CallRecorder(guard, self.attribution, append, spans, self._metrics, gate, self.own_rates)
+        left_behind = settings.budget_store is not None and settings.budget_store.exists()
         if self.budgets is not None:
+            if replaces is not None:
+                replaces.hand_over_to(self.budgets, settings.db)
             self.budgets.start()
+        self._begin_loader(left_behind=left_behind)
 
     def health(self) -> dict[str, Any]:
         """What became of the rows of this process."""
@@ -95,12 +101,35 @@ class Parts:
                 with self._guard("close a sink"):
                     sink.close()
 
+    def hand_over_to(self, heir: BudgetService, db: Path | None) -> None:
+        """Brings what was recorded into the ledger, for `heir` to begin from if it has the same; what still comes is
+        counted in `heir` as well."""
+        if self._loader is None or db is None or db != self._settings.db or heir.keeper is None:
+            return
+        # In this order: each row is in the ledger before the store begins, or is offered to it.
+        self._heir = heir
+        if not self._loader.load(CLOSE_S - OTHERS_S):
+            log.warning("the ledger is slow: budgets may miss what was spent in the moments before they began")
+
+    def _begin_loader(self, *, left_behind: bool) -> None:
+        if self._loader is not None:
+            self._loader.send_left()
+            if left_behind:
+                # What a process that died has reserved would stop the first call of this one.
+                self._loader.begin()
+
     def _make_providers(self) -> Providers | None:
         if self._settings.spans == "off" and not self._settings.metrics:
             return None
         from claudetrace._telemetry._providers import Providers
 
         return Providers(self._settings.otlp, self._guard, resource())
+
+    def _count(self, rows: list[Row]) -> None:
+        if self.budgets is not None:
+            self.budgets.count(rows)
+        if self._heir is not None:
+            self._heir.count_aside(rows)
 
     def _make_metrics(self) -> Metrics | None:
         if not self._settings.metrics or self._providers is None:
@@ -178,7 +207,7 @@ class Parts:
             raise ClaudetraceError("the ledger needs Linux or macOS: pass db=False to have spans alone")
         db, records = self._settings.db, self._make_records()
         only_outbox = db is None and records is not None
-        writer = LedgerWriter(
+        self._loader = LedgerWriter(
             default_db().with_name(RECORDS_DB) if only_outbox else db,
             guard=self._guard,
             retention_days=self._settings.retention_days,
@@ -187,14 +216,10 @@ class Parts:
             reprice_batch_row=at_day_of_batch,
             records=records,
             only_outbox=only_outbox,
-            before_commit=None if self.budgets is None or self._settings.db is None else self.budgets.count,
+            before_commit=None if self._settings.db is None else self._count,
             on_tick=None if self.budgets is None else self._tick,
         )
-        writer.send_left()
-        if self._settings.budget_store is not None and self._settings.budget_store.exists():
-            # What a process that died has reserved would stop the first call of this one.
-            writer.begin()
-        return writer
+        return self._loader
 
     def _make_records(self) -> Callable[[], RecordExporter] | None:
         """What makes the exporter of records, on the thread that sends them."""

@@ -76,7 +76,8 @@ class Gate:
             has_middleware=has_middleware,
             own_rates=self._own_rates,
         )
-        if found.why_unbounded is not None and self.watch is not None:
+        # A model without a price is told as that, if its budget wants it told.
+        if found.why_unbounded is not None and found.priced and self.watch is not None:
             for budget, key in matching(self._blocking, columns):
                 self.watch.note_unbounded(budget, key, found.why_unbounded)
         return Demand(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from _asyncio import get_running_loop
 from dataclasses import dataclass
@@ -77,11 +78,11 @@ class Keeper:
         self._on_alert = on_alert
         self.path = path
         self._ledgers = Ledgers(self.budgets, clock, spent_before)
-        self._desk = Desk(StoreFile(path, self._ledgers.register), guard, self)
+        self._desk = Desk(StoreFile(path, self._register), guard, self)
         self._owner = Owner(path.with_name(f"{path.name}.owners"))
         self._backlog: list[tuple[int, Row]] = []
-        self._tending = Tending(self._desk, self._ledgers, self._owner, guard)
         self.outbox = Outbox(self._desk, clock)
+        self._tending = Tending(self._desk, self._ledgers, self._owner, self.outbox)
 
     def open(self) -> None:
         """Makes or opens the store now. Raises `ClaudetraceError` or `sqlite3.Error` where it cannot be used."""
@@ -169,6 +170,11 @@ class Keeper:
             del self._backlog[: len(some)]
         self._ledgers.offer_number += 1
 
+    def offer_aside(self, rows: Sequence[Row]) -> None:
+        """As `offer`, on a thread beside the one that offers and tends; what a fault takes is told and not kept."""
+        with self._guard(f"count rows in the budgets' store {self.path}"):
+            self._desk.do(partial(self._take, rows=[(sys.maxsize, row) for row in rows]))
+
     def _take(self, connection: sqlite3.Connection, *, rows: list[tuple[int, Row]]) -> None:
         besides = _rows.others(connection, self._ledgers)
         for number, row in rows:
@@ -243,6 +249,10 @@ class Keeper:
                     self._on_alert(alert, alert_id)
 
     # Inside.
+
+    def _register(self, connection: sqlite3.Connection) -> None:
+        self._ledgers.register(connection)
+        self.outbox.see_channels(connection)
 
     def _claims(self, demand: Demand) -> list[Claim]:
         claims: list[Claim] = []

@@ -50,6 +50,13 @@ FAILED = """
     ON CONFLICT (alert_id, channel) DO UPDATE SET
         tries = tries + 1, due_at = excluded.due_at, reason = excluded.reason
 """
+SEEN = """
+    INSERT INTO channels (channel, since, seen_at)
+    VALUES (?1, ?2, ?2)
+    ON CONFLICT (channel) DO UPDATE SET seen_at = excluded.seen_at
+"""
+UNSEEN_S = 7 * 86_400
+"""Longer than an alert waits to be sent: who has a channel again by then misses nothing."""
 FORGET_AFTER_S = 35 * 86_400
 _TIMES = ("window_start", "window_end", "at")
 _MONEY = ("spent_usd", "limit_usd")
@@ -72,6 +79,8 @@ class Outbox:
     def __init__(self, desk: Desk, clock: Callable[[], float]) -> None:
         self._desk = desk
         self._clock = clock
+        self._channels: dict[str, None] = {}
+        """Those that this process has."""
 
     def _ms(self) -> int:
         return int(self._clock() * 1000)
@@ -82,8 +91,17 @@ class Outbox:
 
     def open_channel(self, channel: str) -> None:
         """Remembers since when there is this channel, the first time: it gets what is raised from then on."""
-        sql = "INSERT INTO channels (channel, since) VALUES (?, ?) ON CONFLICT DO NOTHING"
-        self._desk.do(lambda connection: connection.execute(sql, (channel, self._ms())))
+        self._desk.do(lambda connection: connection.execute(SEEN, (channel, self._ms())))
+        self._channels[channel] = None
+
+    def see_channels(self, connection: sqlite3.Connection) -> None:
+        """Says that there still are this process's channels, also to a store that was made anew. Inside a
+        transaction."""
+        connection.executemany(SEEN, [(channel, self._ms()) for channel in tuple(self._channels)])
+
+    def forget_channels(self, connection: sqlite3.Connection) -> None:
+        """Forgets channels that no program has had for long, so that nothing waits for them. Inside a transaction."""
+        connection.execute("DELETE FROM channels WHERE seen_at < ?", (self._ms() - UNSEEN_S * 1000,))
 
     def claim(self, channel: str, *, lease_s: float, max_age_s: float) -> Outgoing | None:
         """The oldest alert that `channel` has not had and that is due, this process's for `lease_s`."""

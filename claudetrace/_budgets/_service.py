@@ -42,6 +42,7 @@ class BudgetService:
         own_rates: OwnRates | None,
     ) -> None:
         self._guard = guard
+        self._closed = False
         self.keeper: Keeper | None = None
         if store is not None:
             self.keeper = Keeper(budgets, store, guard=guard, spent_before=spent_before, on_alert=self._send)
@@ -72,6 +73,11 @@ class BudgetService:
         if self.keeper is not None:
             self.keeper.offer(rows)
 
+    def count_aside(self, rows: list[Row]) -> None:
+        """As `count`, for rows of the meter that this one replaces, on that one's thread."""
+        if self.keeper is not None and not self._closed:
+            self.keeper.offer_aside(rows)
+
     def look(self, rows: list[Row]) -> None:
         """Looks for what to alert of in rows that are in the ledger."""
         self.watch.rows(rows)
@@ -88,6 +94,7 @@ class BudgetService:
 
     def close(self, timeout_s: float = DELIVERY_S) -> None:
         """Ends delivery, after `timeout_s` at the latest, and lets go of the store."""
+        self._closed = True
         atexit.unregister(self._close_at_exit)
         self.delivery.close(timeout_s)
         if self.keeper is not None:

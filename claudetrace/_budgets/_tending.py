@@ -13,9 +13,9 @@ if TYPE_CHECKING:
     import sqlite3
 
     from claudetrace._budgets._desk import Desk
+    from claudetrace._budgets._outbox import Outbox
     from claudetrace._budgets._owners import Owner
     from claudetrace._budgets._store import Ledgers
-    from claudetrace._guard import Guard
 
 GRACE_S = 5.0
 """How long the journal of a process that died may take to say what its calls cost, before they are estimated."""
@@ -86,11 +86,11 @@ FORGET_DELIVERIES = """
 class Tending:
     """Steps that are taken every second or so, each so short that no caller notices."""
 
-    def __init__(self, desk: Desk, ledgers: Ledgers, owner: Owner, guard: Guard) -> None:
+    def __init__(self, desk: Desk, ledgers: Ledgers, owner: Owner, outbox: Outbox) -> None:
         self._desk = desk
         self._ledgers = ledgers
         self._owner = owner
-        self._guard = guard
+        self._outbox = outbox
         self._gone: dict[str, float] = {}
         self._next_housekeeping = 0.0
 
@@ -150,6 +150,8 @@ class Tending:
         for sql, ages in FORGET:
             more |= connection.execute(sql, (*(now - age for age in ages), SOME)).rowcount == SOME
         connection.execute(FORGET_ALERTS, ((now - KEEP_S) * 1000, SOME))
+        self._outbox.see_channels(connection)
+        self._outbox.forget_channels(connection)
         connection.execute(FORGET_DELIVERIES)
         return more
 

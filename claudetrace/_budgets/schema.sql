@@ -81,10 +81,11 @@ CREATE TABLE alerts (
 ) STRICT;
 CREATE INDEX alerts_by_age ON alerts (created_at);
 
--- `since`: a channel gets what is raised from then on.
+-- `since`: a channel gets what is raised from then on. `seen_at`: when a program last had it.
 CREATE TABLE channels (
     channel TEXT PRIMARY KEY,
-    since INTEGER NOT NULL
+    since INTEGER NOT NULL,
+    seen_at INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 
 CREATE TABLE deliveries (

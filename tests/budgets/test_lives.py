@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import anthropic
 import pytest
-from _asking import ASK, COST_USD, HELLO, block, state, until
+from _asking import ASK, COST_USD, HELLO, block, state, states, until
 
 import claudetrace
 from claudetrace._demo import _answers
@@ -73,6 +73,48 @@ def test_a_call_that_runs_while_the_meter_is_replaced_is_charged_once(
 
     until(lambda: state().reserved_calls == 0)
     assert (state().spent_usd, state().spent_calls) == (COST_USD, 1)
+
+
+def test_what_was_spent_until_budgets_began_is_in_them(
+    client: anthropic.Anthropic, server: PlayServer, start: Any
+) -> None:
+    """A meter without budgets is replaced by one with them: what it had not written yet counts as well."""
+    start()
+    server.add(_answers.answer(HELLO, times=None))
+    client.messages.create(**ASK)
+    start(budgets=[block()])
+
+    assert (state(flush=False).spent_usd, state(flush=False).spent_calls) == (COST_USD, 1)
+
+
+def test_calls_amid_a_replacement_count_once(server: PlayServer, start: Any, ledger: Any) -> None:
+    """Threads that call while budgets begin, change and change again are charged what the ledger says."""
+    start()
+    server.add(_answers.answer(HELLO, times=None))
+    enough = threading.Event()
+
+    def call_on() -> None:
+        with anthropic.Anthropic(api_key="k", base_url=server.url, max_retries=0) as client:
+            while not enough.is_set():
+                client.messages.create(**ASK)
+
+    callers = [threading.Thread(target=call_on) for _ in range(4)]
+    for caller in callers:
+        caller.start()
+    try:
+        for number in range(3):
+            seen = len(server.requests)
+            until(lambda seen=seen: len(server.requests) > seen + 10)
+            start(budgets=[block(), block("later", usd=700 + number)])
+    finally:
+        enough.set()
+        for caller in callers:
+            caller.join()
+
+    until(lambda: all(each.reserved_calls == 0 for each in states()))
+    calls = len(ledger())
+    assert calls == len(server.requests)
+    assert [(each.spent_calls, each.spent_usd) for each in states()] == [(calls, calls * COST_USD)] * 2
 
 
 FORKS = """

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from claudetrace._budgets import _tending
-from claudetrace._budgets._budget import Budget
+from claudetrace._budgets._budget import Alert, Budget
 from claudetrace._budgets._keeper import Demand, Keeper, Reservation
 from claudetrace._budgets._outbox import alert_from, alert_text
 from claudetrace._errors import BudgetExceeded, ClaudetraceError
@@ -224,6 +224,38 @@ def test_a_call_is_charged_to_the_window_of_its_start(keep: Callable[..., Keeper
     assert spent(kept) == [(None, 8, 0, 1)]
     with pytest.raises(BudgetExceeded):
         ask(kept, "c", 3)
+
+
+@pytest.mark.parametrize(
+    ("per", "zone", "first", "last", "following"),
+    [
+        ("hour", "UTC", "2026-11-21T12:00:00Z", "2026-11-21T12:59:59Z", "2026-11-21T13:00:00Z"),
+        ("day", "UTC", "2026-11-21T00:00:00Z", "2026-11-21T23:59:59Z", "2026-11-22T00:00:00Z"),
+        ("day", "Europe/Berlin", "2026-03-28T23:00:00Z", "2026-03-29T21:59:59Z", "2026-03-29T22:00:00Z"),
+        ("day", "Europe/Berlin", "2026-10-24T22:00:00Z", "2026-10-25T22:59:59Z", "2026-10-25T23:00:00Z"),
+        ("week", "UTC", "2026-11-16T00:00:00Z", "2026-11-22T23:59:59Z", "2026-11-23T00:00:00Z"),
+        ("month", "America/New_York", "2026-11-01T04:00:00Z", "2026-12-01T04:59:59Z", "2026-12-01T05:00:00Z"),
+    ],
+)
+def test_a_full_window_has_room_again_with_the_next(
+    per: str, zone: str, first: str, last: str, following: str, keep: Callable[..., Keeper], clock: Clock
+) -> None:
+    """To the second, with daylight saving in between; what began at its first moment counts until its last."""
+    kept = keep(Budget("b", **{**BLOCK, "per": per}, timezone=zone))
+    begins, ends, then = (datetime.fromisoformat(moment) for moment in (first, last, following))
+    clock.now = begins.timestamp()
+    reservation = ask(kept, "a", 9)
+    clock.now = ends.timestamp()
+    kept.settle(reservation, 9 * USD)
+    with pytest.raises(BudgetExceeded) as caught:
+        ask(kept, "b", 3)
+    assert caught.value.resets_at == then
+    clock.now = then.timestamp()
+    ask(kept, "c", 3)
+
+    assert spent(kept) == [(None, 0, 3, 0)]
+    clock.now = ends.timestamp()
+    assert spent(kept) == [(None, 9, 0, 1)]
 
 
 def test_a_rolling_window_forgets_no_sooner_than_it_may(keep: Callable[..., Keeper], clock: Clock) -> None:
@@ -500,6 +532,33 @@ def test_what_is_no_longer_needed_is_forgotten(
         assert tuple(query(f"SELECT COUNT(*) FROM {table}")[0][0] for table in tables) == left
 
     assert [float(state.spent_usd) for state in kept.status()] == [0, 4, 0]
+
+
+def test_a_channel_that_nobody_has_any_more_is_forgotten(
+    keep: Callable[..., Keeper], clock: Clock, query: Callable[..., list[Any]]
+) -> None:
+    """After a week without a program that has it; one that a running program has stays, however long."""
+    gone, kept = keep(Budget("b", **BLOCK)), keep(Budget("b", **BLOCK))
+    gone.outbox.open_channel("old hook")
+    kept.outbox.open_channel("hook")
+    gone.close()
+    for days, left in ((3, ["hook", "old hook"]), (6, ["hook", "old hook"]), (12, ["hook"]), (30, ["hook"])):
+        clock.now = NOON + days * 86_400
+        kept._tending._next_housekeeping = 0.0
+        kept.tend()
+        assert query("SELECT channel, since FROM channels ORDER BY channel") == [(name, NOON * 1000) for name in left]
+
+
+def test_a_store_made_anew_knows_the_channels_at_once(keep: Callable[..., Keeper], path: Path, clock: Clock) -> None:
+    """What is raised after the file was deleted waits for the channels of the programs that run."""
+    kept = keep(Budget("b", **BLOCK))
+    kept.outbox.open_channel("hook")
+    path.unlink()
+    kept.outbox.raise_alert(
+        Alert(kind="spike", budget="b", at=datetime.fromtimestamp(NOON, UTC), message="."), mark="m"
+    )
+
+    assert [each.alert.kind for each in kept.outbox.pending_alerts("hook")] == ["spike"]
 
 
 def test_rows_that_waited_are_not_added_to_a_store_begun_from_their_ledger(
