@@ -18,7 +18,7 @@ help:
 demo: $(VENV)/.installed
 	@$(BIN)/claudetrace demo --no-serve
 
-test: check
+test: check $(VENV)/.browser
 	@$(BIN)/python -m pytest -q -n 3 --dist loadfile
 
 # Quiet while all is well, so that what fails stands out.
@@ -62,5 +62,11 @@ $(VENV)/.installed: pyproject.toml | $(BIN)/python
 
 $(VENV)/.developed: $(VENV)/.installed
 	@echo "Installing what the tests need into $(VENV) …"
-	@$(BIN)/python -m pip install -q --group dev --group frameworks
+	@$(BIN)/python -m pip install -q --group dev --group frameworks --group browser
+	@touch $@
+
+# Installed where it can be; where it cannot, the tests in the browser say that they are skipped.
+$(VENV)/.browser: $(VENV)/.developed
+	@command -v chromium chromium-browser google-chrome >/dev/null || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && \
+	  echo "Installing Chromium …" && { apt-get update -qq; DEBIAN_FRONTEND=noninteractive apt-get install -y -qq chromium; } >/dev/null 2>&1; } || true
 	@touch $@
