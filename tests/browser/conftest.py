@@ -33,9 +33,9 @@ def missing(what: str) -> None:
     pytest.skip(f"the pages are not tested in a browser: there is no {what}")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def chromium() -> Iterator[Any]:
-    """The system's Chromium, driven by Playwright."""
+    """The system's Chromium, driven by Playwright, whose event loop keeps others from running while it lives."""
     try:
         from playwright.sync_api import sync_playwright
     except ImportError:
