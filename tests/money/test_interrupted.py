@@ -32,8 +32,8 @@ shift, calls = _reprice._shift, []
 
 def shift_or_die(*args):
     calls.append(1)
-    # The third chunk: its rows are written, and its sums by hour, not those by tag.
-    die() if len(calls) == 6 else shift(*args)
+    # The third chunk: its rows are written, and its sums by hour and day, not those by tag.
+    die() if len(calls) == 11 else shift(*args)
 
 _reprice._shift = shift_or_die
 _reprice.reprice(Path(db), apply=True)
