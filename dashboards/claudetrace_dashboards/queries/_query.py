@@ -35,6 +35,8 @@ class Query:
     honours: frozenset[str] = frozenset()
     """The filters that it can answer, each by itself and with model, feature and platform. With a session, a user and a
     tag are answered too; without one, a user or a tag."""
+    by_itself: frozenset[str] = frozenset()
+    """Of these filters, those that its own SQL answers, whatever its source can."""
     whole_days: bool = False
     """Whether it answers whole UTC days only."""
     with_before: bool = False
@@ -90,7 +92,9 @@ def statement(query: Query, filters: Filters, extra: Mapping[str, Any]) -> State
     }
     sql = query.sql if source is None else f"WITH RECURSIVE {query.sources[source]}{query.sql}"
     sql = _without_idle_conditions(sql, filters)
-    heard = query.honours if source is None else HONOURED[source] & (query.honours | {"user", "tag"})
+    heard = query.honours
+    if source is not None:
+        heard = query.by_itself | (HONOURED[source] & (query.honours | {"user", "tag"}))
     unheard = filters.given() - heard
     if source is Source.TAG_DAYS and {"user", "tag"} <= filters.given():
         unheard |= {"user"}

@@ -24,6 +24,7 @@ def _top(name: str, page: str, measure: str, index: str, condition: str, order: 
         page=page,
         sources={Source.DAYS: DAYS},
         honours=BASE | {"user", "session"},
+        by_itself=frozenset({"user", "session"}),
         whole_days=True,
         note=_NOTE,
         columns=(*_SUMMED, "spend_picousd", "user", "feature", "model"),
