@@ -74,8 +74,8 @@ def refuse_open_host(host: str, settings: dict[str, Any], insecure: bool) -> Non
     if insecure or is_loopback(host) or asks_who(settings):
         return
     raise ClaudetraceError(
-        f"--host {host} shows what you spend to everybody who reaches it; configure authentication and give it with "
-        "--config (docs/dashboards.md has an example with datasette-auth-passwords), or add --insecure"
+        f"--host {host} shows what you spend to everybody who reaches it; give authentication with --config: "
+        "an `allow` and a plugin that is installed here (docs/dashboards.md has an example), or add --insecure"
     )
 
 
