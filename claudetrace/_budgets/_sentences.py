@@ -66,7 +66,7 @@ def threshold(
     else:
         then = "further calls are stopped: raise its limit, or wait"
     spent = spent_of(budget, spent_usd, calls)
-    return f"{whose(budget, key)} is {percent_text(share)} spent, {spent}{until(end)}: {then}."
+    return f"{whose(budget, key)} has reached {percent_text(share)}, {spent}{until(end)}: {then}."
 
 
 def forecast(

@@ -23,6 +23,9 @@ HEADERS = {"X-Content-Type-Options": "nosniff", "Cache-Control": "private, no-st
 
 async def exported(scope: Scope, panel: Panel, kind: str) -> Response:
     """The rows of the panel's first question; an error that says why where there are none to give."""
+    if scope.filters.problems:
+        # A page shows what it can and says so; a program would take the figures for what it asked for.
+        return _refused(kind, 400, f"no figures for a filter that cannot be read: {' '.join(scope.filters.problems)}")
     ask = panel.exported or next(iter(panel.asks.values()))
     try:
         found = await answer(scope, ask)

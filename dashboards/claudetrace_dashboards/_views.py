@@ -133,7 +133,12 @@ async def scope_of(datasette: Datasette, request: Request) -> Scope | list[Probl
         raise Forbidden("view-database")
     if not ledgers:
         return problems
-    named = next((each for each in ledgers if each.name == arguments.get("db")), ledgers[0])
+    wanted = arguments.get("db") or ledgers[0].name
+    named = next((each for each in ledgers if each.name == wanted), None)
+    if named is None:
+        names = ", ".join(each.name for each in ledgers)
+        told = f"There is no ledger “{wanted[:60]}” here that you may see; there are {names}."
+        return [Problem("There is no such ledger", told, 404)]
     return Scope(
         datasette=datasette,
         ledger=named,

@@ -534,15 +534,15 @@ def test_a_threshold_says_what_happens():
         _sentences.threshold(Budget("all", usd=8), None, share=1.0, **spent),
     ] == [
         (
-            'Budget "users" of user "u 1" is 80 % spent, $8.00 of $10.00 and 90 of 100 calls until 2026-12-01 00:00 '
+            'Budget "users" of user "u 1" has reached 80 %, $8.00 of $10.00 and 90 of 100 calls until 2026-12-01 00:00 '
             "UTC: look at what is spending, or raise its limit."
         ),
         (
-            'Budget "all" is 100 % spent, $8.00 of $8.00 until 2026-12-01 00:00 UTC: further calls are stopped: '
+            'Budget "all" has reached 100 %, $8.00 of $8.00 until 2026-12-01 00:00 UTC: further calls are stopped: '
             "raise its limit, or wait."
         ),
         (
-            'Budget "all" is 100 % spent, $8.00 of $8.00 until 2026-12-01 00:00 UTC: calls go on: make it '
+            'Budget "all" has reached 100 %, $8.00 of $8.00 until 2026-12-01 00:00 UTC: calls go on: make it '
             'on_exceeded="block" to stop them, or raise its limit.'
         ),
     ]

@@ -80,6 +80,17 @@ async def test_several_ledgers(tmp_path: Path, desk: Path) -> None:
 
     assert "db=second" in html
     assert f'<data value="{1}"' in html
+    missing = await site.get("", db="nope")
+    assert (missing.status_code, amounts(missing.text)) == (404, [])
+
+
+@pytest.mark.parametrize("wrong", [{"tag": "nope"}, {"range": "foo"}])
+async def test_no_file_of_figures_for_a_filter_that_cannot_be_read(desk: Path, wrong: dict[str, str]) -> None:
+    """A program that asks with a misspelled filter gets an error and not the figures of everything."""
+    answer = await Site(desk).get("/data/kpi.json", **wrong)
+
+    assert answer.status_code == 400
+    assert "spend_picousd" not in answer.text
 
 
 async def test_a_ledger_of_another_version(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 SAYS = {
-    "alert_webhook.py": 'threshold: Budget "small" is 80 % spent, $0.0000094 of $0.00001',
+    "alert_webhook.py": 'threshold: Budget "small" has reached 80 %, $0.0000094 of $0.00001',
     "batch.py": "sort@v2: 4 rows, $0.000050",
     "budget_per_customer.py": "globex: 11 answers, then 429 {'error': 'budget_exceeded', 'resets_at': '",
     "budget_run.py": "11 calls for $0.001342, $0.000658 left",
