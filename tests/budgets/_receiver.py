@@ -17,10 +17,10 @@ class Got(NamedTuple):
 class Receiver:
     """Keeps what it is sent in `got`; answers `status`, after `answering` says how."""
 
-    def __init__(self, port: int = 0) -> None:
+    def __init__(self, port: int = 0, *, status: int = 200) -> None:
         self.got: list[Got] = []
         self.refused = 0
-        self.status = 200
+        self.status = status
         self.answer_headers: dict[str, str] = {}
         self.hang = threading.Event()
         """Set to let go of requests while `hangs`."""

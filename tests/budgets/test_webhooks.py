@@ -68,8 +68,7 @@ def test_a_webhook_that_was_away_gets_each_alert_once(
     for _ in range(5):
         client.messages.create(**ASK)
     assert until(lambda: any("deliver alerts" in doing for doing in meter.health.failures))
-    with Receiver(away) as receiver:
-        receiver.status = 503
+    with Receiver(away, status=503) as receiver:
         assert until(lambda: receiver.refused)
         assert receiver.got == []
         receiver.status = 200
