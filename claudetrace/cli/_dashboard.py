@@ -75,7 +75,8 @@ def refuse_open_host(host: str, settings: dict[str, Any], insecure: bool) -> Non
         return
     raise ClaudetraceError(
         f"--host {host} shows what you spend to everybody who reaches it; give authentication with --config: "
-        "an `allow` and a plugin that is installed here (docs/dashboards.md has an example), or add --insecure"
+        "an `allow` and a plugin that is installed here, as datasette-auth-passwords (docs/dashboards.md has an "
+        "example), or add --insecure"
     )
 
 
