@@ -4,11 +4,12 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo test check matrix host backends bench bench-dashboards clean
+.PHONY: help demo test check attack matrix host backends bench bench-dashboards clean
 
 help:
 	@echo "make demo      play bundled calls through the real SDK and report what they cost; no key, no network"
 	@echo "make test      style, types, import rules and all tests"
+	@echo "make attack    faults that need root, a mount or minutes; says what it skipped"
 	@echo "make matrix    every kind of call on every supported version of the SDK"
 	@echo "make host      the SDK's own tests, with and without the meter"
 	@echo "make backends  spans, metrics and records in real back ends and beside other tools"
@@ -19,7 +20,7 @@ demo: $(VENV)/.installed
 	@$(BIN)/claudetrace demo --no-serve
 
 test: check $(VENV)/.browser
-	@$(BIN)/python -m pytest -q -n 3 --dist loadfile
+	@$(BIN)/python -m pytest -q -n 3 --dist loadfile --ignore=tests/attack
 
 # Quiet while all is well, so that what fails stands out.
 check: $(VENV)/.developed
@@ -27,6 +28,10 @@ check: $(VENV)/.developed
 	@$(BIN)/ruff format -q --check .
 	@$(BIN)/mypy --no-error-summary
 	@$(BIN)/lint-imports --no-logo >$(VENV)/imports.log || { cat $(VENV)/imports.log; exit 1; }
+
+attack: $(VENV)/.developed
+	@$(BIN)/python -m pip install -q --group attack
+	@$(BIN)/python -m pytest -q tests/attack
 
 matrix: $(VENV)/.developed
 	@$(BIN)/python tests/matrix/run.py
