@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from claudetrace._pricing._bill import leg_for
+from claudetrace._pricing._parts import ADVISOR, COMPACTION, DECLINED
 from claudetrace._pricing._plan import plan_for
 from claudetrace._usage import usage_columns
 
@@ -76,9 +77,9 @@ class Iterations:
                     following = self.served
                     turns.append(columns)
             elif kind == "compaction":
-                self.legs.append(("compaction.", model or following, columns, self.columns.get("speed")))
+                self.legs.append((COMPACTION, model or following, columns, self.columns.get("speed")))
             elif kind == "advisor_message":
-                self.legs.append(("advisor.", model, columns, columns.get("speed")))
+                self.legs.append((ADVISOR, model, columns, columns.get("speed")))
             elif columns:
                 self._unpriced()
         if self.plan.tiers and self._straddles(turns):
@@ -91,7 +92,7 @@ class Iterations:
 
     def _add_declined(self, model: str, columns: Mapping[str, Any]) -> None:
         if columns.get("output_tokens"):
-            self.legs.append(("declined.", model, columns, self.columns.get("speed")))
+            self.legs.append((DECLINED, model, columns, self.columns.get("speed")))
         else:
             self.bill.flags += ("unbilled_declined_hop",)
 

@@ -8,6 +8,7 @@ from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
 from claudetrace._pricing._ids import read_id
+from claudetrace._pricing._parts import RUNNING, SEARCHES, TOKENS
 from claudetrace._pricing._rates import book
 
 if TYPE_CHECKING:
@@ -52,19 +53,9 @@ class Leg:
     def __init__(self, rates: ClassRates, model: str, prefix: str) -> None:
         plain = rates["input"]
         self.lines = tuple(
-            (column, Line(prefix + column, model, rates[name], plain - rates[name] if saves else None))
-            for name, column, saves in _COLUMNS
+            (name, Line(prefix + name, model, rates[rate], plain - rates[rate] if cached else None))
+            for rate, name, cached in TOKENS
         )
-
-
-_COLUMNS = (
-    ("input", "input_tokens", False),
-    ("cache_read", "cache_read_tokens", True),
-    ("cache_write_5m", "cache_write_5m_tokens", True),
-    ("cache_write_1h", "cache_write_1h_tokens", True),
-    ("output", "output_tokens", False),
-)
-"""Each class of tokens with its column, and whether it stands against plain input."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -197,7 +188,7 @@ def _search(own: OwnRates | None, day: str) -> tuple[Line, bool]:
     """A web search's line, and whether own prices changed it. No multiplier of tokens applies to it."""
     discount = own.discount_on(day) if own else None
     rate = book().search_picousd * (_ONE if discount is None else 1 - discount)
-    return Line("web_search_requests", None, rate), discount is not None
+    return Line(SEARCHES, None, rate), discount is not None
 
 
 def _rates_of(model: str | None, terrain: Terrain) -> tuple[RateSet | None, bool]:
@@ -236,4 +227,4 @@ def running_line(own: OwnRates | None, day: str) -> Line:
     """The line of a session's running time, by the nanosecond, so that fractions of seconds stay exact."""
     discount = own.discount_on(day) if own else None
     rate = book().running_hour_picousd / (3600 * 10**9) * (_ONE if discount is None else 1 - discount)
-    return Line("running_ns", None, rate)
+    return Line(RUNNING, None, rate)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from claudetrace._pricing._bill import Bill, Priced, in_order, leg_for
 from claudetrace._pricing._engine import price_any_size
+from claudetrace._pricing._parts import LIST_COST
 from claudetrace._pricing._plan import Line, plan_for, running_line
 from claudetrace._pricing._terms import Terms
 from claudetrace._usage import usage_columns
@@ -123,7 +124,7 @@ def _session(
     if cents is not None:
         told = [flag for flag in plan.flags if flag == "billed_to_user_profile"]
         bill = Bill(("rounded_list_cost", *told))
-        bill.add(Line("list_cost_cents", None, Fraction(_CENT_PICOUSD)), cents)
+        bill.add(Line(LIST_COST, None, Fraction(_CENT_PICOUSD)), cents)
         return bill.priced()
     if plan.leg is None:
         return Priced(None, in_order(plan.flags))
