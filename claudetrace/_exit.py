@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import time
+from claudetrace._clock import monotonic
 
 EXIT_S = 1.5
 """The rest of two seconds is for what cannot be stopped at once."""
@@ -18,7 +18,7 @@ _until: float | None = None
 def exit_left_s() -> float:
     """How much of that time is left; it begins when this is asked first. Never 0: what is ready now may go."""
     global _until
-    now = time.monotonic()
+    now = monotonic()
     if _until is None:
         _until = now + EXIT_S
     return max(LEAST_S, _until - now)

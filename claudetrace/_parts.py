@@ -5,11 +5,11 @@ from __future__ import annotations
 import logging
 import sys
 import tempfile
-import time
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from claudetrace._attribution import Attribution
+from claudetrace._clock import monotonic
 from claudetrace._consumers import Consumers, to_sinks
 from claudetrace._errors import ClaudetraceError
 from claudetrace._exit import OTHERS_S
@@ -76,17 +76,17 @@ class Parts:
 
     def flush(self, timeout_s: float) -> bool:
         """Whether all that was recorded is in the ledger and handed to exporters. Blocks at most `timeout_s`."""
-        until = time.monotonic() + timeout_s
+        until = monotonic() + timeout_s
         self.recorder.end_late()
         written = True if self._writer is None else self._writer.flush(timeout_s)
-        left_s = max(0.0, until - time.monotonic())
+        left_s = max(0.0, until - monotonic())
         return (True if self._providers is None else self._providers.flush(left_s)) and written
 
     def close(self, *, kept_sinks: tuple[Any, ...]) -> None:
         """Writes and sends what is left, and ends everything but `kept_sinks`.
 
         Of its two seconds spans and metrics have the last part: rows wait in the ledger, and they nowhere."""
-        until = time.monotonic() + CLOSE_S
+        until = monotonic() + CLOSE_S
         self.recorder.close()
         if self._writer is not None:
             self._writer.close(CLOSE_S - OTHERS_S)
@@ -95,7 +95,7 @@ class Parts:
         if self._metrics is not None:
             self._metrics.close()
         if self._providers is not None:
-            self._providers.close(max(OTHERS_S, until - time.monotonic()))
+            self._providers.close(max(OTHERS_S, until - monotonic()))
         for sink in self._settings.sinks:
             if not any(sink is kept for kept in kept_sinks):
                 with self._guard("close a sink"):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 import threading
-import time
 from _thread import start_new_thread
 from collections import deque
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from claudetrace._budgets._channels._kinds import DeliveryFailed
 from claudetrace._budgets._channels._notice import Notice
+from claudetrace._clock import monotonic
 
 if TYPE_CHECKING:
     from claudetrace._budgets._channels import Channel
@@ -142,11 +142,11 @@ class Courier:
 
     def _may_go_on(self) -> bool:
         """Whether something in memory is due and the channel is not left alone."""
-        now = time.monotonic()
+        now = monotonic()
         return now >= self._paused_until and any(each.due <= now for each in self._waiting)
 
     def _nap_s(self) -> float | None:
-        now = time.monotonic()
+        now = monotonic()
         moments = [max(each.due, self._paused_until) for each in self._waiting]
         if self._outbox is not None:
             moments.append(max(now + self._pace.poll_s * random.uniform(0.75, 1.0), self._paused_until))  # noqa: S311
@@ -157,7 +157,7 @@ class Courier:
             notice = self._inbox.get() if timeout_s is None else self._inbox.get(timeout=timeout_s or 1e-6)
             while True:
                 if notice is not None:
-                    now = time.monotonic()
+                    now = monotonic()
                     self._waiting.append(Waiting(notice, since=now, due=now))
                 notice = self._inbox.get_nowait()
         except Empty:
@@ -166,22 +166,22 @@ class Courier:
     def _step(self) -> None:
         """Sends what is due, the outbox's and memory's by turns, until nothing is or the channel fails."""
         sent = True
-        while sent and time.monotonic() >= self._paused_until:
+        while sent and monotonic() >= self._paused_until:
             sent = False
             for pick in (self._due, self._claimed):
-                if (waiting := pick()) is not None and time.monotonic() >= self._paused_until:
+                if (waiting := pick()) is not None and monotonic() >= self._paused_until:
                     self._send(waiting)
                     sent = True
 
     def _due(self) -> Waiting | None:
-        now = time.monotonic()
+        now = monotonic()
         found = None if now < self._paused_until else next((each for each in self._waiting if each.due <= now), None)
         if found is not None:
             self._waiting.remove(found)
         return found
 
     def _claimed(self) -> Waiting | None:
-        if self._outbox is None or time.monotonic() < self._paused_until:
+        if self._outbox is None or monotonic() < self._paused_until:
             return None
         try:
             self.open()
@@ -191,7 +191,7 @@ class Courier:
             return None
         if found is None:
             return None
-        now = time.monotonic()
+        now = monotonic()
         notice = Notice(id=found.id, alert=found.alert, service=self._service)
         return Waiting(notice, since=now, due=now, tries=found.tries, stored=True)
 
@@ -221,7 +221,7 @@ class Courier:
         self.last_error = str(error)[:200] if isinstance(error, DeliveryFailed) else type(error).__name__
         self._guard.caught(f"deliver alerts to {self.channel.name}; it is tried again", told(error))
         at_least_s = getattr(error, "retry_after_s", None) or 0.0
-        now, wait_s = time.monotonic(), self._pace.after(waiting.tries + 1, at_least_s=at_least_s)
+        now, wait_s = monotonic(), self._pace.after(waiting.tries + 1, at_least_s=at_least_s)
         pause_s = min(self._pace.after(self._failures), self._pace.longest_pause_s)
         self._paused_until = now + max(pause_s, at_least_s)
         if not waiting.stored:

@@ -13,6 +13,7 @@ from claudetrace._budgets._budget import Alert
 from claudetrace._budgets._channels import DeliveryFailed
 from claudetrace._budgets._channels._notice import Notice
 from claudetrace._budgets._courier import Courier, Pace
+from claudetrace._clock import monotonic
 from claudetrace._errors import ClaudetraceError
 from claudetrace._forks import Forks, watch
 from claudetrace._ids import uuid7
@@ -106,11 +107,11 @@ class Delivery(Forks):
     def close(self, timeout_s: float = EXIT_S) -> None:
         """Tries what waits once more and stops, after `timeout_s` at the latest. What is in the store is sent by
         another process or the next; what waits in memory is told and gone."""
-        until = time.monotonic() + timeout_s
+        until = monotonic() + timeout_s
         for courier in self.couriers:
             courier.close()
         for courier in self.couriers:
-            courier.stopped.wait(max(0.0, until - time.monotonic()))
+            courier.stopped.wait(max(0.0, until - monotonic()))
             if lost := courier.undelivered_notices():
                 error = DeliveryFailed("; ".join(notice.alert.message for notice in lost)[:400])
                 self._guard.caught(f"deliver {len(lost)} alerts to {courier.channel.name} before the end", error)
@@ -172,9 +173,9 @@ def send_test(
     threads = [threading.Thread(target=attempt, args=(channel,), daemon=True) for channel in channels]
     for thread in threads:
         thread.start()
-    until = time.monotonic() + timeout_s
+    until = monotonic() + timeout_s
     for thread in threads:
-        thread.join(max(0.0, until - time.monotonic()))
+        thread.join(max(0.0, until - monotonic()))
     silent = f"no answer within {timeout_s:g} s"
     return [results.get(each.name, Tried(channel=each.name, error=silent)) for each in channels]
 

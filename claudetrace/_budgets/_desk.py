@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import sqlite3
 import threading
-import time
 from _thread import start_new_thread
 from collections import deque
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Protocol
 
 from claudetrace._budgets._file import BROKEN, begin
+from claudetrace._clock import monotonic
 from claudetrace._forks import Forks, watch
 
 if TYPE_CHECKING:
@@ -209,7 +209,7 @@ class Desk(Forks):
             # SQLite would take no locks of its own here, and its writes would be lost.
             raise OSError("this process was forked while the store was in use")
         self.used = True
-        if self._fault is not None and time.monotonic() < self._down_until:
+        if self._fault is not None and monotonic() < self._down_until:
             raise self._fault.with_traceback(None)
         try:
             self._in_transaction(batch)
@@ -237,7 +237,7 @@ class Desk(Forks):
 
     def _failed(self, batch: list[Job], error: Exception) -> None:
         if isinstance(error, (sqlite3.Error, OSError)) and not isinstance(error, sqlite3.IntegrityError):
-            now = time.monotonic()
+            now = monotonic()
             if self._fault is not error:
                 self._fault, self._down_until = error, now + DOWN_S
         elif len(batch) > 1:

@@ -10,6 +10,7 @@ from contextlib import closing, contextmanager, suppress
 from importlib.resources import files
 from typing import TYPE_CHECKING
 
+from claudetrace._clock import monotonic
 from claudetrace._errors import ClaudetraceError
 from claudetrace._version import __version__
 
@@ -141,7 +142,7 @@ def begin(connection: sqlite3.Connection, patience_s: float) -> None:
         except sqlite3.OperationalError as error:
             if not error.sqlite_errorname.startswith("SQLITE_BUSY"):
                 raise
-            now = time.monotonic()
+            now = monotonic()
             deadline = deadline or now + patience_s
             if now > deadline:
                 raise
@@ -238,13 +239,13 @@ def creation_lock(path: Path) -> Iterator[None]:
     """Lets one process at a time make the store or set it aside: turning a fresh file to WAL fails in a race."""
     fd = os.open(path.with_name(f"{path.name}.lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     try:
-        deadline = time.monotonic() + CREATION_S
+        deadline = monotonic() + CREATION_S
         while True:
             try:
                 fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 break
             except BlockingIOError:
-                if time.monotonic() > deadline:
+                if monotonic() > deadline:
                     raise
                 time.sleep(0.01)
         yield

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING
 
 from claudetrace._budgets._reading import states_at
+from claudetrace._clock import monotonic
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -36,13 +36,13 @@ class Observed:
         self._told: dict[str | None, set[str]] = {}
 
     def __call__(self) -> list[BudgetState]:
-        if self._path is None or time.monotonic() < self._again_at:
+        if self._path is None or monotonic() < self._again_at:
             return self._states
         self._states = []
         with self._guard(f"read the budgets' store {self._path}"):
             if self._path.exists():
                 self._states = [each for each in states_at(self._path, self._names, TOP) if self._may_tell(each)]
-        self._again_at = time.monotonic() + FRESH_S
+        self._again_at = monotonic() + FRESH_S
         return self._states
 
     def _may_tell(self, state: BudgetState) -> bool:

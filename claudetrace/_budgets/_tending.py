@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import time
 from functools import partial
 from typing import TYPE_CHECKING
 
 from claudetrace._budgets import _rows
 from claudetrace._budgets import _store as store
+from claudetrace._clock import monotonic
 
 if TYPE_CHECKING:
     import sqlite3
@@ -97,7 +97,7 @@ class Tending:
     def step(self) -> None:
         """Raises what the store raises."""
         self._settle_for_the_dead()
-        now = time.monotonic()
+        now = monotonic()
         if now >= self._next_housekeeping:
             self._next_housekeeping = now + HOUSEKEEPING_S
             self._desk.do(self._close_batches)
@@ -110,7 +110,7 @@ class Tending:
         return connection.execute(OF_OWNER, (self._owner.name, 1)).fetchone() is None
 
     def _settle_for_the_dead(self) -> None:
-        now, mine = time.monotonic(), self._owner.name
+        now, mine = monotonic(), self._owner.name
         owners = [owner for (owner,) in self._desk.do(lambda c: c.execute(OWNERS, (mine,)).fetchall())]
         gone = {owner: self._gone.get(owner, now) for owner in owners if self._owner.is_gone(owner)}
         self._gone = gone

@@ -6,10 +6,11 @@ from __future__ import annotations
 import concurrent.futures.thread  # noqa: F401
 import os
 import threading
-import time
 import weakref
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Protocol
+
+from claudetrace._clock import monotonic
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -91,9 +92,9 @@ class Exporters:
     # time imports too.
 
     def before_fork(self) -> None:
-        held, until = False, time.monotonic() + LOADING_S
+        held, until = False, monotonic() + LOADING_S
         # Looked at again and again: whoever has made it goes on to send, which may take long.
-        while self.made is None and not held and time.monotonic() < until:
+        while self.made is None and not held and monotonic() < until:
             held = self._busy.acquire(timeout=LOOK_AGAIN_S)
         if not held:
             can_be_cut = self.made is not None and self._used and not self.made.minds_forks

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import orjson
 
+from claudetrace._clock import monotonic
 from claudetrace._ledger import _segments
 from claudetrace._pricing._row import with_price
 
@@ -68,7 +69,7 @@ class Intake:
             journal.write_kept()
         current = journal.segment
         for segment in (*journal.retired, *([current] if current else [])):
-            settled = segment.retired_at is not None and segment.retired_at + GRACE_S < time.monotonic()
+            settled = segment.retired_at is not None and segment.retired_at + GRACE_S < monotonic()
             self._load(segment, replayed=False, whole=settled)
             if settled and not segment.pending():
                 self._finish(segment)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import sys
-import time
 from collections import deque
 from itertools import repeat
 from operator import length_hint
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
+from claudetrace._clock import monotonic
 from claudetrace._forks import Forks, watch
 from claudetrace._ledger import _segments
 from claudetrace._text import utf8
@@ -122,7 +122,7 @@ class Journal(Forks):
         """This process's segment, or `None` while another thread makes it, or when there is to be none."""
         if self._closed:
             return None
-        if self._retry_at > time.monotonic():
+        if self._retry_at > monotonic():
             raise OSError(f"{self.spool} cannot be written")
         try:
             self._opener.pop()
@@ -132,7 +132,7 @@ class Journal(Forks):
             if self.segment is None:
                 self._lead_to(_segments.create(self.spool, to_send=self.to_send))
         except OSError:
-            self._retry_at = time.monotonic() + RETRY_S
+            self._retry_at = monotonic() + RETRY_S
             raise
         finally:
             self._opener.append(None)
@@ -180,7 +180,7 @@ class Journal(Forks):
         old = self.segment
         if old is not None:
             self._lead_to(_segments.create(self.spool, to_send=self.to_send))
-            old.retired_at = time.monotonic()
+            old.retired_at = monotonic()
             self.retired.append(old)
 
     def seal(self) -> None:

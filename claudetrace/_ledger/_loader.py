@@ -13,6 +13,7 @@ from collections import deque
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from claudetrace._clock import monotonic
 from claudetrace._exit import OTHERS_S, exit_left_s
 from claudetrace._forks import Forks, is_open_here, watch
 from claudetrace._ledger._journal import Journal
@@ -139,8 +140,8 @@ class LedgerWriter(Forks):
     def flush(self, timeout_s: float) -> bool:
         """Whether all that was appended before is in the ledger, and acknowledged where it is to be sent. Blocks at
         most `timeout_s`."""
-        until = time.monotonic() + timeout_s
-        return self.load(timeout_s) and (self._sender is None or self._sender.flush(until - time.monotonic()))
+        until = monotonic() + timeout_s
+        return self.load(timeout_s) and (self._sender is None or self._sender.flush(until - monotonic()))
 
     def load(self, timeout_s: float) -> bool:
         """Whether all that was appended before is in the ledger. Blocks at most `timeout_s`."""
@@ -156,7 +157,7 @@ class LedgerWriter(Forks):
     def close(self, timeout_s: float = 2.0, *, kept_s: float = 0.0) -> None:
         """Brings what is pending into the ledger and stops, after `timeout_s` at the latest. What is then
         still in the journal waits there for the next process. Sending leaves `kept_s` of that time to others."""
-        until = time.monotonic() + timeout_s
+        until = monotonic() + timeout_s
         self._closing = True
         if self._started:
             self._wake.set()
@@ -166,7 +167,7 @@ class LedgerWriter(Forks):
             self._wake.set()
             self.journal.seal()
         if self._sender is not None:
-            self._sender.close(until - kept_s - time.monotonic())
+            self._sender.close(until - kept_s - monotonic())
         atexit.unregister(self._close_at_exit)
 
     def _close_at_exit(self) -> None:
@@ -264,7 +265,7 @@ class LedgerWriter(Forks):
         return done
 
     def _now_and_then(self, intake: Intake) -> None:
-        now = time.monotonic()
+        now = monotonic()
         if self._on_tick is not None and (now >= self._next_tick or self._closing):
             self._next_tick = now + TICK_S
             with self._guard("look after what else is fed"):
@@ -291,7 +292,7 @@ class LedgerWriter(Forks):
         kind = getattr(error, "sqlite_errorname", None) or type(error).__name__
         if kind.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
             # Others are writing. Different waits, so that of many processes none is always last.
-            now = time.monotonic()
+            now = monotonic()
             self._locked_since = self._locked_since or now
             self._retry_s = random.uniform(0.01, 0.1)  # noqa: S311 - no secret
             if now - self._locked_since < PATIENCE_S:

@@ -6,6 +6,7 @@ import time
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING
 
+from claudetrace._clock import monotonic
 from claudetrace._ledger import _outbox, _sessions
 from claudetrace._ledger._edit import CHUNK_ROWS, NAP_S, opened_ledger, transaction, truncate_log
 from claudetrace._ledger._forget import forget
@@ -138,8 +139,8 @@ class Limits:
 
     def enforce_for(self, longest_s: float, connection: Callable[[], sqlite3.Connection], gate: threading.Lock) -> bool:
         """Whether there is more to remove after so long. Holds `gate` for one chunk at a time."""
-        more, until = True, time.monotonic() + longest_s
-        while more and time.monotonic() < until:
+        more, until = True, monotonic() + longest_s
+        while more and monotonic() < until:
             with gate:
                 more = self.enforce(connection())
             time.sleep(NAP_S)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from claudetrace._call import Call
+from claudetrace._clock import monotonic
 from claudetrace._errors import ClaudetraceError
 from claudetrace._guard import Guard
 from claudetrace._ledger._recover import load_orphans
@@ -125,13 +126,13 @@ class Ledger:
             yield connection
 
     def _connect(self) -> sqlite3.Connection:
-        deadline = time.monotonic() + BUSY_S
+        deadline = monotonic() + BUSY_S
         while True:
             try:
                 connection = self._opened()
                 break
             except sqlite3.OperationalError as error:
-                if error.sqlite_errorname.startswith("SQLITE_BUSY") and time.monotonic() < deadline:
+                if error.sqlite_errorname.startswith("SQLITE_BUSY") and monotonic() < deadline:
                     time.sleep(0.05)
                     continue
                 raise ClaudetraceError(

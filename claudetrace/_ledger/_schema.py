@@ -10,6 +10,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from claudetrace._clock import monotonic
 from claudetrace._errors import ClaudetraceError
 from claudetrace._ledger import _fill, _headroom, _sessions
 from claudetrace._ledger._outbox import UNSENT
@@ -187,13 +188,13 @@ def _creation_lock(path: Path) -> Iterator[None]:
     lock = path.with_name(f"{path.name}.lock")
     fd = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     try:
-        deadline = time.monotonic() + CREATION_S
+        deadline = monotonic() + CREATION_S
         while True:
             try:
                 fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 break
             except BlockingIOError:
-                if time.monotonic() > deadline:
+                if monotonic() > deadline:
                     raise
                 time.sleep(0.02)
         yield

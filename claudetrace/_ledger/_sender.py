@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import threading
-import time
 from _thread import start_new_thread
 from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from claudetrace._clock import monotonic
 from claudetrace._ledger import _outbox
 from claudetrace._ledger._edit import transaction
 
@@ -92,7 +92,7 @@ class Sender:
 
     def flush(self, timeout_s: float) -> bool:
         """Whether all that was marked before is acknowledged, after one try. Blocks at most `timeout_s`."""
-        request = _Request(time.monotonic() + timeout_s)
+        request = _Request(monotonic() + timeout_s)
         self._asked.append(request)
         self._wake.set()
         request.answered.wait(max(0.0, timeout_s))
@@ -135,19 +135,19 @@ class Sender:
     def _pause_s(self) -> float:
         if self._asked:
             return BUSY_S
-        return min(POLL_S, max(0.0, self._retry_at - time.monotonic()) or POLL_S)
+        return min(POLL_S, max(0.0, self._retry_at - monotonic()) or POLL_S)
 
     def _step(self) -> None:
         """Sends what waits, unless it is not yet time to try again, and answers those who asked for it."""
         asked = [self._asked.popleft() for _ in range(len(self._asked))]
-        if not asked and not self._closing and time.monotonic() < self._retry_at:
+        if not asked and not self._closing and monotonic() < self._retry_at:
             return
         try:
             done = self._pass()
         except Exception as error:  # noqa: BLE001 - the rows wait in the ledger
             done = self._failed(error)
         for request in asked:
-            if done is None and request.until > time.monotonic() and not self._closing:
+            if done is None and request.until > monotonic() and not self._closing:
                 self._asked.append(request)
             else:
                 request.sent = bool(done)
@@ -241,10 +241,10 @@ class Sender:
         """Plans the next try, and tells what kept records from being sent, once."""
         kind: Any = getattr(error, "sqlite_errorname", "")
         if kind.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
-            self._retry_at = time.monotonic() + BUSY_S
+            self._retry_at = monotonic() + BUSY_S
             return False
         self._retry_s = min(max(FIRST_RETRY_S, self._retry_s * 2), LONGEST_RETRY_S)
-        self._retry_at = time.monotonic() + self._retry_s
+        self._retry_at = monotonic() + self._retry_s
         self._guard.caught(f"send records; they wait in {self._store.path}", error)
         return False
 

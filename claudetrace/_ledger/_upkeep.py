@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING
 
+from claudetrace._clock import monotonic
 from claudetrace._ledger._fill import fill_day
 from claudetrace._ledger._prune import Limits
 
@@ -35,8 +35,8 @@ class Upkeep:
         if self._filling:
             with self._gate:
                 self._filling = fill_day(self._store.connection())
-        if any(self._limits) and time.monotonic() >= self._next_at:
-            self._next_at = time.monotonic() + HOUSEKEEPING_S
+        if any(self._limits) and monotonic() >= self._next_at:
+            self._next_at = monotonic() + HOUSEKEEPING_S
             self._keep_limits()
 
     def _keep_limits(self) -> None:

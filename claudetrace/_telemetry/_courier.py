@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import time
 from queue import Empty, SimpleQueue
 from threading import Event, Thread
 from typing import TYPE_CHECKING
+
+from claudetrace._clock import monotonic
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -59,14 +60,14 @@ class Courier:
         # What an exporter asks of the network is no call of the user's: no instrumentation is to see it.
         suppressed = context._SUPPRESS_INSTRUMENTATION_KEY  # noqa: SLF001 - the SDK's own processors use it
         context.attach(context.set_value(suppressed, True))
-        due = time.monotonic() + self._interval_s
+        due = monotonic() + self._interval_s
         closing = False
         while not closing:
             try:
-                asked = self._bell.get(timeout=max(0.0, due - time.monotonic()))
+                asked = self._bell.get(timeout=max(0.0, due - monotonic()))
             except Empty:
                 asked = None
-                due = time.monotonic() + self._interval_s
+                due = monotonic() + self._interval_s
             self._rung = False
             closing = self._closing
             delivered = self._deliver()

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import os
 import threading
-import time
 from collections import deque
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from claudetrace._call import PICOUSD_PER_USD
+from claudetrace._clock import monotonic
 from claudetrace._forks import Forks, watch
 from claudetrace._telemetry import _attributes as names
 from claudetrace._telemetry._instruments import INFERENCE, Instruments, forget
@@ -116,7 +116,7 @@ class Metrics(Forks):
     @property
     def wanted(self) -> bool:
         """Whether anybody takes metrics, as far as the last row told. Once in a while it is to be seen again."""
-        return self._instruments is not None or (not self.closed and time.monotonic() >= self._look_again_at)
+        return self._instruments is not None or (not self.closed and monotonic() >= self._look_again_at)
 
     def chunks(self, row_id: str, times_s: Sequence[float]) -> None:
         """Puts aside when the chunks of a stream came, from the first with output, until its row does. No lock."""
@@ -129,7 +129,7 @@ class Metrics(Forks):
             instruments = self._current()
             self._take_aside(keep=instruments is not None)
             if instruments is None:
-                self._look_again_at = time.monotonic() + LOOK_AGAIN_S
+                self._look_again_at = monotonic() + LOOK_AGAIN_S
                 return
             for row in rows:
                 try:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import atexit
 import sys
 import threading
-import time
 import uuid
 from typing import TYPE_CHECKING, Any
 
+from claudetrace._clock import monotonic
 from claudetrace._errors import ClaudetraceError
 from claudetrace._exit import exit_left_s
 from claudetrace._forks import Forks, watch
@@ -99,19 +99,19 @@ class Providers(Forks):
 
     def flush(self, timeout_s: float) -> bool:
         """Whether all that our own providers took is delivered. Blocks at most `timeout_s`. Never raises."""
-        until = time.monotonic() + timeout_s
-        delivered = [side.courier.flush(max(0.0, until - time.monotonic())) for side in list(self._sides.values())]
+        until = monotonic() + timeout_s
+        delivered = [side.courier.flush(max(0.0, until - monotonic())) for side in list(self._sides.values())]
         return all(delivered)
 
     def close(self, timeout_s: float = END_S) -> None:
         """Delivers what our own providers took and ends them; what takes longer than `timeout_s` is given up."""
         self._closed = True
         atexit.unregister(self._close_at_exit)
-        sides, until = dict(self._sides), time.monotonic() + timeout_s
+        sides, until = dict(self._sides), monotonic() + timeout_s
         for side in sides.values():
             side.courier.close()
         for signal, side in sides.items():
-            if not side.courier.ended(max(0.0, until - time.monotonic())):
+            if not side.courier.ended(max(0.0, until - monotonic())):
                 why = f": {words}" if (words := _otlp.words(side.said)) else ""
                 late = TimeoutError(f"{side.unsent()} given up after {timeout_s:g} s{why}")
                 side.abandon()
@@ -207,8 +207,8 @@ class Providers(Forks):
             util.Finalize(None, self._end, exitpriority=END_PRIORITY)
 
     def _end(self) -> None:
-        until = time.monotonic() + END_S
+        until = monotonic() + END_S
         if self.hand_over is not None:
             with self._guard("hand over the last calls"):
                 self.hand_over(END_S / 2)
-        self.close(max(0.0, until - time.monotonic()))
+        self.close(max(0.0, until - monotonic()))

@@ -96,3 +96,9 @@ def test_starting_pytest_loads_nothing_heavy():
     )
 
     assert ran.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=_name)
+def test_waits_are_bound_by_a_clock_that_nobody_freezes(path):
+    """A wait is bound by `claudetrace._clock.monotonic`: a test suite can stop Python's own clocks."""
+    assert "time.monotonic" not in path.read_text() or path.name == "_clock.py"

@@ -7,11 +7,11 @@ import io
 import os
 import socket
 import ssl
-import time
 from typing import TYPE_CHECKING, Any
 from urllib.request import HTTPErrorProcessor, HTTPHandler, HTTPRedirectHandler, HTTPSHandler, Request, build_opener
 
 from claudetrace._budgets._channels._kinds import DeliveryFailed
+from claudetrace._clock import monotonic
 from claudetrace._version import __version__
 
 if TYPE_CHECKING:
@@ -77,13 +77,13 @@ class _Raw(io.RawIOBase):
 
     def __init__(self, connected: socket.socket, file: Any) -> None:
         self._socket, self._file = connected, file
-        self._until = time.monotonic() + WHOLE_S
+        self._until = monotonic() + WHOLE_S
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: Any) -> int:
-        left = self._until - time.monotonic()
+        left = self._until - monotonic()
         if left <= 0:
             raise TimeoutError
         self._socket.settimeout(min(SILENCE_S, left))
