@@ -39,11 +39,21 @@ AUTHENTICATION = ("datasette_auth_passwords", "datasette_auth_github", "datasett
 @click.option("--no-open", is_flag=True, help="Do not open a browser.")
 @click.option("--insecure", is_flag=True, help="Listen beyond this machine without authentication.")
 @click.option(
+    "--allow-host",
+    "allow_hosts",
+    multiple=True,
+    metavar="NAME",
+    help="Answer requests for this host too, as behind a proxy. Can be given several times.",
+)
+@click.option(
     "--config",
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
     help="Datasette's settings in YAML or JSON: who may see what, plugins. Default: our table descriptions alone.",
 )
-def dashboard(db: Path | None, host: str, port: int | None, no_open: bool, insecure: bool, config: Path | None) -> None:
+def dashboard(
+    db: Path | None, host: str, port: int | None, no_open: bool, insecure: bool,
+    allow_hosts: tuple[str, ...], config: Path | None,
+) -> None:  # fmt: skip
     """Open the ledger in the browser: what calls cost, the cache, latency, failures.
 
     Served by Datasette, read-only, until you press Ctrl-C. Nothing is loaded from elsewhere. Beyond this machine it
@@ -53,12 +63,14 @@ def dashboard(db: Path | None, host: str, port: int | None, no_open: bool, insec
 
     path = (db if db is not None else default_db()).absolute()
     settings = read_config(config)
-    serve(path, host=host, port=port, browser=not no_open, insecure=insecure, settings=settings)
+    serve(
+        path, host=host, port=port, browser=not no_open, insecure=insecure, settings=settings, allow_hosts=allow_hosts
+    )
 
 
 def serve(
     path: Path, *, host: str = LOOPBACK, port: int | None = None, browser: bool = True,
-    insecure: bool = False, settings: dict[str, Any] | None = None,
+    insecure: bool = False, settings: dict[str, Any] | None = None, allow_hosts: tuple[str, ...] = (),
 ) -> None:  # fmt: skip
     """Serves the pages of the ledger at `path` until it is interrupted."""
     settings = settings or {}
@@ -66,7 +78,7 @@ def serve(
     bring_up_to_date(path)
     listener = listen(host, port)
     datasette = application(path, settings)
-    _run(datasette, listener, host, browser)
+    _run(datasette, listener, (host, *allow_hosts), browser)
 
 
 def refuse_open_host(host: str, settings: dict[str, Any], insecure: bool) -> None:
@@ -166,14 +178,17 @@ def _require_plugin() -> None:
         sys.path.append(str(beside))
 
 
-def _run(datasette: Datasette, listener: socket.socket, host: str, browser: bool) -> None:
+def _run(datasette: Datasette, listener: socket.socket, hosts: tuple[str, ...], browser: bool) -> None:
+    """Serves `hosts`, of which the first is the one that it listens on."""
     import uvicorn
+    from claudetrace_dashboards._hosts import only_for
 
+    host = hosts[0]
     port = listener.getsockname()[1]
     shown = host if host not in ("0.0.0.0", "::") else LOOPBACK  # noqa: S104 - compared, not bound
     url = f"http://{f'[{shown}]' if ':' in shown else shown}:{port}{START}"
     click.echo(f"Claude usage is at {url} – Ctrl-C ends it.")
-    config = uvicorn.Config(datasette.app(), log_level="warning", lifespan="on", proxy_headers=False)
+    config = uvicorn.Config(only_for(datasette.app(), hosts), log_level="warning", lifespan="on", proxy_headers=False)
     server = uvicorn.Server(config)
     if browser:
         # A browser that is asked too early shows an error of its own: the socket listens already, so it waits.
