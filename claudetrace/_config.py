@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +19,11 @@ if TYPE_CHECKING:
     from claudetrace._budgets._budget import Budget
     from claudetrace._budgets._channels import Channel
 
+log = logging.getLogger("claudetrace")
+
 CONFIG_NAME = "claudetrace.toml"
+FOUND_VARIABLE = "_CLAUDETRACE_CONFIG_FOUND"
+"""Where `claudetrace run` found a file that nobody named: its program may leave that folder."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,17 +82,11 @@ def resolve(given: Mapping[str, Any]) -> Settings:
     values["db"] = ledger_path(values.get("db"))
     values["budget_store"] = _budget_store(values)
     platforms = file.get("platforms", {})
-    if not isinstance(platforms, Mapping) or set(platforms) - {"foundry_data_zone"}:
-        _parse.refuse(
-            f"[platforms] in {CONFIG_NAME}",
-            platforms,
-            'it may hold foundry_data_zone = "us" and nothing else',
-        )
     if "foundry_data_zone" in platforms:
         zone = _parse.one_of("us")("foundry_data_zone", platforms["foundry_data_zone"])
         values["foundry_data_zone"] = zone
     if given.get("rates") is None and isinstance(file.get("rates"), Mapping):
-        values["rates_file"] = config_file(given.get("config"))
+        values["rates_file"] = config_file(given.get("config"))[0]
     retention = values.pop("retention", None)
     return Settings(**values, retention_days=retention)
 
@@ -103,17 +103,23 @@ def _budget_store(values: Mapping[str, Any]) -> Path | None:
     return Path(db).with_name(f"{Path(db).name}.budgets")
 
 
-def config_file(path: object) -> Path | None:
-    """The `claudetrace.toml`: `path`, else `CLAUDETRACE_CONFIG`, else the one in the working directory, if any."""
+def config_file(path: object) -> tuple[Path | None, bool]:
+    """The `claudetrace.toml`: `path`, else `CLAUDETRACE_CONFIG`, else the one in the working directory, if any; and
+    whether somebody named it."""
     named = path or os.environ.get("CLAUDETRACE_CONFIG")
     if named is not None:
-        return _parse.path("config", named)
-    return Path(CONFIG_NAME) if Path(CONFIG_NAME).is_file() else None
+        return _parse.path("config", named), True
+    found = Path(os.environ.get(FOUND_VARIABLE) or CONFIG_NAME)
+    return (found if found.is_file() else None), False
 
 
 def read_config(path: object) -> Mapping[str, Any]:
-    """What the `claudetrace.toml` says that `path`, the environment or the working directory leads to."""
-    file = config_file(path)
+    """What the `claudetrace.toml` says that `path`, the environment or the working directory leads to.
+
+    A file that nobody named came with the folder. Whoever made the folder may not decide where telemetry goes, what a
+    call costs or what is deleted, so only what is harmless is taken of it. The rest is one warning.
+    """
+    file, is_named = config_file(path)
     if file is None:
         return {}
     import tomllib
@@ -126,7 +132,47 @@ def read_config(path: object) -> Mapping[str, Any]:
     known = {*_SETTINGS, "platforms"}
     if unknown := set(content) - known:
         raise ClaudetraceError(f"unknown in {file}: {', '.join(sorted(unknown))}; known are {', '.join(sorted(known))}")
-    return content
+    platforms = content.get("platforms", {})
+    if not isinstance(platforms, Mapping) or set(platforms) - {"foundry_data_zone"}:
+        told = 'it may hold foundry_data_zone = "us" and nothing else'
+        _parse.refuse(f"[platforms] in {CONFIG_NAME}", platforms, told)
+    return content if is_named else _harmless(content, file.absolute())
+
+
+def _harmless(content: Mapping[str, Any], file: Path) -> Mapping[str, Any]:
+    folder = file.parent
+    taken = {name: value for name, value in content.items() if name in _HARMLESS and _HARMLESS[name](value, folder)}
+    if left := sorted(content.keys() - taken):
+        _warn_of_unnamed(file, ", ".join(left))
+    # The program may have left the folder that they were written for.
+    return {name: _placed(value, folder) if name in _PLACES else value for name, value in taken.items()}
+
+
+@cache
+def _warn_of_unnamed(file: Path, keys: str) -> None:
+    log.warning(
+        "claudetrace ignores %s in %s, a file that nobody named: set CLAUDETRACE_CONFIG to its path if you trust it",
+        keys,
+        file,
+    )
+
+
+def _is_inside(path: object, folder: Path) -> bool:
+    """Whether `path` lies in `folder`, wherever links lead; what is no path is refused later."""
+    if not isinstance(path, str) or "\0" in path:
+        return path is not False
+    return Path(os.path.realpath(_placed(path, folder))).is_relative_to(os.path.realpath(folder))
+
+
+def _placed(path: Any, folder: Path) -> Any:
+    # Unlike `Path.expanduser`, this never raises where there is no home.
+    return str(folder / os.path.expanduser(path)) if isinstance(path, str) else path  # noqa: PTH111
+
+
+def _is_by_environment(channels: object, _folder: Path) -> bool:
+    """Whether `alert_to` leads nowhere but to the log and to where variables of the environment say."""
+    given = channels if isinstance(channels, list) else [channels]
+    return all(isinstance(each, str) and (each == "log" or each.startswith("env:")) for each in given)
 
 
 def _shown(value: object) -> str:
@@ -146,6 +192,21 @@ _SWITCH_WORDS = {
     **dict.fromkeys(("", "true", "1", "yes", "on"), True),
     **dict.fromkeys(("false", "0", "no", "off"), False),
 }
+
+
+def _always(_value: object, _folder: Path) -> bool:
+    return True
+
+
+_PLACES = ("db", "budget_store")
+_HARMLESS: Mapping[str, Callable[[object, Path], bool]] = {
+    **dict.fromkeys(("tags", "hash_tags", "spans", "attributes", "metrics", "budgets"), _always),
+    "alert_to": _is_by_environment,
+    "otlp": lambda value, _folder: isinstance(value, bool),
+    "records": lambda value, _folder: value == "otlp",
+    **dict.fromkeys(_PLACES, _is_inside),
+}
+"""What a file that nobody named may say. Where `otlp` and `records` send, the environment says."""
 
 
 _SETTINGS: Mapping[str, tuple[str | None, Callable[[str, Any], Any]]] = {

@@ -52,7 +52,7 @@ def metered(environment: Mapping[str, str]) -> dict[str, str]:
 
     The ledger and the settings' file are named by whole paths: a program may change its folder before its first call.
     """
-    from claudetrace._config import config_file, enabled, read_config, resolve
+    from claudetrace._config import FOUND_VARIABLE, config_file, enabled, read_config, resolve
 
     changed = dict(environment)
     # An empty name among several is the working directory; an empty variable is none.
@@ -65,9 +65,9 @@ def metered(environment: Mapping[str, str]) -> dict[str, str]:
         from claudetrace._pricing import load_own_rates
 
         load_own_rates(settings.rates, file=settings.rates_file)
-    file = config_file(None)
+    file, is_named = config_file(None)
     if file is not None:
-        changed["CLAUDETRACE_CONFIG"] = str(file.absolute())
+        changed["CLAUDETRACE_CONFIG" if is_named else FOUND_VARIABLE] = str(file.absolute())
     if settings.db is not None and (changed.get("CLAUDETRACE_DB") or "db" in read_config(None)):
         changed["CLAUDETRACE_DB"] = str(settings.db)
     return changed

@@ -133,6 +133,18 @@ def test_settings_are_those_of_the_folder_where_it_began(shell):
     assert [row.tags for row in shell.rows(shell.folder / "named.db")] == [{"team": "search"}]
 
 
+def test_a_file_that_nobody_named_stays_that_for_the_program(shell):
+    """The settings' file of the folder where `claudetrace run` began gives no more than what is harmless."""
+    shell.write("claudetrace.toml", 'max_db_mb = 0.001\nretention = "1m"\ndb = "../else.db"\nbudget_store = "b.db"')
+    shell.write("app.py", APP + "import claudetrace\nprint(claudetrace.instrument().settings)")
+    ran = shell.run(*RUN, "app.py")
+
+    assert ran.returncode == 0
+    assert ("retention_days=None" in ran.stdout, "max_db_mb=None" in ran.stdout) == (True, True)
+    assert ran.stderr.count("ignores db, max_db_mb, retention in ") == 2  # `claudetrace run` and its program
+    assert [row.outcome for row in shell.rows()] == ["ok"]
+
+
 def test_gunicorn_is_metered(shell):
     """A web server behind `-m` records the calls of its workers."""
     shell.write(
@@ -227,7 +239,7 @@ def test_wrong_usage_is_told(shell):
 )
 def test_a_setting_that_cannot_be_is_told_before_the_program_starts(shell, toml, told):
     """Status 2, the setting and the way out; the program has not begun."""
-    shell.write("claudetrace.toml", toml)
+    shell.variables["CLAUDETRACE_CONFIG"] = str(shell.write("claudetrace.toml", toml))
     ran = shell.run(*RUN, "app.py")
 
     assert (ran.returncode, ran.stdout, told in ran.stderr) == (2, "", True)

@@ -39,14 +39,14 @@ def test_the_keyword_wins_over_the_environment_over_the_file_over_the_default(
 
 
 def test_a_file_may_say_everything_that_has_a_text(tmp_path: Path) -> None:
-    """Each setting of a file comes where its keyword would."""
+    """Each setting of a file that was named comes where its keyword would."""
     FILE.write_text(
         'db = "ledger.db"\nhash_tags = ["user"]\nhash_key = "k"\nspans = "own"\nattributes = "standard"\n'
         'metrics = false\nbaggage = ["customer"]\nretention = "2w"\nmax_db_mb = 50\n'
         '[tags]\nteam = "search"\nbuild = 7\n[platforms]\nfoundry_data_zone = "us"\n'
     )
 
-    assert resolve({}) == Settings(
+    assert resolve({"config": FILE}) == Settings(
         db=Path.cwd() / "ledger.db",
         tags={"team": "search", "build": "7"},
         hash_tags=("user",),
