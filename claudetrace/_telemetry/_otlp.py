@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
 from claudetrace._errors import ClaudetraceError
+from claudetrace._telemetry import _answers
 from claudetrace._text import without_password
 
 if TYPE_CHECKING:
@@ -37,7 +38,11 @@ HEADERS_LOG = "opentelemetry.util.re"
 
 
 class ExportError(Exception):
-    """What an exporter said of a batch that the collector did not take."""
+    """What an exporter said of a batch that the collector did not take, or took but for `rejected` of it."""
+
+    def __init__(self, reason: str, rejected: int = 0) -> None:
+        super().__init__(reason)
+        self.rejected = rejected
 
 
 def check() -> None:
@@ -97,6 +102,7 @@ def make(kind: Any, signal: str, otlp: bool | str) -> Any:
     overhear(each.__module__ for each in kind.__mro__ if each.__module__.startswith("opentelemetry.exporter."))
     overhear([HEADERS_LOG])
     said: list[logging.LogRecord] = []
+    kind = _answers.hear_grpc(kind) if protocol(signal) == "grpc" else kind
     with overheard(said):
         made = kind(endpoint=endpoint(signal, otlp), **session(signal))
     for record in said:
@@ -116,10 +122,9 @@ def _tell_headers() -> None:
 
 
 def session(signal: str) -> dict[str, Any]:
-    """The exporter's `session`, where it needs one to heed the certificate of the standard variables: by itself it
-    lets `REQUESTS_CA_BUNDLE` win over that."""
-    named = any(os.environ.get(f"OTEL_EXPORTER_OTLP_{infix}CERTIFICATE") for infix in ("", f"{signal.upper()}_"))
-    if protocol(signal) == "grpc" or not named or any("CREDENTIAL_PROVIDER" in name for name in os.environ):
+    """The `session` of an HTTP exporter, so that its answers are heard. Of a session of our own the certificate is that
+    of the standard variables: by itself `requests` lets `REQUESTS_CA_BUNDLE` win over that."""
+    if protocol(signal) == "grpc":
         return {}
     import requests
 
@@ -128,7 +133,22 @@ def session(signal: str) -> dict[str, Any]:
             verify = self.verify if verify is None else verify
             return super().merge_environment_settings(url, proxies, stream, verify, cert)
 
-    return {"session": Session()}
+    named = any(os.environ.get(f"OTEL_EXPORTER_OTLP_{infix}CERTIFICATE") for infix in ("", f"{signal.upper()}_"))
+    made = _credential_session(signal) or (Session() if named else requests.Session())
+    return {"session": _answers.hear_http(made)}
+
+
+def _credential_session(signal: str) -> Any:
+    """The session of the credential provider that the standard variables name, if they name one."""
+    names = (f"OTEL_PYTHON_EXPORTER_OTLP_HTTP_{infix}CREDENTIAL_PROVIDER" for infix in ("", f"{signal.upper()}_"))
+    provider = next((os.environ[name] for name in names if os.environ.get(name)), None)
+    if provider is None:
+        return None
+    from importlib.metadata import entry_points
+
+    for found in entry_points(group="opentelemetry_otlp_credential_provider", name=provider):
+        return found.load()()
+    raise ClaudetraceError(f"no installed package has the OTLP credential provider {provider!r}")
 
 
 class _Overheard(logging.Filter):
@@ -172,6 +192,7 @@ def export(by: Any, batch: Any, said: list[logging.LogRecord], **options: Any) -
     """Sends `batch` by the exporter `by`, whose words go to `said` and to no log. Raises `ExportError` with the first
     of them where the collector did not take it."""
     said.clear()
+    _answers.forget()
     try:
         with overheard(said):
             result = by.export(batch, **options)
@@ -179,6 +200,8 @@ def export(by: Any, batch: Any, said: list[logging.LogRecord], **options: Any) -
         raise ExportError(f"{type(error).__name__}: {without_secrets(str(error))}") from None
     if result.name != "SUCCESS":
         raise ExportError(words(said) or f"{type(by).__name__} gave up")
+    if (answer := _answers.last()).reason:
+        raise ExportError(without_secrets(answer.reason), answer.rejected)
 
 
 def words(said: list[logging.LogRecord]) -> str:

@@ -89,7 +89,7 @@ class SpanExport(SpanProcessor):
                 self._exporter = self._exporter or self._make()
                 _otlp.export(self._exporter, batch, self.said)
             except Exception as error:  # noqa: BLE001 - a collector's faults end here
-                self.lost += len(batch)
+                self.lost += getattr(error, "rejected", 0) or len(batch)
                 if self._open:
                     self._guard.caught(_otlp.SENDING["traces"], error)
             self._sending = 0

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from claudetrace._call import CALL_FIELDS
 from claudetrace._errors import ClaudetraceError
-from claudetrace._telemetry import _otlp
+from claudetrace._telemetry import _answers, _otlp
 from claudetrace._telemetry._scope import SCOPE
 from claudetrace._version import __version__
 
@@ -81,6 +81,7 @@ class RecordExporter:
         except (ValueError, TypeError, KeyError) as error:
             return f"a row cannot be made a record: {error}"
         said: list[LogRecord] = []
+        _answers.forget()
         token = context.attach(suppressed)
         try:
             with _otlp.overheard(said):
@@ -90,8 +91,12 @@ class RecordExporter:
         finally:
             context.detach(token)
         if result.name == "SUCCESS":
-            return None
-        reason, refused = _judged(said)
+            answer = _answers.last()
+            if not answer.reason:
+                return None
+            reason, refused = _otlp.without_secrets(answer.reason), answer.rejected > 0
+        else:
+            reason, refused = _judged(said)
         if refused:
             return reason
         raise ConnectionError(reason)
