@@ -6,17 +6,17 @@ import functools
 import inspect
 import logging
 from collections import Counter, deque
-from contextvars import ContextVar
 from decimal import Decimal
 from threading import Lock
 from typing import TYPE_CHECKING, Any, NamedTuple, ParamSpec, Self, TypeVar
 
 from claudetrace._call import RESERVED_TAGS
+from claudetrace._entries import Blocks, caller
 from claudetrace._errors import ClaudetraceError
 from claudetrace._text import utf8
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
     from types import TracebackType
 
 P = ParamSpec("P")
@@ -38,33 +38,23 @@ class TagContext(NamedTuple):
 
     tags: Mapping[str, str]
     scopes: tuple[TagScope, ...]
-    innermost: TagScope | None = None
-    outer: TagContext | None = None
 
-    def inside(self, scope: TagScope) -> TagContext:
-        """These tags with those of a block in them. A block that is in itself, as by recursion, counts once."""
-        scopes = self.scopes if scope in self.scopes else (*self.scopes, scope)
-        return TagContext({**self.tags, **scope.tags}, scopes, scope, self)
 
-    def without(self, scope: TagScope) -> TagContext:
-        """These tags without those of the last block of `scope`; the same where it is not there."""
-        inner: list[TagScope] = []
-        here = self
-        while here.innermost is not None and here.outer is not None:
-            if here.innermost is scope:
-                return functools.reduce(TagContext.inside, reversed(inner), here.outer)
-            inner.append(here.innermost)
-            here = here.outer
-        return self
+def _merged(scopes: Sequence[TagScope]) -> TagContext:
+    """The tags of blocks in one another. A block that is in itself, as by recursion, counts once."""
+    tags: dict[str, str] = {}
+    for scope in scopes:
+        tags.update(scope.tags)
+    return TagContext(tags, tuple(dict.fromkeys(scopes)))
 
 
 NO_TAGS = TagContext({}, ())
-_current: ContextVar[TagContext] = ContextVar("claudetrace_tags", default=NO_TAGS)
+_blocks: Blocks[TagScope, TagContext] = Blocks("claudetrace_tags", _merged)
 
 
 def current_tags() -> TagContext:
     """What `tag(...)` blocks say here and now."""
-    return _current.get()
+    return _blocks.get()
 
 
 class TagScope:
@@ -78,7 +68,7 @@ class TagScope:
         self._folding = Lock()
 
     def __enter__(self) -> Self:
-        _current.set(_current.get().inside(self))
+        _blocks.enter(self, self, caller())
         return self
 
     def __exit__(
@@ -87,9 +77,7 @@ class TagScope:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        # Not by a token: threads and tasks enter one decorator's block at the same time, and a generator may be
-        # finished in another context than it began in, where the block is not.
-        _current.set(_current.get().without(self))
+        _blocks.leave(self, caller())
 
     def __call__(self, function: Callable[P, R]) -> Callable[P, R]:
         """`function` with each of its calls inside a block of these tags, sync or async."""

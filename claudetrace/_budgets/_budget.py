@@ -8,6 +8,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
 from claudetrace._budgets._windows import CALENDAR, ROLLING, rolling_s
+from claudetrace._entries import caller
 from claudetrace._errors import ClaudetraceError
 
 if TYPE_CHECKING:
@@ -110,7 +111,7 @@ class Budget:
 
         if self.per != "run":
             _refuse(self, "per", self.per, 'a `with` block takes a Budget(per="run")')
-        return enter(self)
+        return enter(self, caller())
 
     def __exit__(
         self,
@@ -120,7 +121,7 @@ class Budget:
     ) -> None:
         from claudetrace._budgets._run import leave
 
-        leave(self)
+        leave(self, caller())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

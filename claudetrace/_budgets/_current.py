@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from contextvars import ContextVar
 from typing import TYPE_CHECKING
+
+from claudetrace._entries import Blocks
 
 if TYPE_CHECKING:
     from claudetrace._budgets._run import Run
 
-runs: ContextVar[tuple[Run, ...]] = ContextVar("claudetrace_runs", default=())
+runs: Blocks[Run, tuple[Run, ...]] = Blocks("claudetrace_runs", tuple)

@@ -143,17 +143,13 @@ def _of(runs: Iterable[Run], columns: Mapping[str, Any]) -> Iterable[Run]:
             yield run
 
 
-def enter(budget: Budget) -> Run:
-    """A new run of `budget`, in force until `leave`."""
+def enter(budget: Budget, frame: int) -> Run:
+    """A new run of `budget`, in force until `leave` from the same frame."""
     run = Run(budget)
-    current.set((*current.get(), run))
+    current.enter(budget, run, frame)
     return run
 
 
-def leave(budget: Budget) -> None:
-    """Ends the last run of `budget` that is in force here, if any: a generator may end elsewhere than it began."""
-    runs = current.get()
-    for at in range(len(runs) - 1, -1, -1):
-        if runs[at].budget is budget:
-            current.set(runs[:at] + runs[at + 1 :])
-            return
+def leave(budget: Budget, frame: int) -> None:
+    """Ends that run, wherever it was entered."""
+    current.leave(budget, frame)
