@@ -14,7 +14,7 @@ from fractions import Fraction
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Container, Mapping
 
 Row: TypeAlias = dict[str, Any]
 """The columns of one row of the table `calls` that are not NULL, in SQLite's types. JSON columns are text."""
@@ -90,6 +90,8 @@ class Call:
     duration_ms: float | None = None
     response_ms: float | None = None
     time_to_first_token_ms: float | None = None
+    budget_wait_ms: float | None = None
+    source: str = "anthropic"
     operation: str
     platform: str
     server_address: str
@@ -123,11 +125,14 @@ class Call:
     output_tokens: int | None = None
     thinking_tokens: int | None = None
     web_search_requests: int | None = None
+    cache_miss_reason: str | None = None
+    cache_missed_input_tokens: int | None = None
     service_tier: str | None = None
     speed: str | None = None
     inference_geo: str | None = None
     usage: Mapping[str, Any] | None = None
     usage_is_final: bool
+    billing: str | None = None
     cost_picousd: int | None = None
     cost_usd: Decimal | None = None
     cost_parts: tuple[CostPart, ...] = ()
@@ -141,6 +146,8 @@ class Call:
     feature: str | None = None
     customer: str | None = None
     prompt: str | None = None
+    agent: str | None = None
+    project: str | None = None
     tags: Mapping[str, str]
     service: str | None = None
     environment: str | None = None
@@ -162,16 +169,26 @@ class Call:
         known["cost_parts"] = tuple(_part(part) for part in json.loads(row.get("cost_parts") or "[]"))
         known["cost_flags"] = tuple(json.loads(row.get("cost_flags") or "[]"))
         known["cost_usd"] = usd(row.get("cost_picousd"))
-        known["spend_picousd"] = spend_picousd(row.get("cost_picousd"), known["cost_flags"])
+        known["spend_picousd"] = spend_of(row)
         return cls(**known)
 
 
 CALL_FIELDS = tuple(field.name for field in fields(Call))
 
 
-def spend_picousd(cost_picousd: int | None, flags: tuple[str, ...]) -> int | None:
-    """What a cost adds to totals: all of it, or nothing where another organization is billed."""
-    return 0 if "billed_to_user_profile" in flags else cost_picousd
+def is_paid_elsewhere(flags: Container[str], billing: str | None = None) -> bool:
+    """Whether another organization or a subscription pays. `flags` are those of the cost, or their JSON text."""
+    return billing == "subscription" or "billed_to_user_profile" in flags
+
+
+def spend_picousd(cost_picousd: int | None, flags: Container[str], billing: str | None = None) -> int | None:
+    """What a cost adds to totals: all of it, or nothing where it is paid elsewhere."""
+    return 0 if is_paid_elsewhere(flags, billing) else cost_picousd
+
+
+def spend_of(row: Mapping[str, Any]) -> int | None:
+    """What a row adds to totals, as the generated column `spend_picousd` says it."""
+    return spend_picousd(row.get("cost_picousd"), row.get("cost_flags") or "", row.get("billing"))
 
 
 def _part(part: Mapping[str, Any]) -> CostPart:

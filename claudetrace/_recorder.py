@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from claudetrace._budgets._current import runs
+from claudetrace._call import spend_picousd
 from claudetrace._errors import BudgetExceeded
 from claudetrace._pricing import price_response
 from claudetrace._usage import usage_columns
@@ -210,7 +211,7 @@ class CallRecorder:
         if flags is None and answer is not None:
             _, priced, _ = self._price(call, answer)
             flags, picousd = priced.flags, priced.picousd
-        return 0 if "billed_to_user_profile" in (flags or ()) else picousd
+        return spend_picousd(picousd, flags or ())
 
     def _price(self, call: LiveCall, answer: Answer) -> tuple[Row, Priced, Terms]:
         """The columns of the usage, its price and its terms, worked out once for each state of the answer."""

@@ -17,7 +17,7 @@ from claudetrace._budgets._loops import Loops
 from claudetrace._budgets._match import matching
 from claudetrace._budgets._spikes import Spikes
 from claudetrace._budgets._windows import window_of
-from claudetrace._call import exact_usd
+from claudetrace._call import exact_usd, spend_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -35,7 +35,6 @@ MOST_FORECASTS = 50
 DAY_S = 86_400
 MOST_KEPT = 20_000
 RESULT = "messages.batches.result"
-BILLED_TO_OTHERS = '"billed_to_user_profile"'
 
 
 class Watch:
@@ -97,8 +96,7 @@ class Watch:
         if (found := self._loops.add(row)) is not None:
             alert = replace(self._alert("loop", _sentences.loop(found)), key=found.name)
             self._raise(replace(alert, spent_usd=exact_usd(found.picousd)), f"loop {found.kind} {found.name}")
-        cost = row.get("cost_picousd")
-        unpriced = row.get("outcome") == "ok" and cost is None
+        unpriced = row.get("outcome") == "ok" and row.get("cost_picousd") is None
         if unpriced and not self._budgets:
             message = _sentences.unpriced(None, None, row.get("model"))
             self._raise(self._alert("unpriced", message), f"unpriced {row.get('model')}")
@@ -107,8 +105,8 @@ class Watch:
             if unpriced and budget.unpriced != "ignore":
                 message = _sentences.unpriced(budget, key, row.get("model"))
                 self._raise_for(budget, key, "unpriced", message, each_key=False)
-            elif cost and row.get("operation") != RESULT and BILLED_TO_OTHERS not in (row.get("cost_flags") or ""):
-                self._look_at_spend(budget, key, row, cost)
+            elif (spend := spend_of(row)) and row.get("operation") != RESULT:
+                self._look_at_spend(budget, key, row, spend)
 
     def _look_at_spend(self, budget: Budget, key: str, row: Row, picousd: int) -> None:
         if budget.spike is None:

@@ -9,6 +9,7 @@ from claudetrace._budgets import _sql
 from claudetrace._budgets._match import matching
 from claudetrace._budgets._store import ESTIMATED, ROWS, SAID, charge, tell
 from claudetrace._budgets._windows import window_of
+from claudetrace._call import spend_of
 
 if TYPE_CHECKING:
     import sqlite3
@@ -47,11 +48,6 @@ def others(connection: sqlite3.Connection, ledgers: Ledgers) -> tuple[Terms, ...
     ids = connection.execute(OTHERS, (int(ledgers.clock()) - OTHERS_S,)).fetchall()
     found = (ledgers.find(connection, budget_id) for (budget_id,) in ids if budget_id not in mine)
     return tuple(terms for terms in found if terms is not None)
-
-
-def spend_of(row: Mapping[str, Any]) -> int | None:
-    """What a row adds to budgets, in picodollars: nothing where another organization is billed."""
-    return 0 if "billed_to_user_profile" in (row.get("cost_flags") or "") else row.get("cost_picousd")
 
 
 def calls_of(row: Mapping[str, Any]) -> int:

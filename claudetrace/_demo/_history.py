@@ -165,6 +165,7 @@ class _Call:
             "id": id_,
             "call_id": id_,
             "started_at": utc_text(at_ns),
+            "source": "anthropic",
             "operation": "messages.create",
             "platform": self.job.platform,
             "server_address": "127.0.0.1",

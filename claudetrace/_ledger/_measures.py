@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 import orjson
 
-from claudetrace._call import RESERVED_TAGS
+from claudetrace._call import RESERVED_TAGS, is_paid_elsewhere, spend_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -46,6 +46,7 @@ Totals: TypeAlias = dict[tuple[str, ...], list[int]]
 CACHE_WRITE_PARTS = ("cache_write_5m", "cache_write_1h")
 CACHE_WRITE_PICOUSD = """(CASE
             WHEN COALESCE(c.cache_write_5m_tokens, 0) = 0 AND COALESCE(c.cache_write_1h_tokens, 0) = 0 THEN 0
+            WHEN c.billing = 'subscription' THEN 0
             WHEN INSTR(COALESCE(c.cost_flags, ''), '"billed_to_user_profile"') > 0 THEN 0
             ELSE COALESCE((
                 SELECT SUM(part.value ->> 'picousd')
@@ -82,16 +83,10 @@ def _is_blocked(row: Row) -> bool:
     return row["outcome"] == "error" and row.get("error_type") == "BudgetExceeded"
 
 
-def _spend_picousd(row: Row) -> int | None:
-    if '"billed_to_user_profile"' in (row.get("cost_flags") or ""):
-        return 0
-    return row.get("cost_picousd")
-
-
 def _cache_write_picousd(row: Row) -> int:
     if not (row.get("cache_write_5m_tokens") or row.get("cache_write_1h_tokens")):
         return 0
-    if '"billed_to_user_profile"' in (row.get("cost_flags") or ""):
+    if is_paid_elsewhere(row.get("cost_flags") or "", row.get("billing")):
         return 0
     parts = orjson.loads(row.get("cost_parts") or "[]")
     return sum(part["picousd"] for part in parts if part["name"] in CACHE_WRITE_PARTS)
@@ -120,7 +115,7 @@ MEASURES = (
         "CAST(COALESCE(c.duration_ms, 0) + 0.5 AS INTEGER)",
         lambda row: int((row.get("duration_ms") or 0) + 0.5),
     ),
-    *_money("spend", _spend_picousd),
+    *_money("spend", spend_of),
     *_money("cache_saved", lambda row: row.get("cache_saved_picousd")),
     Measure(
         "blocked_calls",
@@ -129,8 +124,6 @@ MEASURES = (
     ),
     *_money("cache_write", _cache_write_picousd, CACHE_WRITE_PICOUSD),
 )
-FIRST_MEASURES = 19
-"""How many of them a ledger of version 1 had."""
 MEASURE_NAMES = tuple(measure.name for measure in MEASURES)
 CALLS = MEASURE_NAMES.index("calls")
 FORMULAS = tuple(measure.of for measure in MEASURES)

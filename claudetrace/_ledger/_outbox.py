@@ -13,13 +13,6 @@ if TYPE_CHECKING:
 
     from claudetrace._call import Row
 
-UNSENT = """
-    -- Rows that are not acknowledged yet by the receiver of records. `refused`: why it never takes this one.
-    CREATE TABLE unsent (
-        id TEXT PRIMARY KEY NOT NULL,
-        refused TEXT
-    ) STRICT, WITHOUT ROWID
-"""
 MARK = "INSERT INTO unsent (id) VALUES (?) ON CONFLICT DO NOTHING"
 TAKE = f"""
     SELECT unsent.id, {", ".join(f"calls.{name}" for name in CALL_FIELDS[1:])}

@@ -32,7 +32,6 @@ EXACT_FROM_DAY = """
 """
 
 
-FILLED_FROM = "SELECT value FROM facts WHERE name = 'filled_from_day'"
 OTHERS = ((_headroom.DIFFERENCES, "rollup_headroom", 5), (_sessions.DIFFERENCES, "rollup_sessions", 2))
 """What proves the rollups that are no mere sums: rows that only one side has, and how many columns are their key."""
 
@@ -51,16 +50,10 @@ def exact_from_day(connection: sqlite3.Connection) -> str:
     return str(found[0]) if found else ""
 
 
-def filled_from_day(connection: sqlite3.Connection) -> str:
-    """The UTC day from which on all sums are filled after a migration; empty where all are."""
-    found = connection.execute(FILLED_FROM).fetchone()
-    return str(found[0]) if found else ""
-
-
 def rollup_differences(connection: sqlite3.Connection) -> list[Difference]:
-    """Where the rollups differ from the calls, from the first day on that is not pruned and is filled; or, those that
-    are made from a finer one, from that, on every day. Empty when all is well."""
-    first_day = max(exact_from_day(connection), filled_from_day(connection))
+    """Where the rollups differ from the calls, from the first day on that is not pruned; or, those that are
+    made from a finer one, from that, on every day. Empty when all is well."""
+    first_day = exact_from_day(connection)
     found = [difference for rollup in ROLLUPS for difference in _differences(connection, rollup, first_day)]
     for sql, table, keys in OTHERS:
         # Sessions go with their calls, so that what is pruned is no matter.

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from claudetrace._call import spend_picousd
+from claudetrace._call import spend_of
 from claudetrace._guard import Guard
 from claudetrace._ledger import _sessions
 from claudetrace._ledger._deltas import Deltas
@@ -71,7 +71,7 @@ class Repriced:
         """Counts a row that is looked at, and has `new` for `old`."""
         self.rows += 1
         self.changed_rows += int(new is not old)
-        before, after = _spend_picousd(old), _spend_picousd(new)
+        before, after = spend_of(old), spend_of(new)
         self.unpriced_before += int(before is None)
         self.unpriced_after += int(after is None)
         self.before_picousd += before or 0
@@ -179,7 +179,3 @@ def _shift(connection: sqlite3.Connection, rollup: Rollup, differences: Totals) 
 
 def _rows(connection: sqlite3.Connection, sql: str, values: Any) -> list[Row]:
     return [dict(zip(NAMES, row, strict=True)) for row in connection.execute(sql, values)]
-
-
-def _spend_picousd(row: Row) -> int | None:
-    return spend_picousd(row.get("cost_picousd"), tuple(orjson.loads(row.get("cost_flags") or "[]")))

@@ -9,7 +9,7 @@ from operator import add
 from typing import TYPE_CHECKING, Any
 
 from claudetrace._ledger._latency import create_buckets
-from claudetrace._ledger._measures import FIRST_MEASURES, MEASURE_NAMES, Totals
+from claudetrace._ledger._measures import MEASURE_NAMES, Totals
 from claudetrace._ledger._views import VIEWS
 
 if TYPE_CHECKING:
@@ -32,9 +32,9 @@ class Rollup:
     finer: str | None = None
     """The rollup whose sums this one has too, so that it can be made from it also where calls are pruned."""
 
-    def ddl(self, measures: tuple[str, ...] | None = None) -> str:
+    def ddl(self) -> str:
         columns = [f"{name} {'INTEGER' if name == 'bucket' else 'TEXT'} NOT NULL" for name in self.key]
-        columns += [f"{name} INTEGER NOT NULL" for name in measures or self.measures]
+        columns += [f"{name} INTEGER NOT NULL" for name in self.measures]
         columns.append(f"PRIMARY KEY ({', '.join(self.key)})")
         return f"CREATE TABLE {self.table} (\n    " + ",\n    ".join(columns) + "\n) STRICT, WITHOUT ROWID"
 
@@ -103,25 +103,11 @@ COARSER_PERIODS = {
 """The period of a row `f` of the finer rollup, as the coarser one has it."""
 
 
-def create_first_rollups(connection: sqlite3.Connection) -> None:
-    """Makes the rollups of a ledger of version 1."""
-    for rollup in (HOURS, TAG_DAYS):
-        connection.execute(rollup.ddl(MEASURE_NAMES[:FIRST_MEASURES]))
-
-
-def add_rollups(connection: sqlite3.Connection) -> None:
-    """Adds what version 3 has more: measures, coarser rollups and latencies, and all views as they are now."""
-    for rollup in (HOURS, TAG_DAYS):
-        for name in MEASURE_NAMES[FIRST_MEASURES:]:
-            connection.execute(f"ALTER TABLE {rollup.table} ADD COLUMN {name} INTEGER NOT NULL DEFAULT 0")
+def create_rollups(connection: sqlite3.Connection) -> None:
+    """Makes the rollups and the views that they are the sums of."""
     create_buckets(connection)
-    for rollup in (DAYS, TAG_WEEKS, FEATURE_LATENCIES, LATENCIES):
-        connection.execute(rollup.ddl())
-    for name, ddl in VIEWS.items():
-        connection.execute(f"DROP VIEW IF EXISTS {name}")
+    for ddl in (*(rollup.ddl() for rollup in ROLLUPS), *VIEWS.values()):
         connection.execute(ddl)
-    for rollup in (DAYS, TAG_WEEKS):
-        sum_up(connection, rollup, "", "9999")
 
 
 def sum_up(connection: sqlite3.Connection, rollup: Rollup, first: str, past: str) -> None:

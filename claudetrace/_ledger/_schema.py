@@ -12,9 +12,8 @@ from typing import TYPE_CHECKING
 
 from claudetrace._clock import monotonic
 from claudetrace._errors import ClaudetraceError
-from claudetrace._ledger import _fill, _headroom, _sessions
-from claudetrace._ledger._outbox import UNSENT
-from claudetrace._ledger._rollups import add_rollups, create_first_rollups
+from claudetrace._ledger import _headroom, _sessions
+from claudetrace._ledger._rollups import create_rollups
 from claudetrace._version import __version__
 
 try:
@@ -46,7 +45,9 @@ def _first_version(connection: sqlite3.Connection) -> None:
     schema = files(__package__).joinpath("schema.sql").read_text(encoding="utf-8")
     for statement in _statements(schema):
         connection.execute(statement)
-    create_first_rollups(connection)
+    create_rollups(connection)
+    for ddl in (_headroom.DDL, *_sessions.DDL):
+        connection.execute(ddl)
 
 
 def _statements(script: str) -> Iterator[str]:
@@ -59,21 +60,18 @@ def _statements(script: str) -> Iterator[str]:
             statement = ""
 
 
-def _outbox(connection: sqlite3.Connection) -> None:
-    connection.execute(UNSENT)
-
-
-def _dashboards(connection: sqlite3.Connection) -> None:
-    add_rollups(connection)
-    for ddl in (_headroom.DDL, *_sessions.DDL):
-        connection.execute(ddl)
-    # What needs the calls themselves is filled in day by day, so that nobody waits long.
-    _fill.begin(connection)
-
-
-MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (_first_version, _outbox, _dashboards)
+MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (_first_version,)
 """The n-th leads a ledger from version n to n + 1, inside one transaction with all others that are due."""
 VERSION = len(MIGRATIONS)
+MARKS = """
+    SELECT
+        (SELECT application_id FROM pragma_application_id) AS application_id,
+        (SELECT user_version FROM pragma_user_version) AS version,
+        (SELECT COUNT(*) FROM sqlite_master) AS tables,
+        (SELECT COUNT(*) FROM pragma_table_info('calls') WHERE name = 'source') AS has_source
+"""
+"""What a file says of itself, in one statement: between two another process may make the ledger."""
+BEGIN_ANEW = "of a version before claudetrace's first release; move it away, and a new one is begun"
 
 
 def open_ledger(path: Path) -> sqlite3.Connection:
@@ -124,7 +122,7 @@ def refuse_old_sqlite() -> None:
 def ledger_version(connection: sqlite3.Connection, path: Path) -> int:
     """The version of the ledger at `path`, 0 for an empty file. Raises `ClaudetraceError` for what is none."""
     try:
-        application_id, version, tables = _marks(connection)
+        application_id, version, tables, has_source = connection.execute(MARKS).fetchone()
     except sqlite3.DatabaseError as error:
         if error.sqlite_errorname == "SQLITE_NOTADB":
             raise ClaudetraceError(f"{path} is not a SQLite file; name another as the ledger") from error
@@ -133,28 +131,14 @@ def ledger_version(connection: sqlite3.Connection, path: Path) -> int:
         raise ClaudetraceError(
             f"{path} is a SQLite file of something else, so nothing is written to it; name another as the ledger"
         )
+    if version and not has_source:
+        raise ClaudetraceError(f"{path} is a ledger {BEGIN_ANEW}")
     if version > VERSION:
         raise ClaudetraceError(
             f"{path} is a ledger of version {version}, and claudetrace {__version__} knows version {VERSION}; "
             "upgrade claudetrace, or name another ledger"
         )
-    return version
-
-
-def _marks(connection: sqlite3.Connection) -> tuple[int, int, int]:
-    """The application's id, the version and how many tables there are, all of one moment: between them another
-    process may make the ledger."""
-    begun = connection.in_transaction
-    if not begun:
-        connection.execute("BEGIN")
-    try:
-        (tables,) = connection.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()
-        (application_id,) = connection.execute("PRAGMA application_id").fetchone()
-        (version,) = connection.execute("PRAGMA user_version").fetchone()
-    finally:
-        if not begun:
-            connection.rollback()
-    return application_id, version, tables
+    return int(version)
 
 
 def _size(path: Path) -> int:

@@ -1,11 +1,10 @@
-"""What is done to the ledger beside loading it, by the thread that loads: older sums filled, limits kept."""
+"""What is done to the ledger beside loading it, by the thread that loads: limits kept."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from claudetrace._clock import monotonic
-from claudetrace._ledger._fill import fill_day
 from claudetrace._ledger._prune import Limits
 
 if TYPE_CHECKING:
@@ -27,14 +26,10 @@ class Upkeep:
         self.pruned = 0
         self._store, self._gate, self._guard = store, gate, guard
         self._limits = limits
-        self._filling = True
         self._next_at = 0.0
 
     def step(self) -> None:
         """Does what is due. Raises what the file raises."""
-        if self._filling:
-            with self._gate:
-                self._filling = fill_day(self._store.connection())
         if any(self._limits) and monotonic() >= self._next_at:
             self._next_at = monotonic() + HOUSEKEEPING_S
             self._keep_limits()

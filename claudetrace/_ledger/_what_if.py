@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from claudetrace._call import exact_usd, spend_picousd
+from claudetrace._call import exact_usd, spend_of, spend_picousd
 from claudetrace._ledger._spend import COLUMNS, FREE_TAG, VALUE_OF_FREE_TAG, check, plain_name
 from claudetrace._pricing._otherwise import price_otherwise
 from claudetrace._pricing._row import PRICE_COLUMNS
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 READ = (
     "operation",
     "platform",
+    "billing",
     "started_at",
     "model",
     "model_requested",
@@ -72,10 +73,10 @@ class WhatIf:
     def add(self, row: dict[str, Any], what: Otherwise) -> None:
         """Counts a response."""
         flags = tuple(orjson.loads(row["cost_flags"] or "[]"))
-        cost = spend_picousd(row["cost_picousd"], flags)
+        cost = spend_of(row)
         picousd, other_flags = price_otherwise(row, what)
         # Another organization that was billed would have been so otherwise, too.
-        otherwise = spend_picousd(picousd, (*flags, *other_flags))
+        otherwise = spend_picousd(picousd, (*flags, *other_flags), row["billing"])
         self.responses += 1
         self.cost_picousd += cost or 0
         self.too_long_responses += int(not what.fits(row))

@@ -6,6 +6,8 @@ CREATE TABLE calls (
     duration_ms REAL,
     response_ms REAL,
     time_to_first_token_ms REAL,
+    budget_wait_ms REAL,
+    source TEXT NOT NULL,
     operation TEXT NOT NULL,
     platform TEXT NOT NULL,
     server_address TEXT NOT NULL,
@@ -39,17 +41,21 @@ CREATE TABLE calls (
     output_tokens INTEGER,
     thinking_tokens INTEGER,
     web_search_requests INTEGER,
+    cache_miss_reason TEXT,
+    cache_missed_input_tokens INTEGER,
     service_tier TEXT,
     speed TEXT,
     inference_geo TEXT,
     usage TEXT CHECK (usage IS NULL OR json_valid(usage)),
     usage_is_final INTEGER NOT NULL,
+    billing TEXT,
     cost_picousd INTEGER,
     cost_usd REAL GENERATED ALWAYS AS (cost_picousd / 1e12) VIRTUAL,
     cost_parts TEXT CHECK (cost_parts IS NULL OR json_valid(cost_parts)),
     cost_flags TEXT CHECK (cost_flags IS NULL OR json_valid(cost_flags)),
     spend_picousd INTEGER GENERATED ALWAYS AS (
         CASE
+            WHEN billing = 'subscription' THEN 0
             WHEN INSTR(COALESCE(cost_flags, ''), '"billed_to_user_profile"') > 0 THEN 0
             ELSE cost_picousd
         END
@@ -62,6 +68,8 @@ CREATE TABLE calls (
     feature TEXT,
     customer TEXT,
     prompt TEXT,
+    agent TEXT,
+    project TEXT,
     tags TEXT CHECK (tags IS NULL OR json_valid(tags)),
     service TEXT,
     environment TEXT,
@@ -74,9 +82,16 @@ CREATE INDEX calls_started_at ON calls (started_at);
 CREATE INDEX calls_user ON calls (user_id, started_at) WHERE user_id IS NOT NULL;
 CREATE INDEX calls_session ON calls (session_id, started_at) WHERE session_id IS NOT NULL;
 CREATE INDEX calls_trace ON calls (trace_id) WHERE trace_id IS NOT NULL;
+CREATE INDEX calls_message ON calls (message_id) WHERE message_id IS NOT NULL;
 CREATE INDEX calls_further_rows ON calls (call_id) WHERE id <> call_id;
 CREATE INDEX calls_batch_create ON calls (batch_id) WHERE operation = 'messages.batches.create';
 CREATE UNIQUE INDEX calls_batch_result ON calls (batch_id, custom_id) WHERE custom_id IS NOT NULL;
+
+-- Rows that are not acknowledged yet by the receiver of records. `refused`: why it never takes this one.
+CREATE TABLE unsent (
+    id TEXT PRIMARY KEY NOT NULL,
+    refused TEXT
+) STRICT, WITHOUT ROWID;
 
 -- How far each segment of the journal is loaded: written with its rows, so that none is loaded twice.
 CREATE TABLE segments (

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from claudetrace._call import CALL_FIELDS, PICOUSD_PER_USD
+from claudetrace._call import CALL_FIELDS, PICOUSD_PER_USD, spend_of
 
 if TYPE_CHECKING:
     from claudetrace._call import Row
@@ -33,10 +33,9 @@ class RecordLines:
 
 def _record(row: Row) -> dict[str, Any]:
     """`row` under the names of the ledger's columns, without those that are NULL."""
+    row = {**row, "spend_picousd": spend_of(row)}
     if (picousd := row.get("cost_picousd")) is not None:
-        flags = row.get("cost_flags") or ""
-        spend = 0 if '"billed_to_user_profile"' in flags else picousd
-        row = {**row, "cost_usd": picousd / PICOUSD_PER_USD, "spend_picousd": spend}
+        row["cost_usd"] = picousd / PICOUSD_PER_USD
     known = {name: row[name] for name in CALL_FIELDS if row.get(name) is not None}
     # What is JSON goes out as it is: some of it, such as half a surrogate pair, could not be written again.
     return {"event": EVENT} | {

@@ -12,7 +12,7 @@ from collections import deque
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from claudetrace._call import PICOUSD_PER_USD
+from claudetrace._call import PICOUSD_PER_USD, spend_of
 from claudetrace._clock import monotonic
 from claudetrace._forks import Forks, watch
 from claudetrace._telemetry import _attributes as names
@@ -209,8 +209,7 @@ class Metrics(Forks):
     def _record_cost(self, to: Instruments, row: Row, series: Series, *, answered: bool) -> None:
         # What totals, rollups and budgets add up, so that a dashboard agrees with the report: 0 where another
         # organization is billed. An unpriced answer adds nothing; what is free by its nature is no cost of a call.
-        elsewhere = "billed_to_user_profile" in row.get("cost_flags", "")
-        spend = 0 if elsewhere else row.get("cost_picousd")
+        spend = spend_of(row)
         if spend is None or not (spend or answered):
             return
         to.operation_cost.record(spend / PICOUSD_PER_USD, series.attributes)

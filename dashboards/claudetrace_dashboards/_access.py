@@ -10,18 +10,13 @@ from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 from claudetrace._errors import ClaudetraceError
-from claudetrace._ledger._schema import APPLICATION_ID, VERSION
+from claudetrace._ledger._schema import APPLICATION_ID, BEGIN_ANEW, MARKS, VERSION
 
 if TYPE_CHECKING:
     from datasette.app import Datasette
     from datasette.database import Database
 
 READS = re.compile(r"\b(?:FROM|JOIN)\s+(\w+)", re.IGNORECASE)
-MARKS = """
-    SELECT
-        (SELECT application_id FROM pragma_application_id) AS application_id,
-        (SELECT user_version FROM pragma_user_version) AS version
-"""
 OBJECTS = "SELECT name, type, sql FROM sqlite_master WHERE type IN ('table', 'view')"
 _files: WeakKeyDictionary[Database, tuple[int, int]] = WeakKeyDictionary()
 _known: WeakKeyDictionary[Database, bool] = WeakKeyDictionary()
@@ -92,7 +87,7 @@ async def examine(name: str, db: Database) -> Ledger | Problem | None:
     if (problem := _replaced(name, db)) is not None:
         return problem
     try:
-        ((application_id, version),) = (await db.execute(MARKS)).rows
+        ((application_id, version, _, has_source),) = (await db.execute(MARKS)).rows
         if application_id != APPLICATION_ID:
             return None
         objects = (await db.execute(OBJECTS)).rows
@@ -100,6 +95,8 @@ async def examine(name: str, db: Database) -> Ledger | Problem | None:
         return Problem(f"{name} cannot be read", reason(error), 503)
     except Exception as error:  # noqa: BLE001 - Datasette's own errors differ between its versions
         return Problem(f"{name} cannot be read", reason(error), 503)
+    if not has_source:
+        return Problem(f"{name} is an old ledger", f"It is {BEGIN_ANEW}.", 503)
     if version != VERSION:
         return _other_version(name, version)
     names = {row[0] for row in objects}
@@ -126,7 +123,7 @@ async def is_ledger(db: Database) -> bool:
     """Whether the database is a ledger, of any version. Asked once of each."""
     if db not in _known:
         try:
-            ((application_id, _),) = (await db.execute(MARKS)).rows
+            ((application_id, *_),) = (await db.execute(MARKS)).rows
         except sqlite3.Error:
             return False
         _known[db] = application_id == APPLICATION_ID

@@ -35,15 +35,17 @@ FLAGS = {
     "custom_rates": "Priced by rates of your own.",
 }
 GROUPS: tuple[tuple[str, tuple[str, ...]], ...] = (
-    ("What was asked", ("operation", "platform", "server_address", "model_requested", "streamed", "max_tokens",
-                        "message_count", "image_count", "document_count", "tools_offered", "request_bytes")),
+    ("What was asked", ("source", "operation", "platform", "server_address", "model_requested", "streamed",
+                        "max_tokens", "message_count", "image_count", "document_count", "tools_offered",
+                        "request_bytes")),
     ("What came back", ("outcome", "stop_reason", "error_type", "http_status", "model", "tool_calls", "service_tier",
-                        "speed", "inference_geo", "request_id", "message_id", "batch_id", "custom_id")),
-    ("How long it took", ("started_at", "duration_ms", "response_ms", "time_to_first_token_ms", "retries",
-                          "rate_limit_headroom", "rate_limit")),
-    ("Who caused it", ("user_id", "session_id", "feature", "customer", "prompt", "tags", "service", "environment",
-                       "instance", "organization_id", "workspace_id")),
-    ("Where it belongs", ("id", "call_id", "trace_id", "span_id", "rates_version", "pricing_terms")),
+                        "speed", "inference_geo", "request_id", "message_id", "batch_id", "custom_id",
+                        "cache_miss_reason", "cache_missed_input_tokens")),
+    ("How long it took", ("started_at", "duration_ms", "response_ms", "time_to_first_token_ms", "budget_wait_ms",
+                          "retries", "rate_limit_headroom", "rate_limit")),
+    ("Who caused it", ("user_id", "session_id", "feature", "customer", "prompt", "agent", "project", "tags", "service",
+                       "environment", "instance", "organization_id", "workspace_id")),
+    ("Where it belongs", ("id", "call_id", "trace_id", "span_id", "billing", "rates_version", "pricing_terms")),
 )  # fmt: skip
 FILTERED = {"user_id": "user", "session_id": "session", "feature": "feature", "model": "model", "platform": "platform"}
 

@@ -19,6 +19,7 @@ WITH
             LogAttributes['claudetrace.id'] AS id,
             LogAttributes['claudetrace.call_id'] AS call_id,
             parseDateTime64BestEffort(LogAttributes['claudetrace.started_at'], 3, 'UTC') AS started_at,
+            LogAttributes['claudetrace.source'] AS source,
             LogAttributes['claudetrace.operation'] AS operation,
             LogAttributes['claudetrace.platform'] AS platform,
             LogAttributes['claudetrace.model'] AS model,
@@ -33,9 +34,10 @@ WITH
             toInt64OrNull(LogAttributes['claudetrace.output_tokens']) AS output_tokens,
             LogAttributes['claudetrace.usage_is_final'] IN ('1', 'true') AS usage_is_final,
             toInt64OrNull(LogAttributes['claudetrace.cost_picousd']) AS cost_picousd,
-            -- What another organization pays is a cost, but not a spend.
+            LogAttributes['claudetrace.billing'] AS billing,
+            -- What another organization or a subscription pays is a cost, but not a spend.
             if(
-                position(LogAttributes['claudetrace.cost_flags'], '"billed_to_user_profile"') > 0,
+                billing = 'subscription' OR position(LogAttributes['claudetrace.cost_flags'], '"billed_to_user_profile"') > 0,
                 0,
                 cost_picousd
             ) AS spend_picousd,
@@ -45,6 +47,8 @@ WITH
             LogAttributes['claudetrace.feature'] AS feature,
             LogAttributes['claudetrace.customer'] AS customer,
             LogAttributes['claudetrace.prompt'] AS prompt,
+            LogAttributes['claudetrace.agent'] AS agent,
+            LogAttributes['claudetrace.project'] AS project,
             mapFilter(
                 (tag, value) -> value != '',
                 mapUpdate(
@@ -72,6 +76,7 @@ WITH
             min(records.id) AS id,
             argMin(tuple(records.call_id), records.id).1 AS call_id,
             argMin(tuple(records.started_at), records.id).1 AS started_at,
+            argMin(tuple(records.source), records.id).1 AS source,
             argMin(tuple(records.operation), records.id).1 AS operation,
             argMin(tuple(records.platform), records.id).1 AS platform,
             argMin(tuple(records.model), records.id).1 AS model,
@@ -85,6 +90,7 @@ WITH
             argMin(tuple(records.cache_write_1h_tokens), records.id).1 AS cache_write_1h_tokens,
             argMin(tuple(records.output_tokens), records.id).1 AS output_tokens,
             argMin(tuple(records.usage_is_final), records.id).1 AS usage_is_final,
+            argMin(tuple(records.billing), records.id).1 AS billing,
             argMin(tuple(records.cost_picousd), records.id).1 AS cost_picousd,
             argMin(tuple(records.spend_picousd), records.id).1 AS spend_picousd,
             argMin(tuple(records.cost_flags), records.id).1 AS cost_flags,
@@ -93,6 +99,8 @@ WITH
             argMin(tuple(records.feature), records.id).1 AS feature,
             argMin(tuple(records.customer), records.id).1 AS customer,
             argMin(tuple(records.prompt), records.id).1 AS prompt,
+            argMin(tuple(records.agent), records.id).1 AS agent,
+            argMin(tuple(records.project), records.id).1 AS project,
             argMin(tuple(records.tags), records.id).1 AS tags,
             argMin(tuple(records.service), records.id).1 AS service,
             argMin(tuple(records.environment), records.id).1 AS environment,

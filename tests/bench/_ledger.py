@@ -26,6 +26,7 @@ def sample_row(number: int) -> dict[str, object]:
         "started_at": utc_text(now_ns),
         "duration_ms": 812.5,
         "response_ms": 811.2,
+        "source": "anthropic",
         "operation": "messages.create",
         "platform": "anthropic",
         "server_address": "api.anthropic.com",

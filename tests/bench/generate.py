@@ -115,6 +115,7 @@ class Source:
             "id": id_,
             "call_id": id_,
             "started_at": utc_text(at_ns),
+            "source": "anthropic",
             "operation": "messages.create",
             "platform": platform,
             "server_address": "api.anthropic.com",

@@ -39,8 +39,10 @@ def test_a_call_that_comes_later_is_followed(db):
         with ledger.db.conn:
             ledger.db.execute(
                 """INSERT INTO calls
-                (id, call_id, started_at, operation, platform, server_address, streamed, outcome, usage_is_final)
-                VALUES ('late', 'late', '2026-01-01T00:00:00.000Z', 'messages.create', 'anthropic', 'h', 0, 'ok', 1)"""
+                (id, call_id, started_at, source, operation, platform, server_address, streamed, outcome,
+                    usage_is_final)
+                VALUES ('late', 'late', '2026-01-01T00:00:00.000Z', 'anthropic', 'messages.create', 'anthropic', 'h',
+                    0, 'ok', 1)"""
             )
         ledger.close()
         later = json.loads(following.stdout.readline())

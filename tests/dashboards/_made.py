@@ -68,6 +68,7 @@ def plain_row(at_ns: int) -> dict[str, Any]:
         "call_id": id_,
         "started_at": utc_text(at_ns),
         "duration_ms": 812.5,
+        "source": "anthropic",
         "operation": "messages.create",
         "platform": "anthropic",
         "server_address": "api.anthropic.com",

@@ -94,15 +94,19 @@ async def test_no_file_of_figures_for_a_filter_that_cannot_be_read(desk: Path, w
 
 
 async def test_a_ledger_of_another_version(tmp_path: Path) -> None:
-    """An older and a newer ledger are each named with the way out."""
+    """An older and a newer ledger, and one from before the first release, are each named with the way out."""
     path = write(tmp_path / "ledger.db", [plain_row(10**18)])
     told = {}
-    for version in (1, 99):
+    for version in (0, 99):
         with closing(sqlite3.connect(path)) as connection:
             connection.execute(f"PRAGMA user_version = {version}")
         told[version] = (await Site(path).get("")).text
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("ALTER TABLE calls DROP COLUMN source")
+    told[2] = (await Site(path).get("")).text
 
-    assert "claudetrace report --db" in told[1]
+    assert "begun" in told[2]
+    assert "claudetrace report --db" in told[0]
     assert "Upgrade claudetrace" in told[99]
 
 

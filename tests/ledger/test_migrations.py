@@ -1,141 +1,170 @@
-"""Ledgers of older versions are led to the current one, with all their rows, and their new sums are filled in."""
+"""What becomes of ledgers of other versions: older ones are led to the current one, those before the first are not."""
 
 from __future__ import annotations
 
 import json
 import sqlite3
-import time
 from contextlib import closing
-from datetime import date
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from click.testing import CliRunner
 from rows import row
 
+from claudetrace import Ledger
 from claudetrace._guard import Guard
-from claudetrace._ledger import _fill
-from claudetrace._ledger._loader import LedgerWriter
-from claudetrace._ledger._proof import filled_from_day, rollup_differences
-from claudetrace._ledger._prune import prune
-from claudetrace._ledger._schema import APPLICATION_ID, open_ledger
+from claudetrace._ledger import _schema
+from claudetrace._ledger._proof import rollup_differences
 from claudetrace._ledger._store import Store
+from claudetrace.cli import main
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
+
+    from claudetrace._ledger._loader import LedgerWriter
 
     Query = Callable[..., list[Any]]
 
-SCHEMA = (Path(__file__).parent / "versions" / "version_2.sql").read_text(encoding="utf-8")
-WRITES = json.dumps([{"name": "cache_write_5m", "model": "m", "quantity": 7, "rate_picousd": 1, "picousd": 7}])
+COLUMNS_FROM_THE_START = {
+    "source": "TEXT",
+    "billing": "TEXT",
+    "agent": "TEXT",
+    "project": "TEXT",
+    "budget_wait_ms": "REAL",
+    "cache_miss_reason": "TEXT",
+    "cache_missed_input_tokens": "INTEGER",
+}
 
 
-def old_rows() -> list[dict[str, Any]]:
-    return [
-        row(
-            started_at=f"2026-06-{day:02d}T{hour:02d}:00:00.000Z",
-            session_id=f"s{(day + hour) % 5}",
-            user_id=f"u{hour % 3}",
-            response_ms=100.0 * hour,
-            rate_limit="tokens",
-            rate_limit_headroom=hour / 24,
-            **({"cache_write_5m_tokens": 7, "cache_write_1h_tokens": 0, "cost_parts": WRITES} if hour % 2 else {}),
-            **({"outcome": "error", "error_type": "BudgetExceeded", "stop_reason": None} if hour == 5 else {}),
-        )
-        for day in range(1, 11)
-        for hour in range(24)
-    ]
+def store(db: Path, *rows: dict[str, Any]) -> None:
+    opened = Store(db, Guard())
+    opened.write([*rows])
+    opened.close()
 
 
-@pytest.fixture(params=[1, 2])
-def old(db: Path, request: pytest.FixtureRequest) -> Path:
-    """A ledger of an older version with rows and the rollups that it had. The first had no table of what is unsent."""
-    version = request.param
-    with closing(sqlite3.connect(db)) as connection:
-        connection.executescript(SCHEMA)
-        for made in old_rows():
-            names = ", ".join(made)
-            places = ", ".join("?" * len(made))
-            connection.execute(f"INSERT INTO calls ({names}) VALUES ({places})", tuple(made.values()))
-        for table, view, keys in (
-            ("rollup_hours", "measured_calls", "hour, platform, model, feature, operation, outcome, reason"),
-            ("rollup_tag_days", "measured_call_tags", "tag, day, value, platform, model, feature"),
-        ):
-            columns = [name for (name,) in connection.execute("SELECT name FROM pragma_table_info(?)", (table,))]
-            sums = ", ".join(name if name in keys.split(", ") else f"SUM({name})" for name in columns)
-            connection.execute(f"INSERT INTO {table} SELECT {sums} FROM {view} GROUP BY {keys}")
-        if version == 1:
-            connection.execute("DROP TABLE unsent")
-        connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+def of_development(db: Path, version: int) -> None:
+    """Makes a ledger as development versions made them, whose rows had no source."""
+    with closing(sqlite3.connect(db)) as connection, connection:
+        connection.execute("CREATE TABLE calls (id TEXT PRIMARY KEY NOT NULL, call_id TEXT NOT NULL) STRICT")
+        connection.execute("INSERT INTO calls VALUES ('a', 'a')")
+        connection.execute("PRAGMA application_id = 1668052082")
         connection.execute(f"PRAGMA user_version = {version}")
-        connection.commit()
-    return db
 
 
-def test_an_older_ledger_is_filled_day_by_day(old: Path) -> None:
-    """After the migration all that was is there; each step fills a day, and at no moment is a sum wrong."""
-    with closing(open_ledger(old)) as connection:
-        assert filled_from_day(connection) == "2026-06-11"
-        found = [rollup_differences(connection)]
-        while _fill.fill_day(connection):
-            found.append(rollup_differences(connection))
-        (calls, spend), (blocked, writes) = (
-            connection.execute(sql).fetchone()
-            for sql in (
-                "SELECT COUNT(*), SUM(cost_picousd) FROM calls",
-                "SELECT SUM(blocked_calls), SUM(cache_write_rest_picousd) FROM rollup_tag_weeks WHERE tag = 'user'",
-            )
-        )
+def test_the_first_version_has_every_column(db: Path, query: Query) -> None:
+    """A new ledger is of version 1 and has what later sources and features fill, with message ids indexed."""
+    store(db, row())
+    types = dict(query("SELECT name, type FROM pragma_table_info('calls')"))
+    plan = query("EXPLAIN QUERY PLAN SELECT id FROM calls WHERE message_id = 'msg_1'")
 
-        assert found == [[]] * 11
-        assert (calls, spend, filled_from_day(connection)) == (240, 240 * 6_000_000_000, "")
-        assert (blocked, writes) == (10, 10 * 12 * 7)
+    assert query("PRAGMA user_version") == [(1,)]
+    assert {name: types.get(name) for name in COLUMNS_FROM_THE_START} == COLUMNS_FROM_THE_START
+    assert "USING INDEX" in plan[0][3]
 
 
-def test_rows_that_come_while_an_older_ledger_is_filled(old: Path) -> None:
-    """Rows of days that are filled, of days that are not and of new ones are summed up once each."""
-    store = Store(old, Guard())
-    _fill.fill_day(store.connection())
-    store.write([*old_rows(), row(started_at="2026-07-01T00:00:00.000Z", session_id="s1")])
-    found = [rollup_differences(store.connection())]
-    while _fill.fill_day(store.connection()):
-        found.append(rollup_differences(store.connection()))
-    store.close()
+def test_a_row_says_what_recorded_it(db: Path, query: Query) -> None:
+    """A row without a source is set aside, and one with it keeps all the new columns, also as a `Call`."""
+    new = {
+        "source": "claude_code",
+        "billing": "credit",
+        "agent": "reviewer",
+        "project": "shop",
+        "budget_wait_ms": 12.5,
+        "cache_miss_reason": "model_changed",
+        "cache_missed_input_tokens": 7,
+    }
+    store(db, row(source=None), row(**new))
+    with Ledger(db) as ledger:
+        (call,) = ledger.calls()
 
-    assert found == [[]] * 10
-
-
-def test_an_older_ledger_with_pruned_days_is_filled_as_far_as_its_calls(old: Path) -> None:
-    """Days of which calls are pruned keep what they had."""
-    prune(old, date(2026, 6, 8))
-    with closing(open_ledger(old)) as connection:
-        while _fill.fill_day(connection):
-            pass
-
-        assert (rollup_differences(connection), filled_from_day(connection)) == ([], "")
-        assert connection.execute("SELECT SUM(responses) FROM rollup_days").fetchone() == (240,)
-        assert connection.execute("SELECT MIN(day) FROM rollup_latencies").fetchone() == ("2026-06-08",)
+    assert {name: getattr(call, name) for name in new} == new
+    assert query("SELECT COUNT(*) FROM quarantine WHERE reason LIKE '%calls.source%'") == [(1,)]
 
 
-def test_the_loader_fills_an_older_ledger(old: Path) -> None:
-    """A process that writes fills what is missing beside its work."""
-    writer = LedgerWriter(old, guard=Guard())
-    writer.append(row(started_at="2026-07-01T00:00:00.000Z"))
-    deadline = time.monotonic() + 60
-    with closing(sqlite3.connect(old, timeout=10)) as connection:
-        while not writer.flush(1) or filled_from_day(connection):
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
-    writer.close()
+@pytest.mark.parametrize(
+    ("changes", "share"),
+    [
+        ({"billing": "subscription"}, 0),
+        ({"billing": "subscription", "cost_flags": '["billed_to_user_profile"]'}, 0),
+        ({"cost_flags": '["billed_to_user_profile"]'}, 0),
+        ({"cost_flags": '["billed_to_user_profile","partial_usage"]', "billing": "api"}, 0),
+        ({"billing": "api"}, 1),
+        ({"billing": "credit"}, 1),
+        ({"billing": "unknown"}, 1),
+        ({}, 1),
+    ],
+)
+def test_who_pays_decides_what_is_spent(db: Path, query: Query, changes: dict[str, Any], share: int) -> None:
+    """What a subscription or another organization pays is a cost and no spend: in the row, the `Call`, each sum."""
+    writes = json.dumps([{"name": "cache_write_5m", "model": "m", "quantity": 7, "rate_picousd": 1, "picousd": 7}])
+    store(db, row(cost_picousd=7, cost_parts=writes, cache_write_5m_tokens=7, session_id="s", **changes))
+    with Ledger(db) as ledger:
+        (call,), (spend,) = ledger.calls(), ledger.spend(since=None)
+        differences = rollup_differences(ledger.db.conn)
 
-    with closing(open_ledger(old)) as connection:
-        assert rollup_differences(connection) == []
-    assert writer.health()["last_error"] is None
+    assert query("SELECT cost_picousd, spend_picousd FROM calls") == [(7, 7 * share)]
+    assert (call.cost_picousd, call.spend_picousd, spend.cost_usd * 10**12) == (7, 7 * share, 7 * share)
+    assert query("SELECT cache_write_rest_picousd FROM rollup_days") == [(7 * share,)]
+    assert query("SELECT spend_rest_picousd FROM rollup_sessions") == [(7 * share,)]
+    assert differences == []
 
 
-def test_filling_tells_its_days(old: Path) -> None:
-    """A person who opens an older ledger can have all of it filled, and sees how far it is."""
-    days: list[str] = []
+def test_a_later_version_needs_one_more_migration(
+    db: Path, query: Query, monkeypatch: pytest.MonkeyPatch, writer: LedgerWriter
+) -> None:
+    """An entry that is added leads an older ledger on with all its rows, while another process keeps writing to it."""
+    store(db, row(), row())
 
-    assert (_fill.fill(old, days.append), _fill.fill(old)) == (10, 0)
-    assert days == [f"2026-06-{day:02d}" for day in range(10, 0, -1)]
+    def second(connection: sqlite3.Connection) -> None:
+        connection.execute("ALTER TABLE calls ADD COLUMN mood TEXT CHECK (mood IS NULL OR mood <> '')")
+
+    monkeypatch.setattr(_schema, "MIGRATIONS", (*_schema.MIGRATIONS, second))
+    monkeypatch.setattr(_schema, "VERSION", 2)
+    writer.append(row())
+    assert writer.flush(10)
+
+    assert query("PRAGMA user_version") == [(2,)]
+    assert query("SELECT COUNT(*), COUNT(mood), SUM(spend_picousd) FROM calls") == [(3, 0, 18_000_000_000)]
+    assert [mode for name, mode in query("SELECT name, strict FROM pragma_table_list WHERE name = 'calls'")] == [1]
+
+
+def test_a_migration_that_fails_changes_nothing(db: Path, query: Query, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where a migration breaks off, the ledger is the one that it was, with its version."""
+    store(db, row())
+
+    def broken(connection: sqlite3.Connection) -> None:
+        connection.execute("ALTER TABLE calls ADD COLUMN mood TEXT")
+        connection.execute("INSERT INTO nowhere VALUES (1)")
+
+    monkeypatch.setattr(_schema, "MIGRATIONS", (*_schema.MIGRATIONS, broken))
+    monkeypatch.setattr(_schema, "VERSION", 2)
+    with pytest.raises(sqlite3.OperationalError, match="nowhere"):
+        _schema.open_ledger(db)
+
+    assert query("PRAGMA user_version") == [(1,)]
+    assert query("SELECT COUNT(*) FROM pragma_table_info('calls') WHERE name = 'mood'") == [(0,)]
+
+
+@pytest.mark.parametrize("version", [1, 2, 3])
+@pytest.mark.parametrize("command", ["report", "tail", "doctor", "reprice", "prune --before 90d"])
+def test_a_ledger_of_development_is_refused_by_readers(db: Path, query: Query, version: int, command: str) -> None:
+    """Whoever reads a ledger from before the first release is told to begin a new one, and it stays as it is."""
+    of_development(db, version)
+    told = CliRunner().invoke(main, [*command.split(), "--db", str(db)])
+
+    assert "before claudetrace's first release; move it away, and a new one is begun" in " ".join(told.output.split())
+    assert told.exit_code == (1 if command == "doctor" else 2)
+    assert query("SELECT * FROM calls") == [("a", "a")]
+
+
+def test_a_ledger_of_development_is_refused_by_writers(db: Path, query: Query, writer: LedgerWriter) -> None:
+    """Rows wait in the journal and say why, until the old ledger is moved away; then they are in a new one."""
+    of_development(db, 3)
+    writer.append(row())
+    during = writer.flush(0.6), writer.health()["pending"], writer.health()["last_error"]
+    db.rename(db.with_name("old.db"))
+
+    assert during[:2] == (False, 1)
+    assert "move it away, and a new one is begun" in (during[2] or "")
+    assert (writer.flush(10), query("SELECT COUNT(*) FROM calls")) == (True, [(1,)])

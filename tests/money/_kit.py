@@ -46,6 +46,7 @@ def unpriced_row(usage: dict[str, Any], **changes: Any) -> dict[str, Any]:
         "call_id": id_,
         "started_at": "2026-11-20T12:34:56.789Z",
         "duration_ms": 1000.0,
+        "source": "anthropic",
         "operation": "messages.create",
         "platform": "anthropic",
         "server_address": "api.anthropic.com",

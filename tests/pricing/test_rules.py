@@ -60,6 +60,7 @@ def test_a_row_carries_the_parts_and_gives_them_back():
         "id": "a",
         "call_id": "a",
         "started_at": "2026-11-20T00:00:00.000Z",
+        "source": "anthropic",
         "operation": "messages.create",
         "platform": "anthropic",
         "server_address": "h",

@@ -26,6 +26,7 @@ def row(**changes: Any) -> dict[str, Any]:
         "call_id": id_,
         "started_at": "2026-06-15T12:34:56.789Z",
         "duration_ms": 1234.5,
+        "source": "anthropic",
         "operation": "messages.create",
         "platform": "anthropic",
         "server_address": "api.anthropic.com",

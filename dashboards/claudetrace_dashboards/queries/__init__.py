@@ -35,7 +35,7 @@ tool_stops least_prompt_tokens most_prompt_tokens spend_picousd user feature mod
 | `session_calls` | the calls of `filters.session` in their order, with cost_picousd and running_picousd; `limit`
 `offset` |
 | `call` `call_parts` | the row `id`; name model quantity rate part_picousd |
-| `state` | name value: `exact_from_day`, `filled_from_day` |
+| `state` | name value: `exact_from_day` |
 """
 
 from __future__ import annotations

@@ -153,7 +153,7 @@ STATE = Query(
     name="state",
     page="",
     honours=ALL,
-    note="exact_from_day: calls before it are pruned. filled_from_day: sums of the days before it are being filled.",
+    note="exact_from_day: calls before it are pruned.",
     columns=("name", "value"),
     sql="SELECT name, value FROM facts ORDER BY name",
 )

@@ -49,6 +49,7 @@ TOLD: dict[str, Any] = {
 """What it makes of the headers of every answer."""
 
 CALL: dict[str, Any] = {
+    "source": "anthropic",
     "operation": "messages.create",
     "platform": "anthropic",
     "server_address": "127.0.0.1",
