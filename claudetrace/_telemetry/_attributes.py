@@ -8,8 +8,6 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
-from claudetrace._text import utf8
-
 if TYPE_CHECKING:
     from claudetrace._call import Row
     from claudetrace._pricing import Priced
@@ -24,13 +22,12 @@ OPERATIONS = {"messages.create": "chat", "completions.create": "text_completion"
 PROVIDERS = {"bedrock": "aws.bedrock", "vertex": "gcp.vertex_ai"}
 """The conventions' word for a platform; on the others Anthropic itself provides."""
 
-REQUEST = {
+SAMPLING = {
     "temperature": ("gen_ai.request.temperature", float),
     "top_p": ("gen_ai.request.top_p", float),
     "top_k": ("gen_ai.request.top_k", int),
 }
-"""Fields of a request, each with its attribute and the type that the conventions give it."""
-STOP_SEQUENCES = "gen_ai.request.stop_sequences"
+"""Fields of a request, each with its attribute and the type that the conventions give it. Stop sequences: content."""
 MAX_TOKENS = "gen_ai.request.max_tokens"
 REASONING_LEVEL = "gen_ai.request.reasoning.level"
 OUTPUT_TYPE = "gen_ai.output.type"
@@ -77,27 +74,17 @@ def request_attributes(call: LiveCall, body: Mapping[str, Any]) -> Attributes:
     wanted = body.get("output_config")
     if isinstance(wanted, Mapping) and isinstance(effort := wanted.get("effort"), str):
         attributes[REASONING_LEVEL] = effort
-    attributes.update(wish_attributes(body))
+    for name, (attribute, kind) in SAMPLING.items():
+        if isinstance(value := body.get(name), (int, float)) and not isinstance(value, bool):
+            attributes[attribute] = kind(value)
+    attributes.update(output_attributes(body))
     return attributes
 
 
-def wish_attributes(body: Mapping[str, Any]) -> Attributes:
-    """What the answer is to be like, of which the SDK's own span says nothing."""
-    attributes: Attributes = {}
-    if "output_config" in body:
-        wanted = body["output_config"]
-        if isinstance(wanted, Mapping) and wanted.get("format"):
-            attributes[OUTPUT_TYPE] = "json"
-    for name, (attribute, kind) in REQUEST.items():
-        if name in body:
-            value = body[name]
-            if isinstance(value, (int, float)) and not isinstance(value, bool):
-                attributes[attribute] = kind(value)
-    if "stop_sequences" in body:
-        sequences = body["stop_sequences"]
-        if isinstance(sequences, (list, tuple)) and all(isinstance(each, str) for each in sequences):
-            attributes[STOP_SEQUENCES] = tuple(map(utf8, sequences))
-    return attributes
+def output_attributes(body: Mapping[str, Any]) -> Attributes:
+    """The form that the answer is to have, of which the SDK's own span says nothing."""
+    wanted = body.get("output_config")
+    return {OUTPUT_TYPE: "json"} if isinstance(wanted, Mapping) and wanted.get("format") else {}
 
 
 def tag_attributes(tags: Mapping[str, str], *, backends: bool) -> Attributes:

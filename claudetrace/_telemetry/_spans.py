@@ -71,7 +71,7 @@ class Spans:
         if span is None or not span.is_recording():
             return self._join_silent(call, span, base_url, options)
         call.span = CallSpan(span, native=True, tells_answer=_sdk_reads(call, options))
-        attributes = names.wish_attributes(request_body(options))
+        attributes = names.output_attributes(request_body(options))
         if call.tags.tags:
             attributes.update(names.tag_attributes(call.tags.tags, backends=self._backends))
         if attributes:

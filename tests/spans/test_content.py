@@ -26,11 +26,12 @@ from .conftest import COST_NAMES, options_for
 Start = Callable[..., claudetrace.Instrumentation]
 
 SECRET = "xyzzy"
-"""In everything that somebody wrote: prompts, answers, arguments, errors."""
+"""In everything that somebody wrote: prompts, stop sequences, answers, arguments, errors."""
 
 ASK: dict[str, Any] = {
     "model": MODEL,
     "max_tokens": 64,
+    "stop_sequences": [f"{SECRET}:"],
     "system": f"Keep {SECRET} to yourself.",
     "messages": [
         {"role": "user", "content": f"What is {SECRET}?"},
