@@ -19,6 +19,7 @@ from claudetrace._seam._errors import is_timeout
 from claudetrace._seam._live import LiveCall
 from claudetrace._seam._middleware import is_of, marked_call, watch_rebuilt, with_mark
 from claudetrace._seam._operations import endpoint_scope_of, operation_of, platform_of
+from claudetrace._seam._places import Function, Method
 from claudetrace._seam._request import billed_to, code_execution_is_free, request_body, request_columns, user_of
 
 if TYPE_CHECKING:
@@ -100,7 +101,7 @@ def _subclasses(owner: Any) -> Iterator[Any]:
 def _passes_by(present: Any, base: _Wrapped) -> bool:
     """Whether a wrapper on a client's class was there before ours, and holds the SDK's method, as Logfire's does."""
     while present is not None:
-        if present is base.ours or getattr(present, "_self_parent", None) is base.ours:
+        if present is base.ours:
             return False
         if present is base.original:
             return True
@@ -118,7 +119,8 @@ def _wrap(owner: Any, name: str, wrapper: Callable[..., Any]) -> None:
         # It may still be there, behind a wrapper that does not tell what it wraps: no call is seen twice.
         before.switch[0] = False
     switch = [True]
-    ours = wrapt.FunctionWrapper(present, wrapper, enabled=lambda: switch[0] and _recorder is not None)
+    kind = Method if isinstance(owner, type) else Function
+    ours = kind(present, wrapper, enabled=lambda: switch[0] and _recorder is not None)
     setattr(owner, name, ours)
     _installed[owner, name] = _Wrapped(present, ours, switch)
 
