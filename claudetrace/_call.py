@@ -30,9 +30,24 @@ RESERVED_TAGS = {
 """Each reserved tag with its column."""
 
 
+class Dollars(Decimal):
+    """A `Decimal` whose text is plain: `0.000000000005`, not `5E-12`. What arithmetic makes of it is a `Decimal`."""
+
+    __slots__ = ()
+
+    def __str__(self) -> str:
+        return Decimal.__format__(self, "f")
+
+    def __format__(self, specifier: str, *context: Any) -> str:
+        return Decimal.__format__(self, specifier if specifier[-1:] in _FORMATS else f"{specifier}f", *context)
+
+
+_FORMATS = {*"eEfFgGn%"}
+
+
 def exact_usd(picousd: int) -> Decimal:
     """`picousd` as dollars, exact: arithmetic on a `Decimal` would round to the application's own precision."""
-    return Decimal(f"{picousd}E-12")
+    return Dollars(f"{picousd}E-12")
 
 
 def usd(picousd: int | None) -> Decimal | None:

@@ -6,17 +6,17 @@ import functools
 import inspect
 import logging
 from collections import Counter, deque
-from decimal import Decimal
 from threading import Lock
 from typing import TYPE_CHECKING, Any, NamedTuple, ParamSpec, Self, TypeVar
 
-from claudetrace._call import RESERVED_TAGS
+from claudetrace._call import RESERVED_TAGS, exact_usd
 from claudetrace._entries import Blocks, caller
 from claudetrace._errors import ClaudetraceError
 from claudetrace._text import utf8
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+    from decimal import Decimal
     from types import TracebackType
 
 P = ParamSpec("P")
@@ -131,8 +131,7 @@ class TagScope:
     @property
     def cost_usd(self) -> Decimal:
         """What they cost, exact; calls without a price add nothing and are counted in `unpriced_calls`."""
-        # From text, which no precision of the user's decimal context rounds.
-        return Decimal(f"{self._read()[1]}E-12")
+        return exact_usd(self._read()[1])
 
     @property
     def unpriced_calls(self) -> int:

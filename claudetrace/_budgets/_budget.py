@@ -8,6 +8,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
 from claudetrace._budgets._windows import CALENDAR, ROLLING, rolling_s
+from claudetrace._call import Dollars
 from claudetrace._entries import caller
 from claudetrace._errors import ClaudetraceError
 
@@ -205,7 +206,7 @@ def _usd(budget: Budget, name: str, value: Any) -> Decimal | None:
         usd = None
     if usd is None or not usd.is_finite() or not Decimal("1E-12") <= usd <= MOST_USD:
         _refuse(budget, name, value, way_out)
-    return usd
+    return Dollars(usd)
 
 
 def _calls(budget: Budget, name: str, value: int | None) -> int | None:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import time
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
-from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import orjson
 
 from claudetrace._budgets._budget import Alert
+from claudetrace._call import Dollars
 from claudetrace._ids import uuid7
 
 if TYPE_CHECKING:
@@ -165,5 +165,5 @@ def alert_from(text: str) -> Alert:
     for name in _TIMES:
         said[name] = None if said[name] is None else datetime.fromisoformat(said[name])
     for name in _MONEY:
-        said[name] = None if said[name] is None else Decimal(said[name])
+        said[name] = None if said[name] is None else Dollars(said[name])
     return Alert(**said)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from claudetrace._pricing._ids import read_id
 from claudetrace._pricing._parts import RUNNING, SEARCHES, TOKENS
 from claudetrace._pricing._rates import book
+from claudetrace._pricing._terms import PLATFORMS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from claudetrace._pricing._rates import ClassRates, RateSet
     from claudetrace._pricing._terms import Terms
 
-_PLATFORMS = {"anthropic", "bedrock", "vertex", "foundry", "aws", "google_cloud"}
 _SCOPED = {"bedrock", "vertex", "google_cloud"}
 """Platforms whose price depends on the endpoint, not on `inference_geo`."""
 _WORLDWIDE = {None, "global", "not_available"}
@@ -207,11 +207,11 @@ def _factor(model: str, platform: str, asked: ModelId, served: ModelId, terrain:
     """What geography multiplies tokens by, and whether the response leaves it unknown."""
     row = book().models.get(model, {})
     terms = terrain.terms
-    if platform in _SCOPED or platform not in _PLATFORMS:
+    if platform in _SCOPED or platform not in PLATFORMS:
         if not row.get("cloud_regional_premium_1_1", True):
             return _ONE, False
         scope = asked.endpoint_scope or served.endpoint_scope or terms.endpoint_scope
-        if platform not in _PLATFORMS or scope not in ("global", "regional"):
+        if platform not in PLATFORMS or scope not in ("global", "regional"):
             return _ONE, True
         return (book().regional_factor if scope == "regional" else _ONE), False
     if platform == "foundry" and terms.data_zone is not None:

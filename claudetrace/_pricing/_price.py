@@ -11,7 +11,7 @@ from claudetrace._pricing._bill import Bill, Priced, in_order, leg_for
 from claudetrace._pricing._engine import price_any_size
 from claudetrace._pricing._parts import LIST_COST
 from claudetrace._pricing._plan import Line, plan_for, running_line
-from claudetrace._pricing._terms import Terms
+from claudetrace._pricing._terms import Terms, checked_words
 from claudetrace._usage import usage_columns
 
 if TYPE_CHECKING:
@@ -35,15 +35,10 @@ def price(
     """What `message` cost at the rates of the day `at`, exact, or without an amount and with the reason.
 
     `message`: an SDK message, batch result or managed-agents session, or the dict of its JSON.
+    Raises `ClaudetraceError` for a keyword's word that is none of its words.
     """
-    terms = Terms(
-        platform="anthropic" if platform is None else str(platform),
-        batch=bool(batch),
-        endpoint_scope=None if endpoint_scope is None else str(endpoint_scope),
-        data_zone=None if data_zone is None else str(data_zone),
-        billed_to=None if billed_to is None else str(billed_to),
-    )
-    return priced_object(message, day_of(at), terms).cost()
+    words = checked_words(platform=platform, endpoint_scope=endpoint_scope, data_zone=data_zone, billed_to=billed_to)
+    return priced_object(message, day_of(at), Terms(batch=bool(batch), **words)).cost()
 
 
 def priced_object(message: Any, day: str, terms: Terms, own_rates: OwnRates | None = None) -> Priced:

@@ -9,9 +9,18 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
+from claudetrace._errors import ClaudetraceError
+
 if TYPE_CHECKING:
     from claudetrace._pricing._own import OwnRates
 
+PLATFORMS = ("anthropic", "bedrock", "vertex", "foundry", "aws", "google_cloud")
+_WORDS: Mapping[str, tuple[str, ...]] = {
+    "platform": PLATFORMS,
+    "endpoint_scope": ("global", "regional"),
+    "data_zone": ("us",),
+    "billed_to": ("user_profile",),
+}
 _TEXTS = ("endpoint_scope", "data_zone", "billed_to", "own_rates", "day")
 _SWITCHES = ("batch", "content_empty", "code_execution")
 
@@ -58,6 +67,16 @@ class Terms:
     def from_json(cls, text: str | None) -> Terms:
         """The terms that `text` holds. Never raises: what is missing or unreadable is the default."""
         return _from_json(text) if isinstance(text, str) else cls()
+
+
+def checked_words(**words: object) -> dict[str, Any]:
+    """`words` without those that are `None`. Raises `ClaudetraceError` for one that the term does not take."""
+    given = {name: word for name, word in words.items() if word is not None}
+    for name, word in given.items():
+        if not isinstance(word, str) or word not in _WORDS[name]:
+            right = " or ".join(f'"{each}"' for each in _WORDS[name])
+            raise ClaudetraceError(f"{name} cannot be {word!r:.80}: it is {right}, or left out")
+    return given
 
 
 @lru_cache(maxsize=256)

@@ -10,6 +10,7 @@ import pytest
 from anthropic.types.beta import BetaManagedAgentsSession
 
 from claudetrace._call import CostPart
+from claudetrace._errors import ClaudetraceError
 from claudetrace._pricing import price
 
 AT = datetime(2026, 11, 20, 12, tzinfo=UTC)
@@ -135,3 +136,20 @@ def test_a_price_changes_at_midnight_utc(at, usd):
     usage = {"input_tokens": 0, "output_tokens": 0, "cache_read_input_tokens": 10**6}
 
     assert price({"model": "claude-sonnet-5-5", "usage": usage}, at=at).usd == Decimal(usd)
+
+
+@pytest.mark.parametrize(
+    ("keyword", "word", "right"),
+    [
+        ("platform", "bedrok", '"anthropic" or "bedrock" or "vertex" or "foundry" or "aws" or "google_cloud"'),
+        ("endpoint_scope", "Global", '"global" or "regional"'),
+        ("data_zone", "eu", '"us"'),
+        ("billed_to", "", '"user_profile"'),
+    ],
+)
+def test_a_wrong_word_is_refused_with_the_right_ones(keyword, word, right):
+    """A misspelled keyword of `price` raises, naming it, what was given and what it takes."""
+    with pytest.raises(ClaudetraceError) as refusal:
+        price({"model": "claude-opus-5-5", "usage": THOUSAND}, **{keyword: word})
+
+    assert str(refusal.value) == f"{keyword} cannot be {word!r}: it is {right}, or left out"

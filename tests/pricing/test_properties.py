@@ -7,11 +7,13 @@ import json
 from datetime import datetime
 from typing import Any
 
+import pytest
 from anthropic.types import Message
 from anthropic.types.beta import BetaMessage
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from claudetrace._errors import ClaudetraceError
 from claudetrace._pricing import Priced, Terms, price, price_response
 from claudetrace._usage import usage_columns
 
@@ -210,11 +212,23 @@ def test_no_input_raises(usage, model, requested, stop_reason, day, final):
             "request": JSON,
         },
     ),
-    JSON,
-    JSON,
+    st.sampled_from([None, "anthropic", "bedrock", "vertex", "foundry", "aws", "google_cloud"]),
+    st.sampled_from([None, "global", "regional"]),
+    st.sampled_from([None, "us"]),
 )
-def test_price_takes_anything(subject, platform, scope):
-    """`price` answers every object and every word with a cost or a reason."""
-    cost = price(subject, platform=platform, endpoint_scope=scope, data_zone=scope, billed_to=platform)
+def test_price_takes_anything(subject, platform, scope, zone):
+    """`price` answers every object with a cost or a reason."""
+    cost = price(subject, platform=platform, endpoint_scope=scope, data_zone=zone)
 
     assert cost.usd is not None or cost.flags
+
+
+@QUICK
+@given(
+    st.sampled_from(["platform", "endpoint_scope", "data_zone", "billed_to"]),
+    JSON.filter(lambda word: word is not None),
+)
+def test_price_refuses_a_word_that_it_does_not_know(name, word):
+    """A word that is none of a keyword's is refused, whatever it is: it would be priced as something else."""
+    with pytest.raises(ClaudetraceError, match=f"^{name} cannot be "):
+        price({"model": "claude-opus-5-5", "usage": {"input_tokens": 1, "output_tokens": 1}}, **{name: word})
