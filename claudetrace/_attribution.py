@@ -13,6 +13,7 @@ import orjson
 
 from claudetrace._call import RESERVED_TAGS
 from claudetrace._errors import ClaudetraceError
+from claudetrace._files import make_folder, open_file, refuse_foreign
 from claudetrace._tags import NO_TAGS, TagContext, clean_tags, client_tags, current_tags, limited
 
 if TYPE_CHECKING:
@@ -109,6 +110,7 @@ def _key_beside(db: Path | None) -> str:
     try:
         if not path.exists():
             _make_key(path)
+        refuse_foreign(path)
         key = path.read_text().strip()
     except (OSError, ValueError) as error:
         raise ClaudetraceError(f"hash_tags needs the key in {path}, and {error}: pass hash_key=") from error
@@ -119,13 +121,14 @@ def _key_beside(db: Path | None) -> str:
 
 
 def _make_key(path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     fresh = path.with_name(f"{path.name}.{secrets.token_hex(4)}")
-    fresh.touch(mode=0o600)
+    fd = open_file(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
     try:
-        fresh.write_text(secrets.token_hex(32))
+        os.write(fd, secrets.token_hex(32).encode())
         # Of processes that start at once, the first to link its key has it for all.
         with suppress(FileExistsError):
             os.link(fresh, path)
     finally:
+        os.close(fd)
         fresh.unlink()

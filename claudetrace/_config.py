@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from claudetrace import _parse
 from claudetrace._errors import ClaudetraceError
+from claudetrace._files import FILE_MODE
 from claudetrace._places import ledger_path
 from claudetrace._text import without_password
 
@@ -53,6 +54,7 @@ class Settings:
     retention_days: float | None = None
     max_db_mb: float | None = None
     foundry_data_zone: str | None = None
+    file_mode: int = FILE_MODE
 
     def differences(self, other: Settings) -> list[str]:
         """Where `other` says something else, as `name=this, not that`; of a secret only that it does."""
@@ -227,5 +229,6 @@ _SETTINGS: Mapping[str, tuple[str | None, Callable[[str, Any], Any]]] = {
     "budgets": (None, _parse.budgets),
     "alert_to": (None, _parse.alert_to),
     "budget_store": (None, _parse.budget_store),
+    "file_mode": (None, _parse.file_mode),
 }
 """Each setting with its environment variable and what checks it."""

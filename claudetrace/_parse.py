@@ -133,6 +133,13 @@ def budget_store(name: str, value: object) -> Path:
     return path(name, value)
 
 
+def file_mode(name: str, value: object) -> int:
+    # The owner reads and writes; nobody runs what we store.
+    if type(value) is not int or value & 0o600 != 0o600 or value & ~0o666:
+        refuse(name, value, "give 0o600, for a group 0o660 or 0o640")
+    return int(value)
+
+
 MAX_DAYS = 36_525
 _DAYS = {"d": 1.0, "w": 7.0, "h": 1 / 24, "m": 1 / 1440}
 

@@ -13,6 +13,7 @@ from claudetrace._clock import monotonic
 from claudetrace._consumers import Consumers, to_sinks
 from claudetrace._errors import ClaudetraceError
 from claudetrace._exit import OTHERS_S
+from claudetrace._files import set_file_mode
 from claudetrace._places import default_db, resource
 from claudetrace._pricing import load_own_rates
 from claudetrace._recorder import CallRecorder
@@ -45,6 +46,7 @@ class Parts:
 
     def __init__(self, settings: Settings, guard: Guard, *, replaces: Parts | None = None) -> None:
         self._settings = settings
+        set_file_mode(settings.file_mode)
         self._guard = guard
         self._writer: LedgerWriter | Feed | None = None
         self._loader: LedgerWriter | None = None

@@ -66,7 +66,8 @@ def _private_folder(folder: Path) -> Path:
     except OSError:
         return _temporary_folder("claudetrace-", os.getpid())
     getuid: Callable[[], int] | None = getattr(os, "getuid", None)
-    if stat.S_ISDIR(found.st_mode) and (getuid is None or found.st_uid == getuid()):
+    is_ours = getuid is None or (found.st_uid == getuid() and not found.st_mode & 0o077)
+    if stat.S_ISDIR(found.st_mode) and is_ours:
         return folder
     return _temporary_folder("claudetrace-", os.getpid())
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from claudetrace._clock import monotonic
 from claudetrace._errors import ClaudetraceError
+from claudetrace._files import make_database, make_folder, open_file, refuse_foreign_database
 from claudetrace._version import __version__
 
 try:
@@ -158,7 +159,8 @@ def open_store(path: Path) -> sqlite3.Connection:
         raise ClaudetraceError(f"budgets need SQLite 3.37 or newer; this Python has {sqlite3.sqlite_version}")
     if path.is_dir():
         raise ClaudetraceError(f"{path} is a folder; name a file in it as budget_store")
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
+    refuse_foreign_database(path)
     if not _is_current(path):
         with creation_lock(path):
             _create(path)
@@ -220,6 +222,7 @@ def check_version(connection: sqlite3.Connection, path: Path) -> int:
 
 
 def _create(path: Path) -> None:
+    make_database(path)
     with closing(connect(path, "rwc")) as connection:
         if check_version(connection, path) == VERSION:
             return
@@ -237,7 +240,7 @@ def _create(path: Path) -> None:
 @contextmanager
 def creation_lock(path: Path) -> Iterator[None]:
     """Lets one process at a time make the store or set it aside: turning a fresh file to WAL fails in a race."""
-    fd = os.open(path.with_name(f"{path.name}.lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    fd = open_file(path.with_name(f"{path.name}.lock"), os.O_RDWR | os.O_CREAT)
     try:
         deadline = monotonic() + CREATION_S
         while True:

@@ -7,6 +7,7 @@ import secrets
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from claudetrace._files import make_folder, open_file
 from claudetrace._forks import Forks, watch
 
 try:
@@ -31,10 +32,10 @@ class Owner(Forks):
         """The name that this process's reservations carry; its file is locked from here on. Raises `OSError`."""
         if self._id:
             return self._id
-        self._folder.mkdir(parents=True, exist_ok=True)
+        make_folder(self._folder)
         name = f"{os.getpid()}-{secrets.token_hex(8)}"
         hidden = self._folder / f"{name}.new"
-        fd = os.open(hidden, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
+        fd = open_file(hidden, os.O_RDWR | os.O_CREAT | os.O_EXCL)
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         hidden.rename(self._folder / name)
         self._fd, self._id = fd, name
@@ -50,7 +51,7 @@ class Owner(Forks):
         if owner == self._id:
             return False
         try:
-            fd = os.open(self._folder / owner, os.O_RDWR | os.O_CLOEXEC)
+            fd = open_file(self._folder / owner, os.O_RDWR)
         except FileNotFoundError:
             return True
         try:

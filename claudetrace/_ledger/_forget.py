@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import orjson
 
+from claudetrace._files import open_file
 from claudetrace._guard import Guard
 from claudetrace._ledger import _sessions
 from claudetrace._ledger._edit import CHUNK_ROWS, NAP_S, opened_ledger, transaction, truncate_log
@@ -115,5 +116,6 @@ def _forget_unreadable(path: Path, user: str) -> None:
     kept = [line for line in lines if user.encode() not in line]
     if len(kept) < len(lines):
         anew = path.with_name(f"{path.name}.{os.getpid()}.new")
-        anew.write_bytes(b"".join(kept))
+        with os.fdopen(open_file(anew, os.O_WRONLY | os.O_CREAT | os.O_EXCL), "wb") as opened:
+            opened.write(b"".join(kept))
         anew.replace(path)

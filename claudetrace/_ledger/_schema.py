@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from claudetrace._clock import monotonic
 from claudetrace._errors import ClaudetraceError
+from claudetrace._files import make_database, make_folder, open_file, refuse_foreign_database
 from claudetrace._ledger import _headroom, _sessions
 from claudetrace._ledger._rollups import create_rollups
 from claudetrace._version import __version__
@@ -82,11 +83,12 @@ def open_ledger(path: Path) -> sqlite3.Connection:
     refuse_old_sqlite()
     if path.is_dir():
         raise ClaudetraceError(f"{path} is a folder; name a file in it as the ledger")
+    refuse_foreign_database(path)
     if _size(path):
         with closing(connect(path, "ro")) as connection:
             current = ledger_version(connection, path) == VERSION
     else:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         current = False
     if not current:
         with _creation_lock(path):
@@ -149,6 +151,7 @@ def _size(path: Path) -> int:
 
 
 def _migrate(path: Path) -> None:
+    make_database(path)
     with closing(connect(path, "rwc")) as connection:
         if ledger_version(connection, path) == VERSION:
             return
@@ -170,7 +173,7 @@ def _migrate(path: Path) -> None:
 def _creation_lock(path: Path) -> Iterator[None]:
     """Lets one process at a time make or migrate the ledger: turning a fresh file to WAL fails in a race."""
     lock = path.with_name(f"{path.name}.lock")
-    fd = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    fd = open_file(lock, os.O_RDWR | os.O_CREAT)
     try:
         deadline = monotonic() + CREATION_S
         while True:

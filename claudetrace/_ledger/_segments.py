@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 
 import orjson
 
+from claudetrace._files import make_folder, open_file
+
 try:
     import fcntl
 except ImportError:  # Windows: importing works, and the ledger says what is missing.
@@ -93,10 +95,10 @@ class Lines:
 
 def create(spool: Path, content: bytes = b"", *, locked: bool = True, to_send: bool = False) -> Segment:
     """A new segment in `spool`, already holding `content`, locked before anybody can see it."""
-    spool.mkdir(parents=True, exist_ok=True)
+    make_folder(spool)
     name = f"{os.getpid()}-{secrets.token_hex(8)}"
     hidden = spool / f"{name}.new"
-    fd = os.open(hidden, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
+    fd = open_file(hidden, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_EXCL)
     try:
         if locked:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -119,7 +121,7 @@ def _write_whole(fd: int, content: bytes) -> None:
 def adopt(path: Path) -> Segment | None:
     """The segment at `path`, locked for this process, or `None` while its owner lives."""
     try:
-        fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        fd = open_file(path, os.O_RDWR)
     except FileNotFoundError:
         return None
     segment = Segment(path=path, fd=fd)
@@ -201,8 +203,8 @@ def keep_unreadable(spool: Path, lines: list[bytes], segment: str) -> None:
         orjson.dumps({"found_at": found_at, "segment": segment, "line": line.decode(errors="replace")}) + b"\n"
         for line in lines
     )
-    spool.mkdir(parents=True, exist_ok=True)
-    fd = os.open(spool / UNREADABLE, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    make_folder(spool)
+    fd = open_file(spool / UNREADABLE, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
     try:
         os.write(fd, kept)
     finally:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from claudetrace._clock import monotonic
+from claudetrace._files import open_file
 from claudetrace._ledger import _outbox
 from claudetrace._ledger._edit import transaction
 
@@ -251,7 +252,7 @@ class Sender:
     def _lock(self) -> bool:
         """Whether no other process sends this ledger's rows."""
         path = self._store.path.with_name(f"{self._store.path.name}.sending")
-        self._lock_fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        self._lock_fd = open_file(path, os.O_RDWR | os.O_CREAT)
         try:
             fcntl.flock(self._lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import glob
 import os
 import platform
 import sqlite3
+import stat
 import sys
-from contextlib import closing
+from contextlib import closing, suppress
 from datetime import UTC, datetime, timedelta
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, NamedTuple
@@ -114,7 +116,7 @@ def check_ledger(path: Path) -> list[Check]:
     from claudetrace._ledger._read import Ledger
     from claudetrace._ledger._schema import fragile_filesystem
 
-    checks = [Check("path", str(path))]
+    checks = [Check("path", str(path)), *_modes(path)]
     if fragile := fragile_filesystem(path):
         checks.append(
             Check("file system", "not for lasting data", f"{fragile}; name another place with CLAUDETRACE_DB")
@@ -136,6 +138,23 @@ def check_ledger(path: Path) -> list[Check]:
     if (alone := path.with_name(RECORDS_DB)).is_file() and alone != path:
         checks += _records_alone(alone)
     return checks
+
+
+def _modes(path: Path) -> Iterator[Check]:
+    """Which files of the ledger others may read or write than `file_mode` says."""
+    from claudetrace._config import read_config
+    from claudetrace._files import FILE_MODE
+
+    wanted = read_config(None).get("file_mode", FILE_MODE)
+    wider = []
+    for found in (*path.parent.glob(f"{glob.escape(path.name)}*"), *path.parent.glob(f"{glob.escape(path.name)}.*/*")):
+        with suppress(OSError):
+            mode = found.lstat().st_mode
+            if stat.S_ISREG(mode) and stat.S_IMODE(mode) & ~wanted:
+                wider.append(found)
+    if wider:
+        told = f"{wider[0]} is one: chmod {wanted:o} it, or set file_mode in a claudetrace.toml that is named"
+        yield Check("files open to others", str(len(wider)), told)
 
 
 def click_note(words: str) -> None:

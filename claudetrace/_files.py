@@ -1,0 +1,129 @@
+"""Files and folders of ours: made for their owner alone, and never taken from somebody who was there first."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from typing import TYPE_CHECKING
+
+from claudetrace._errors import ClaudetraceError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+FILE_MODE = 0o600
+SQLITE_SUFFIXES = ("", "-wal", "-shm", "-journal")
+_OPENING = os.O_CLOEXEC | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+"""No link is followed, and a pipe in a file's place keeps nobody waiting."""
+_mode = FILE_MODE
+
+
+class ForeignFile(ClaudetraceError, PermissionError):  # noqa: N818 - what it is, not how it went
+    """A file or folder that somebody else may have put where ours belongs."""
+
+
+def set_file_mode(mode: int) -> None:
+    """Makes new files of this process with `mode`, and new folders with the x bits that match."""
+    global _mode
+    _mode = mode
+
+
+def folder_mode() -> int:
+    """The mode of new folders: with `file_mode` for a group, what is made in them belongs to that group too."""
+    return _mode | (_mode & 0o444) >> 2 | (stat.S_ISGID if _mode & 0o060 else 0)
+
+
+def make_folder(folder: Path) -> None:
+    """Makes `folder` with the parents that are missing. Raises `OSError`, `ForeignFile` for one of somebody else."""
+    try:
+        folder.mkdir(mode=folder_mode())
+    except FileNotFoundError:
+        make_folder(folder.parent)
+        make_folder(folder)
+    except FileExistsError:
+        if not folder.is_dir():
+            raise
+        refuse_foreign(folder)
+    else:
+        if _mode != FILE_MODE:
+            # What the umask has taken off.
+            folder.chmod(folder_mode())
+
+
+def open_file(path: Path, flags: int) -> int:
+    """A descriptor of the regular file at `path`. Raises `OSError`, `ForeignFile` for one of somebody else.
+
+    With `O_CREAT` in `flags` it is made if need be, with the mode of our files.
+    """
+    if flags & os.O_CREAT and not flags & os.O_EXCL:
+        try:
+            return open_file(path, flags | os.O_EXCL)
+        except FileExistsError:
+            return open_file(path, flags & ~os.O_CREAT)
+    try:
+        fd = os.open(path, flags | _OPENING, _mode)
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.EMLINK):
+            raise ForeignFile(_told(path, "a link")) from error
+        raise
+    try:
+        if flags & os.O_CREAT and _mode != FILE_MODE:
+            os.fchmod(fd, _mode)
+        _refuse(path, os.fstat(fd))
+    except BaseException:
+        os.close(fd)
+        raise
+    return fd
+
+
+def make_database(path: Path) -> None:
+    """Makes the empty file of a database with the mode of our files, which SQLite gives to those beside it. One that is
+    there stays as it is. Raises `OSError`."""
+    make_folder(path.parent)
+    try:
+        os.close(open_file(path, os.O_RDWR | os.O_CREAT | os.O_EXCL))
+    except FileExistsError:
+        refuse_foreign_database(path)
+
+
+def refuse_foreign_database(path: Path) -> None:
+    """Raises `ForeignFile` where the database at `path`, or a file beside it, may be somebody else's."""
+    for suffix in SQLITE_SUFFIXES:
+        refuse_foreign(path.with_name(path.name + suffix))
+
+
+def refuse_foreign(path: Path) -> None:
+    """Raises `ForeignFile` where somebody else may have put what is at `path`."""
+    try:
+        found = path.lstat()
+    except FileNotFoundError:
+        return
+    _refuse(path, found)
+
+
+def _refuse(path: Path, found: os.stat_result) -> None:
+    folder = path.parent.stat()
+    if not folder.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        # Whoever named this folder trusts its owner, and nobody else writes there.
+        return
+    if stat.S_ISLNK(found.st_mode):
+        raise ForeignFile(_told(path, "a link"))
+    if not (stat.S_ISREG(found.st_mode) or stat.S_ISDIR(found.st_mode)):
+        raise ForeignFile(_told(path, "no file"))
+    if stat.S_ISREG(found.st_mode) and found.st_nlink > 1:
+        raise ForeignFile(_told(path, "a file that has another name too"))
+    if found.st_uid not in (os.geteuid(), folder.st_uid) and not _of_group(found, folder):
+        raise ForeignFile(_told(path, "another user's"))
+
+
+def _of_group(found: os.stat_result, folder: os.stat_result) -> bool:
+    """Whether `found` is of the group for which `file_mode` opens our files, and of nobody beyond it."""
+    return bool(_mode & stat.S_IWGRP) and found.st_gid == folder.st_gid and not found.st_mode & stat.S_IWOTH
+
+
+def _told(path: Path, what: str) -> str:
+    return (
+        f"{path} is {what}, in a folder that others can write to, so it is not used: remove it, or name a place of "
+        "your own with db= or CLAUDETRACE_DB"
+    )
