@@ -191,6 +191,11 @@ class Call:
 CALL_FIELDS = tuple(field.name for field in fields(Call))
 
 
+def is_lower_bound(usage_is_final: object, flags: Container[str]) -> bool:
+    """Whether a cost leaves something out: the rest of a cut answer, or an attempt that was abandoned before."""
+    return not usage_is_final or "retried_after_timeout" in flags
+
+
 def is_paid_elsewhere(flags: Container[str], billing: str | None = None) -> bool:
     """Whether another organization or a subscription pays. `flags` are those of the cost, or their JSON text."""
     return billing == "subscription" or "billed_to_user_profile" in flags

@@ -33,8 +33,13 @@ if TYPE_CHECKING:
     from claudetrace._telemetry._spans import Spans
 
 _FREE: Row = {"cost_picousd": 0, "cost_parts": "[]", "cost_flags": "[]"}
-_UNKNOWN: Row = {"cost_flags": '["no_usage"]'}
-_UNKNOWN_RETRIED: Row = {"cost_flags": '["no_usage","retried_after_timeout"]'}
+_UNANSWERED: dict[tuple[bool, bool], Row] = {
+    (True, False): _FREE,
+    (True, True): {**_FREE, "cost_flags": '["retried_after_timeout"]'},
+    (False, False): {"cost_flags": '["no_usage"]'},
+    (False, True): {"cost_flags": '["no_usage","retried_after_timeout"]'},
+}
+"""What a call cost that has failed: by whether the API refused it, and whether an attempt before was abandoned."""
 _UNBILLED_RESULT: Row = {**_FREE, "cost_flags": '["no_usage"]'}
 _RETRIED = ("retried_after_timeout",)
 
@@ -183,12 +188,12 @@ class CallRecorder:
         if usage is not None:
             row["usage"] = json_text(usage)
         if answer is None:
-            row.update(_FREE if row["usage_is_final"] else _UNKNOWN_RETRIED if call.timed_out else _UNKNOWN)
+            row.update(_UNANSWERED[bool(row["usage_is_final"]), call.abandoned])
         elif not call.operation.billed:
             row.update(_FREE)
         elif usage is None and call.operation.batch:
             row.update(_UNBILLED_RESULT)
-        elif usage is None or call.timed_out:
+        elif usage is None or call.abandoned:
             self._fill_price(call, row, answer)
         else:
             # The loader works the price out from the row, as `reprice` would: nobody waits for it there.
@@ -228,7 +233,7 @@ class CallRecorder:
             day=call.columns["started_at"][:10],
             terms=terms,
             final=answer.final,
-            extra_flags=_RETRIED if call.timed_out else (),
+            extra_flags=_RETRIED if call.abandoned else (),
         )
         answer.priced = (state, (columns, priced, terms))
         return columns, priced, terms

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 import orjson
 
-from claudetrace._call import RESERVED_TAGS, is_paid_elsewhere, spend_of
+from claudetrace._call import RESERVED_TAGS, is_lower_bound, is_paid_elsewhere, spend_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -92,6 +92,8 @@ def _cache_write_picousd(row: Row) -> int:
     return sum(part["picousd"] for part in parts if part["name"] in CACHE_WRITE_PARTS)
 
 
+LOWER_BOUND = """({0}usage_is_final = 0 OR INSTR(COALESCE({0}cost_flags, ''), '"retried_after_timeout"') > 0)"""
+"""`is_lower_bound` in SQL, of the columns behind a prefix."""
 MEASURES = (
     Measure("responses", "1", lambda _: 1),
     # `Deltas.add` sets it: whether a row is the first of its call is a question to the table.
@@ -104,8 +106,10 @@ MEASURES = (
     Measure("unpriced_calls", "(c.cost_picousd IS NULL)", lambda row: int(row.get("cost_picousd") is None)),
     Measure(
         "lower_bound_calls",
-        "(c.usage_is_final = 0 AND c.cost_picousd IS NOT NULL)",
-        lambda row: int(row["usage_is_final"] == 0 and row.get("cost_picousd") is not None),
+        f"({LOWER_BOUND.format('c.')} AND c.cost_picousd IS NOT NULL)",
+        lambda row: int(
+            is_lower_bound(row["usage_is_final"], row.get("cost_flags") or "") and row.get("cost_picousd") is not None
+        ),
     ),
     *map(_column, TOKEN_COLUMNS),
     *map(_column, ("web_search_requests", "tool_calls", "retries")),

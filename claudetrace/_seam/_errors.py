@@ -22,17 +22,36 @@ def is_cancellation(error: BaseException) -> bool:
     return not isinstance(error, Exception)
 
 
-_NOTHING_SENT = {"ConnectError", "ConnectTimeout", "PoolTimeout"}
+_NOTHING_SENT = frozenset(
+    [
+        *("ConnectError", "ConnectTimeout", "PoolTimeout", "ProxyError", "UnsupportedProtocol", "LocalProtocolError"),
+        *("ConnectionRefusedError", "gaierror"),
+    ]
+)
+_CONNECTION_LOST = frozenset(["APIConnectionError", "TransportError"])
+"""Time-outs are among them. Of a middleware's errors, these are the ones that say so."""
 
 
-def is_timeout(error: BaseException | None) -> bool:
-    """Whether `error` is the client giving up waiting for an answer to what it has sent."""
-    return error is not None and error_type_of(error) == "timeout_error" and not is_unsent(error)
+def is_abandoned(error: BaseException | None) -> bool:
+    """Whether the attempt that ended so had been sent and got no answer: it may be billed all the same."""
+    return not (_kinds(error).isdisjoint(_CONNECTION_LOST) or is_unsent(error))
 
 
-def is_unsent(error: BaseException) -> bool:
+def is_unsent(error: BaseException | None) -> bool:
     """Whether the request of the attempt that failed so never left."""
-    return bool({type(error).__name__, type(error.__cause__).__name__} & _NOTHING_SENT)
+    return not _kinds(error).isdisjoint(_NOTHING_SENT)
+
+
+def _kinds(error: BaseException | None) -> set[str]:
+    """The names of the classes of `error` and of what it was raised from."""
+    kinds: set[str] = set()
+    for _ in range(_MOST_CAUSES):
+        kinds.update(base.__name__ for base in type(error).__mro__)
+        error = None if error is None else error.__cause__
+    return kinds
+
+
+_MOST_CAUSES = 8
 
 
 def error_type_of(error: BaseException) -> str:

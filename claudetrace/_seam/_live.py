@@ -100,6 +100,7 @@ class LiveCall:
         "_pending",
         "_returned",
         "_rows",
+        "abandoned",
         "admission",
         "attempts",
         "batch_id",
@@ -119,7 +120,6 @@ class LiveCall:
         "started_perf",
         "tags",
         "terms",
-        "timed_out",
     )
 
     def __init__(self, recorder: Recorder, operation: Operation, columns: Row, tags: TagContext, terms: Terms) -> None:
@@ -143,8 +143,8 @@ class LiveCall:
         """What budgets have set aside for it."""
         self.attempts = 0
         self.retries = 0
-        self.timed_out = False
-        """Whether an attempt was given up, which may be billed all the same."""
+        self.abandoned = False
+        """Whether an attempt that had been sent was given up, which may be billed all the same."""
         self.is_unsent = False
         """Whether it failed so that nothing can be billed: no attempt has left."""
         self.outcome = "ok"
@@ -205,7 +205,7 @@ class LiveCall:
         """The SDK's method has raised: the last response says so, or the call has a row of its own."""
         self.outcome = "cancelled" if is_cancellation(error) else "error"
         self.error_type = None if self.outcome == "cancelled" else error_type_of(error)
-        self.is_unsent = is_unsent(error) and not self.timed_out
+        self.is_unsent = is_unsent(error) and not self.abandoned
         last = self._pending[-1] if self._pending else None
         answered = last is not None and last.attempt == self.attempts
         try:

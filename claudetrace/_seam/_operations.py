@@ -21,6 +21,11 @@ class Operation:
 
     batch: bool = False
 
+    @property
+    def may_bill_twice(self) -> bool:
+        """Whether each attempt is billed that the API has answered, also one that nobody waited for."""
+        return self.billed and not self.batch
+
 
 MESSAGES_CREATE = Operation("messages.create")
 COUNT_TOKENS = Operation("messages.count_tokens", billed=False)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import wrapt
 
 from claudetrace._pricing import Terms
-from claudetrace._seam._errors import is_timeout
+from claudetrace._seam._errors import is_abandoned
 from claudetrace._seam._live import LiveCall
 from claudetrace._seam._middleware import is_of, marked_call, watch_rebuilt, with_mark
 from claudetrace._seam._operations import endpoint_scope_of, operation_of, platform_of
@@ -325,8 +325,9 @@ def _sleep_for_retry(wrapped: Any, _instance: Any, args: Any, kwargs: Any) -> An
     call = marked_call(kwargs.get("options")) or _call.get()
     if call is not None:
         try:
-            if is_timeout(sys.exc_info()[1]):
-                call.timed_out = True
+            # After an answer, what is being handled here may be an error of the user's own.
+            if kwargs.get("response") is None and call.operation.may_bill_twice and is_abandoned(sys.exc_info()[1]):
+                call.abandoned = True
         except Exception as error:  # noqa: BLE001 - any failure of ours ends at the guard
             call.recorder.guard.caught("see why a call is tried again", error)
     return wrapped(*args, **kwargs)

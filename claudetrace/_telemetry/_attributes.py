@@ -48,7 +48,7 @@ OLD_CACHE_WRITE = "gen_ai.usage.cache_creation.input_tokens"
 COST = "claudetrace.cost.usd"
 COST_STATUS = "claudetrace.cost.status"
 BACKENDS_COST = ("gen_ai.usage.cost.amount", "gen_ai.usage.cost", "operation.cost", "llm.cost.total")
-_LOWER_BOUND = frozenset({"partial_usage", "unpriced_component"})
+_LOWER_BOUND = frozenset({"partial_usage", "unpriced_component", "retried_after_timeout"})
 _INPUT = ("input_tokens", "cache_read_tokens", "cache_write_5m_tokens", "cache_write_1h_tokens")
 
 

@@ -8,7 +8,7 @@ from decimal import Decimal
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
-from claudetrace._call import RESERVED_TAGS
+from claudetrace._call import RESERVED_TAGS, is_lower_bound
 from claudetrace.cli._tables import count_text, plain, table, usd_text
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ def calls_table(calls: Iterable[Call]) -> str:
 
 
 def _cells(call: Call) -> list[str]:
-    bound = "≥" if call.cost_usd is not None and not call.usage_is_final else ""
+    bound = "≥" if call.cost_usd is not None and is_lower_bound(call.usage_is_final, call.cost_flags) else ""
     return [
         f"{call.started_at:%m-%d %H:%M:%S}",
         plain(call.error_type or call.outcome) if call.outcome == "error" else call.outcome,

@@ -119,8 +119,8 @@ def _notes(total: Spend) -> list[str]:
     if total.lower_bound_calls:
         one = total.lower_bound_calls == 1
         notes.append(
-            f"≥ {calls_text(total.lower_bound_calls)} {'was' if one else 'were'} cut short: "
-            f"{'its' if one else 'their'} tokens and cost are a lower bound."
+            f"≥ {calls_text(total.lower_bound_calls)} {'was' if one else 'were'} cut short or retried after an "
+            f"abandoned attempt: {'its' if one else 'their'} tokens and cost are a lower bound."
         )
     if total.unpriced_calls:
         one = total.unpriced_calls == 1

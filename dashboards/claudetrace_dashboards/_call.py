@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup
 
+from claudetrace._call import is_lower_bound
 from claudetrace_dashboards import _format as show
 from claudetrace_dashboards import _rows
 from claudetrace_dashboards._access import Problem, reason
@@ -30,7 +31,7 @@ FLAGS = {
     "billed_to_user_profile": "Another organization is billed, so this is no spend of yours.",
     "endpoint_scope_unknown": "The endpoint may be a regional one, which costs more: these are the base rates.",
     "unpriced_component": "Something is billed that the answer does not tell, as code-execution time: a lower bound.",
-    "retried_after_timeout": "An attempt that timed out before may be billed too.",
+    "retried_after_timeout": "An attempt before had been sent and was given up: it may be billed too.",
     "rounded_list_cost": "A session priced by the API's own whole cents.",
     "custom_rates": "Priced by rates of your own.",
 }
@@ -70,7 +71,7 @@ async def found(scope: Scope, id_: str) -> dict[str, Any] | Problem:
     (row,) = rows
     return {
         "row": row,
-        "cost": exact(row["cost_picousd"], at_least=not row["usage_is_final"]),
+        "cost": exact(row["cost_picousd"], at_least=is_lower_bound(row["usage_is_final"], row["cost_flags"] or "")),
         "saved": saved_text(row["cache_saved_picousd"] or 0),
         "time": local_time(row["started_at"]),
         "parts": parts(row),

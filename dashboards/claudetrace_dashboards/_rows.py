@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from claudetrace._ledger._measures import LOWER_BOUND
 from claudetrace_dashboards.queries import Query, Statement
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ REASON = "CASE WHEN outcome = 'ok' THEN stop_reason ELSE error_type END"
 ONLY = {
     "inexact": (
         "Unpriced and lower bounds",
-        "(cost_picousd IS NULL OR usage_is_final = 0)",
+        f"(cost_picousd IS NULL OR {LOWER_BOUND.format('')})",
     ),
     "unpriced": ("Unpriced", "cost_picousd IS NULL"),
     "cut": ("Cut short", "outcome IN ('cancelled', 'incomplete')"),

@@ -120,7 +120,9 @@ SELECT
     countIf(is_first_of_call) AS calls,
     count() AS responses,
     countIf(cost_picousd IS NULL) AS unpriced_calls,
-    countIf(NOT usage_is_final AND cost_picousd IS NOT NULL) AS lower_bound_calls,
+    countIf(
+        (NOT usage_is_final OR position(cost_flags, '"retried_after_timeout"') > 0) AND cost_picousd IS NOT NULL
+    ) AS lower_bound_calls,
     sum(toInt128(ifNull(spend_picousd, 0))) AS sum_picousd,
     toDecimal128(sum_picousd, 12) / 1000000000000 AS spend_usd
 FROM claudetrace_calls
@@ -134,7 +136,9 @@ SELECT
     countIf(is_first_of_call) AS calls,
     count() AS responses,
     countIf(cost_picousd IS NULL) AS unpriced_calls,
-    countIf(NOT usage_is_final AND cost_picousd IS NOT NULL) AS lower_bound_calls,
+    countIf(
+        (NOT usage_is_final OR position(cost_flags, '"retried_after_timeout"') > 0) AND cost_picousd IS NOT NULL
+    ) AS lower_bound_calls,
     sum(toInt128(ifNull(spend_picousd, 0))) AS sum_picousd,
     toDecimal128(sum_picousd, 12) / 1000000000000 AS spend_usd
 FROM claudetrace_calls
@@ -149,7 +153,9 @@ SELECT
     countIf(is_first_of_call) AS calls,
     count() AS responses,
     countIf(cost_picousd IS NULL) AS unpriced_calls,
-    countIf(NOT usage_is_final AND cost_picousd IS NOT NULL) AS lower_bound_calls,
+    countIf(
+        (NOT usage_is_final OR position(cost_flags, '"retried_after_timeout"') > 0) AND cost_picousd IS NOT NULL
+    ) AS lower_bound_calls,
     sum(toInt128(ifNull(spend_picousd, 0))) AS sum_picousd,
     toDecimal128(sum_picousd, 12) / 1000000000000 AS spend_usd
 FROM claudetrace_calls

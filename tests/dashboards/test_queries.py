@@ -38,7 +38,9 @@ SONNET = "claude-sonnet-4-5"
 SPEND = {
     "calls": "COUNT(DISTINCT call_id)",
     "unpriced_calls": "SUM(cost_picousd IS NULL)",
-    "lower_bound_calls": "SUM(usage_is_final = 0 AND cost_picousd IS NOT NULL)",
+    "lower_bound_calls": """SUM(
+        cost_picousd IS NOT NULL AND (usage_is_final = 0 OR COALESCE(cost_flags, '') LIKE '%"retried_after_timeout"%')
+    )""",
     "spend_picousd": "COALESCE(SUM(spend_picousd), 0)",
 }
 WRITES = """COALESCE(SUM((

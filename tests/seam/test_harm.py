@@ -23,7 +23,7 @@ from claudetrace._seam._response import LiveResponse
 
 from .kinds._kit import ASK
 from .kinds._plays import json_answer, streamed
-from .kinds._rows import ANSWERED, MESSAGE, STREAMED
+from .kinds._rows import ANSWERED, STREAMED
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -240,24 +240,3 @@ def test_a_stream_leaves_nothing_to_collect(server: PlayServer, meter: Any) -> N
 
     assert left == []
     assert len(meter.rows()) == 3
-
-
-@pytest.mark.parametrize(
-    ("given_up", "flags"),
-    [("ConnectTimeout", ()), ("PoolTimeout", ()), ("ReadTimeout", ("retried_after_timeout",))],
-)
-def test_what_was_never_sent_is_not_billed_twice(given_up: str, flags: tuple[str, ...], meter: Any) -> None:
-    """Only an attempt that had been sent when it was given up may be billed too, and is flagged."""
-    attempts: list[Any] = []
-
-    def answer(request: Any) -> Any:
-        attempts.append(request)
-        if len(attempts) == 1:
-            raise getattr(http, given_up)("too slow", request=request)
-        return http.Response(200, json=MESSAGE)
-
-    with http.Client(transport=http.MockTransport(answer)) as transport:
-        anthropic.Anthropic(api_key="key", max_retries=1, http_client=transport).messages.create(**ASK)
-
-    (call,) = meter.calls()
-    assert (call.outcome, call.retries, call.cost_flags) == ("ok", 1, flags)

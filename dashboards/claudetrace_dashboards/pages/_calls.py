@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from markupsafe import Markup
 
+from claudetrace._call import is_lower_bound
 from claudetrace_dashboards import _format as show
 from claudetrace_dashboards import _rows
 from claudetrace_dashboards._panel import Ask, Panel
@@ -38,9 +39,14 @@ def ending(row: Row) -> Markup:
     return Markup('<span class="{}">{}</span>').format(css, row["error_type"] or row["outcome"])
 
 
+def at_least(row: Row) -> bool:
+    """Whether the call's cost is a lower bound."""
+    return is_lower_bound(row["usage_is_final"], row["cost_flags"] or "")
+
+
 def cost(row: Row) -> Markup:
     return show.usd(row["cost_picousd"], 6 if (row["cost_picousd"] or 0) < 10**9 else 4,
-                    at_least=not row["usage_is_final"])  # fmt: skip
+                    at_least=at_least(row))  # fmt: skip
 
 
 def columns(scope: Scope) -> tuple[Column, ...]:

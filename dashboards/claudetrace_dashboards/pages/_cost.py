@@ -53,7 +53,7 @@ def _unpriced(scope: Scope, answers: Mapping[str, Answer]) -> Markup | None:
         Column("Model", calls, wide=True),
         Column("Feature", lambda row: row["feature"] or NONE, wide=True),
         Column("Unpriced", lambda row: show.count(row["unpriced_calls"]), number=True),
-        Column("Cut short", lambda row: show.count(row["lower_bound_calls"]), number=True),
+        Column("Lower bounds", lambda row: show.count(row["lower_bound_calls"]), number=True),
     )
     return shortened("Unpriced and lower-bound calls", columns, rows, "reasons", 9)
 

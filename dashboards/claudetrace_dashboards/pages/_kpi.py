@@ -48,7 +48,7 @@ def bounds(scope: Scope, row: Row) -> Markup:
     if row.get("unpriced_calls"):
         told.append(f"{row['unpriced_calls']:,} unpriced")
     if row.get("lower_bound_calls"):
-        told.append(f"{row['lower_bound_calls']:,} cut short")
+        told.append(f"{row['lower_bound_calls']:,} lower bounds")
     return link(scope.url("calls", only="inexact"), ", ".join(told)) if told else Markup("")
 
 

@@ -12,7 +12,7 @@ from claudetrace_dashboards._charts import Chart, Part, Point, Series, row_bar
 from claudetrace_dashboards._panel import Ask, Panel
 from claudetrace_dashboards._pieces import Column, axis_usd, card, link, table
 from claudetrace_dashboards._times import local_time
-from claudetrace_dashboards.pages._calls import cost, ending, prompt_tokens
+from claudetrace_dashboards.pages._calls import at_least, cost, ending, prompt_tokens
 from claudetrace_dashboards.pages._page import Page
 from claudetrace_dashboards.pages._sessions import SESSION_LIST
 
@@ -47,7 +47,7 @@ def _figures(_: Scope, answers: Mapping[str, Answer]) -> Markup | None:
     if not rows:
         return None
     begin, end = _ms(rows[0]), max(_ms(row) + (row["duration_ms"] or 0) for row in rows)
-    inexact = [row for row in rows if row["cost_picousd"] is None or not row["usage_is_final"]]
+    inexact = [row for row in rows if row["cost_picousd"] is None or at_least(row)]
     calls = len({row["call_id"] for row in rows})
     failed = sum(row["outcome"] == "error" for row in rows)
     most = len(rows) >= MOST_ROWS
@@ -56,7 +56,7 @@ def _figures(_: Scope, answers: Mapping[str, Answer]) -> Markup | None:
         Markup("").join(
             (
                 card("Cost", show.usd(_running(rows)[-1], 4, at_least=bool(inexact)),
-                     f"{len(inexact):,} unpriced or cut short" if inexact else ""),
+                     f"{len(inexact):,} unpriced or a lower bound" if inexact else ""),
                 card("Calls", show.count(calls), f"the first {MOST_ROWS:,} responses" if most else "",
                      f"{failed:,} failed" if failed else ""),
                 card("From first to last", show.duration(end - begin), local_time(rows[0]["started_at"])),

@@ -87,6 +87,7 @@ _TIMELINE = (
     *("id", "call_id", "started_at", "duration_ms", "time_to_first_token_ms", "operation", "model", "feature"),
     *("outcome", "stop_reason", "error_type", "retries", "tool_calls", "input_tokens", "cache_read_tokens"),
     *("cache_write_5m_tokens", "cache_write_1h_tokens", "output_tokens", "usage_is_final"),
+    "cost_flags",
 )
 SESSION_CALLS = Query(
     name="session_calls",

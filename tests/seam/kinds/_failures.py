@@ -194,7 +194,7 @@ KINDS = [
         call=create,
         options={"max_retries": 1},
         plays=lambda: [json_answer(hang_up=True), json_answer()],
-        rows=[{**ANSWERED, "retries": 1}],
+        rows=[RETRIED_TIMEOUT],
     ),
     Kind(
         name="a body cut short",
