@@ -16,6 +16,7 @@ from claudetrace._budgets._current import runs
 from claudetrace._call import spend_picousd
 from claudetrace._errors import BudgetExceeded
 from claudetrace._pricing import price_response
+from claudetrace._pricing._engine import ran_code
 from claudetrace._usage import usage_columns
 
 if TYPE_CHECKING:
@@ -220,10 +221,11 @@ class CallRecorder:
 
     def _price(self, call: LiveCall, answer: Answer) -> tuple[Row, Priced, Terms]:
         """The columns of the usage, its price and its terms, worked out once for each state of the answer."""
-        state = (id(answer.usage), answer.final, answer.stop_reason, answer.code_execution)
+        terms = answer_terms(call, answer)
+        state = (answer.usage, answer.final, answer.stop_reason, answer.model, terms)
         if answer.priced is not None and answer.priced[0] == state:
             return answer.priced[1]  # type: ignore[no-any-return]  # what is put there below
-        columns, terms = usage_columns(answer.usage), answer_terms(call, answer)
+        columns = usage_columns(answer.usage)
         priced = price_response(
             answer.usage,
             columns,
@@ -241,10 +243,16 @@ class CallRecorder:
 
 def answer_terms(call: LiveCall, answer: Answer) -> Terms:
     """The call's pricing terms, and what this answer adds to them."""
-    code_execution = answer.code_execution and not call.code_execution_is_free
-    if not (answer.content_empty or code_execution):
+    code = answer.content.ran_code or ran_code(answer.usage)
+    if not (answer.content_empty or code):
         return call.terms
-    return replace(call.terms, content_empty=answer.content_empty, code_execution=code_execution)
+    free = call.code_execution_is_free or answer.content.frees_code
+    return replace(
+        call.terms,
+        content_empty=answer.content_empty,
+        code_execution=code and not free,
+        free_code=code and free,
+    )
 
 
 def json_text(value: Any) -> str:

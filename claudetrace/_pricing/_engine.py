@@ -100,7 +100,7 @@ def _price(
         bill.add_leg(leg_for(plan, columns) or plan.leg, columns)
         if searches := get("web_search_requests"):
             bill.add(plan.search, searches)
-        if get("input_tokens") is None or get("output_tokens") is None or _ran_code(usage):
+        if get("input_tokens") is None or get("output_tokens") is None or (ran_code(usage) and not terms.free_code):
             bill.flags += ("unpriced_component",)
     if iterations is not None:
         rest = Iterations(bill, plan, columns, served, model_requested, day, terms, own_rates)
@@ -108,9 +108,9 @@ def _price(
     return bill.priced(extra_flags)
 
 
-def _ran_code(usage: Mapping[str, Any]) -> bool:
+def ran_code(usage: Mapping[str, Any] | None) -> bool:
     """Whether code was executed: how long its container ran is nowhere in a response."""
-    tools = usage.get("server_tool_use")
+    tools = usage.get("server_tool_use") if usage else None
     if not isinstance(tools, Mapping):
         return False
     runs = tools.get("code_execution_requests")

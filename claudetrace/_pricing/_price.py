@@ -7,6 +7,7 @@ from datetime import UTC, date, datetime
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
+from claudetrace._content import Content
 from claudetrace._pricing._bill import Bill, Priced, in_order, leg_for
 from claudetrace._pricing._engine import price_any_size
 from claudetrace._pricing._parts import LIST_COST
@@ -53,37 +54,21 @@ def priced_object(message: Any, day: str, terms: Terms, own_rates: OwnRates | No
         return _without_usage(facts, terms)
     if facts.get("type") == "session":
         return _session(facts, usage, day, terms, own_rates)
-    content = facts.get("content")
-    empty = isinstance(content, list) and not content
-    if content is None:
-        empty = not usage_columns(usage).get("output_tokens")
+    content, columns = Content(facts.get("content")), usage_columns(usage)
     return price_any_size(
         usage,
-        usage_columns(usage),
+        columns,
         model=_text(facts.get("model")),
         stop_reason=_text(facts.get("stop_reason")),
         day=day,
-        terms=_with(terms, content_empty=empty, code_execution=ran_code(content)),
+        terms=_with(
+            terms,
+            content_empty=content.is_empty(columns.get("output_tokens")),
+            code_execution=content.ran_code and not content.frees_code,
+            free_code=content.frees_code,
+        ),
         own_rates=own_rates,
     )
-
-
-def ran_code(content: Any) -> bool:
-    """Whether code was executed in a container that may be billed by the hour.
-
-    Code that a web tool was called from runs free of charge.
-    """
-    if not isinstance(content, list):
-        return False
-    blocks = [block for block in content if isinstance(block, Mapping)]
-    if not any(str(block.get("type")).endswith("code_execution_tool_result") for block in blocks):
-        return False
-    callers = [
-        _mapping(block.get("caller")).get("type")
-        for block in blocks
-        if block.get("name") in ("web_search", "web_fetch")
-    ]
-    return not any(str(caller).startswith("code_execution") for caller in callers)
 
 
 def day_of(at: Any) -> str:
@@ -168,7 +153,7 @@ def _plain(message: Any) -> Mapping[str, Any]:
 def _with(terms: Terms, **changes: bool) -> Terms:
     from dataclasses import replace
 
-    return replace(terms, **changes)  # type: ignore[arg-type]  # all three are switches
+    return replace(terms, **changes)  # type: ignore[arg-type]  # all of them are switches
 
 
 def _first(places: tuple[Mapping[str, Any], ...], name: str) -> str | None:

@@ -22,7 +22,7 @@ _WORDS: Mapping[str, tuple[str, ...]] = {
     "billed_to": ("user_profile",),
 }
 _TEXTS = ("endpoint_scope", "data_zone", "billed_to", "own_rates", "day")
-_SWITCHES = ("batch", "content_empty", "code_execution")
+_SWITCHES = ("batch", "content_empty", "code_execution", "free_code")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,9 +39,11 @@ class Terms:
     billed_to: str | None = None
     """`user_profile`: another organization pays."""
     content_empty: bool = False
-    """The answer has no content: a refusal is one before any output."""
+    """The answer has no output: a refusal is one before any."""
     code_execution: bool = False
     """The answer holds the result of a code execution whose container may be billed by the hour."""
+    free_code: bool = False
+    """Code that ran did so beside a web tool that makes its container free."""
     own_rates: str | None = None
     """`OwnRates.text` of the own prices in force."""
     day: str | None = None

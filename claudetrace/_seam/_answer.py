@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from claudetrace._content import Content
 from claudetrace._text import utf8
-from claudetrace._usage import merged_usage
+from claudetrace._usage import merged_usage, whole_count
 
 
 class Answer:
@@ -14,11 +15,10 @@ class Answer:
 
     __slots__ = (
         "batch_id",
-        "code_execution",
         "complete",
+        "content",
         "error_type",
         "final",
-        "has_content",
         "message_id",
         "model",
         "priced",
@@ -37,9 +37,7 @@ class Answer:
         self.tool_calls: int | None = None
         self.tools: list[tuple[str, str]] = []
         """Each tool that is called by name, with the call's id; never with its arguments."""
-        self.has_content = False
-        self.code_execution = False
-        """Whether code ran in a container, whose time the usage does not tell."""
+        self.content = Content()
         self.final = False
         """Whether `usage` is the API's last word."""
         self.complete = False
@@ -52,7 +50,9 @@ class Answer:
     @property
     def content_empty(self) -> bool:
         """Whether it refused before any output, which is not billed."""
-        return self.stop_reason == "refusal" and not self.has_content
+        if self.stop_reason != "refusal":
+            return False
+        return self.content.is_empty(whole_count((self.usage or {}).get("output_tokens")))
 
     # JSON's objects are dicts: asking for that alone is many times faster than asking for a mapping.
 
@@ -76,20 +76,16 @@ class Answer:
         self.stop_reason = text(message.get("stop_reason"))
         if isinstance(content := message.get("content"), list):
             self.tool_calls = 0
+            self.content.told = True
             for block in content:
                 self._block(block)
         self._use(message.get("usage"))
 
     def _block(self, block: object) -> None:
-        self.has_content = True
-        if not isinstance(block, dict):
-            return
-        kind = block.get("type")
-        if kind == "tool_use":
+        self.content.add(block)
+        if isinstance(block, dict) and block.get("type") == "tool_use":
             self.tool_calls = (self.tool_calls or 0) + 1
             self.tools.append((text(block.get("name")) or "", text(block.get("id")) or ""))
-        elif isinstance(kind, str) and kind.endswith("code_execution_tool_result"):
-            self.code_execution = True
 
     def _use(self, usage: object) -> None:
         if isinstance(usage, dict):
@@ -113,7 +109,7 @@ class Answer:
     def _completion(self, body: Mapping[str, Any]) -> None:
         self.model = text(body.get("model")) or self.model
         self.message_id = text(body.get("id")) or self.message_id
-        self.has_content = self.has_content or bool(body.get("completion"))
+        self.content.add(body.get("completion"))
         if (reason := text(body.get("stop_reason"))) is not None:
             self.stop_reason = reason
             self.complete = self.final = True
@@ -124,6 +120,10 @@ class Answer:
 
     def _content_block_start(self, event: Mapping[str, Any]) -> None:
         self._block(event.get("content_block"))
+
+    def _content_block_delta(self, _event: Mapping[str, Any]) -> None:
+        """The readers tell of the first delta that is not empty."""
+        self.content.yielded = True
 
     def _message_delta(self, event: Mapping[str, Any]) -> None:
         delta = event.get("delta")
@@ -153,6 +153,7 @@ _BODIES: Mapping[str, _Read] = {
 _EVENTS: Mapping[str, _Read] = {
     "message_start": Answer._message_start,  # noqa: SLF001
     "content_block_start": Answer._content_block_start,  # noqa: SLF001
+    "content_block_delta": Answer._content_block_delta,  # noqa: SLF001
     "message_delta": Answer._message_delta,  # noqa: SLF001
     "message_stop": Answer._message_stop,  # noqa: SLF001
     "completion": Answer._completion,  # noqa: SLF001

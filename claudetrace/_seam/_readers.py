@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any, Protocol
 
 import orjson
@@ -92,6 +93,7 @@ class LinesReader:
 # Only these events say anything that is recorded; the names stand in the data too, where a proxy drops `event:`.
 _TOLD = (b"message_start", b"message_delta", b"message_stop", b"content_block_start", b"error", b"completion")
 _DELTA = b"event: content_block_delta\n"
+_EMPTY_DELTA = re.compile(rb'"(?:text|thinking|partial_json)"\s*:\s*""')
 
 
 class SseReader:
@@ -100,11 +102,11 @@ class SseReader:
     def __init__(self, listener: Listener) -> None:
         self._listener = listener
         self._rest: list[bytes] = []
-        self._waiting = True
+        self._waiting = self._silent = True
 
     def feed(self, chunk: bytes) -> None:
-        # The common case: a network chunk that is one whole delta, when the first one has been timed.
-        if not self._waiting and not self._rest and chunk.startswith(_DELTA) and chunk.find(b"\n\n") == len(chunk) - 2:
+        # The common case: a network chunk that is one whole delta, when there has been output.
+        if not self._silent and not self._rest and chunk.startswith(_DELTA) and chunk.find(b"\n\n") == len(chunk) - 2:
             return
         if b"\r" in chunk:
             # A pair split over two chunks leaves one line break more, which between events changes nothing.
@@ -132,9 +134,9 @@ class SseReader:
         self._event(last)
 
     def _event(self, event: bytes) -> None:
-        if self._waiting and b"content_block_delta" in event:
+        if self._silent and b"content_block_delta" in event:
+            self._silent = not tell_delta(self._listener, event, first=self._waiting)
             self._waiting = False
-            self._listener.on_first_delta()
         if event.startswith(_DELTA) or not any(name in event for name in _TOLD):
             return
         name, data = "", []
@@ -155,7 +157,7 @@ class EventStreamReader:
     def __init__(self, listener: Listener) -> None:
         self._listener = listener
         self._buffer = FrameBuffer()
-        self._waiting = True
+        self._waiting = self._silent = True
 
     def feed(self, chunk: bytes) -> None:
         for headers, payload in self._buffer.frames(chunk):
@@ -165,14 +167,24 @@ class EventStreamReader:
                 continue
             event = event_of(payload)
             if b'"content_block_delta"' in event:
-                if self._waiting:
+                if self._silent:
+                    self._silent = not tell_delta(self._listener, event, first=self._waiting)
                     self._waiting = False
-                    self._listener.on_first_delta()
                 continue
             tell(self._listener, "", loads(event))
 
     def end(self) -> None:
         """Frames are whole or broken: nothing is left to say."""
+
+
+def tell_delta(listener: Listener, event: bytes, *, first: bool) -> bool:
+    """Whether a delta holds output, which `listener` then learns, as it does of the `first` delta."""
+    if first:
+        listener.on_first_delta()
+    if _EMPTY_DELTA.search(event):
+        return False
+    listener.on_event("content_block_delta", {})
+    return True
 
 
 def tell(listener: Listener, name: str, event: Any) -> None:

@@ -1,0 +1,58 @@
+"""What an answer's content says that its price depends on: whether it holds output, and whether code ran."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+_MARKS = frozenset(["fallback"])
+"""Blocks that stand between outputs and are none."""
+_TEXTS = {"text": ("text",), "thinking": ("thinking", "signature"), "compaction": ("content", "encrypted_content")}
+"""Blocks that hold output only where one of these is not empty."""
+_WEB_TOOLS = ("web_search", "web_fetch")
+
+
+class Content:
+    """What the blocks of one answer have said. It keeps none of them."""
+
+    __slots__ = ("frees_code", "ran_code", "told", "yielded")
+
+    def __init__(self, blocks: object = None) -> None:
+        self.told = False
+        """Whether anything was said of content."""
+        self.yielded = False
+        """Whether the model has put out anything."""
+        self.ran_code = False
+        """Whether code ran in a container, whose time no usage tells."""
+        self.frees_code = False
+        """Whether a web tool was called from that code, which makes the container free."""
+        if isinstance(blocks, list):
+            self.told = True
+            for block in blocks:
+                self.add(block)
+
+    def add(self, block: object) -> None:
+        """Takes a block, whole or as it begins."""
+        self.told = True
+        if not isinstance(block, Mapping):
+            self.yielded = self.yielded or bool(block)
+            return
+        kind = str(block.get("type"))
+        if kind in _TEXTS:
+            self.yielded = self.yielded or any(map(block.get, _TEXTS[kind]))
+        elif kind not in _MARKS:
+            self.yielded = True
+            self._note_code(kind, block)
+
+    def is_empty(self, output_tokens: int | None) -> bool:
+        """Whether the answer has no output: by its content, or by its count where nothing was said of content."""
+        return not (self.yielded if self.told else output_tokens)
+
+    def _note_code(self, kind: str, block: Mapping[str, Any]) -> None:
+        if kind.endswith("code_execution_tool_result"):
+            self.ran_code = True
+        elif block.get("name") in _WEB_TOOLS or kind.startswith(_WEB_TOOLS):
+            caller = block.get("caller")
+            called_from = caller.get("type") if isinstance(caller, Mapping) else None
+            if isinstance(called_from, str) and called_from.startswith("code_execution"):
+                self.frees_code = True
