@@ -75,40 +75,67 @@ def rolling_s(per: str) -> int:
     return length
 
 
-def _hour(local: datetime, _zone: ZoneInfo) -> tuple[int, int]:
-    start = int(local.replace(minute=0, second=0, microsecond=0).timestamp())
-    end, now = start + 3600, local.timestamp()
-    while end <= now:
-        # Where clocks are set back by half an hour, one hour of the year is longer.
-        end += 1800
+def _hour(at: int, zone: ZoneInfo) -> tuple[int, int]:
+    """The hour that the zone's clock shows. Where clocks change in it by less than an hour it is as long as it is, and
+    a change from one hour into another ends it."""
+    offset = _offset_s(at, zone)
+    start = at - (at + offset) % 3600
+    end = start + 3600
+    if (before := _offset_s(start, zone)) != offset:
+        change = _change(start, at, zone)
+        start = change if _ends_hour(change, before, offset) else change - 1 - (change - 1 + before) % 3600
+    if (after := _offset_s(end, zone)) != offset:
+        change = _change(at, end, zone)
+        end = change if _ends_hour(change, offset, after) else change + 3600 - (change + after) % 3600
     return start, end
+
+
+def _ends_hour(change: int, before: int, after: int) -> bool:
+    """Whether another hour begins where the offset changes."""
+    return (change - 1 + before) // 3600 != (change + after) // 3600 or (change + after) % 3600 == 0
+
+
+def _offset_s(at: int, zone: ZoneInfo) -> int:
+    shown = datetime.fromtimestamp(at, zone).replace(tzinfo=UTC)
+    return int(shown.timestamp()) - at
+
+
+def _change(early: int, late: int, zone: ZoneInfo) -> int:
+    """The moment after `early`, and at `late` at the latest, from which the offset is that at `late`."""
+    offset = _offset_s(late, zone)
+    while late - early > 1:
+        middle = (early + late) // 2
+        early, late = (early, middle) if _offset_s(middle, zone) == offset else (middle, late)
+    return late
 
 
 def _midnight(day: date, zone: ZoneInfo) -> int:
     """The first moment of `day`: where clocks skip midnight, the moment at which they do."""
-    return int(datetime(day.year, day.month, day.day, tzinfo=zone).timestamp())
+    shown = datetime(day.year, day.month, day.day, tzinfo=zone)
+    late, early = int(shown.timestamp()), int(shown.replace(fold=1).timestamp())
+    return late if early >= late else _change(early, late, zone)
 
 
-def _day(local: datetime, zone: ZoneInfo) -> tuple[int, int]:
-    today = local.date()
-    return _midnight(today, zone), _midnight(today + timedelta(days=1), zone)
+def _dates(begin: Callable[[date], date], longest: timedelta) -> Callable[[int, ZoneInfo], tuple[int, int]]:
+    """The span of dates that have the same `begin`."""
+
+    def edges(at: int, zone: ZoneInfo) -> tuple[int, int]:
+        first = begin(datetime.fromtimestamp(at, zone).date())
+        following = begin(first + longest)
+        if (end := _midnight(following, zone)) <= at:
+            # Clocks were set back over midnight: what has begun goes on.
+            first, following = following, begin(following + longest)
+            end = _midnight(following, zone)
+        return _midnight(first, zone), end
+
+    return edges
 
 
-def _week(local: datetime, zone: ZoneInfo) -> tuple[int, int]:
-    monday = local.date() - timedelta(days=local.weekday())
-    return _midnight(monday, zone), _midnight(monday + timedelta(days=7), zone)
-
-
-def _month(local: datetime, zone: ZoneInfo) -> tuple[int, int]:
-    first = local.date().replace(day=1)
-    return _midnight(first, zone), _midnight((first + timedelta(days=31)).replace(day=1), zone)
-
-
-_EDGES: dict[str, Callable[[datetime, ZoneInfo], tuple[int, int]]] = {
+_EDGES: dict[str, Callable[[int, ZoneInfo], tuple[int, int]]] = {
     "hour": _hour,
-    "day": _day,
-    "week": _week,
-    "month": _month,
+    "day": _dates(lambda day: day, timedelta(days=1)),
+    "week": _dates(lambda day: day - timedelta(days=day.weekday()), timedelta(days=7)),
+    "month": _dates(lambda day: day.replace(day=1), timedelta(days=31)),
 }
 _latest: dict[tuple[str, str], tuple[int, int]] = {}
 """The edges found last, since nearly every call is in the window of the one before it."""
@@ -119,6 +146,6 @@ def _edges(per: str, timezone: str, at: float) -> tuple[int, int]:
     if known is not None and known[0] <= at < known[1]:
         return known
     zone = ZoneInfo(timezone)
-    found = _EDGES[per](datetime.fromtimestamp(at, zone), zone)
+    found = _EDGES[per](int(at), zone)
     _latest[per, timezone] = found
     return found

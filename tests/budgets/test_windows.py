@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from zoneinfo import ZoneInfo
 
 import pytest
 from hypothesis import given
@@ -101,3 +102,44 @@ def test_a_rolling_length_that_makes_no_sense_is_refused(per: str) -> None:
     """Lengths are from a minute to a year."""
     with pytest.raises(ClaudetraceError, match="write rolling:30m"):
         window_of(per, "UTC", datetime.now(UTC).timestamp())
+
+
+CHANGES = [
+    ("Australia/Lord_Howe", "2026-04-04T15:00:00+00:00"),  # half an hour back
+    ("Australia/Lord_Howe", "2026-10-03T15:30:00+00:00"),  # half an hour on
+    ("Pacific/Chatham", "2026-04-04T14:00:00+00:00"),  # an hour back at a quarter to four
+    ("Pacific/Chatham", "2026-09-26T14:00:00+00:00"),  # an hour on at a quarter to three
+    ("Europe/Berlin", "2026-10-25T01:00:00+00:00"),
+    ("Asia/Singapore", "1932-12-31T17:00:00+00:00"),  # twenty minutes on
+    ("Europe/Amsterdam", "1937-06-30T23:40:00+00:00"),  # 28 seconds on
+    ("Africa/Monrovia", "1972-01-07T00:44:30+00:00"),  # 44 minutes and a half on
+    ("Asia/Kathmandu", "1985-12-31T18:30:00+00:00"),  # a quarter on
+    ("America/Caracas", "2007-12-09T07:00:00+00:00"),  # half an hour back
+    ("America/Caracas", "2016-05-01T07:00:00+00:00"),  # half an hour on
+    ("Asia/Pyongyang", "2018-05-04T15:00:00+00:00"),
+    ("America/St_Johns", "1988-04-03T03:31:00+00:00"),  # two hours on at a minute past midnight
+    ("America/St_Johns", "2010-11-07T02:31:00+00:00"),  # an hour back at a minute past midnight
+    ("Antarctica/Troll", "2026-10-25T01:00:00+00:00"),  # two hours back
+    ("Pacific/Apia", "2011-12-30T10:00:00+00:00"),  # a day on
+    ("Pacific/Kwajalein", "1993-08-21T12:00:00+00:00"),
+    ("Africa/Cairo", "2026-04-23T22:00:00+00:00"),
+]
+
+
+@pytest.mark.parametrize(("zone", "moment"), CHANGES)
+@pytest.mark.parametrize("per", ["hour", "day", "week", "month"])
+def test_windows_follow_each_other_where_clocks_change(per: str, zone: str, moment: str) -> None:
+    """Each second around a change, by whatever it is, is in one window, which all of its seconds agree on, and the
+    next begins where it ends; an hour has one name on the wall, and no window is longer than twice its kind."""
+    change, longest = int(at(moment)), {"hour": 3600, "day": 90_000, "week": 8 * 86_400, "month": 32 * 86_400}[per]
+    steps = range(change - 5 * 3600, change + 5 * 3600, 613)
+    for second in sorted({*steps, *range(change - 3, change + 3)}):
+        window = window_of(per, zone, second)
+        assert window.end is not None
+        assert window.start <= second < window.end <= window.start + 2 * longest
+        for other in (window.start, (window.start + window.end) // 2, window.end - 1):
+            assert window_of(per, zone, other) == window
+        assert window_of(per, zone, window.end).start == window.end
+        if per == "hour":
+            shown = {datetime.fromtimestamp(each, ZoneInfo(zone)).hour for each in (window.start, window.end - 1)}
+            assert len(shown) == 1
