@@ -15,6 +15,7 @@ from claudetrace._budgets._delivery import MemoryMarks
 from claudetrace._budgets._forecast import Forecasts, forecast
 from claudetrace._budgets._loops import Loops
 from claudetrace._budgets._match import matching
+from claudetrace._budgets._outbox import mark_of
 from claudetrace._budgets._spikes import Spikes
 from claudetrace._budgets._windows import window_of
 from claudetrace._call import exact_usd, spend_of
@@ -125,7 +126,8 @@ class Watch:
             return
         _keep(self._next, (str(budget.name), key), now + FORECAST_S)
         window = window_of(budget.per, budget.timezone, now)
-        if (budget.name, _mark("forecast", window, key)) in self._known or window.end_at is None:
+        mark = mark_of(budget, "forecast", window.slot, key, of_limit=True)
+        if (budget.name, mark) in self._known or window.end_at is None:
             return
         spent = self._spent(budget, key, window)
         if not self._forecasts.passes(budget, key, window, now, spent):
@@ -146,7 +148,7 @@ class Watch:
     ) -> None:
         """Raises an alert of a budget, once in its window; with `each_key` once for each of its keys."""
         window = window_of(budget.per, budget.timezone, self._clock())
-        mark = _mark(kind, window, key if each_key else "")
+        mark = mark_of(budget, kind, window.slot, key if each_key else "", of_limit=kind == "forecast")
         if (budget.name, mark) in self._known:
             return
         if spent_picousd is None and self._spent is not None:
@@ -181,13 +183,6 @@ class Watch:
         _keep(self._known, (alert.budget, mark), None)
         if first:
             self._send(alert, stored_as)
-
-
-def _mark(kind: str, window: Window, key: str) -> str:
-    # A rolling window moves all the time: it is another after its own length.
-    length = 0 if window.end is None else max(1, window.until - window.since)
-    start = window.slot if window.since == window.until else window.slot // length
-    return f"{kind} {start} {key}"
 
 
 def _keep(kept: OrderedDict[Any, Any], name: Any, value: Any) -> None:

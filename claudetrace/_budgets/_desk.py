@@ -64,7 +64,9 @@ class Job:
         self.ready: threading.Lock | None = None
 
     def finish(self) -> None:
-        """Wakes whoever waits for it."""
+        """Wakes whoever waits for it, the first time."""
+        if self.done:
+            return
         self.done = True
         if self.then is not None:
             self.then(self)

@@ -77,7 +77,7 @@ class Keeper:
         self._clock = clock
         self._on_alert = on_alert
         self.path = path
-        self._ledgers = Ledgers(self.budgets, clock, spent_before)
+        self._ledgers = Ledgers(self.budgets, guard, clock, spent_before)
         self._desk = Desk(StoreFile(path, self._register), guard, self)
         self._owner = Owner(path.with_name(f"{path.name}.owners"))
         self._backlog: list[tuple[int, Row]] = []

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import orjson
 
 from claudetrace._budgets._budget import Alert
+from claudetrace._budgets._windows import period_of
 from claudetrace._call import Dollars
 from claudetrace._ids import uuid7
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Callable
 
+    from claudetrace._budgets._budget import Budget
     from claudetrace._budgets._desk import Desk
 
 FIRED = """
@@ -58,6 +60,7 @@ SEEN = """
 UNSEEN_S = 7 * 86_400
 """Longer than an alert waits to be sent: who has a channel again by then misses nothing."""
 FORGET_AFTER_S = 35 * 86_400
+ALERT_FIELDS = frozenset(each.name for each in fields(Alert))
 _TIMES = ("window_start", "window_end", "at")
 _MONEY = ("spent_usd", "limit_usd")
 
@@ -133,6 +136,13 @@ class Outbox:
         self._desk.do(lambda connection: connection.execute(FAILED, values))
 
 
+def mark_of(budget: Budget, kind: str, slot: int, key: str = "", *, of_limit: bool = False) -> str:
+    """What says that a thing was told of the budget: once in its window, and once of each limit where it is
+    `of_limit`, so that a limit that is raised is told of again."""
+    limit = f" of {budget.limit_picousd}/{budget.max_calls}" if of_limit else ""
+    return f"{kind}{limit} {period_of(budget.per, slot)} {key}"
+
+
 def raise_in(connection: sqlite3.Connection, alert: Alert, mark: str, now: int) -> str | None:
     """The id of the alert, now in the outbox, or `None` where the mark was fired before. Inside a transaction."""
     ends = alert.window_end
@@ -166,4 +176,5 @@ def alert_from(text: str) -> Alert:
         said[name] = None if said[name] is None else datetime.fromisoformat(said[name])
     for name in _MONEY:
         said[name] = None if said[name] is None else Dollars(said[name])
-    return Alert(**said)
+    # A later version may say more in it.
+    return Alert(**{name: value for name, value in said.items() if name in ALERT_FIELDS})

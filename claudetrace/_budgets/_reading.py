@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import time
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, NamedTuple
-
-import orjson
+from typing import TYPE_CHECKING, NamedTuple
 
 from claudetrace._budgets import _sql
-from claudetrace._budgets._budget import Budget
 from claudetrace._budgets._courier import Pace
+from claudetrace._budgets._definition import budget_from
 from claudetrace._budgets._file import VERSION, check_version, connect
 from claudetrace._budgets._outbox import alert_from
 from claudetrace._budgets._states import BudgetState, state_of, top_keys
@@ -24,13 +22,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from pathlib import Path
 
-    from claudetrace._budgets._budget import Alert
+    from claudetrace._budgets._budget import Alert, Budget
 
 KEEP_ALERTS_S = Pace().give_up_s
-FIELDS = frozenset(each.name for each in fields(Budget))
 # Of one name the shape that was set last.
 BUDGETS = """
-    SELECT id, definition, used_at
+    SELECT id, name, definition, used_at
     FROM budgets AS b
     WHERE id = (SELECT id FROM budgets WHERE name = b.name ORDER BY used_at DESC, id DESC LIMIT 1)
     ORDER BY id
@@ -141,16 +138,22 @@ def reading(path: Path) -> Iterator[sqlite3.Connection]:
 
 def stored(connection: sqlite3.Connection) -> list[Stored]:
     """Each budget by its name, as it was set last, in the order in which they came."""
-    return [
-        Stored(budget_id, _budget(definition), datetime.fromtimestamp(used_at, UTC))
-        for budget_id, definition, used_at in connection.execute(BUDGETS).fetchall()
-    ]
+    return _read(connection)[0]
 
 
-def _budget(definition: str) -> Budget:
-    said: dict[str, Any] = orjson.loads(definition)
-    # A later version may know more of it; what is shown here does not depend on that.
-    return Budget(**{name: value for name, value in said.items() if name in FIELDS})
+def unusable(connection: sqlite3.Connection) -> dict[str, str]:
+    """The budgets that cannot be used here and are left out of `stored`, each with the reason."""
+    return _read(connection)[1]
+
+
+def _read(connection: sqlite3.Connection) -> tuple[list[Stored], dict[str, str]]:
+    read, left_out = list[Stored](), dict[str, str]()
+    for budget_id, name, definition, used_at in connection.execute(BUDGETS).fetchall():
+        try:
+            read.append(Stored(budget_id, budget_from(definition), datetime.fromtimestamp(used_at, UTC)))
+        except ClaudetraceError as error:
+            left_out[name] = str(error)
+    return read, left_out
 
 
 def states(connection: sqlite3.Connection, each: Stored, now: float, top: int) -> list[BudgetState]:

@@ -4,24 +4,23 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
-
-import orjson
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
 
 from claudetrace._budgets import _outbox, _sentences, _sql
 from claudetrace._budgets._budget import Alert, Budget
-from claudetrace._budgets._windows import Window, bucket_s, rolling_s, window_of
+from claudetrace._budgets._definition import budget_from, definition_of, shape_of
+from claudetrace._budgets._windows import Window, bucket_s, period_of, rolling_s, window_of
 from claudetrace._call import exact_usd
 
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Callable, Mapping
 
+    from claudetrace._guard import Guard
+
 SAID, ESTIMATED, ROWS = 0, 1, 2
 """On what a charge rests: what its owner said, its estimate, or the ledger's rows."""
-SHAPE = ("per", "timezone", "tags", "model")
-"""What makes a budget another: the rest may change, and what was spent stays."""
 MOST_TOLD = 100_000
 
 
@@ -80,10 +79,12 @@ class Ledgers:
     def __init__(
         self,
         budgets: tuple[Budget, ...],
+        guard: Guard,
         clock: Callable[[], float],
         spent_before: Callable[[Budget, Window], Mapping[str, tuple[int, int]]] | None,
     ) -> None:
         self.budgets = budgets
+        self._guard = guard
         self.clock = clock
         self._spent_before = spent_before
         self.terms: dict[str, Terms] = {}
@@ -104,8 +105,7 @@ class Ledgers:
         self.told.clear()
         now = int(self.clock())
         for budget in self.budgets:
-            shape = _json({name: getattr(budget, name) for name in SHAPE})
-            definition = _json({**asdict(budget), "usd": None if budget.usd is None else str(budget.usd)})
+            shape, definition = shape_of(budget), definition_of(budget)
             named = (budget.name, shape)
             known = connection.execute("SELECT id FROM budgets WHERE name = ? AND shape = ?", named).fetchone()
             if known is None:
@@ -144,13 +144,14 @@ class Ledgers:
         self.telling.clear()
 
     def find(self, connection: sqlite3.Connection, budget_id: int) -> Terms | None:
-        """The terms of a row, also of one that another process has set."""
+        """The terms of a row, also of one that another process has set; `None` where it cannot be used here, which is
+        told."""
         if budget_id not in self.by_id:
-            found = connection.execute("SELECT definition FROM budgets WHERE id = ?", (budget_id,)).fetchone()
-            if found is None:
-                return None
-            self.by_id[budget_id] = Terms.of(Budget(**orjson.loads(found[0])), budget_id)
-        return self.by_id[budget_id]
+            sql = "SELECT name, definition FROM budgets WHERE id = ?"
+            name, definition = connection.execute(sql, (budget_id,)).fetchone()
+            with self._guard(f"count calls in the budget {name!r} of another program"):
+                self.by_id[budget_id] = Terms.of(budget_from(definition), budget_id)
+        return self.by_id.get(budget_id)
 
 
 def reserve(
@@ -286,17 +287,18 @@ def tell(
         window = window_of(budget.per, budget.timezone, ledgers.clock())
         found = totals(connection, budget_id, key, window)
         picousd, calls = found.picousd, found.calls
-        slot = slot // rolling_s(budget.per)
     part = terms.part(picousd, calls)
     for threshold in budget.thresholds:
         if part < threshold:
             return
-        if (budget_id, key, slot, threshold) in ledgers.told:
+        known = (budget_id, key, period_of(budget.per, slot), threshold)
+        if known in ledgers.told:
             continue
         window = window or window_of(budget.per, budget.timezone, slot)
         alert = _threshold_alert(budget, key, window, threshold, (picousd, calls), ledgers.clock())
-        alert_id = _outbox.raise_in(connection, alert, f"threshold {threshold:g} {slot} {key}", int(ledgers.clock()))
-        ledgers.telling.append(((budget_id, key, slot, threshold), alert, alert_id))
+        mark = _outbox.mark_of(budget, f"threshold {threshold:g}", slot, key, of_limit=True)
+        alert_id = _outbox.raise_in(connection, alert, mark, int(ledgers.clock()))
+        ledgers.telling.append((known, alert, alert_id))
 
 
 def _threshold_alert(
@@ -338,7 +340,3 @@ def _slots(budget: Budget, now: int) -> list[tuple[Window, Window]]:
     step = bucket_s(rolling_s(budget.per))
     steps = [window_of(budget.per, budget.timezone, at) for at in range(window.since, window.slot + 1, step)]
     return [(each, each._replace(start=each.slot, end=each.slot + step)) for each in steps]
-
-
-def _json(value: Any) -> str:
-    return orjson.dumps(value, option=orjson.OPT_SORT_KEYS).decode()

@@ -60,6 +60,12 @@ def _rolling(length: int, at: float) -> Window:
     return Window(int(at) - length, slot + bucket + length, slot, slot - length, slot + length)
 
 
+def period_of(per: str, slot: int) -> int:
+    """Names the span in which a thing is told once: the window by the calendar, a span of its length where it
+    rolls."""
+    return slot // rolling_s(per) if per.startswith(ROLLING) else slot
+
+
 def bucket_s(length: int) -> int:
     """How long one counter of a rolling window is, in seconds."""
     return length // BUCKETS

@@ -67,6 +67,9 @@ def _checks(path: Path) -> Iterator[Check]:
         yield Check("SQLite's own check", "ok" if damaged is None else "failed", damaged)
         names = [plain(str(each.budget.name)) for each in _reading.stored(connection)]
         yield Check("budgets", f"{len(names)}: {plain(', '.join(names), 200)}" if names else "none")
+        for name, why in _reading.unusable(connection).items():
+            finding = f"{plain(why, 200)}; programs like this one do not count for it: upgrade claudetrace"
+            yield Check(f"budget {plain(name)}", "cannot be used here", finding)
         yield from _reservations(path, connection, now)
         for channel in _reading.channels(connection, now.timestamp()):
             yield _channel(channel, now)

@@ -55,6 +55,8 @@ class Report:
     budgets: list[Shown]
     alerts: list[Raised]
     channels: list[ChannelState]
+    unusable: dict[str, str]
+    """Budgets that cannot be shown, each with the reason."""
 
     @classmethod
     def read(cls, path: Path, now: float, *, top: int, alerts: int) -> Self:
@@ -73,6 +75,7 @@ class Report:
                 ],
                 alerts=_reading.raised(connection, alerts),
                 channels=_reading.channels(connection, now),
+                unusable=_reading.unusable(connection),
             )
 
     @property
@@ -86,6 +89,7 @@ def as_text(report: Report) -> str:
     shown = [each for each in report.budgets if not each.idle(report.now)]
     parts = [f"Budgets at {report.now:%Y-%m-%d %H:%M} (UTC)", "", _table(shown) if shown else "No budgets."]
     notes = [*(_each_note(each) for each in shown if each.spread), *_idle_note(len(report.budgets) - len(shown))]
+    notes += [f"{plain(name)} is not shown: {plain(why, 200)}." for name, why in report.unusable.items()]
     if notes:
         parts += ["", *notes]
     if report.alerts:
@@ -205,6 +209,7 @@ def as_json(report: Report) -> str:
             {**asdict(each.alert), "delivered": each.delivered, "channels": each.channels} for each in report.alerts
         ],
         "channels": [asdict(each) for each in report.channels],
+        "unusable": report.unusable,
     }
     return json.dumps(told, indent=2, ensure_ascii=False, default=_text)
 

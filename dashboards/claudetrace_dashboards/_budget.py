@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-import json
 import sqlite3
-from contextlib import closing
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from claudetrace._budgets._reading import reading, stored
+from claudetrace._errors import ClaudetraceError
 from claudetrace_dashboards._format import PICOUSD
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from claudetrace_dashboards._panel import Scope
 
 PLUGIN = "claudetrace"
 SETTING = "budget_usd_a_month"
-STORED = "SELECT name, definition FROM budgets ORDER BY used_at DESC, id DESC LIMIT 100"
 
 
 class Limit(NamedTuple):
@@ -40,29 +41,19 @@ def monthly_limit(scope: Scope) -> Limit | None:
     return next(_stored(f"{scope.ledger.db.path}.budgets"), None) if scope.ledger.db.path else None
 
 
-def _stored(path: str) -> Any:
-    """The monthly budgets in the store that bound all calls in dollars."""
+def _stored(path: str) -> Iterator[Limit]:
+    """The monthly budgets in the store that bound all calls in dollars, as they were set last, the latest first."""
     if not Path(path).is_file():
         return
     try:
-        with closing(sqlite3.connect(f"{Path(path).absolute().as_uri()}?mode=ro", uri=True, timeout=0.2)) as connection:
-            rows = connection.execute(STORED).fetchall()
-    except sqlite3.Error:
+        with reading(Path(path)) as connection:
+            found = stored(connection)
+    except (ClaudetraceError, sqlite3.Error):
         # The budgets' own commands say what is wrong with it; here there is no line for it.
         return
-    for name, definition in rows:
-        said = _read(definition)
-        amount = _picousd(said.get("usd"))
-        if said.get("per", "month") == "month" and not said.get("tags") and not said.get("model") and amount:
-            yield Limit(str(name), amount)
-
-
-def _read(definition: str) -> dict[str, Any]:
-    try:
-        said = json.loads(definition)
-    except ValueError:
-        return {}
-    return said if isinstance(said, dict) else {}
+    for budget, _ in sorted(((each.budget, each.used_at) for each in found), key=lambda each: each[1], reverse=True):
+        if budget.per == "month" and not budget.tags and budget.model is None and budget.limit_picousd:
+            yield Limit(str(budget.name), budget.limit_picousd)
 
 
 def _picousd(usd: Any) -> int | None:

@@ -546,3 +546,14 @@ def test_a_threshold_says_what_happens():
             'on_exceeded="block" to stop them, or raise its limit.'
         ),
     ]
+
+
+@pytest.mark.parametrize(("per", "hours"), [("rolling:24h", 24), ("rolling:6h", 6), ("day", 24), ("hour", 1)])
+def test_what_is_told_once_in_a_window_is_told_again_after_its_length(per, hours):
+    """Unpriced and unbounded calls are told of once in each span of the window's length, rolling or not."""
+    watched = Watched(Budget("b", usd=10, per=per, forecast=False))
+    for _ in range(4 * hours * 2):
+        watched.watch.note_unbounded(watched.watch._budgets[0], "", "a URL source")
+        watched.call(None, after_s=1800)
+
+    assert sorted(watched.kinds) == ["unbounded"] * 5 + ["unpriced"] * 5

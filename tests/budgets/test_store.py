@@ -15,6 +15,8 @@ import pytest
 
 from claudetrace._budgets import _tending
 from claudetrace._budgets._budget import Alert, Budget
+from claudetrace._budgets._desk import Desk
+from claudetrace._budgets._file import StoreFile
 from claudetrace._budgets._keeper import Demand, Keeper, Reservation
 from claudetrace._budgets._outbox import alert_from, alert_text
 from claudetrace._errors import BudgetExceeded, ClaudetraceError
@@ -386,6 +388,56 @@ def test_each_threshold_is_told_once_in_its_window(keep: Callable[..., Keeper], 
     assert handed_on == [(second.alert, second.id)]
     assert all(alert_from(alert_text(alert)) == alert for alert in told)
     assert told[0].window_end == datetime(2026, 11, 22, tzinfo=UTC)
+
+
+@pytest.mark.parametrize("per", ["day", "total", "rolling:24h"])
+@pytest.mark.parametrize(
+    ("limit", "raised"),
+    [({"usd": 10}, {"usd": 20}), ({"max_calls": 10}, {"max_calls": 20}), ({"usd": 10}, {"max_calls": 20})],
+)
+def test_a_raised_limit_is_told_of_again(
+    keep: Callable[..., Keeper], per: str, limit: dict[str, Any], raised: dict[str, Any]
+) -> None:
+    """Each threshold is told once for each limit of a window: to raise it is what the alert advises."""
+    said: dict[str, Any] = {"per": per, "thresholds": (0.5, 1.0)}
+    kept = keep(Budget("b", **limit, **said))
+    kept.outbox.open_channel("log")
+    kept.offer([row(f"a{number}", 1) for number in range(12)])
+    kept.close()
+    for once in (True, False):
+        higher = keep(Budget("b", **raised, **said))
+        higher.offer([row(f"b{once}{number}", 1) for number in range(4)])
+        higher.close()
+
+    told = [each.alert for each in keep(Budget("b", **raised, **said)).outbox.pending_alerts("log")]
+    limits = [(alert.threshold, alert.limit_usd, alert.message.split(" of ")[-1][:2]) for alert in told]
+    assert [each[:2] for each in limits] == [
+        (0.5, limit.get("usd")),
+        (1, limit.get("usd")),
+        (0.5, raised.get("usd")),
+        (1, raised.get("usd")),
+    ]
+
+
+def test_a_mixed_failure_ends_each_job_once(path: Path, guard: Guard) -> None:
+    """Where one job of a transaction fails, the others are done, and each is answered a single time."""
+
+    class NoHooks:
+        def committed(self) -> None: ...
+        def rolled_back(self) -> None: ...
+        def hand_on(self) -> None: ...
+
+    def fail(_: Any) -> None:
+        raise ValueError("of this job")
+
+    desk, answered = Desk(StoreFile(path, lambda connection: None), guard, NoHooks()), list[tuple[str, bool]]()
+    desk._ring = lambda: None  # type: ignore[method-assign]  # so that all wait for one transaction
+    for name, act in (("a", StoreFile.is_there), ("b", fail), ("c", StoreFile.is_there)):
+        desk.post(act, then=lambda job, name=name: answered.append((name, job.error is None)))
+    desk.do(StoreFile.is_there)
+    desk.close()
+
+    assert answered == [("a", True), ("b", False), ("c", True)]
 
 
 def test_an_alert_waits_in_the_store_until_its_channel_has_it(keep: Callable[..., Keeper], clock: Clock) -> None:
