@@ -10,7 +10,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from claudetrace import _parse
+from claudetrace import _hosts, _parse
 from claudetrace._errors import ClaudetraceError
 from claudetrace._files import FILE_MODE
 from claudetrace._places import ledger_path
@@ -19,6 +19,7 @@ from claudetrace._text import without_password
 if TYPE_CHECKING:
     from claudetrace._budgets._budget import Budget
     from claudetrace._budgets._channels import Channel
+    from claudetrace._hosts import Host
 
 log = logging.getLogger("claudetrace")
 
@@ -55,6 +56,8 @@ class Settings:
     max_db_mb: float | None = None
     foundry_data_zone: str | None = None
     file_mode: int = FILE_MODE
+    hosts: Mapping[str, Host] = field(default_factory=dict)
+    """What `[hosts]` says of hosts, by `host` or `host:port`."""
 
     def differences(self, other: Settings) -> list[str]:
         """Where `other` says something else, as `name=this, not that`; of a secret only that it does."""
@@ -87,6 +90,8 @@ def resolve(given: Mapping[str, Any]) -> Settings:
     if "foundry_data_zone" in platforms:
         zone = _parse.one_of("us")("foundry_data_zone", platforms["foundry_data_zone"])
         values["foundry_data_zone"] = zone
+    if "hosts" in file:
+        values["hosts"] = _hosts.hosts(f"[hosts] in {CONFIG_NAME}", file["hosts"])
     if given.get("rates") is None and isinstance(file.get("rates"), Mapping):
         values["rates_file"] = config_file(given.get("config"))[0]
     retention = values.pop("retention", None)
@@ -131,7 +136,7 @@ def read_config(path: object) -> Mapping[str, Any]:
             content = tomllib.load(opened)
     except (OSError, ValueError) as error:
         raise ClaudetraceError(f"config={str(file)!r} cannot be read: {error}") from error
-    known = {*_SETTINGS, "platforms"}
+    known = {*_SETTINGS, "platforms", "hosts"}
     if unknown := set(content) - known:
         raise ClaudetraceError(f"unknown in {file}: {', '.join(sorted(unknown))}; known are {', '.join(sorted(known))}")
     platforms = content.get("platforms", {})

@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING, Any, overload
 from claudetrace._call import RESERVED_TAGS
 from claudetrace._errors import ClaudetraceError
 from claudetrace._instrument import running
-from claudetrace._pricing import Terms
 from claudetrace._pricing import estimate as estimate_call
-from claudetrace._seam._operations import endpoint_scope_of, platform_of
 from claudetrace._seam._request import billed_to, user_of
+from claudetrace._seam._where import terms_of, where_to
 from claudetrace._tags import client_tags, current_tags
 
 if TYPE_CHECKING:
@@ -41,12 +40,12 @@ def estimate(client: Any, *, model: str, max_tokens: int, **request: Any) -> Any
     if not isinstance(max_tokens, int) or max_tokens < 0:
         raise ClaudetraceError(f"max_tokens={max_tokens!r} is no count of tokens; give a whole number, 0 or more")
     meter = running()
-    platform = platform_of(client)
-    terms = Terms(
-        platform=platform,
-        endpoint_scope=endpoint_scope_of(client, platform),
-        data_zone=meter.settings.foundry_data_zone if meter is not None and platform == "foundry" else None,
-        billed_to=billed_to(request),
+    terms = terms_of(
+        where_to(client, ""),
+        {} if meter is None else meter.settings.hosts,
+        batch=False,
+        payer=billed_to(request),
+        data_zone=None if meter is None else meter.settings.foundry_data_zone,
     )
     feature = _feature(meter, client, request)
 

@@ -83,7 +83,12 @@ class Instrumentation:
 
             before = None if replaces is None else replaces._parts  # noqa: SLF001 - this class's own
             parts = self._parts = Parts(settings, self._guard, replaces=before)
-            _patch.install(parts.recorder, foundry_data_zone=settings.foundry_data_zone, own_rates=parts.own_rates)
+            _patch.install(
+                parts.recorder,
+                foundry_data_zone=settings.foundry_data_zone,
+                own_rates=parts.own_rates,
+                hosts=settings.hosts,
+            )
 
     @property
     def own_rates(self) -> OwnRates | None:

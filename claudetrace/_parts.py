@@ -17,6 +17,7 @@ from claudetrace._files import set_file_mode
 from claudetrace._places import default_db, resource
 from claudetrace._pricing import load_own_rates
 from claudetrace._recorder import CallRecorder
+from claudetrace._seen import SeenIds
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -64,7 +65,8 @@ class Parts:
             self._providers.hand_over = self._writer.flush
         append = _nowhere if self._writer is None else self._writer.append
         gate = None if self.budgets is None else self.budgets.gate
-        self.recorder = CallRecorder(guard, self.attribution, append, spans, self._metrics, gate, self.own_rates)
+        seen = SeenIds() if any(host.replays for host in settings.hosts.values()) else None
+        self.recorder = CallRecorder(guard, self.attribution, append, spans, self._metrics, gate, self.own_rates, seen)
         left_behind = settings.budget_store is not None and settings.budget_store.exists()
         if self.budgets is not None:
             if replaces is not None:

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from claudetrace._pricing import OwnRates, Priced, Terms
     from claudetrace._seam._answer import Answer
     from claudetrace._seam._live import LiveCall
+    from claudetrace._seen import SeenIds
     from claudetrace._telemetry._metrics import Metrics
     from claudetrace._telemetry._spans import Spans
 
@@ -41,6 +42,7 @@ _UNANSWERED: dict[tuple[bool, bool], Row] = {
     (False, True): {"cost_flags": '["no_usage","retried_after_timeout"]'},
 }
 """What a call cost that has failed: by whether the API refused it, and whether an attempt before was abandoned."""
+_FREE_HOST: Row = {**_FREE, "cost_flags": '["free_host"]'}
 _UNBILLED_RESULT: Row = {**_FREE, "cost_flags": '["no_usage"]'}
 _RETRIED = ("retried_after_timeout",)
 
@@ -57,6 +59,7 @@ class CallRecorder:
         metrics: Metrics | None = None,
         gate: Gate | None = None,
         own_rates: OwnRates | None = None,
+        seen: SeenIds | None = None,
     ) -> None:
         self.guard = guard
         self.attribute = attribution.fill
@@ -65,6 +68,8 @@ class CallRecorder:
         self._metrics = metrics
         self._gate = gate
         self._own_rates = own_rates
+        self._seen = seen
+        """`None` where no host is said to replay."""
         self._collection = Collection()
         guard.collecting = self._collection.runs_here
         self._late: SimpleQueue[LiveCall] = SimpleQueue()
@@ -189,7 +194,8 @@ class CallRecorder:
         if usage is not None:
             row["usage"] = json_text(usage)
         if answer is None:
-            row.update(_UNANSWERED[bool(row["usage_is_final"]), call.abandoned])
+            how = bool(row["usage_is_final"]), call.abandoned
+            row.update(_FREE_HOST if call.terms.free_host else _UNANSWERED[how])
         elif not call.operation.billed:
             row.update(_FREE)
         elif usage is None and call.operation.batch:
@@ -198,7 +204,7 @@ class CallRecorder:
             self._fill_price(call, row, answer)
         else:
             # The loader works the price out from the row, as `reprice` would: nobody waits for it there.
-            row["pricing_terms"] = answer_terms(call, answer).text
+            row["pricing_terms"] = self._terms(call, answer).text
 
     def _fill_price(self, call: LiveCall, row: Row, answer: Answer) -> None:
         """Fills what the row alone does not tell: that an attempt before it was given up, or that nothing was used."""
@@ -221,7 +227,7 @@ class CallRecorder:
 
     def _price(self, call: LiveCall, answer: Answer) -> tuple[Row, Priced, Terms]:
         """The columns of the usage, its price and its terms, worked out once for each state of the answer."""
-        terms = answer_terms(call, answer)
+        terms = self._terms(call, answer)
         state = (answer.usage, answer.final, answer.stop_reason, answer.model, terms)
         if answer.priced is not None and answer.priced[0] == state:
             return answer.priced[1]  # type: ignore[no-any-return]  # what is put there below
@@ -239,6 +245,15 @@ class CallRecorder:
         )
         answer.priced = (state, (columns, priced, terms))
         return columns, priced, terms
+
+    def _terms(self, call: LiveCall, answer: Answer) -> Terms:
+        """The answer's pricing terms, as far as this process knows: whether it is a replay, the ledger decides."""
+        terms = answer_terms(call, answer)
+        if self._seen is None or answer.message_id is None:
+            return terms
+        if not self._seen.is_replayed(answer.message_id, call.id) or not terms.replays:
+            return terms
+        return replace(terms, replayed=True)
 
 
 def answer_terms(call: LiveCall, answer: Answer) -> Terms:

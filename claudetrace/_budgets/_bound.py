@@ -134,7 +134,7 @@ def _batch(body: Mapping[str, Any], terms: Terms, day: str, own_rates: OwnRates 
 
 
 def _one(body: Mapping[str, Any], model: str | None, terms: Terms, day: str, own_rates: OwnRates | None) -> Bound:
-    if terms.billed_to == "user_profile" or _bills_user_profile(body):
+    if terms.free_host or terms.billed_to == "user_profile" or _bills_user_profile(body):
         return Bound(picousd=0)
     asked = model if model is not None else body.get("model")
     fast, worldwide = body.get("speed") == "fast", body.get("inference_geo") == "global"

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from itertools import count
 from typing import TYPE_CHECKING, Any
 
 from claudetrace._demo import _answers as answers
-from claudetrace._demo._wire import error, message, text, tool_use, usage
+from claudetrace._demo import _wire
+from claudetrace._demo._wire import error, text, tool_use, usage
 
 if TYPE_CHECKING:
     from claudetrace._demo._exchange import Exchange
@@ -15,6 +17,12 @@ HAIKU = "claude-haiku-5-5"
 OPUS = "claude-opus-5-5"
 MANUAL_TOKENS = 18_240
 BATCH = "msgbatch_demo_1"
+_number = count(1)
+
+
+def message(content: Any, counts: dict[str, Any], *, model: str) -> dict[str, Any]:
+    """A message with an id of its own: two answers with one id look like a cache's replay."""
+    return _wire.message(content, counts, model=model, message_id=f"msg_demo_desk_{next(_number)}")
 
 
 def chat(model: str, input_tokens: int, output_tokens: int) -> Exchange:
@@ -59,7 +67,7 @@ def tool_loop() -> list[Exchange]:
 def night_batch() -> list[Exchange]:
     """A batch that sorts tickets overnight: four succeed, one fails."""
     sorted_tickets = {
-        f"ticket-{number}": message(label, usage(input_tokens, 9), model=HAIKU, message_id=f"msg_demo_batch_{number}")
+        f"ticket-{number}": message(label, usage(input_tokens, 9), model=HAIKU)
         for number, (label, input_tokens) in enumerate(
             [("billing", 512), ("delivery", 640), ("billing", 471), ("praise", 588)], start=1
         )

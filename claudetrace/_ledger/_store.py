@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import orjson
 
 from claudetrace._call import CALL_FIELDS
-from claudetrace._ledger import _outbox, _sessions
+from claudetrace._ledger import _outbox, _replays, _sessions
 from claudetrace._ledger._deltas import Deltas, TagValues
 from claudetrace._ledger._measures import FIRST_OF_CALL
 from claudetrace._ledger._schema import open_ledger
@@ -88,6 +88,7 @@ class Store:
         before_commit: Callable[[list[Row]], None] | None = None,
     ) -> None:
         self.path = path
+        self._guard = guard
         self._before_commit = before_commit
         self.only_outbox = only_outbox
         self.batch_rows = BatchRows(guard, reprice_batch_row)
@@ -167,7 +168,7 @@ class Store:
         connection.execute("BEGIN IMMEDIATE")
         try:
             written, deltas = Written(), Deltas()
-            rows = self.batch_rows.completed(connection, rows)
+            rows = _replays.decided(connection, self.batch_rows.completed(connection, rows), self._guard)
             first_before = _sessions.first_at(connection, _sessions_of(rows))
             self._insert(connection, rows, written, deltas)
             if not self.only_outbox:

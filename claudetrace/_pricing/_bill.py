@@ -26,6 +26,9 @@ FLAGS = (
     "retried_after_timeout",
     "rounded_list_cost",
     "custom_rates",
+    "assumed_rates",
+    "free_host",
+    "replayed",
 )
 """Every flag, in the order in which they are told."""
 

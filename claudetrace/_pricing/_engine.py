@@ -81,6 +81,8 @@ def _price(
     extra_flags: tuple[str, ...],
     own_rates: OwnRates | None,
 ) -> Priced:
+    if terms.free_host or terms.replayed:
+        return _costs_nothing(terms, extra_flags)
     iterations = usage.get("iterations") if isinstance(usage, Mapping) else None
     if not isinstance(iterations, list):
         iterations = None
@@ -106,6 +108,13 @@ def _price(
         rest = Iterations(bill, plan, columns, served, model_requested, day, terms, own_rates)
         rest.add(iterations)
     return bill.priced(extra_flags)
+
+
+def _costs_nothing(terms: Terms, extra_flags: tuple[str, ...]) -> Priced:
+    """Nothing, exactly: a response that was cut, or an attempt before it, is billed by a free host as little."""
+    if terms.free_host:
+        return Priced(0, ("free_host",), 0, [])
+    return Priced(0, in_order(("replayed", *(flag for flag in extra_flags if flag != "partial_usage"))), 0, [])
 
 
 def ran_code(usage: Mapping[str, Any] | None) -> bool:

@@ -6,7 +6,7 @@ Nothing is matched by prefix: a minor version that nobody has listed has no pric
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -17,9 +17,11 @@ _DATED = re.compile(rf"(?P<id>.+)-(?P<date>{_DATE})")
 _GOOGLE = re.compile(rf"(?P<id>[^@/]+)@(?:(?P<date>{_DATE})|default)")
 _BEDROCK = re.compile(r"(?:(?P<profile>[a-z]+(?:-[a-z]+)*)\.)?anthropic\.(?P<id>[^.:]+?)(?:-v\d+(?::\w+)*)?", re.ASCII)
 _ARN = re.compile(
-    r"arn:[a-z-]+:bedrock:[^:]*:[^:]*:(?P<kind>[a-z-]+)/(?P<id>.+)",
+    r"arn:(?P<partition>[a-z-]+):bedrock:(?P<region>[^:]*):[^:]*:(?P<kind>[a-z-]+)/(?P<id>.+)",
     re.ASCII,
 )
+GOVCLOUD = "us-gov"
+"""The scope of AWS GovCloud's endpoints, the prefix of its profiles, and what its regions begin with."""
 _LONGEST_ID = 2048
 
 
@@ -32,7 +34,7 @@ class ModelId:
     platform: str | None = None
     """The platform that spells ids so, where only one does."""
     endpoint_scope: str | None = None
-    """`global` or `regional`, where the id says it."""
+    """`global`, `regional` or `us-gov`, where the id says it."""
 
 
 def read_id(text: str | None, known: Mapping[str, str]) -> ModelId:
@@ -40,11 +42,15 @@ def read_id(text: str | None, known: Mapping[str, str]) -> ModelId:
     if not isinstance(text, str) or not text or len(text) > _LONGEST_ID:
         return ModelId()
     if arn := _ARN.fullmatch(text):
-        inner = read_id(arn["id"], known) if arn["kind"] in ("inference-profile", "foundation-model") else None
-        return inner if inner and inner.platform == "bedrock" else ModelId(platform="bedrock")
+        named = arn["kind"] in ("inference-profile", "foundation-model")
+        inner = read_id(arn["id"], known) if named else ModelId()
+        if inner.platform != "bedrock":
+            inner = ModelId(platform="bedrock")
+        in_govcloud = arn["partition"] == "aws-us-gov" or arn["region"].startswith(f"{GOVCLOUD}-")
+        return replace(inner, endpoint_scope=GOVCLOUD) if in_govcloud else inner
     if bedrock := _BEDROCK.fullmatch(text):
         profile = bedrock["profile"]
-        scope = None if profile is None else "global" if profile == "global" else "regional"
+        scope = profile if profile in (None, "global", GOVCLOUD) else "regional"
         model = known.get(text) or _listed(bedrock["id"], known)
         return ModelId(model=model, platform="bedrock", endpoint_scope=scope)
     if google := _GOOGLE.fullmatch(text):

@@ -91,6 +91,7 @@ def list_rules() -> Mapping[str, str]:
         "batch": rules["batch_multiplier"],
         "inference_geo_us": rules["inference_geo_us_multiplier"],
         "cloud_regional": rules["cloud_regional_multiplier"],
+        "aws_govcloud": rules["aws_govcloud_multiplier"],
         "web_search_usd": rules["web_search_usd_per_request"],
         "session_hour_usd": rules["managed_agents_usd_per_session_hour"],
         "unbilled_refusals_from": rules["refusal_before_output_unbilled_from"],

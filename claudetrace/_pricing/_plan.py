@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
-from claudetrace._pricing._ids import read_id
+from claudetrace._pricing._ids import GOVCLOUD, read_id
 from claudetrace._pricing._parts import RUNNING, SEARCHES, TOKENS
 from claudetrace._pricing._rates import book
 from claudetrace._pricing._terms import PLATFORMS
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 _SCOPED = {"bedrock", "vertex", "google_cloud"}
 """Platforms whose price depends on the endpoint, not on `inference_geo`."""
+_IN_GOVCLOUD = {"anthropic", "bedrock"}
+"""Whom GovCloud's factor is published for: Bedrock, which a plain client may call too."""
 _WORLDWIDE = {None, "global", "not_available"}
 _SPEEDS: Mapping[str | None, bool] = {None: False, "standard": False, "fast": True}
 _TIERS = {None, "standard", "batch", "priority"}
@@ -168,7 +170,7 @@ def make_plan(terrain: Terrain) -> Plan:
 
 
 def _platform(terms: Terms, asked: ModelId, served: ModelId) -> str:
-    if terms.platform != "anthropic":
+    if terms.platform != "anthropic" or terms.told_platform:
         return terms.platform
     return asked.platform or served.platform or terms.platform
 
@@ -207,10 +209,12 @@ def _factor(model: str, platform: str, asked: ModelId, served: ModelId, terrain:
     """What geography multiplies tokens by, and whether the response leaves it unknown."""
     row = book().models.get(model, {})
     terms = terrain.terms
+    scope = _scope(platform, asked, served, terms)
+    if scope == GOVCLOUD:
+        return (book().govcloud_factor, False) if platform in _IN_GOVCLOUD else (_ONE, True)
     if platform in _SCOPED or platform not in PLATFORMS:
         if not row.get("cloud_regional_premium_1_1", True):
             return _ONE, False
-        scope = asked.endpoint_scope or served.endpoint_scope or terms.endpoint_scope
         if platform not in PLATFORMS or scope not in ("global", "regional"):
             return _ONE, True
         return (book().regional_factor if scope == "regional" else _ONE), False
@@ -221,6 +225,13 @@ def _factor(model: str, platform: str, asked: ModelId, served: ModelId, terrain:
     if terrain.inference_geo == "us":
         return book().geo_factor, False
     return _ONE, terrain.inference_geo not in _WORLDWIDE
+
+
+def _scope(platform: str, asked: ModelId, served: ModelId, terms: Terms) -> str | None:
+    """Where the endpoint is. All that GovCloud's endpoints serve is in GovCloud, whatever the id says."""
+    from_ids = () if terms.told_platform and platform not in _SCOPED else (asked, served)
+    told = [scope for each in (*from_ids, terms) if (scope := each.endpoint_scope) is not None]
+    return GOVCLOUD if GOVCLOUD in told else next(iter(told), None)
 
 
 def running_line(own: OwnRates | None, day: str) -> Line:

@@ -67,6 +67,7 @@ class RateBook:
         self.batch_factor = Fraction(rules["batch_multiplier"])
         self.geo_factor = Fraction(rules["inference_geo_us_multiplier"])
         self.regional_factor = Fraction(rules["cloud_regional_multiplier"])
+        self.govcloud_factor = Fraction(rules["aws_govcloud_multiplier"])
         self.search_picousd = Fraction(rules["web_search_usd_per_request"]) * 10**12
         self.running_hour_picousd = Fraction(rules["managed_agents_usd_per_session_hour"]) * 10**12
         self.free_refusals_from: str = rules["refusal_before_output_unbilled_from"]

@@ -76,6 +76,15 @@ def at_day_of_batch(row: Row, created_at: str) -> Row:
     return {**row, **(price_row(row, created_at) or {})}
 
 
+def as_replayed(row: Row, *, replayed: bool) -> Row:
+    """`row` priced as a response that was billed before, or as one that was not."""
+    terms, _ = terms_of(row)
+    if terms.replayed == replayed:
+        return row
+    row = {**row, "pricing_terms": replace(terms, replayed=replayed).to_json()}
+    return {**row, **(price_row(row) or {})}
+
+
 def usage_of(row: Mapping[str, Any]) -> dict[str, Any] | None:
     """The usage object of `row`, or `None` where it has none that can be read."""
     text = row.get("usage")

@@ -15,14 +15,17 @@ if TYPE_CHECKING:
     from claudetrace._pricing._own import OwnRates
 
 PLATFORMS = ("anthropic", "bedrock", "vertex", "foundry", "aws", "google_cloud")
-_WORDS: Mapping[str, tuple[str, ...]] = {
+WORDS: Mapping[str, tuple[str, ...]] = {
     "platform": PLATFORMS,
-    "endpoint_scope": ("global", "regional"),
+    "endpoint_scope": ("global", "regional", "us-gov"),
     "data_zone": ("us",),
     "billed_to": ("user_profile",),
 }
 _TEXTS = ("endpoint_scope", "data_zone", "billed_to", "own_rates", "day")
-_SWITCHES = ("batch", "content_empty", "code_execution", "free_code")
+_SWITCHES = (
+    *("batch", "content_empty", "code_execution", "free_code"),
+    *("told_platform", "free_host", "replays", "replayed"),
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,7 +36,7 @@ class Terms:
     """`anthropic`, `bedrock`, `vertex`, `foundry`, `aws` or `google_cloud`."""
     batch: bool = False
     endpoint_scope: str | None = None
-    """`global` or `regional`, where the model id does not say it."""
+    """`global`, `regional` or `us-gov`, where the model id does not say it."""
     data_zone: str | None = None
     """`us`: a deployment in Foundry's US Data Zone."""
     billed_to: str | None = None
@@ -44,6 +47,14 @@ class Terms:
     """The answer holds the result of a code execution whose container may be billed by the hour."""
     free_code: bool = False
     """Code that ran did so beside a web tool that makes its container free."""
+    told_platform: bool = False
+    """The settings say that the host is this platform, however its models are spelled."""
+    free_host: bool = False
+    """The settings say that the host costs nothing."""
+    replays: bool = False
+    """The settings say that the host answers from a cache of its own, too."""
+    replayed: bool = False
+    """It did: the response was billed before."""
     own_rates: str | None = None
     """`OwnRates.text` of the own prices in force."""
     day: str | None = None
@@ -75,8 +86,8 @@ def checked_words(**words: object) -> dict[str, Any]:
     """`words` without those that are `None`. Raises `ClaudetraceError` for one that the term does not take."""
     given = {name: word for name, word in words.items() if word is not None}
     for name, word in given.items():
-        if not isinstance(word, str) or word not in _WORDS[name]:
-            right = " or ".join(f'"{each}"' for each in _WORDS[name])
+        if not isinstance(word, str) or word not in WORDS[name]:
+            right = " or ".join(f'"{each}"' for each in WORDS[name])
             raise ClaudetraceError(f"{name} cannot be {word!r:.80}: it is {right}, or left out")
     return given
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Any
 from urllib.parse import unquote
 
 
@@ -98,17 +97,3 @@ def platform_of(client: object) -> str:
         names = (_PLATFORMS.get(base.__name__.removeprefix("Async")) for base in kind.__mro__)
         platform = _platforms[kind] = next(filter(None, names), "anthropic")
     return platform
-
-
-_REGION = {"vertex": "region", "google_cloud": "_location"}
-"""Where a client keeps it."""
-
-
-def endpoint_scope_of(client: Any, platform: str) -> str | None:
-    """Whether a Google Cloud client calls the global endpoint or a regional one; its model ids do not say."""
-    if platform not in _REGION:
-        return None
-    region = getattr(client, _REGION[platform], None)
-    if not isinstance(region, str) or not region:
-        return None
-    return "global" if region == "global" else "regional"

@@ -14,19 +14,20 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import wrapt
 
-from claudetrace._pricing import Terms
 from claudetrace._seam._errors import is_abandoned
 from claudetrace._seam._live import LiveCall
 from claudetrace._seam._middleware import is_of, marked_call, watch_rebuilt, with_mark
-from claudetrace._seam._operations import endpoint_scope_of, operation_of, platform_of
+from claudetrace._seam._operations import operation_of
 from claudetrace._seam._places import Function, Method
 from claudetrace._seam._request import billed_to, code_execution_is_free, request_body, request_columns, user_of
+from claudetrace._seam._where import Where, terms_of, where_to
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
     from claudetrace._call import Row
-    from claudetrace._pricing import OwnRates
+    from claudetrace._hosts import Host
+    from claudetrace._pricing import OwnRates, Terms
     from claudetrace._seam._live import Recorder
 
 _BASE_CLIENT = "anthropic._base_client"
@@ -35,6 +36,7 @@ _call: ContextVar[LiveCall | None] = ContextVar("claudetrace_call", default=None
 _recorder: Recorder | None = None
 _data_zone: str | None = None
 _own_rates: OwnRates | None = None
+_hosts: Mapping[str, Host] = {}
 
 
 class _Wrapped(NamedTuple):
@@ -49,10 +51,16 @@ _installed: dict[tuple[Any, str], _Wrapped] = {}
 _hooked = False
 
 
-def install(recorder: Recorder, *, foundry_data_zone: str | None = None, own_rates: OwnRates | None = None) -> None:
+def install(
+    recorder: Recorder,
+    *,
+    foundry_data_zone: str | None = None,
+    own_rates: OwnRates | None = None,
+    hosts: Mapping[str, Host] | None = None,
+) -> None:
     """Every call from now on is told to `recorder`, also of clients that exist. The SDK may be imported later."""
-    global _recorder, _data_zone, _own_rates, _hooked
-    _data_zone, _own_rates = foundry_data_zone, own_rates
+    global _recorder, _data_zone, _own_rates, _hosts, _hooked
+    _data_zone, _own_rates, _hosts = foundry_data_zone, own_rates, hosts or {}
     _terms.cache_clear()
     _recorder = recorder
     if _hooked:
@@ -152,11 +160,10 @@ def _begin(client: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> LiveCa
         columns = _shape(recorder, body)
         if model is not None:
             columns["model_requested"] = model
-        platform = columns["platform"] = platform_of(client)
         columns["streamed"] = int(bool(kwargs.get("stream")) and not operation.lines)
-        scope = None if platform == "anthropic" else endpoint_scope_of(client, platform)
         payer = billed_to(body) if "billing_policy" in body else None
-        terms = _terms(platform, operation.batch, scope, payer, _data_zone)
+        terms = _terms(where_to(client, options.url), operation.batch, payer)
+        columns["platform"] = terms.platform
         tags = recorder.attribute(columns, client, user_of(body) if "metadata" in body else None)
         call = LiveCall(recorder, operation, columns, tags, terms)
         call.batch_id = batch_id
@@ -176,15 +183,9 @@ def _shape(recorder: Recorder, body: Any) -> Row:
         return {}
 
 
-@lru_cache(maxsize=64)
-def _terms(platform: str, batch: bool, endpoint_scope: str | None, payer: str | None, data_zone: str | None) -> Terms:
-    return Terms(
-        platform=platform,
-        batch=batch,
-        endpoint_scope=endpoint_scope,
-        data_zone=data_zone if platform == "foundry" else None,
-        billed_to=payer,
-    ).with_own_rates(_own_rates)
+@lru_cache(maxsize=256)
+def _terms(where: Where, batch: bool, payer: str | None) -> Terms:
+    return terms_of(where, _hosts, batch=batch, payer=payer, data_zone=_data_zone).with_own_rates(_own_rates)
 
 
 def _raised(call: LiveCall, client: Any, error: BaseException) -> None:

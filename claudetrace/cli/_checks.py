@@ -115,6 +115,7 @@ def check_ledger(path: Path) -> list[Check]:
     """Whether the ledger at `path` can be read, and whether what is in it holds."""
     from claudetrace._ledger._read import Ledger
     from claudetrace._ledger._schema import fragile_filesystem
+    from claudetrace.cli._host_checks import check_hosts
 
     checks = [Check("path", str(path)), *_modes(path)]
     if fragile := fragile_filesystem(path):
@@ -129,6 +130,7 @@ def check_ledger(path: Path) -> list[Check]:
             if path.stat().st_size > 200e6 and sys.stderr.isatty():
                 click_note("checking every row of a large ledger: this takes a while")
             checks += _proofs(ledger)
+            checks += check_hosts(ledger.db.conn)
     except ClaudetraceError as error:
         checks.append(Check("ledger", "cannot be read" if path.exists() else "missing", str(error)))
     except sqlite3.Error as error:

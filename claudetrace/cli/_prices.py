@@ -138,6 +138,7 @@ def _rules_text(*, us: bool = True, regional: bool = True) -> str:
     rules = list_rules()
     told = [f"tokens in US inference cost {rules['inference_geo_us']} times as much"] if us else []
     told += [f"at a cloud's regional endpoint {rules['cloud_regional']} times"] if regional else []
+    told.append(f"in AWS GovCloud {rules['aws_govcloud']} times")
     text = ", ".join([*told, f"a web search ${rules['web_search_usd']}"])
     return f"{text[0].upper()}{text[1:]}."
 
