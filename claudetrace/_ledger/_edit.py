@@ -24,7 +24,7 @@ def opened_ledger(db: Path) -> Iterator[sqlite3.Connection]:
     if not db.is_file():
         raise ClaudetraceError(f"there is no ledger at {db}; name another with --db or CLAUDETRACE_DB")
     try:
-        with closing(open_ledger(db)) as connection:
+        with closing(open_ledger(db, make=False)) as connection:
             connection.execute(f"PRAGMA busy_timeout = {BUSY_MS}")
             yield connection
     except sqlite3.Error as error:

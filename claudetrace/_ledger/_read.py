@@ -69,7 +69,8 @@ class Ledger:
         """The exact sums for each value of `by`, dearest first, or by day in their order; `by=None` is the total.
 
         `by`: model day user session feature customer prompt operation stop_reason tag:KEY. Values of a tag
-        beyond 1,000 a day are added up as `(other)`. Parts of hours that are pruned count nothing.
+        beyond 1,000 a day are added up in one row, whose `others` is set; a value that may have calls in it is
+        `too_low`. Parts of hours that are pruned count nothing.
         """
         with self._reading() as connection:
             return read_spend(connection, by, span(since, until), where or {})
@@ -146,7 +147,8 @@ class Ledger:
 
     def _opened(self) -> sqlite3.Connection:
         if os.access(self.path.parent, os.W_OK) and (not self.path.exists() or os.access(self.path, os.W_OK)):
-            return open_ledger(self.path)
+            # Beside a journal it may be that a program is just making the ledger.
+            return open_ledger(self.path, make=self._spool().is_dir())
         connection = connect(self.path, "ro")
         try:
             self._require_current(ledger_version(connection, self.path))

@@ -75,22 +75,27 @@ MARKS = """
 BEGIN_ANEW = "of a version before claudetrace's first release; move it away, and a new one is begun"
 
 
-def open_ledger(path: Path) -> sqlite3.Connection:
-    """A connection to the ledger at `path`, of the current version, made or migrated if need be.
+def open_ledger(path: Path, *, make: bool = True) -> sqlite3.Connection:
+    """A connection to the ledger at `path`, of the current version, migrated if need be.
 
-    Raises `ClaudetraceError` for a file that is not a ledger, or a newer one, and leaves it as it is.
+    It is made where there is none or an empty file, if `make`. Raises `ClaudetraceError` for a file that is not a
+    ledger, or a newer one, and leaves it as it is.
     """
     refuse_old_sqlite()
     if path.is_dir():
         raise ClaudetraceError(f"{path} is a folder; name a file in it as the ledger")
     refuse_foreign_database(path)
+    version = 0
     if _size(path):
         with closing(connect(path, "ro")) as connection:
-            current = ledger_version(connection, path) == VERSION
-    else:
+            version = ledger_version(connection, path)
+    if not (version or make):
+        raise ClaudetraceError(
+            f"{path} is empty, so there is no ledger in it; call claudetrace.instrument() in the program whose calls "
+            "it is to hold, or name another with db= or CLAUDETRACE_DB"
+        )
+    if version != VERSION:
         make_folder(path.parent)
-        current = False
-    if not current:
         with _creation_lock(path):
             _migrate(path)
     connection = connect(path, "rw")
@@ -133,7 +138,7 @@ def ledger_version(connection: sqlite3.Connection, path: Path) -> int:
         raise ClaudetraceError(
             f"{path} is a SQLite file of something else, so nothing is written to it; name another as the ledger"
         )
-    if version and not has_source:
+    if (version or tables) and not (has_source and version > 0):
         raise ClaudetraceError(f"{path} is a ledger {BEGIN_ANEW}")
     if version > VERSION:
         raise ClaudetraceError(

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import click
 
+from claudetrace._errors import ClaudetraceError
 from claudetrace.cli._options import DB, calls_text, end_progress, progress_of
 
 if TYPE_CHECKING:
@@ -24,6 +26,10 @@ def prune(before: str, everything: bool, db: Path | None) -> None:
 
     path = Ledger(db).path
     moment = moment_of("--before", before)
+    if moment.date() > datetime.now(UTC).date():
+        raise ClaudetraceError(
+            f"--before {before} is after today, so every call would go; give today's date for all but today's calls"
+        )
     progress = progress_of("removing")
     removed = _prune.prune(path, moment, everything=everything, progress=progress)
     end_progress(progress if removed else None)

@@ -49,6 +49,14 @@ class _Commands(click.Group):
         command: click.Command = getattr(module, cmd_name)
         return command
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        name, command, rest = super().resolve_command(ctx, args)
+        if command is not None and not ctx.resilient_parsing:
+            refuse_repeated(ctx, name, command, rest)
+        return name, command, rest
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 - click calls it
         with formatter.section("Commands"):
             formatter.write_dl([(name, line) for name, (_, line) in COMMANDS.items()])
@@ -63,6 +71,23 @@ class _Commands(click.Group):
             raise Refused(str(error)) from error
         except sqlite3.Error as error:
             raise click.ClickException(f"SQLite says: {error}. `claudetrace doctor` tells more.") from error
+
+
+def refuse_repeated(
+    parent: click.Context, name: str | None, command: click.Command, args: list[str], seen: tuple[str, ...] = ()
+) -> None:
+    """Raises for an option that holds one value and is given twice: click would take the last without a word."""
+    ctx = click.Context(command, info_name=name, parent=parent, **command.context_settings)
+    _, rest, given = command.make_parser(ctx).parse_args(list(args))
+    for option in given:
+        if not isinstance(option, click.Option) or option.multiple or option.is_flag or option.count:
+            continue
+        said = max(option.opts, key=len)
+        if said in seen:
+            raise click.UsageError(f"{said} is given twice; it holds one value.", ctx)
+        seen = (*seen, said)
+    if isinstance(command, click.Group) and rest and (inner := command.get_command(ctx, rest[0])) is not None:
+        refuse_repeated(ctx, rest[0], inner, rest[1:], seen)
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})

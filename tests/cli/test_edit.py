@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import anthropic
 import pytest
+from freezegun import freeze_time
 
 import claudetrace
 from claudetrace import Ledger
@@ -14,6 +15,15 @@ from claudetrace._demo._server import PlayServer
 
 from .conftest import run
 
+TOMORROW = (datetime.now(UTC) + timedelta(days=1)).date().isoformat()
+
+
+@pytest.fixture
+def a_day_later():
+    """The demo's calls are of yesterday."""
+    with freeze_time(TOMORROW, tick=True):
+        yield
+
 
 @pytest.fixture
 def server():
@@ -21,22 +31,20 @@ def server():
         yield playing
 
 
-def test_prune_removes_calls_and_keeps_their_sums(db):
+def test_prune_removes_calls_and_keeps_their_sums(db, a_day_later):
     """Calls of days before the given one go; the report by day stays the same."""
-    tomorrow = (datetime.now(UTC) + timedelta(days=1)).date().isoformat()
     before = Ledger(db).spend(by="day", since=None)
-    told = run("prune", "--before", tomorrow, "--db", db)
+    told = run("prune", "--before", TOMORROW, "--db", db)
 
     assert told.exit_code == 0
     assert "Removed 23 calls of days before" in told.output
     assert Ledger(db).calls() == []
-    assert Ledger(db).spend(by="day", since="2026-01-01", until=tomorrow) == before
+    assert Ledger(db).spend(by="day", since="2026-01-01", until=TOMORROW) == before
 
 
-def test_prune_all_removes_the_sums_too(db):
+def test_prune_all_removes_the_sums_too(db, a_day_later):
     """With --all nothing of those days is left."""
-    tomorrow = (datetime.now(UTC) + timedelta(days=1)).date().isoformat()
-    run("prune", "--before", tomorrow, "--all", "--db", db)
+    run("prune", "--before", TOMORROW, "--all", "--db", db)
 
     assert Ledger(db).spend(by="day", since=None) == []
 
@@ -66,9 +74,9 @@ def test_forget_removes_the_user_and_keeps_the_cost(db):
     assert Ledger(db).spend(by=None) == before
 
 
-def test_forget_tells_of_sums_of_pruned_calls(db):
+def test_forget_tells_of_sums_of_pruned_calls(db, a_day_later):
     """Where only sums name the user, they go, with status 0 and the number of days."""
-    run("prune", "--before", "2099-01-01", "--db", db)
+    run("prune", "--before", TOMORROW, "--db", db)
     told = run("forget", "--user", "ada", "--db", db)
 
     assert (told.exit_code, "0 calls and the sums of 1 day in" in told.output) == (0, True)
