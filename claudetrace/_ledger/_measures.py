@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 import orjson
 
-from claudetrace._call import RESERVED_TAGS, is_lower_bound, is_paid_elsewhere, spend_of
+from claudetrace._call import RESERVED_TAGS, is_lower_bound, spend_of
+from claudetrace._pricing._parts import CACHE_WRITE_PARTS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -43,17 +44,18 @@ FIRST_OF_CALL = """(
 Totals: TypeAlias = dict[tuple[str, ...], list[int]]
 
 
-CACHE_WRITE_PARTS = ("cache_write_5m", "cache_write_1h")
-CACHE_WRITE_PICOUSD = """(CASE
-            WHEN COALESCE(c.cache_write_5m_tokens, 0) = 0 AND COALESCE(c.cache_write_1h_tokens, 0) = 0 THEN 0
-            WHEN c.billing = 'subscription' THEN 0
-            WHEN INSTR(COALESCE(c.cost_flags, ''), '"billed_to_user_profile"') > 0 THEN 0
+CACHE_WRITES = tuple(name for name in CACHE_WRITE_PARTS if "." not in name)
+"""The names without a prefix: a row whose parts have none of them in their text wrote nothing."""
+# What costs nothing here is no spend on writes either, whatever its parts say.
+CACHE_WRITE_PICOUSD = f"""(CASE
+            WHEN COALESCE(c.spend_picousd, 0) = 0 OR c.cost_parts IS NULL THEN 0
+            WHEN {" AND ".join(f"INSTR(c.cost_parts, '{name}') = 0" for name in CACHE_WRITES)} THEN 0
             ELSE COALESCE((
                 SELECT SUM(part.value ->> 'picousd')
                 FROM json_each(c.cost_parts) AS part
-                WHERE part.value ->> 'name' IN ('cache_write_5m', 'cache_write_1h')
+                WHERE part.value ->> 'name' IN ({", ".join(f"'{name}'" for name in CACHE_WRITE_PARTS)})
             ), 0)
-        END)"""
+        END)"""  # noqa: S608 - names of ours
 
 
 class Measure(NamedTuple):
@@ -84,12 +86,10 @@ def _is_blocked(row: Row) -> bool:
 
 
 def _cache_write_picousd(row: Row) -> int:
-    if not (row.get("cache_write_5m_tokens") or row.get("cache_write_1h_tokens")):
+    text = row.get("cost_parts")
+    if not text or not any(name in text for name in CACHE_WRITES) or not spend_of(row):
         return 0
-    if is_paid_elsewhere(row.get("cost_flags") or "", row.get("billing")):
-        return 0
-    parts = orjson.loads(row.get("cost_parts") or "[]")
-    return sum(part["picousd"] for part in parts if part["name"] in CACHE_WRITE_PARTS)
+    return sum(part["picousd"] for part in orjson.loads(text) if part["name"] in CACHE_WRITE_PARTS)
 
 
 LOWER_BOUND = """({0}usage_is_final = 0 OR INSTR(COALESCE({0}cost_flags, ''), '"retried_after_timeout"') > 0)"""

@@ -5,6 +5,7 @@ python tests/bench/generate.py FILE [ROWS]
 
 from __future__ import annotations
 
+import json
 import random
 import sqlite3
 import sys
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from claudetrace._guard import Guard
 from claudetrace._ids import utc_text, uuid7
 from claudetrace._ledger._store import Store
+from claudetrace._pricing._row import with_price
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,13 +27,9 @@ LAST_DAY = datetime(2026, 11, 21, tzinfo=UTC)
 """The first day without calls."""
 BATCH = 20_000
 USERS, CUSTOMERS = 2_000, 60
-RATES = {  # picodollars a token: input, cache read, cache write, output
-    "claude-haiku-4-5": (1_000_000, 100_000, 1_250_000, 5_000_000),
-    "claude-sonnet-4-5": (3_000_000, 300_000, 3_750_000, 15_000_000),
-    "claude-opus-4-1": (15_000_000, 1_500_000, 18_750_000, 75_000_000),
-    "claude-opus-4-5": (5_000_000, 500_000, 6_250_000, 25_000_000),
-}
-HAIKU, SONNET, OPUS_41, OPUS = RATES
+HAIKU, SONNET, OPUS_41, OPUS = "claude-haiku-4-5", "claude-sonnet-4-5", "claude-opus-4-1", "claude-opus-4-5"
+UNKNOWN = "claude-preview-of-nobody"
+"""A model that no price list has."""
 # feature: share, its models with their shares, platform, mean calls of a session, input and output tokens, team
 FEATURES: dict[str, tuple[int, dict[str, int], str, int, int, int, str]] = {
     "support-chat": (30, {SONNET: 70, HAIKU: 30}, "anthropic", 4, 2_500, 300, "support"),
@@ -69,7 +67,11 @@ class Source:
         return self.random.choices(users, [weights[n] for n in users], k=16_384)
 
     def batches(self) -> Iterator[list[dict[str, Any]]]:
-        """All rows, in lists of about `BATCH`."""
+        """All rows, priced by the product's own code from their usages, in lists of about `BATCH`."""
+        for batch in self._unpriced():
+            yield [with_price(row) for row in batch]
+
+    def _unpriced(self) -> Iterator[list[dict[str, Any]]]:
         hours = [LAST_DAY - timedelta(days=DAYS) + timedelta(hours=n) for n in range(DAYS * 24)]
         shares = [(0.35 if hour.weekday() > 4 else 1.0) * (1.2 if 8 <= hour.hour < 20 else 0.35) for hour in hours]
         whole, made, due = sum(shares), 0, 0.0
@@ -136,22 +138,12 @@ class Source:
         if luck > 0.988:
             error = ERRORS[int(draw() ** 2 * 5)]
             row |= {"outcome": "error", "error_type": error, "model": model, "cost_picousd": 0, "duration_ms": 900.5}
+            row |= {"cost_parts": "[]", "cost_flags": "[]"}
             return row
         return row | self._answer(row, model, prompt, output, streamed)
 
     def _answer(self, row: dict[str, Any], model: str, prompt: int, output: int, streamed: bool) -> dict[str, Any]:
         draw = self.random.random
-        rates = RATES[model]
-        read = int(prompt * 0.7) if draw() < 0.75 else 0
-        write = int(prompt * 0.6) if not read and draw() < 0.5 else 0
-        counts = (prompt - read - write, read, write, output)
-        names = ("input", "cache_read", "cache_write_5m", "output")
-        picousd = [count * rate for count, rate in zip(counts, rates, strict=True)]
-        parts = ",".join(
-            f'{{"name":"{name}","model":"{model}","quantity":{count},"rate_picousd":{rate},"picousd":{cost}}}'
-            for name, count, rate, cost in zip(names, counts, rates, picousd, strict=True)
-            if count
-        )
         first_ms = (250 + prompt * 0.03) * self.random.lognormvariate(0, 0.4)
         whole_ms = first_ms + output * 14 * self.random.lognormvariate(0, 0.25)
         cut = streamed and draw() < 0.004
@@ -165,24 +157,32 @@ class Source:
             "response_ms": whole_ms,
             "time_to_first_token_ms": first_ms if streamed else None,
             "message_id": f"msg_{row['id'][:18]}",
-            "input_tokens": counts[0],
-            "cache_read_tokens": read,
-            "cache_write_5m_tokens": write,
-            "output_tokens": output,
-            "service_tier": "standard",
-            "usage": f'{{"input_tokens":{counts[0]},"cache_creation_input_tokens":{write},'
-            f'"cache_read_input_tokens":{read},'
-            f'"output_tokens":{output},"service_tier":"standard"}}',
-            "cost_parts": f"[{parts}]",
-            "cost_flags": '["partial_usage"]' if cut else "[]",
-            "pricing_terms": f'{{"platform":"{row["platform"]}"}}',
-            "cost_picousd": sum(picousd),
-            "cache_saved_picousd": read * (rates[0] - rates[1]) - write * (rates[2] - rates[0]),
-            "rates_version": "generated",
+            "usage": json.dumps(self._usage(row["feature"], prompt, output)),
         }
         if row["feature"] == "eval-suite" and draw() < 0.02:
-            answer |= {"cost_picousd": None, "cost_parts": None, "cost_flags": '["unknown_model"]'}
+            answer["model"] = UNKNOWN
         return {name: value for name, value in answer.items() if value is not None}
+
+    def _usage(self, feature: str, prompt: int, output: int) -> dict[str, Any]:
+        """The API's object: most prompts read the cache or write to it, and an agent's may be compacted on the way."""
+        draw = self.random.random
+        read = int(prompt * 0.7) if draw() < 0.75 else 0
+        write = int(prompt * 0.6) if not read and draw() < 0.5 else 0
+        hour = write if draw() < 0.3 else 0
+        usage: dict[str, Any] = {
+            "input_tokens": prompt - read - write,
+            "cache_creation_input_tokens": write,
+            "cache_read_input_tokens": read,
+            "cache_creation": {"ephemeral_5m_input_tokens": write - hour, "ephemeral_1h_input_tokens": hour},
+            "output_tokens": output,
+            "service_tier": "standard",
+        }
+        if feature == "agent-research" and draw() < 0.1:
+            executor = {name: value for name, value in usage.items() if name != "service_tier"}
+            compaction = {"type": "compaction", "input_tokens": prompt, "output_tokens": 300}
+            compaction |= {"cache_creation_input_tokens": 900, "cache_read_input_tokens": 0}
+            usage["iterations"] = [compaction, {"type": "message", **executor}]
+        return usage
 
     def _stop(self, feature: str) -> str:
         luck = self.random.random()

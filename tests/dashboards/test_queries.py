@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import math
 import sqlite3
 import subprocess
 import sys
 import time
 from contextlib import closing
+from decimal import Decimal
 from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -33,6 +35,45 @@ from generate import Source
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+# Dollars a million tokens as Anthropic publishes them: input, read, write for 5 minutes, for 1 hour, output.
+PUBLISHED = {
+    "claude-haiku-4-5": ("1", "0.10", "1.25", "2", "5"),
+    "claude-sonnet-4-5": ("3", "0.30", "3.75", "6", "15"),
+    "claude-opus-4-1": ("15", "1.50", "18.75", "30", "75"),
+    "claude-opus-4-5": ("5", "0.50", "6.25", "10", "25"),
+    "claude-sonnet-5": ("2", "0.20", "2.50", "4", "10"),
+}
+READ, WRITES = 1, (2, 3)
+
+
+def charges(usage: str | None, model: str | None) -> list[list[tuple[int, int]]]:
+    """The tokens of each class with their picodollars each: of the response, and of each compaction in it."""
+    if usage is None or model not in PUBLISHED:
+        return []
+    rates = [int(Decimal(usd) * 10**6) for usd in PUBLISHED[model]]
+    whole = json.loads(usage)
+    found = []
+    for part in (whole, *(each for each in whole.get("iterations", []) if each["type"] == "compaction")):
+        hour = (part.get("cache_creation") or {}).get("ephemeral_1h_input_tokens", 0)
+        short = (part.get("cache_creation_input_tokens") or 0) - hour
+        read = part.get("cache_read_input_tokens") or 0
+        found.append(list(zip((part["input_tokens"], read, short, hour, part["output_tokens"]), rates, strict=True)))
+    return found
+
+
+def cost_by_list(usage: str | None, model: str | None) -> int | None:
+    return sum(n * rate for part in charges(usage, model) for n, rate in part)
+
+
+def writes_by_list(usage: str | None, model: str | None) -> int:
+    return sum(part[place][0] * part[place][1] for part in charges(usage, model) for place in WRITES)
+
+
+def saved_by_list(usage: str | None, model: str | None) -> int:
+    parts = charges(usage, model)
+    return sum(part[place][0] * (part[0][1] - part[place][1]) for part in parts for place in (READ, *WRITES))
+
+
 ASK = {"model": "claude-sonnet-5", "max_tokens": 9, "messages": [{"role": "user", "content": "hi"}]}
 SONNET = "claude-sonnet-4-5"
 SPEND = {
@@ -41,17 +82,14 @@ SPEND = {
     "lower_bound_calls": """SUM(
         cost_picousd IS NOT NULL AND (usage_is_final = 0 OR COALESCE(cost_flags, '') LIKE '%"retried_after_timeout"%')
     )""",
-    "spend_picousd": "COALESCE(SUM(spend_picousd), 0)",
+    "spend_picousd": "COALESCE(SUM(cost_by_list(usage, model)), 0)",
 }
-WRITES = """COALESCE(SUM((
-    SELECT SUM(p.value ->> 'picousd') FROM json_each(cost_parts) AS p WHERE p.value ->> 'name' LIKE 'cache_write%'
-)), 0)"""
 TOKENS = ("input_tokens", "cache_read_tokens", "cache_write_5m_tokens", "cache_write_1h_tokens")
 CACHE = {
     "calls": SPEND["calls"],
     **{name: f"COALESCE(SUM({name}), 0)" for name in TOKENS},
-    "cache_saved_picousd": "COALESCE(SUM(cache_saved_picousd), 0)",
-    "cache_write_picousd": WRITES,
+    "cache_saved_picousd": "COALESCE(SUM(saved_by_list(usage, model)), 0)",
+    "cache_write_picousd": "COALESCE(SUM(writes_by_list(usage, model)), 0)",
 }
 FAILED = "outcome = 'error' AND COALESCE(error_type, '') <> 'BudgetExceeded'"
 KPI = {
@@ -120,6 +158,8 @@ def ledger(tmp_path_factory: pytest.TempPathFactory) -> Iterator[sqlite3.Connect
         store.close()
     with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as connection:
         connection.row_factory = sqlite3.Row
+        for function in (cost_by_list, writes_by_list, saved_by_list):
+            connection.create_function(function.__name__, 2, function, deterministic=True)
         yield connection
 
 

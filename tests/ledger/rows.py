@@ -39,8 +39,8 @@ def row(**changes: Any) -> dict[str, Any]:
         "usage_is_final": 1,
         "cost_picousd": 6_000_000_000,
         "cost_parts": (
-            '[{"name":"input","model":"claude-sonnet-4-5","quantity":1000,"rate_picousd":3000000,'
-            '"picousd":3000000000},{"name":"output","model":"claude-sonnet-4-5","quantity":200,'
+            '[{"name":"input_tokens","model":"claude-sonnet-4-5","quantity":1000,"rate_picousd":3000000,'
+            '"picousd":3000000000},{"name":"output_tokens","model":"claude-sonnet-4-5","quantity":200,'
             '"rate_picousd":15000000,"picousd":3000000000}]'
         ),
         "cost_flags": "[]",

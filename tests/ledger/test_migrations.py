@@ -97,8 +97,8 @@ def test_a_row_says_what_recorded_it(db: Path, query: Query) -> None:
 )
 def test_who_pays_decides_what_is_spent(db: Path, query: Query, changes: dict[str, Any], share: int) -> None:
     """What a subscription or another organization pays is a cost and no spend: in the row, the `Call`, each sum."""
-    writes = json.dumps([{"name": "cache_write_5m", "model": "m", "quantity": 7, "rate_picousd": 1, "picousd": 7}])
-    store(db, row(cost_picousd=7, cost_parts=writes, cache_write_5m_tokens=7, session_id="s", **changes))
+    part = {"name": "cache_write_5m_tokens", "model": "m", "quantity": 7, "rate_picousd": 1, "picousd": 7}
+    store(db, row(cost_picousd=7, cost_parts=json.dumps([part]), cache_write_5m_tokens=7, session_id="s", **changes))
     with Ledger(db) as ledger:
         (call,), (spend,) = ledger.calls(), ledger.spend(since=None)
         differences = rollup_differences(ledger.db.conn)
