@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from claudetrace._call import Row
 
+NAMED = "SELECT DISTINCT value, others FROM rollup_tag_days WHERE tag = ? AND day = ?"
 UPSERTS = {table: rollup.upsert() for table, rollup in _rollups.BY_TABLE.items()}
 
 
@@ -109,14 +110,15 @@ class TagValues:
     that a batch without new values asks nothing."""
 
     def __init__(self) -> None:
-        self._known: dict[tuple[str, str], set[str]] = {}
+        self._known: dict[tuple[str, str], set[str | None]] = {}
+        """The values that a tag's day names; `None` among them where it counts further ones as others."""
 
     def clear(self) -> None:
         """Forgets all, as after a transaction that was rolled back."""
         self._known.clear()
 
     def limited(self, connection: sqlite3.Connection, tag_days: Totals) -> Totals:
-        """`tag_days` with values beyond a day's limit as `(other)`."""
+        """`tag_days` as the rollup has them: values beyond a day's limit are its others."""
         if len(self._known) > 10_000:
             self._known.clear()
         read: set[tuple[str, str]] = set()
@@ -124,15 +126,16 @@ class TagValues:
         for key, amounts in tag_days.items():
             tag, day, value, *rest = key
             known = self._known.get((tag, day), set())
-            if value not in known and OTHER not in known and (tag, day) not in read:
+            if value not in known and None not in known and (tag, day) not in read:
                 # Another process may have added values, or the last that fit.
                 read.add((tag, day))
-                sql = "SELECT DISTINCT value FROM rollup_tag_days WHERE tag = ? AND day = ?"
-                known = known | {stored for (stored,) in connection.execute(sql, (tag, day))}
+                found = connection.execute(NAMED, (tag, day))
+                known = known | {None if others else stored for stored, others in found}
                 self._known[tag, day] = known
             if value not in known:
-                # Once there is an `(other)`, nothing more is let in: an earlier row of the value may be in it.
-                value = value if OTHER not in known and len(known) < _rollups.MAX_VALUES_A_DAY else OTHER
-                known.add(value)
-            accumulate(limited, (tag, day, value, *rest), amounts)
+                # Once there are others, nothing more is let in: an earlier row of the value may be among them.
+                fits = None not in known and len(known) < _rollups.MAX_VALUES_A_DAY
+                known.add(value if fits else None)
+            others = value not in known
+            accumulate(limited, (tag, day, OTHER if others else value, int(others), *rest), amounts)
         return limited

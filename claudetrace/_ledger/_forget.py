@@ -45,7 +45,7 @@ SUBTRACT = tuple(
     FROM measured_call_tags AS v
     WHERE v.id IN (SELECT value FROM json_each(:ids))
         AND v.tag NOT IN ({KEPT_TAGS})
-    GROUP BY 1, 2, 3, 4, 5, 6
+    GROUP BY 1, 2, 3, 4, 5, 6, 7
     ON CONFLICT ({", ".join(rollup.key)}) DO UPDATE SET
         {", ".join(f"{name} = {name} + excluded.{name}" for name in MEASURE_NAMES)}
 """  # noqa: S608 - names of ours
@@ -55,8 +55,8 @@ SUBTRACT = tuple(
 SESSIONS = """
     SELECT session_id FROM calls WHERE session_id IS NOT NULL AND id IN (SELECT value FROM json_each(?))
 """
-DAYS = "SELECT COUNT(DISTINCT day) FROM rollup_tag_days WHERE tag = 'user' AND value = ?"
-OF_USER = tuple(f"DELETE FROM {rollup.table} WHERE tag = 'user' AND value = ?" for rollup in TAGGED)  # noqa: S608 - names of ours
+DAYS = "SELECT COUNT(DISTINCT day) FROM rollup_tag_days WHERE tag = 'user' AND value = ? AND NOT others"
+OF_USER = tuple(f"DELETE FROM {rollup.table} WHERE tag = 'user' AND value = ? AND NOT others" for rollup in TAGGED)  # noqa: S608 - names of ours
 EMPTY = tuple(f"DELETE FROM {rollup.table} WHERE responses = 0" for rollup in TAGGED)  # noqa: S608 - names of ours
 
 

@@ -99,16 +99,14 @@ def _side_of_finer(rollup: Rollup) -> tuple[str, str]:
 
 
 def keys_of_view(rollup: Rollup) -> list[str]:
-    """The keys of a row `v` of the view as the rollup has them: a value that it does not name is `:other`."""
-    named = """
-        CASE
-            WHEN EXISTS (
-                SELECT 1 FROM rollup_tag_days AS r WHERE r.tag = v.tag AND r.day = v.day AND r.value = v.value
-            ) THEN v.value
-            ELSE :other
-        END
-    """
-    return [named if rollup in TAGGED and name == "value" else f"v.{name}" for name in rollup.key]
+    """The keys of a row `v` of the view as the rollup has them: a value that it does not name is among its others."""
+    named = """EXISTS (
+                SELECT 1
+                FROM rollup_tag_days AS r
+                WHERE r.tag = v.tag AND r.day = v.day AND r.value = v.value AND NOT r.others
+            )"""
+    limited = {"value": f"CASE WHEN {named} THEN v.value ELSE :other END", "others": f"NOT {named}"}
+    return [limited[name] if rollup in TAGGED and name in limited else f"v.{name}" for name in rollup.key]
 
 
 def rebuild(connection: sqlite3.Connection, first_day: str, past_day: str = "9999") -> None:
@@ -172,6 +170,7 @@ _REBUILD_TAG_DAYS = f"""
         v.tag,
         v.day,
         CASE WHEN ranked.place <= :most THEN v.value ELSE :other END AS counted_as,
+        ranked.place > :most AS others,
         v.platform,
         v.model,
         v.feature,
@@ -179,5 +178,5 @@ _REBUILD_TAG_DAYS = f"""
     FROM measured_call_tags AS v
     JOIN ranked ON ranked.tag = v.tag AND ranked.day = v.day AND ranked.value = v.value
     WHERE v.started_at >= :first AND v.started_at < :past
-    GROUP BY v.tag, v.day, counted_as, v.platform, v.model, v.feature
+    GROUP BY v.tag, v.day, counted_as, others, v.platform, v.model, v.feature
 """  # noqa: S608 - names of ours

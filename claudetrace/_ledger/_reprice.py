@@ -51,7 +51,7 @@ SELECT = f"SELECT {', '.join(f'c.{name}' for name in COLUMNS)}, {BATCH_CREATED_A
 CHUNK = f"{SELECT} WHERE c.id > :after AND {PRICED_BY_USAGE} ORDER BY c.id LIMIT :rows"
 AGAIN = f"{SELECT} WHERE c.id IN (SELECT value FROM json_each(?))"  # noqa: S608 - SQL of ours
 UPDATE = f"UPDATE calls SET {', '.join(f'{name} = :{name}' for name in PRICE_COLUMNS)} WHERE id = :id"  # noqa: S608 - names of ours
-NAMED = "SELECT 1 FROM rollup_tag_days WHERE tag = ? AND day = ? AND value = ? LIMIT 1"
+NAMED = "SELECT 1 FROM rollup_tag_days WHERE tag = ? AND day = ? AND value = ? AND NOT others LIMIT 1"
 
 
 @dataclass(slots=True, kw_only=True)
@@ -159,12 +159,12 @@ def _differences(before: Totals, after: Totals) -> Totals:
 
 
 def _named(connection: sqlite3.Connection, tag_days: Totals) -> Totals:
-    """`tag_days` as the rollup has them: a value that the day does not name was counted as `(other)`."""
+    """`tag_days` as the rollup has them: a value that the day does not name is among its others."""
     named: Totals = {}
     for key, amounts in tag_days.items():
         tag, day, value, *rest = key
-        counted_as = value if connection.execute(NAMED, (tag, day, value)).fetchone() else OTHER
-        accumulate(named, (tag, day, counted_as, *rest), amounts)
+        others = connection.execute(NAMED, (tag, day, value)).fetchone() is None
+        accumulate(named, (tag, day, OTHER if others else value, int(others), *rest), amounts)
     return named
 
 

@@ -18,6 +18,10 @@ if TYPE_CHECKING:
 
 MAX_VALUES_A_DAY = 1000
 OTHER = "(other)"
+"""The value of the row of a tag's day in which all values are counted that came after so many; its `others` is 1. A tag
+may have that value too, which is counted by its name like any other."""
+NUMBERS = ("bucket", "others")
+"""The keys that are no text."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,7 +37,7 @@ class Rollup:
     """The rollup whose sums this one has too, so that it can be made from it also where calls are pruned."""
 
     def ddl(self) -> str:
-        columns = [f"{name} {'INTEGER' if name == 'bucket' else 'TEXT'} NOT NULL" for name in self.key]
+        columns = [f"{name} {'INTEGER' if name in NUMBERS else 'TEXT'} NOT NULL" for name in self.key]
         columns += [f"{name} INTEGER NOT NULL" for name in self.measures]
         columns.append(f"PRIMARY KEY ({', '.join(self.key)})")
         return f"CREATE TABLE {self.table} (\n    " + ",\n    ".join(columns) + "\n) STRICT, WITHOUT ROWID"
@@ -64,14 +68,14 @@ TAG_DAYS = Rollup(
     table="rollup_tag_days",
     view="measured_call_tags",
     period="day",
-    key=("tag", "day", "value", "platform", "model", "feature"),
+    key=("tag", "day", "value", "others", "platform", "model", "feature"),
 )
 # By week, because a quarter of days × users is more than a page can wait for.
 TAG_WEEKS = Rollup(
     table="rollup_tag_weeks",
     view="measured_call_tags",
     period="week",
-    key=("tag", "week", "value", "platform", "model", "feature"),
+    key=("tag", "week", "value", "others", "platform", "model", "feature"),
     finer="rollup_tag_days",
 )
 FEATURE_LATENCIES = Rollup(

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import Enum
 from operator import add, sub
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from claudetrace._call import RESERVED_TAGS, exact_usd
 from claudetrace._errors import ClaudetraceError
@@ -18,7 +19,16 @@ if TYPE_CHECKING:
     from decimal import Decimal
 
 Where: TypeAlias = "Mapping[str, str | None]"
-Sums: TypeAlias = "tuple[str | None, list[int]]"
+
+
+class Others(Enum):
+    """The key of a tag's values that came after the thousandth of their day: no text, which a tag may have."""
+
+    ALL = OTHER
+
+
+Key: TypeAlias = "str | Others | None"
+Sums: TypeAlias = "tuple[Key, list[int]]"
 
 COLUMNS = {
     "model": "model",
@@ -45,9 +55,17 @@ NOTHING = [0] * len(MEASURE_NAMES)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Spend:
-    """The sums of the calls with one `key`, which is `None` for those that have none."""
+    """The sums of the calls with one `key`, which is `None` for those that have none.
+
+    A call is one invocation of an SDK method, also where many responses came of it, as from a batch. `calls` counts
+    those; `responses` and all other counts are of responses.
+    """
 
     key: str | None
+    others: bool = False
+    """Whether it stands for all values of a tag that came after the thousandth of their day."""
+    too_low: bool = False
+    """Whether some of its calls may be among those."""
     calls: int
     responses: int
     errors: int
@@ -83,10 +101,11 @@ def read_spend(connection: sqlite3.Connection, by: str | None, span: Span, where
     """The spend in `span` for each value of `by`, dearest first, or day by day."""
     check(by, where)
     by, where = plain_name(by), {plain_name(name) or "": value for name, value in where.items()}
-    totals: dict[str | None, list[int]] = {} if by else {None: NOTHING}
+    totals: dict[Key, list[int]] = {} if by else {None: NOTHING}
     for key, amounts in _sums(connection, by, span, where):
         totals[key] = list(map(add, totals.get(key, NOTHING), amounts))
-    spends = [_spend(key, amounts) for key, amounts in totals.items() if by is None or amounts[0]]
+    named = _Named(connection, by, span) if Others.ALL in totals else None
+    spends = [_spend(key, amounts, named) for key, amounts in totals.items() if by is None or amounts[0]]
     if by == "day":
         return sorted(spends, key=lambda spend: spend.key or "")
     return sorted(spends, key=lambda spend: (-spend.spend_picousd, -spend.responses, spend.key or ""))
@@ -161,9 +180,9 @@ def _from_tag_days(
         return
     asked = [*_conditions({name: value for name, value in where.items() if name != tagged}), *days]
     if tagged in where:
-        asked.append(("value = ?", [where[tagged] or ""]))
+        asked.append(("value = ? AND NOT others", [where[tagged] or ""]))
     key = "NULL" if by is None else "value" if by == tagged else "day" if by == "day" else COLUMNS[by]
-    sums = list(_query(connection, "rollup_tag_days", key, [], asked))
+    sums = list(_query(connection, "rollup_tag_days", key, [], asked, others="others" if by == tagged else "0"))
     yield from sums
     if by == tagged and tagged not in where:
         yield from _untagged(connection, whole, where, sums)
@@ -183,9 +202,26 @@ def _untagged(connection: sqlite3.Connection, whole: Span, where: Where, tagged:
 
 def _has_others(connection: sqlite3.Connection, days: list[tuple[str, list[str]]]) -> bool:
     conditions = " AND ".join(condition for condition, _ in days)
-    sql = f"SELECT 1 FROM rollup_tag_days WHERE {conditions} AND value = ? LIMIT 1"  # noqa: S608 - conditions of ours
+    sql = f"SELECT 1 FROM rollup_tag_days WHERE {conditions} AND value = ? AND others LIMIT 1"  # noqa: S608 - conditions of ours
     values = [value for _, each in days for value in each]
     return connection.execute(sql, (*values, OTHER)).fetchone() is not None
+
+
+class _Named:
+    """On which days of `span` a tag has others, and which values it names on them."""
+
+    def __init__(self, connection: sqlite3.Connection, by: str | None, span: Span) -> None:
+        self._connection = connection
+        self._tag = _rolled_up_tag(by or "")
+        whole = span.whole(DAY) or span
+        since, until = (end[:10] for end in whole.stamps())
+        sql = "SELECT DISTINCT day FROM rollup_tag_days WHERE tag = ? AND day >= ? AND day < ? AND value = ? AND others"
+        self.days = [day for (day,) in connection.execute(sql, (self._tag, since, until, OTHER))]
+
+    def everywhere(self, value: str) -> bool:
+        """Whether `value` has a sum of its own on each of these days."""
+        sql = "SELECT 1 FROM rollup_tag_days WHERE tag = ? AND day = ? AND value = ? AND NOT others LIMIT 1"
+        return all(self._connection.execute(sql, (self._tag, day, value)).fetchone() for day in self.days)
 
 
 def _from_calls(connection: sqlite3.Connection, by: str | None, span: Span, where: Where) -> Iterator[Sums]:
@@ -216,15 +252,16 @@ def _query(
     key: str,
     key_values: list[str],
     asked: list[tuple[str, list[str]]],
+    others: str = "0",
 ) -> Iterator[Sums]:
     sums = ", ".join(f"SUM({name})" for name in MEASURE_NAMES)
     conditions = " AND ".join(condition for condition, _ in asked)
     values = [value for _, each in asked for value in each]
     # The names and conditions are of this module; all that comes from outside is a parameter.
-    sql = f"SELECT {key} AS spend_key, {sums} FROM {source} WHERE {conditions} GROUP BY spend_key"  # noqa: S608
-    for found, *amounts in connection.execute(sql, (*key_values, *values)):
+    sql = f"SELECT {key} AS spend_key, {others} AS of_others, {sums} FROM {source} WHERE {conditions} GROUP BY 1, 2"  # noqa: S608
+    for found, of_others, *amounts in connection.execute(sql, (*key_values, *values)):
         if amounts[0] is not None:
-            yield found or None, amounts
+            yield Others.ALL if of_others else found or None, amounts
 
 
 def matching_ids(where: Where, span: Span) -> tuple[str, list[str]]:
@@ -238,9 +275,12 @@ def matching_ids(where: Where, span: Span) -> tuple[str, list[str]]:
     return f"SELECT id FROM measured_calls WHERE {conditions}", values  # noqa: S608 - conditions of ours
 
 
-def _spend(key: str | None, amounts: list[int]) -> Spend:
-    named = dict(zip(MEASURE_NAMES, amounts, strict=True))
+def _spend(key: Key, amounts: list[int], names: _Named | None = None) -> Spend:
+    named: dict[str, Any] = dict(zip(MEASURE_NAMES, amounts, strict=True))
     for name in ("spend", "cache_saved", "cache_write"):
         whole, rest = named.pop(f"{name}_microusd"), named.pop(f"{name}_rest_picousd")
         named[f"{name}_picousd"] = whole * 10**6 + rest
-    return Spend(key=key, **named)
+    if isinstance(key, Others):
+        return Spend(key=key.value, others=True, **named)
+    too_low = names is not None and key is not None and not names.everywhere(key)
+    return Spend(key=key, too_low=too_low, **named)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from claudetrace._ledger._rollups import OTHER
 from claudetrace.cli._options import DB, calls_text
 from claudetrace.cli._tables import count_text, plain, table, usd_digits, usd_text
 
@@ -93,7 +94,7 @@ def spend_report(
     head = f"Spend by {by}, {_period(start, until)}"
     if not rows:
         return f"{head}\n\n{_nothing(ledger, everything=start is None)}"
-    below = [*_notes(total), "", f"Ledger: {ledger.path}"] if notes else []
+    below = [*_notes(rows, total), "", f"Ledger: {ledger.path}"] if notes else []
     return "\n".join([head, "", _table(by, rows, total), *below])
 
 
@@ -106,16 +107,28 @@ def _table(by: str, rows: list[Spend], total: Spend) -> str:
     def cells(name: str, row: Spend) -> list[str]:
         counts = {**asdict(row), "cache_write_tokens": row.cache_write_5m_tokens + row.cache_write_1h_tokens}
         shown = ["calls", *(["responses"] if responses else []), *COLUMNS.values()]
-        mark = "≥" if row.lower_bound_calls or row.unpriced_calls else ""
+        mark = "≥" if row.lower_bound_calls or row.unpriced_calls or row.too_low else ""
         return [name, *(count_text(counts[column]) for column in shown), mark + usd_text(row.cost_usd, digits)]
 
-    lines = [cells(NONE if row.key is None else plain(row.key), row) for row in rows]
+    lines = [cells(_name(row), row) for row in rows]
     return table(heads, [*lines, cells("total", total)], last_is_total=True)
 
 
-def _notes(total: Spend) -> list[str]:
+def _name(row: Spend) -> str:
+    """The key; in quotes where it reads as what stands for none or for many."""
+    if row.key is None:
+        return NONE
+    return repr(row.key) if row.key in (NONE, OTHER) and not row.others else plain(row.key)
+
+
+def _notes(rows: list[Spend], total: Spend) -> list[str]:
     """What the sums leave out, in a sentence each."""
     notes = []
+    if any(row.others for row in rows):
+        notes.append(
+            f"{OTHER}: on days with more than 1,000 values the further ones are counted together; a value marked ≥ may "
+            "have calls among them."
+        )
     if total.lower_bound_calls:
         one = total.lower_bound_calls == 1
         notes.append(
