@@ -10,9 +10,11 @@ from contextlib import closing, contextmanager, suppress
 from importlib.resources import files
 from typing import TYPE_CHECKING
 
+from claudetrace import _sqlite
 from claudetrace._clock import monotonic
 from claudetrace._errors import ClaudetraceError
 from claudetrace._files import make_database, make_folder, open_file, refuse_foreign_database
+from claudetrace._sqlite import Held
 from claudetrace._version import __version__
 
 try:
@@ -50,26 +52,21 @@ class StoreFile:
     def __init__(self, path: Path, on_new: Callable[[sqlite3.Connection], None]) -> None:
         self.path = path
         self._on_new = on_new
-        self._connection: sqlite3.Connection | None = None
+        self._held: Held | None = None
         self._name = os.fspath(path)
-        self._identity: tuple[int, int] | None = None
-        self._wal: tuple[int, int] | None = None
-        self._known_good = False
+        self._last: Held | None = None
+        """The last that was open and good."""
 
     def connection(self) -> sqlite3.Connection:
         """The open connection, after a look whether the file is still the one that was opened: SQLite would go
         on writing to a deleted one without a word."""
-        if self._connection is not None and self._identity != _identity(self._name):
-            # Asked while the old log is still open, so that no new file can have its number.
-            stale = self._wal is not None and self._wal == _identity(f"{self._name}-wal")
+        if self._held is not None and not self._held.is_in_place():
             self.close()
-            if stale:
-                self._drop_log()
-        if self._connection is None:
-            self._connection = self._open()
-        return self._connection
+        if self._held is None:
+            self._held = self._open()
+        return self._held.connection
 
-    def _open(self) -> sqlite3.Connection:
+    def _open(self) -> Held:
         connection = open_store(self.path)
         try:
             begin(connection, CREATION_S)
@@ -78,9 +75,8 @@ class StoreFile:
         except BaseException:
             connection.close()
             raise
-        self._identity, self._wal = _identity(self._name), _identity(f"{self._name}-wal")
-        self._known_good = True
-        return connection
+        self._last = Held(self.path, connection)
+        return self._last
 
     @staticmethod
     def is_there(connection: sqlite3.Connection) -> bool:
@@ -90,20 +86,20 @@ class StoreFile:
     def set_aside(self, error: sqlite3.Error) -> Path | None:
         """Where the broken file now is, so that the next use makes a new one; `None` if it is not known to be ours,
         or if another process was first."""
-        broken, name = self._identity, getattr(error, "sqlite_errorname", "")
+        held, name = self._last, getattr(error, "sqlite_errorname", "")
         if name.startswith(PASSING):
             return None
-        # Whatever else it is may be over with another connection.
-        self.close()
-        if not self._known_good or not name.startswith(BROKEN):
+        if held is None or not name.startswith(BROKEN):
+            # Whatever else it is may be over with another connection.
+            self.close()
             return None
+        self._held = None
         with creation_lock(self.path):
-            if broken is None or _identity(self._name) != broken:
-                return None
             aside = self.path.with_name(f"{self.path.name}.broken-{time.time_ns()}")
-            self.path.rename(aside)
-            self._drop_log()
-        return aside
+            if is_ours := held.is_same_file():
+                self.path.rename(aside)
+            held.leave()
+        return aside if is_ours else None
 
     def checkpoint(self) -> None:
         """Brings the log into the file once it has grown, without holding up who writes."""
@@ -116,21 +112,15 @@ class StoreFile:
 
     def close(self) -> None:
         """Closes the file. The next use opens it again."""
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            with suppress(sqlite3.Error):
-                connection.close()
+        held, self._held = self._held, None
+        if held is not None:
+            held.close()
 
     def abandon(self) -> None:
         """Forgets the connection without closing it, in a child forked while it was in use."""
-        if self._connection is not None:
-            _untouchable.append(self._connection)
-        self._connection = None
-
-    def _drop_log(self) -> None:
-        """Removes the log of a file that is gone, since a new file of that name would take it for its own."""
-        for suffix in ("-wal", "-shm"):
-            self.path.with_name(self.path.name + suffix).unlink(missing_ok=True)
+        if self._held is not None:
+            _untouchable.append(self._held.connection)
+        self._held = None
 
 
 def begin(connection: sqlite3.Connection, patience_s: float) -> None:
@@ -182,13 +172,7 @@ def open_store(path: Path) -> sqlite3.Connection:
 
 def connect(path: Path, mode: str) -> sqlite3.Connection:
     """A connection in autocommit, which for now waits for locks: opening takes some of its own."""
-    return sqlite3.connect(
-        f"{path.absolute().as_uri()}?mode={mode}",
-        uri=True,
-        timeout=OPENING_S,
-        isolation_level=None,
-        check_same_thread=False,
-    )
+    return _sqlite.connect(path, mode, OPENING_S)
 
 
 def _is_current(path: Path) -> bool:
@@ -254,11 +238,3 @@ def creation_lock(path: Path) -> Iterator[None]:
         yield
     finally:
         os.close(fd)
-
-
-def _identity(path: str) -> tuple[int, int] | None:
-    try:
-        found = os.stat(path)  # noqa: PTH116 - once a transaction
-    except OSError:
-        return None
-    return found.st_dev, found.st_ino

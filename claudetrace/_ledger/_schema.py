@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sqlite3
 import time
@@ -10,6 +11,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from claudetrace import _sqlite
 from claudetrace._clock import monotonic
 from claudetrace._errors import ClaudetraceError
 from claudetrace._files import make_database, make_folder, open_file, refuse_foreign_database
@@ -24,6 +26,8 @@ except ImportError:  # Windows, where `refuse_old_sqlite` is never reached by th
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+log = logging.getLogger("claudetrace")
 
 APPLICATION_ID = 0x636C7472
 """`cltr`: how a ledger of ours is known."""
@@ -96,7 +100,8 @@ def open_ledger(path: Path, *, make: bool = True) -> sqlite3.Connection:
         )
     if version != VERSION:
         make_folder(path.parent)
-        with _creation_lock(path):
+        with creation_lock(path):
+            _part_from_log(path)
             _migrate(path)
     connection = connect(path, "rw")
     try:
@@ -110,13 +115,7 @@ def open_ledger(path: Path, *, make: bool = True) -> sqlite3.Connection:
 
 def connect(path: Path, mode: str) -> sqlite3.Connection:
     """A connection in autocommit, which waits for locks so briefly that no fork or flush is held up."""
-    return sqlite3.connect(
-        f"{path.absolute().as_uri()}?mode={mode}",
-        uri=True,
-        timeout=BUSY_S,
-        isolation_level=None,
-        check_same_thread=False,
-    )
+    return _sqlite.connect(path, mode, BUSY_S)
 
 
 def refuse_old_sqlite() -> None:
@@ -148,6 +147,35 @@ def ledger_version(connection: sqlite3.Connection, path: Path) -> int:
     return int(version)
 
 
+def _part_from_log(path: Path) -> None:
+    """Sets the log of a ledger aside that was moved or deleted while its program was killed: SQLite would take it for
+    the new file's, or drop it."""
+    if _size(path) or not os.path.lexists(f"{path}-wal"):
+        return
+    # A file of no bytes was truncated; who has it open must not find its log's place in the new ledger.
+    path.unlink(missing_ok=True)
+    if (aside := _sqlite.set_log_aside(path)) is not None:
+        whole = str(aside).removesuffix("-wal")
+        log.warning(
+            "claudetrace found the last rows of a ledger that is no longer at %s and keeps them as %s; "
+            "move that ledger to %s to have them in it",
+            path,
+            aside,
+            whole,
+        )
+
+
+def begin(connection: sqlite3.Connection) -> None:
+    """Begins to write. Raises `ClaudetraceError` where another version has led the ledger on since it was opened."""
+    connection.execute("BEGIN IMMEDIATE")
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    if version != VERSION:
+        connection.rollback()
+        (_, _, name), *_ = connection.execute("PRAGMA database_list")
+        ledger_version(connection, Path(name))
+        raise ClaudetraceError(f"{name} is a ledger of version {version} now; it is opened again")
+
+
 def _size(path: Path) -> int:
     try:
         return path.stat().st_size
@@ -175,7 +203,7 @@ def _migrate(path: Path) -> None:
 
 
 @contextmanager
-def _creation_lock(path: Path) -> Iterator[None]:
+def creation_lock(path: Path) -> Iterator[None]:
     """Lets one process at a time make or migrate the ledger: turning a fresh file to WAL fails in a race."""
     lock = path.with_name(f"{path.name}.lock")
     fd = open_file(lock, os.O_RDWR | os.O_CREAT)

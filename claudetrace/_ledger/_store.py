@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sqlite3
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -15,8 +14,10 @@ import orjson
 from claudetrace._call import CALL_FIELDS
 from claudetrace._ledger import _outbox, _replays, _sessions
 from claudetrace._ledger._deltas import Deltas, TagValues
+from claudetrace._ledger._edit import transaction
+from claudetrace._ledger._file import COUNT, LedgerFile
 from claudetrace._ledger._measures import FIRST_OF_CALL
-from claudetrace._ledger._schema import open_ledger
+from claudetrace._ledger._schema import begin
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -59,9 +60,6 @@ FAULTS_OF_A_ROW = (
 )
 """What a row can cause by itself. All else is a fault of the file, and passes."""
 
-# A connection that another thread was using when the process forked may neither be used nor closed in the child.
-_untouchable: list[sqlite3.Connection] = []
-
 
 @dataclass(slots=True)
 class Written:
@@ -92,47 +90,36 @@ class Store:
         self._before_commit = before_commit
         self.only_outbox = only_outbox
         self.batch_rows = BatchRows(guard, reprice_batch_row)
-        self._connection: sqlite3.Connection | None = None
-        self._identity: tuple[int, int] | None = None
-        self._wal: tuple[int, int] | None = None
+        self._file = LedgerFile(path, guard)
+        self._known: sqlite3.Connection | None = None
         self._tag_values = TagValues()
 
     def connection(self) -> sqlite3.Connection:
-        """The open connection, after a look whether the file is still the one that was opened: SQLite would go
-        on writing to a deleted one without a word."""
-        if self._connection is not None and self._identity != _identity(self.path):
-            # Asked while the old log is still open, so that no new file can have its number.
-            stale = self._wal is not None and self._wal == _identity(self._beside("-wal"))
-            self.close()
-            if stale:
-                self._drop_log()
-        if self._connection is None:
-            self._connection = open_ledger(self.path)
-            self._identity = _identity(self.path)
-        return self._connection
+        """The open connection, to the file that is at the path now."""
+        connection = self._file.connection()
+        if connection is not self._known:
+            self._forget()
+            self._known = connection
+        return connection
+
+    def look(self) -> None:
+        """Lets go of a file that is no longer what it was, also while there is nothing to write."""
+        self._file.look()
 
     def close(self) -> None:
         """Closes the file. The next use opens it again."""
-        connection, self._connection = self._connection, None
-        self._tag_values.clear()
-        self.batch_rows.clear()
-        if connection is not None:
-            with suppress(sqlite3.Error):
-                connection.close()
+        self._known = None
+        self._file.close()
 
     def abandon(self) -> None:
         """Forgets the connection without closing it, in a child forked while it was in use."""
-        if self._connection is not None:
-            _untouchable.append(self._connection)
-        self._connection = None
+        self._known = None
+        self._file.abandon()
 
-    def _beside(self, suffix: str) -> Path:
-        return self.path.with_name(self.path.name + suffix)
-
-    def _drop_log(self) -> None:
-        """Removes the log of a file that is gone, since a new file of that name would take it for its own."""
-        for suffix in ("-wal", "-shm"):
-            self._beside(suffix).unlink(missing_ok=True)
+    def _forget(self) -> None:
+        """Forgets what it knew of the file."""
+        self._tag_values.clear()
+        self.batch_rows.clear()
 
     def loaded_bytes(self, segment: str) -> int:
         """How far the segment of that name is loaded."""
@@ -142,6 +129,8 @@ class Store:
 
     def forget_segment(self, name: str) -> None:
         """Drops the mark of a segment that is deleted, and any older one that is left."""
+        if not self.path.exists():
+            return  # The mark went with the ledger.
         day_ago = datetime.now(UTC) - timedelta(days=1)
         sql = """
             DELETE FROM segments
@@ -149,7 +138,9 @@ class Store:
         """
         names = orjson.dumps([path.name for path in self._segments()]).decode()
         try:
-            self.connection().execute(sql, (name, _stamp(day_ago), names))
+            connection = self.connection()
+            with transaction(connection):
+                connection.execute(sql, (name, _stamp(day_ago), names))
         except sqlite3.OperationalError as error:
             # Others are writing: the mark does no harm, and goes with the older ones.
             if not error.sqlite_errorname.startswith("SQLITE_BUSY"):
@@ -165,7 +156,7 @@ class Store:
         too. A row that the ledger has is left out; one that it cannot hold is set aside. Raises for a fault of the
         file."""
         connection = self.connection()
-        connection.execute("BEGIN IMMEDIATE")
+        begin(connection)
         try:
             written, deltas = Written(), Deltas()
             rows = _replays.decided(connection, self.batch_rows.completed(connection, rows), self._guard)
@@ -179,11 +170,11 @@ class Store:
                 connection.execute(LOADED, (segment, loaded_bytes, _now()))
             if self._before_commit is not None and written.rows:
                 self._before_commit(written.rows)
+            connection.execute(COUNT)
             connection.execute("COMMIT")
-            self._wal = _identity(self._beside("-wal"))
+            self._file.committed()
         except BaseException:
-            self._tag_values.clear()
-            self.batch_rows.clear()
+            self._forget()
             with suppress(sqlite3.Error):
                 connection.rollback()
             raise
@@ -300,11 +291,3 @@ def _now() -> str:
 
 def _stamp(at: datetime) -> str:
     return at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
-def _identity(path: Path) -> tuple[int, int] | None:
-    try:
-        found = os.stat(path)  # noqa: PTH116 - once a batch
-    except OSError:
-        return None
-    return found.st_dev, found.st_ino

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from claudetrace._ledger._store import Store
 
 HOUSEKEEPING_S = 60.0
+LOOK_S = 1.0
+"""How often an idle process looks whether its ledger is still there: a log that is left behind waits for that."""
 AT_ONCE_S = 0.2
 
 
@@ -26,10 +28,14 @@ class Upkeep:
         self.pruned = 0
         self._store, self._gate, self._guard = store, gate, guard
         self._limits = limits
-        self._next_at = 0.0
+        self._next_at = self._look_at = 0.0
 
     def step(self) -> None:
         """Does what is due. Raises what the file raises."""
+        if monotonic() >= self._look_at:
+            self._look_at = monotonic() + LOOK_S
+            with self._gate:
+                self._store.look()
         if any(self._limits) and monotonic() >= self._next_at:
             self._next_at = monotonic() + HOUSEKEEPING_S
             self._keep_limits()

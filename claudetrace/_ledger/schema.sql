@@ -109,10 +109,13 @@ CREATE TABLE quarantine (
 ) STRICT;
 
 -- `exact_from_day`: from this UTC day on the rollups equal the calls; the calls before it are pruned.
+-- `ledger_id` and `writes`, which only grows: how a file that was copied over the open one is known.
 CREATE TABLE facts (
     name TEXT PRIMARY KEY NOT NULL,
     value TEXT NOT NULL
 ) STRICT;
+
+INSERT INTO facts (name, value) VALUES ('ledger_id', LOWER(HEX(RANDOMBLOB(16)))), ('writes', '0');
 
 -- One row for each part of a cost. A rate is an integer or an exact "n/d"; it is split into its whole part and
 -- `rest` / `denominator`, so that only quantity × rest and what is over the whole part have to fit in 64 bits.

@@ -1,0 +1,127 @@
+"""`LedgerFile`: the one connection of a process to its ledger, made anew where the file is no longer what it was."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from contextlib import closing
+from typing import TYPE_CHECKING
+
+from claudetrace._errors import ClaudetraceError
+from claudetrace._ledger._schema import APPLICATION_ID, connect, creation_lock, open_ledger
+from claudetrace._sqlite import Held
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from claudetrace._guard import Guard
+
+MARK = """
+    SELECT
+        (SELECT value FROM facts WHERE name = 'ledger_id') AS ledger_id,
+        (SELECT CAST(value AS INTEGER) FROM facts WHERE name = 'writes') AS writes
+"""
+COUNT = "UPDATE facts SET value = CAST(CAST(value AS INTEGER) + 1 AS TEXT) WHERE name = 'writes'"
+NONE = ("", 0)
+
+# A connection that another thread was using when the process forked may neither be used nor closed in the child.
+_untouchable: list[sqlite3.Connection] = []
+
+
+class LedgerFile:
+    """The ledger at `path`, open while it can be. Only one thread at a time may use it."""
+
+    def __init__(self, path: Path, guard: Guard) -> None:
+        self.path = path
+        self._guard = guard
+        self._held: Held | None = None
+        self._mark: tuple[str, int] | None = None
+        self._written: tuple[int, int] | None = None
+
+    def connection(self) -> sqlite3.Connection:
+        """The open connection, to the file that is at the path now. Raises what opening it raises."""
+        self.look()
+        if self._held is None:
+            self._held = Held(self.path, open_ledger(self.path))
+            self._written, self._mark = _written(self.path), _mark_of(self.path)
+        return self._held.connection
+
+    def committed(self) -> None:
+        """To be called after each commit."""
+        if self._held is not None:
+            self._held.committed()
+
+    def look(self) -> None:
+        """Closes the file if it was moved, deleted, replaced or written over, and tells that."""
+        if self._held is None:
+            return
+        if self._held.is_same_file() and self._is_overwritten():
+            self._set_aside(self._held)
+        elif not self._held.is_in_place():
+            told = "it was moved, deleted or replaced; its rows went with it, and the next ones go where it was"
+            self._guard.caught(f"find the ledger {self.path} in its place", ClaudetraceError(told))
+            self._close()
+
+    def close(self) -> None:
+        """Closes the file. The next use opens it again."""
+        self.look()
+        self._close()
+
+    def abandon(self) -> None:
+        """Forgets the connection without closing it, in a child forked while it was in use."""
+        if self._held is not None:
+            _untouchable.append(self._held.connection)
+        self._held = None
+
+    def _close(self) -> None:
+        held, self._held = self._held, None
+        if held is not None:
+            held.close()
+
+    def _is_overwritten(self) -> bool:
+        """Whether others wrote another ledger, an older state of this one or anything else into the open file. Reads
+        it only when it was written to, as a checkpoint does."""
+        before, now = self._written, _written(self.path)
+        if now == before:
+            return False
+        known, found = self._mark or NONE, _mark_of(self.path)
+        if found is None:
+            # While a migration or a VACUUM is brought into it, it cannot be read alone; but then it is not cut.
+            return None not in (before, now, self._mark) and now[1] < before[1]  # type: ignore[index]  # none is None
+        self._written, self._mark = now, found
+        return known is not NONE and (found[0] != known[0] or found[1] < known[1])
+
+    def _set_aside(self, held: Held) -> None:
+        self._held = None
+        with creation_lock(self.path):
+            aside = self.path.with_name(f"{self.path.name}.overwritten-{time.time_ns()}")
+            if held.is_same_file():
+                self.path.rename(aside)
+            held.leave()
+        told = f"it was overwritten or truncated in use; what is there now is kept as {aside.name}, and a new one begun"
+        self._guard.caught(f"find the ledger {self.path} as it was", ClaudetraceError(told))
+
+
+def _written(path: Path) -> tuple[int, int] | None:
+    """When the file was written to, and its size."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_mtime_ns, found.st_size
+
+
+def _mark_of(path: Path) -> tuple[str, int] | None:
+    """Which ledger the file is without its log, and how often it was written to; `NONE` for a file that is no ledger,
+    `None` where that cannot be told.
+
+    Through SQLite, since closing a file that it has open would drop its locks.
+    """
+    try:
+        with closing(connect(path, "ro&immutable=1")) as connection:
+            if connection.execute("PRAGMA application_id").fetchone() != (APPLICATION_ID,):
+                return NONE
+            ledger_id, writes = connection.execute(MARK).fetchone()
+    except sqlite3.Error as error:
+        return NONE if error.sqlite_errorname == "SQLITE_NOTADB" else None
+    return (ledger_id, writes) if ledger_id and writes is not None else None

@@ -1,0 +1,104 @@
+"""How the ledger and the budgets' store open a SQLite file, and part with one that is no longer at its path."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import time
+from contextlib import suppress
+from pathlib import Path
+
+
+def connect(path: Path, mode: str, timeout_s: float) -> sqlite3.Connection:
+    """A connection in autocommit to the file of exactly that name, whatever characters it has."""
+    return sqlite3.connect(
+        f"{Path(path).absolute().as_uri()}?mode={mode}",
+        uri=True,
+        timeout=timeout_s,
+        isolation_level=None,
+        check_same_thread=False,
+    )
+
+
+class Held:
+    """A connection and the files that it has open: SQLite goes on with one that was moved or deleted without a word."""
+
+    __slots__ = ("_file", "_log", "_name", "connection")
+
+    def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
+        self.connection = connection
+        self._name = os.fspath(path)
+        self._file = identity(self._name)
+        self.committed()
+
+    def committed(self) -> None:
+        """Notes which log is its own, as after a commit: the first one makes it."""
+        self._log = identity(f"{self._name}-wal")
+
+    def is_same_file(self) -> bool:
+        """Whether the file at the path is the one that is open."""
+        return identity(self._name) == self._file
+
+    def is_in_place(self) -> bool:
+        """Whether the file and its log are both where they were."""
+        return self.is_same_file() and (self._log is None or self._has_its_log())
+
+    def close(self) -> None:
+        """Closes the file. Where it was moved, its log goes into it first: SQLite would leave it where the file was,
+        and a new file of that name would take it for its own."""
+        if self.is_in_place():
+            return self._close()
+        # Asked while the old log is still open, so that no new file can have its number.
+        whole, is_left = self._write_log(), self._has_its_log()
+        self._close()
+        if is_left and whole:
+            _remove_log(self._name)
+        elif is_left:
+            set_log_aside(self._name)
+        return None
+
+    def leave(self) -> None:
+        """Closes a file that was renamed because what it holds is not what it held: no log may go into it."""
+        is_left = self._has_its_log()
+        self._close()
+        if is_left:
+            set_log_aside(self._name)
+
+    def _has_its_log(self) -> bool:
+        return self._log is not None and identity(f"{self._name}-wal") == self._log
+
+    def _write_log(self) -> bool:
+        with suppress(sqlite3.Error):
+            busy, frames, written = self.connection.execute("PRAGMA wal_checkpoint(FULL)").fetchone()
+            return not busy and frames == written
+        return False
+
+    def _close(self) -> None:
+        with suppress(sqlite3.Error):
+            self.connection.close()
+
+
+def set_log_aside(name: str | Path) -> Path | None:
+    """Where the log of `name` is now, of which the file is gone; `None` if there was none that holds something."""
+    aside = None
+    with suppress(OSError):
+        if os.stat(f"{name}-wal").st_size:  # noqa: PTH116 - beside the others
+            aside = Path(f"{name}.left-{time.time_ns()}-wal")
+            os.rename(f"{name}-wal", aside)  # noqa: PTH104 - beside the others
+    _remove_log(name)
+    return aside
+
+
+def _remove_log(name: str | Path) -> None:
+    for suffix in ("-wal", "-shm"):
+        with suppress(OSError):
+            os.unlink(f"{name}{suffix}")  # noqa: PTH108 - beside the others
+
+
+def identity(path: str | Path) -> tuple[int, int] | None:
+    """Which file is at `path`, or `None` where none is."""
+    try:
+        found = os.stat(path)  # noqa: PTH116 - once a transaction
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
