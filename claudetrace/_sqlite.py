@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sqlite3
 import time
 from contextlib import suppress
 from pathlib import Path
+
+log = logging.getLogger("claudetrace")
 
 
 def connect(path: Path, mode: str, timeout_s: float) -> sqlite3.Connection:
@@ -76,6 +79,19 @@ class Held:
     def _close(self) -> None:
         with suppress(sqlite3.Error):
             self.connection.close()
+
+
+def part_from_log(path: Path) -> None:
+    """Sets the log aside of a file that was moved or deleted while its program was killed: SQLite would drop it, or
+    take it for the new file's. Only for who is about to make that."""
+    if not os.path.lexists(f"{path}-wal") or (path.exists() and path.stat().st_size):
+        return
+    # A file of no bytes was truncated: whoever has it open must not take the new one for it.
+    path.unlink(missing_ok=True)
+    if (aside := set_log_aside(path)) is not None:
+        whole = str(aside).removesuffix("-wal")
+        words = "claudetrace found the last rows of a file that is no longer at %s, and keeps them: move it to %s"
+        log.warning(words, path, whole)
 
 
 def set_log_aside(name: str | Path) -> Path | None:

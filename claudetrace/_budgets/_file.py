@@ -140,7 +140,11 @@ def begin(connection: sqlite3.Connection, patience_s: float) -> None:
             time.sleep(random.uniform(0, pause_s))  # noqa: S311 - no secret
             pause_s = min(pause_s * 1.5, 0.002)
         else:
-            return
+            break
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    if version != VERSION:
+        connection.rollback()
+        raise sqlite3.OperationalError(f"the budgets' store is of version {version} now")
 
 
 def open_store(path: Path) -> sqlite3.Connection:
@@ -153,6 +157,7 @@ def open_store(path: Path) -> sqlite3.Connection:
     refuse_foreign_database(path)
     if not _is_current(path):
         with creation_lock(path):
+            _sqlite.part_from_log(path)
             _create(path)
     connection = connect(path, "rw")
     try:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import sqlite3
 import time
@@ -26,8 +25,6 @@ except ImportError:  # Windows, where `refuse_old_sqlite` is never reached by th
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-
-log = logging.getLogger("claudetrace")
 
 APPLICATION_ID = 0x636C7472
 """`cltr`: how a ledger of ours is known."""
@@ -101,7 +98,7 @@ def open_ledger(path: Path, *, make: bool = True) -> sqlite3.Connection:
     if version != VERSION:
         make_folder(path.parent)
         with creation_lock(path):
-            _part_from_log(path)
+            _sqlite.part_from_log(path)
             _migrate(path)
     connection = connect(path, "rw")
     try:
@@ -145,24 +142,6 @@ def ledger_version(connection: sqlite3.Connection, path: Path) -> int:
             "upgrade claudetrace, or name another ledger"
         )
     return int(version)
-
-
-def _part_from_log(path: Path) -> None:
-    """Sets the log of a ledger aside that was moved or deleted while its program was killed: SQLite would take it for
-    the new file's, or drop it."""
-    if _size(path) or not os.path.lexists(f"{path}-wal"):
-        return
-    # A file of no bytes was truncated; who has it open must not find its log's place in the new ledger.
-    path.unlink(missing_ok=True)
-    if (aside := _sqlite.set_log_aside(path)) is not None:
-        whole = str(aside).removesuffix("-wal")
-        log.warning(
-            "claudetrace found the last rows of a ledger that is no longer at %s and keeps them as %s; "
-            "move that ledger to %s to have them in it",
-            path,
-            aside,
-            whole,
-        )
 
 
 def begin(connection: sqlite3.Connection) -> None:
