@@ -16,6 +16,7 @@ from claudetrace._exit import OTHERS_S
 from claudetrace._files import set_file_mode
 from claudetrace._places import default_db, resource
 from claudetrace._pricing import load_own_rates
+from claudetrace._pricing._list import use_rates_of
 from claudetrace._recorder import CallRecorder
 from claudetrace._seen import SeenIds
 
@@ -53,6 +54,7 @@ class Parts:
         self._loader: LedgerWriter | None = None
         self._heir: BudgetService | None = None
         self.budgets: BudgetService | None = None
+        use_rates_of(settings.db)
         # What can refuse a setting comes before what starts anything.
         self.own_rates = None if settings.rates is None else load_own_rates(settings.rates, file=settings.rates_file)
         self.attribution = Attribution(settings, dict(resource()))

@@ -35,7 +35,12 @@ PRICED_BY_USAGE = f"""
     c.usage IS NOT NULL
     AND c.operation NOT IN ({", ".join(f"'{name}'" for name in FREE_OPERATIONS)})
     AND c.started_at >= :since
-    AND (:everything OR c.cost_picousd IS NULL OR INSTR(c.cost_flags, '"unknown_model"') > 0)
+    AND (
+        :everything
+        OR c.cost_picousd IS NULL
+        OR INSTR(c.cost_flags, '"unknown_model"') > 0
+        OR INSTR(c.cost_flags, '"assumed_rates"') > 0
+    )
 """
 BATCH_CREATED_AT = """
     CASE WHEN c.operation = 'messages.batches.result' THEN (

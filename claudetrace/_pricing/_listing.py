@@ -50,13 +50,13 @@ class Listed:
 def listed_models() -> list[Listed]:
     """All models, the newest first."""
     rows = sorted(book().models.values(), key=lambda row: row["released"] or "", reverse=True)
-    return [_listed(row) for row in rows]
+    return [listed_of(row, book().sources) for row in rows]
 
 
 def find_listed(name: str) -> Listed | None:
     """The model that `name` means: an id as users write it, with a date, or as a cloud spells it."""
     model = read_id(name.strip(), book().ids).model
-    return None if model is None else _listed(book().models[model])
+    return None if model is None else listed_of(book().models[model], book().sources)
 
 
 def same_model(one: str | None, other: str | None) -> bool:
@@ -91,15 +91,15 @@ def list_rules() -> Mapping[str, str]:
         "batch": rules["batch_multiplier"],
         "inference_geo_us": rules["inference_geo_us_multiplier"],
         "cloud_regional": rules["cloud_regional_multiplier"],
-        "aws_govcloud": rules["aws_govcloud_multiplier"],
+        "aws_govcloud": str(float(book().govcloud_factor)),
         "web_search_usd": rules["web_search_usd_per_request"],
         "session_hour_usd": rules["managed_agents_usd_per_session_hour"],
         "unbilled_refusals_from": rules["refusal_before_output_unbilled_from"],
     }
 
 
-def _listed(row: Mapping[str, Any]) -> Listed:
-    sources = book().sources
+def listed_of(row: Mapping[str, Any], sources: Mapping[str, str]) -> Listed:
+    """The model of one entry of a price list that has these sources."""
     return Listed(
         id=row["id"],
         name=row["name"],

@@ -13,6 +13,7 @@ import orjson
 
 from claudetrace._errors import ClaudetraceError
 from claudetrace._pricing._ids import read_id
+from claudetrace._pricing._listing import unknown_name
 from claudetrace._pricing._own_check import Refused, checked_rates, line_of
 from claudetrace._pricing._rates import RateSet, book, class_rates
 
@@ -33,6 +34,12 @@ class OwnRates:
     models: Mapping[str, tuple[OwnPeriod, ...]]
     ids: Mapping[str, str]
     """The ids of models that the price list does not have, each with itself."""
+    likes: Mapping[str, str]
+    """Models that are priced like another until the list has them."""
+
+    def rated_as(self, model: str) -> str:
+        """The model whose rates `model` has."""
+        return model if model in book().models else self.likes.get(model, model)
 
     def discount_on(self, day: str) -> Fraction | None:
         """The part of every list price that is taken off on `day`."""
@@ -69,9 +76,19 @@ def load_own_rates(source: Mapping[str, Any] | str | Path, *, file: Path | None 
         source = _read_toml(file)
         source = source.get("rates", source)
     try:
-        return _own_rates(source)
+        own = _own_rates(source)
+        _refuse_unknown(own)
     except Refused as refusal:
         raise ClaudetraceError(f"{_place(refusal, file)}: {refusal.reason}") from None
+    return own
+
+
+def _refuse_unknown(own: OwnRates) -> None:
+    """Raises `Refused` where a model is priced like one that has no rates. Only when the process starts: a row may
+    carry own prices that were made with another list."""
+    for model, like in own.likes.items():
+        if like not in book().models and like not in own.models:
+            raise Refused((model, "like"), unknown_name(like))
 
 
 def _own_rates(source: Any) -> OwnRates:
@@ -81,7 +98,8 @@ def _own_rates(source: Any) -> OwnRates:
         text=orjson.dumps(checked.plain, option=orjson.OPT_SORT_KEYS).decode(),
         discounts=checked.discounts,
         models=checked.models,
-        ids={model: model for model in checked.models if model not in book().models},
+        ids={model: model for model in (*checked.models, *checked.likes) if model not in book().models},
+        likes=checked.likes,
     )
 
 

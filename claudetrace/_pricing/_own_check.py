@@ -51,12 +51,15 @@ class CheckedRates:
 
     discounts: tuple[OwnPeriod, ...]
     models: Mapping[str, tuple[OwnPeriod, ...]]
+    likes: Mapping[str, str]
+    """Models that are priced like another until the list has them."""
     plain: Mapping[str, Any]
 
 
 def checked_rates(source: Any, model_of: Callable[[str], str]) -> CheckedRates:
     """The own prices that `source` says. Raises `Refused` at the first that cannot be."""
-    _known_keys(source, _RATES_KEYS, ())
+    liked = _liked(source)
+    _known_keys(source, _RATES_KEYS | liked.keys(), ())
     tables: list[tuple[tuple[str, ...], Any]] = [
         (("discounts", str(place)), table) for place, table in _tables(source, "discounts")
     ]
@@ -79,7 +82,29 @@ def checked_rates(source: Any, model_of: Callable[[str], str]) -> CheckedRates:
         if model in models:
             raise Refused(keys, f"{model} has own prices under two names; keep one")
         models[model] = _in_order(periods, keys)
-    return CheckedRates(discounts=discounts, models=models, plain=_plain(discounts, models))
+    likes = {model_of(name): model_of(_like(table, (name,))) for name, table in liked.items()}
+    for model in likes.keys() & models.keys():
+        raise Refused((model,), "has prices of its own too; keep one")
+    plain = _plain(discounts, models) | {name: {"like": like} for name, like in likes.items()}
+    return CheckedRates(discounts=discounts, models=models, likes=likes, plain=plain)
+
+
+def _liked(source: Any) -> dict[str, Any]:
+    """The tables that say which model another is priced like, as `"claude-new-1" = { like = "claude-old-1" }`."""
+    if not isinstance(source, Mapping):
+        return {}
+    return {
+        str(name): table
+        for name, table in source.items()
+        if name not in _RATES_KEYS and isinstance(table, Mapping) and "like" in table
+    }
+
+
+def _like(table: Mapping[str, Any], keys: tuple[str, ...]) -> str:
+    _known_keys(table, {"like"}, keys)
+    if not isinstance(table["like"], str) or not table["like"]:
+        raise Refused((*keys, "like"), f"{table['like']!r} is not the id of a model")
+    return table["like"]
 
 
 def _tables(source: Mapping[str, Any], name: str, keys: tuple[str, ...] = ()) -> list[tuple[int | None, Any]]:

@@ -151,12 +151,14 @@ def make_plan(terrain: Terrain) -> Plan:
         served = asked
     flags = _term_flags(terrain)
     search, charged_own = _search(own, terrain.day)
-    found, custom = _rates_of(served.model, terrain)
+    rated = served.model if own is None or served.model is None else own.rated_as(served.model)
+    found, custom = _rates_of(rated, terrain)
     if custom or charged_own:
         flags.append("custom_rates")
     if found is None or served.model is None:
         return Plan(search=search, flags=("unknown_model", *flags))
-    factor, uncertain = _factor(served.model, platform, asked, served, terrain)
+    flags += ["assumed_rates"] if rated != served.model else []
+    factor, uncertain = _factor(rated or served.model, platform, asked, served, terrain)
     flags += ["endpoint_scope_unknown"] if uncertain else []
     found = found.times(factor)
     return Plan(

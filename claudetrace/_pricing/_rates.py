@@ -60,14 +60,17 @@ class RateBook:
         """What holds for all models, as the data says it."""
         self.sources: Mapping[str, str] = data["sources"]
         rules = self.rules
-        self.version = f"{data['as_of']}-{digest}"
+        self.data = data
+        self.as_of: str = data["as_of"]
+        self.version = f"{self.as_of}-{digest}"
         self.models: dict[str, Mapping[str, Any]] = {model["id"]: model for model in data["models"]}
         self.ids = {name: model["id"] for model in data["models"] for name in _names(model)}
         """Every id that is written out in the data, with the model's own."""
         self.batch_factor = Fraction(rules["batch_multiplier"])
         self.geo_factor = Fraction(rules["inference_geo_us_multiplier"])
         self.regional_factor = Fraction(rules["cloud_regional_multiplier"])
-        self.govcloud_factor = Fraction(rules["aws_govcloud_multiplier"])
+        # Lists of before it was known do not have it.
+        self.govcloud_factor = Fraction(rules.get("aws_govcloud_multiplier", "1.2"))
         self.search_picousd = Fraction(rules["web_search_usd_per_request"]) * 10**12
         self.running_hour_picousd = Fraction(rules["managed_agents_usd_per_session_hour"]) * 10**12
         self.free_refusals_from: str = rules["refusal_before_output_unbilled_from"]
@@ -103,8 +106,17 @@ def _names(model: Mapping[str, Any]) -> list[str]:
     return [name for name in names if name]
 
 
+updated: RateBook | None = None
+"""The list that this process has taken from beside its ledger."""
+
+
 @cache
 def book() -> RateBook:
-    """The rates of this package, read once."""
+    """The rates in force in this process."""
+    return updated or packaged()
+
+
+def packaged() -> RateBook:
+    """The rates of this package."""
     content = RATES_FILE.read_bytes()
     return RateBook(orjson.loads(content), hashlib.sha256(content).hexdigest()[:8])

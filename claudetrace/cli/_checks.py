@@ -131,6 +131,7 @@ def check_ledger(path: Path) -> list[Check]:
                 click_note("checking every row of a large ledger: this takes a while")
             checks += _proofs(ledger)
             checks += check_hosts(ledger.db.conn)
+            checks.append(_rates(path))
     except ClaudetraceError as error:
         checks.append(Check("ledger", "cannot be read" if path.exists() else "missing", str(error)))
     except sqlite3.Error as error:
@@ -240,6 +241,20 @@ def _records_alone(path: Path) -> list[Check]:
             return [check._replace(name=f"{check.name} ({path.name})") for check in _records(outbox)]
     except (ClaudetraceError, sqlite3.Error) as error:
         return [Check(path.name, "cannot be read", str(error))]
+
+
+def _rates(path: Path) -> Check:
+    """The price list in force, and whether an updated one can be used."""
+    from claudetrace._pricing._list import kept_list, use_rates_of
+    from claudetrace._pricing._rates import book
+
+    try:
+        kept, fault = kept_list(path), None
+    except ClaudetraceError as error:
+        kept, fault = None, f"{error}; run `claudetrace prices update` again, or delete it"
+    use_rates_of(None if fault else path)
+    left = f", newer than the updated list of {kept.as_of}" if kept and kept.version != book().version else ""
+    return Check("rates", f"{book().version}{left}", fault)
 
 
 def _proofs(ledger: Ledger) -> Iterator[Check]:

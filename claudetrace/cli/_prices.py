@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from claudetrace.cli._options import DB
 from claudetrace.cli._tables import count_text, plain, table
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
     from claudetrace._pricing._listing import Listed
     from claudetrace._pricing._second_opinion import Difference, Opinion
@@ -27,18 +29,37 @@ CLASSES = {
 UNIT = "US dollars for a million tokens"
 
 
-@click.command(short_help="Show the rates of models, with their history and sources.")
+class _Prices(click.Command):
+    """A model's rates, or the word `update` with what is to be done."""
+
+    def make_context(
+        self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
+    ) -> click.Context:
+        if args[:1] != ["update"]:
+            return super().make_context(info_name, args, parent, **extra)
+        from claudetrace.cli._prices_update import update
+
+        return update.make_context(f"{info_name} update", args[1:], parent, **extra)
+
+
+@click.command(cls=_Prices, short_help="Show the rates of models, with their history and sources.")
 @click.argument("model", required=False)
 @click.option("--check", is_flag=True, help="Compare with genai-prices and litellm, where they are installed.")
 @click.option("--json", "as_json", is_flag=True, help="For programs: prices as decimal text.")
-def prices(model: str | None, check: bool, as_json: bool) -> None:
+@DB
+def prices(model: str | None, check: bool, as_json: bool, db: Path | None) -> None:
     """Show the rates in force, or those of MODEL with their history and sources.
+
+    `claudetrace prices update FILE|URL` takes a newer price list, and keeps it beside the ledger.
 
     MODEL is an id as you use it: an alias, a dated id, a Bedrock or a Google Cloud id. Exits 1 where no rates are
     known for it, and with --check where a price differs.
     """
+    from claudetrace._places import ledger_path
+    from claudetrace._pricing._list import use_rates_of
     from claudetrace._pricing._listing import find_listed, listed_models, unknown_name
 
+    use_rates_of(ledger_path(db))
     found = None
     if model is not None and (found := find_listed(model)) is None:
         click.echo(f"Error: {unknown_name(model)}", err=True)

@@ -55,8 +55,11 @@ def report(
     ledger = Ledger(db)
     _check_order(since, until)
     if at_model is not None or batch or no_cache:
+        from claudetrace._pricing._list import use_rates_of
         from claudetrace._pricing._otherwise import Otherwise
         from claudetrace.cli._what_if import what_if_report
+
+        use_rates_of(ledger.path)
 
         what = Otherwise(model=at_model, batch=batch, no_cache=no_cache)
         start = None if since == "all" else since

@@ -35,8 +35,10 @@ def reprice(everything: bool, since: str | None, dry_run: bool, yes: bool, db: P
     from claudetrace._ledger._read import Ledger
     from claudetrace._ledger._reprice import reprice as reprice_rows
     from claudetrace._ledger._times import span
+    from claudetrace._pricing._list import use_rates_of
 
     path = Ledger(db).path
+    use_rates_of(path)
     moment = None if since is None else span(since, None).since
     progress = progress_of("pricing")
     planned = reprice_rows(path, everything=everything, since=moment, progress=progress)

@@ -9,9 +9,10 @@ from time import process_time
 import pytest
 
 from claudetrace._pricing._ids import ModelId, read_id
+from claudetrace._pricing._list_check import alterations, digests, problems
 from claudetrace._pricing._rates import RATES_FILE, book
 
-from .rate_data import alterations, digests, problems, published, rates
+from .rate_data import published, rates
 
 
 def test_the_rates_are_well_formed():

@@ -1,4 +1,4 @@
-"""One POST: bounded in time and size, certificates checked, no redirect followed, no secret in an error."""
+"""One POST or GET: bounded in time and size, certificates checked, no redirect followed, no secret in an error."""
 
 from __future__ import annotations
 
@@ -8,7 +8,16 @@ import os
 import socket
 import ssl
 from typing import TYPE_CHECKING, Any
-from urllib.request import HTTPErrorProcessor, HTTPHandler, HTTPRedirectHandler, HTTPSHandler, Request, build_opener
+from urllib.request import (
+    HTTPErrorProcessor,
+    HTTPHandler,
+    HTTPRedirectHandler,
+    HTTPSHandler,
+    OpenerDirector,
+    ProxyHandler,
+    Request,
+    build_opener,
+)
 
 from claudetrace._budgets._channels._kinds import DeliveryFailed
 from claudetrace._clock import monotonic
@@ -44,6 +53,26 @@ def post(url: str, body: bytes, headers: Mapping[str, str]) -> None:
         failed = DeliveryFailed(_reason(error))
     if failed is not None:
         raise failed
+
+
+def get(url: str, most_bytes: int) -> bytes:
+    """What `url` answers with a 2xx, and no more than `most_bytes` of it. Raises `DeliveryFailed`."""
+    try:
+        request = Request(url, headers={"User-Agent": CONTENT["User-Agent"]})  # noqa: S310 - http and https alone
+        with _opener(url).open(request, timeout=SILENCE_S) as response:
+            if 200 <= response.status < 300:
+                content: bytes = response.read(most_bytes)
+                return content
+            failed = DeliveryFailed(_status_text(response.status))
+    except Exception as error:  # noqa: BLE001 - told in words of ours
+        failed = DeliveryFailed(_reason(error))
+    raise failed
+
+
+def _opener(url: str) -> OpenerDirector:
+    # With the proxies that the environment names, but for what goes to this machine unencrypted.
+    direct = [ProxyHandler({})] if url.startswith("http:") else []
+    return build_opener(_Http, _Https(context=ssl.create_default_context()), _AsItIs, _NoRedirect, *direct)
 
 
 def _exchange(url: str, body: bytes, headers: Mapping[str, str]) -> tuple[int, float | None]:
