@@ -142,7 +142,7 @@ def test_a_price_changes_at_midnight_utc(at, usd):
     ("keyword", "word", "right"),
     [
         ("platform", "bedrok", '"anthropic" or "bedrock" or "vertex" or "foundry" or "aws" or "google_cloud"'),
-        ("endpoint_scope", "Global", '"global" or "regional"'),
+        ("endpoint_scope", "Global", '"global" or "regional" or "us-gov"'),
         ("data_zone", "eu", '"us"'),
         ("billed_to", "", '"user_profile"'),
     ],
