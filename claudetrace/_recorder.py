@@ -132,22 +132,43 @@ class CallRecorder:
             self.guard.caught("put a response on its span", error)
 
     def record(self, call: LiveCall, row: Row, answer: Answer | None) -> None:
-        spend = None
+        try:
+            try:
+                spend = self._complete(call, row, answer)
+            except Exception:
+                # The host's own alone comes here: the row is whole before that goes on.
+                self._complete(call, row, answer)
+                raise
+            if call.admission is not None:
+                call.admission.add(row, 0 if call.is_unsent and answer is None else spend)
+            for scope in call.tags.scopes:
+                scope.add(first=row["id"] == call.id, spend_picousd=spend)
+        finally:
+            self._append_whole(row)
+            if answer is not None:
+                answer.recorded = True
+
+    def _append_whole(self, row: Row) -> None:
+        try:
+            self._append(row)
+        except Exception:
+            # An interrupt may have come before it was written. Written twice, it is still one row, by its id.
+            self._append(row)
+            raise
+
+    def _complete(self, call: LiveCall, row: Row, answer: Answer | None) -> int | None:
+        """Fills the row and its span, and gives what it adds to budgets and to the totals of `tag` blocks."""
         try:
             self._fill(call, row, answer)
             if self._spans is not None and call.span is not None:
                 self._spans.recorded(call, row)
             if call.tags.scopes or call.admission is not None:
-                spend = self._spend_picousd(call, row, answer)
+                return self._spend_picousd(call, row, answer)
         except Exception as error:  # noqa: BLE001 - any failure of ours ends at the guard
             self.guard.caught("price a call", error)
             if "usage" not in row:
                 row.setdefault("cost_flags", '["no_usage"]')
-        if call.admission is not None:
-            call.admission.add(row, 0 if call.is_unsent and answer is None else spend)
-        for scope in call.tags.scopes:
-            scope.add(first=row["id"] == call.id, spend_picousd=spend)
-        self._append(row)
+        return None
 
     def chunks(self, row: Row, times_s: array[float], first_token_s: float) -> None:
         if self._metrics is not None:

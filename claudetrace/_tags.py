@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, ParamSpec, Self, TypeVar
 from claudetrace._call import RESERVED_TAGS, exact_usd
 from claudetrace._entries import Blocks, caller
 from claudetrace._errors import ClaudetraceError
+from claudetrace._guard import pass_on
 from claudetrace._text import utf8
 
 if TYPE_CHECKING:
@@ -168,6 +169,7 @@ def clean_tags(tags: Mapping[Any, object]) -> dict[str, str]:
         try:
             clean[tag_text(name)] = tag_text(value)
         except Exception as error:  # noqa: BLE001 - `__str__` is the user's code
+            pass_on(error)
             tag_faults["text"] += 1
             log.debug("A tag has no text: %s", error)
     return clean

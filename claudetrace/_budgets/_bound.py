@@ -28,6 +28,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from claudetrace._budgets._measure import Measure, as_mapping
+from claudetrace._guard import pass_on
 from claudetrace._pricing._dearest import dearest
 
 if TYPE_CHECKING:
@@ -103,6 +104,7 @@ def bound(
         else:
             found = _one(body, model, terms, day, own_rates)
     except Exception as error:  # noqa: BLE001 - what we cannot read, the SDK may yet send
+        pass_on(error)
         found = Bound(picousd=0, why_unbounded=f"a request that cannot be read ({type(error).__name__})")
     picousd = min(found.picousd * (1 + max(0, max_retries)), MOST_PICOUSD)
     why = found.why_unbounded or ("client middleware" if has_middleware else None)
@@ -156,6 +158,7 @@ def _priced(body: Mapping[str, Any], rates: Dearest, why: str | None) -> Bound:
     try:
         measure.request(body)
     except Exception as error:  # noqa: BLE001 - what we cannot read, the SDK may yet send
+        pass_on(error)
         measure.unknown(f"content that cannot be read ({type(error).__name__})")
     output = _most_output(body, rates)
     if why is None and measure.why is None:

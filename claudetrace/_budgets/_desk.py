@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from claudetrace._budgets._file import BROKEN, begin
 from claudetrace._clock import monotonic
 from claudetrace._forks import Forks, watch
+from claudetrace._guard import pass_on
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -178,10 +179,7 @@ class Desk(Forks):
                 self._transact(batch)
             finally:
                 self._lock.release()
-                for job in batch:
-                    if not job.done:
-                        job.error = job.error or RuntimeError("interrupted")
-                        job.finish()
+                self._hand_back([job for job in batch if not job.done])
             self._hooks.hand_on()
             rounds += 1
             if not self._jobs:
@@ -192,12 +190,22 @@ class Desk(Forks):
             if not self._lock.acquire(blocking=False):
                 return
 
+    def _hand_back(self, interrupted: list[Job]) -> None:
+        """Leaves to another what an interrupt of this caller's left undone."""
+        for job in reversed(interrupted):
+            self._jobs.appendleft(job)
+        if heir := next((job for job in interrupted if job.ready), None):
+            heir.wake()
+        elif interrupted:
+            self._ring()
+
     def _transact(self, batch: list[Job]) -> None:
         if not batch:
             return
         try:
             self._commit(batch)
         except Exception as error:  # noqa: BLE001 - each caller is told
+            pass_on(error)
             self._failed(batch, error)
         else:
             self._fault = None

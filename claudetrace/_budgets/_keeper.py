@@ -20,6 +20,7 @@ from claudetrace._budgets._refusals import StoreUnusable, exceeded, refuse_unkno
 from claudetrace._budgets._store import Claim, Ledgers
 from claudetrace._budgets._tending import Tending
 from claudetrace._budgets._windows import window_of
+from claudetrace._guard import is_of_the_host
 
 if TYPE_CHECKING:
     import sqlite3
@@ -98,10 +99,11 @@ class Keeper:
             return None
         try:
             denied = self._desk.do(self._reserving(demand, claims))
-        except Exception as error:  # noqa: BLE001 - what the store cannot say, the budget's on_store_error does
-            self._unusable(claims, error)
-            return None
-        except BaseException:
+        except BaseException as error:
+            if isinstance(error, Exception) and not is_of_the_host(error):
+                # What the store cannot say, the budget's `on_store_error` does.
+                self._unusable(claims, error)
+                return None
             # An interrupt: whoever is at the desk may still reserve it.
             self._post(demand.call_id, 0, 0)
             raise

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from claudetrace._guard import pass_on
 from claudetrace._pricing._bill import Bill, Priced, in_order, leg_for
 from claudetrace._pricing._iterations import Iterations, serving_model
 from claudetrace._pricing._plan import plan_for
@@ -66,6 +67,7 @@ def price_any_size(
     try:
         return _price(usage, columns, model, model_requested, stop_reason, day, terms, extra_flags, own_rates)
     except Exception as error:
+        pass_on(error)
         log.debug("claudetrace could not price a response", exc_info=error)
         return Priced(None, in_order(("unpriced_component", *extra_flags)))
 

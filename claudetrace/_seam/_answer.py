@@ -22,6 +22,7 @@ class Answer:
         "message_id",
         "model",
         "priced",
+        "recorded",
         "stop_reason",
         "tool_calls",
         "tools",
@@ -44,6 +45,8 @@ class Answer:
         """Whether the API has said that nothing more comes."""
         self.error_type: str | None = None
         """The API's error in the middle of a stream."""
+        self.recorded = False
+        """Whether its row has been handed on."""
         self.priced: Any = None
         """What the recorder made of `usage`, so that it is priced once."""
 

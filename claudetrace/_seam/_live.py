@@ -7,6 +7,7 @@ import time
 from itertools import count
 from typing import TYPE_CHECKING, Any, Protocol
 
+from claudetrace._guard import pass_on
 from claudetrace._ids import utc_text, uuid7
 from claudetrace._seam._errors import error_type_of, is_cancellation, is_unsent, status_columns
 from claudetrace._seam._response import LiveResponse
@@ -196,13 +197,18 @@ class LiveCall:
     def returned(self) -> None:
         """The SDK's method has returned. Bodies that it left unread go on."""
         try:
-            for response in self._pending:
-                response.write()
+            self._write_pending()
         finally:
             self._leave()
 
     def raised(self, error: BaseException) -> None:
-        """The SDK's method has raised: the last response says so, or the call has a row of its own."""
+        """The SDK's method has raised: the last response says so, or the call has a row of its own.
+
+        Also where a signal handler of the host interrupted `returned`: what it had not written is written now.
+        """
+        if self._returned:
+            self._write_pending()
+            return
         self.outcome = "cancelled" if is_cancellation(error) else "error"
         self.error_type = None if self.outcome == "cancelled" else error_type_of(error)
         self.is_unsent = is_unsent(error) and not self.abandoned
@@ -211,8 +217,7 @@ class LiveCall:
         try:
             if last is not None and answered:
                 last.fail(self.outcome, self.error_type)
-            for response in self._pending:
-                response.write()
+            self._write_pending()
             if not answered and not self._open:
                 self.recorder.record(self, self._failure_row(error), None)
         finally:
@@ -246,8 +251,12 @@ class LiveCall:
         row["usage_is_final"] = int("http_status" in row or not self.attempts)
         return row
 
-    def _leave(self) -> None:
+    def _write_pending(self) -> None:
+        for response in self._pending:
+            response.write()
         self._pending.clear()
+
+    def _leave(self) -> None:
         self._returned = True
         self.recorder.left(self)
         self._end_once()
@@ -262,5 +271,6 @@ def body_bytes(request: Any) -> int | None:
     """How large the request's body is, where it is known before it is sent."""
     try:
         return len(request.content)
-    except Exception:  # noqa: BLE001 - a body that is itself a stream has no content yet
+    except Exception as error:  # noqa: BLE001 - a body that is itself a stream has no content yet
+        pass_on(error)
         return None

@@ -245,27 +245,27 @@ def _request(wrapped: Any, instance: Any, args: Any, kwargs: Any) -> Any:
     call = _begin(instance, args, kwargs)
     if call is not None:
         options = _options(args, kwargs)
-        if (demand := _demand(call, instance, options)) is not None:
-            try:
+        try:
+            if (demand := _demand(call, instance, options)) is not None:
                 call.recorder.admit(call, demand)
-            except BaseException as error:
-                _raised(call, instance, error)
-                raise
-        _started(call, instance, options)
-        if getattr(instance, "_middleware", None):
-            args, kwargs = with_mark(call, args, kwargs)
+            _started(call, instance, options)
+            if getattr(instance, "_middleware", None):
+                args, kwargs = with_mark(call, args, kwargs)
+        except BaseException as error:
+            _raised(call, instance, error)
+            raise
     # Also when it is none: a middleware's other requests are no responses of the call around them.
     token = _call.set(call)
     try:
         result = wrapped(*args, **kwargs)
+        if call is not None:
+            _returned(call, instance, result)
     except BaseException as error:
         if call is not None:
             _raised(call, instance, error)
         raise
     finally:
         _leave(token)
-    if call is not None:
-        _returned(call, instance, result)
     return result
 
 
@@ -273,26 +273,26 @@ async def _request_async(wrapped: Any, instance: Any, args: Any, kwargs: Any) ->
     call = _begin(instance, args, kwargs)
     if call is not None:
         options = _options(args, kwargs)
-        if (demand := _demand(call, instance, options)) is not None:
-            try:
+        try:
+            if (demand := _demand(call, instance, options)) is not None:
                 await call.recorder.admit_async(call, demand)
-            except BaseException as error:
-                _raised(call, instance, error)
-                raise
-        _started(call, instance, options)
-        if getattr(instance, "_middleware", None):
-            args, kwargs = with_mark(call, args, kwargs)
+            _started(call, instance, options)
+            if getattr(instance, "_middleware", None):
+                args, kwargs = with_mark(call, args, kwargs)
+        except BaseException as error:
+            _raised(call, instance, error)
+            raise
     token = _call.set(call)
     try:
         result = await wrapped(*args, **kwargs)
+        if call is not None:
+            _returned(call, instance, result)
     except BaseException as error:
         if call is not None:
             _raised(call, instance, error)
         raise
     finally:
         _leave(token)
-    if call is not None:
-        _returned(call, instance, result)
     return result
 
 

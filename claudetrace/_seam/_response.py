@@ -41,6 +41,7 @@ class LiveResponse:
         "_first_token_perf",
         "_headers",
         "_http_status",
+        "_made",
         "_outcome",
         "_reader",
         "_streamed",
@@ -60,6 +61,7 @@ class LiveResponse:
         self._reader: Reader | None = None
         self._outcome = "ok"
         self._error_type: str | None = None
+        self._made: Row | None = None
         self._http_status: int = http_response.status_code
         self._headers, media_type, encoding = read_headers(http_response)
         if call.columns["streamed"] and media_type not in STREAMS and "json" not in media_type:
@@ -151,18 +153,31 @@ class LiveResponse:
         """Writes the row, the first time only. Never raises."""
         if self._ended_how is not None or (how != "read" and self._call.is_of_the_parent):
             return
-        self._ended_how = how
         try:
-            self._ended_perf = time.perf_counter()
+            self._ended_how = how
+            self._end(how, error)
+        except Exception as failure:  # noqa: BLE001 - any failure of ours ends at the guard
+            try:
+                self._call.recorder.guard.caught("record a response", failure)
+            except Exception:
+                self.write()
+                raise
+        # The reader leads back here: without this, only a garbage collection would free what both hold.
+        self._reader, self.feed = None, _skip
+
+    def _end(self, how: str, error: BaseException | None) -> None:
+        self._ended_perf = time.perf_counter()
+        try:
             if how == "read":
                 self._finish_reading()
             self._settle(how, error)
             self.write()
+        except Exception:
+            # A signal handler of the host may have interrupted it: the row is kept before that goes on.
+            self.write()
+            raise
+        finally:
             self._call.response_ended()
-        except Exception as failure:  # noqa: BLE001 - any failure of ours ends at the guard
-            self._call.recorder.guard.caught("record a response", failure)
-        # The reader leads back here: without this, only a garbage collection would free what both hold.
-        self._reader, self.feed = None, _skip
 
     def _finish_reading(self) -> None:
         try:
@@ -184,11 +199,13 @@ class LiveResponse:
         self._outcome, self._error_type = outcome, error_type
 
     def write(self) -> None:
-        """Hands the row to the recorder. A batch's lines have theirs already."""
+        """Hands the row to the recorder, once. A batch's lines have theirs already."""
+        if self._answer.recorded:
+            return
         call = self._call
         if call.operation.lines and (self._outcome == "ok" or call.has_rows):
             return
-        row = self._row(self._answer, self._outcome, self._error_type)
+        row = self._made = self._made or self._row(self._answer, self._outcome, self._error_type)
         if self._chunk_times_s and self._first_token_perf is not None:
             call.recorder.chunks(row, self._chunk_times_s, self._first_token_perf)
         call.recorder.record(call, row, self._answer)

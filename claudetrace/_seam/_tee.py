@@ -59,8 +59,10 @@ class _SyncTee(_Tee):
         watcher.ended("read")
 
     def close(self) -> None:
-        self._watcher.ended("closed")
-        self._inner.close()
+        try:
+            self._watcher.ended("closed")
+        finally:
+            self._inner.close()
 
 
 class _AsyncTee(_Tee):
@@ -89,8 +91,10 @@ class _AsyncTee(_Tee):
                 await chunks.aclose()
 
     async def aclose(self) -> None:
-        self._watcher.ended("closed")
-        await self._inner.aclose()
+        try:
+            self._watcher.ended("closed")
+        finally:
+            await self._inner.aclose()
 
 
 def _skip(_chunk: bytes) -> None:
