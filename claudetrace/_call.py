@@ -206,6 +206,12 @@ def spend_picousd(cost_picousd: int | None, flags: Container[str], billing: str 
     return 0 if is_paid_elsewhere(flags, billing) else cost_picousd
 
 
+def tells_tokens(flags: Container[str], columns: Mapping[str, Any]) -> bool:
+    """Whether a cost with these flags is of all tokens of the response, so that a budget can go by it."""
+    told = columns.get("input_tokens") is not None and columns.get("output_tokens") is not None
+    return told or "unpriced_component" not in flags
+
+
 def spend_of(row: Mapping[str, Any]) -> int | None:
     """What a row adds to totals, as the generated column `spend_picousd` says it."""
     return spend_picousd(row.get("cost_picousd"), row.get("cost_flags") or "", row.get("billing"))

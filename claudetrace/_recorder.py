@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from claudetrace._budgets._current import runs
-from claudetrace._call import spend_picousd
+from claudetrace._call import spend_picousd, tells_tokens
 from claudetrace._errors import BudgetExceeded
 from claudetrace._pricing import price_response
 from claudetrace._pricing._engine import ran_code
@@ -134,13 +134,13 @@ class CallRecorder:
     def record(self, call: LiveCall, row: Row, answer: Answer | None) -> None:
         try:
             try:
-                spend = self._complete(call, row, answer)
+                spend, settled = self._complete(call, row, answer)
             except Exception:
                 # The host's own alone comes here: the row is whole before that goes on.
                 self._complete(call, row, answer)
                 raise
             if call.admission is not None:
-                call.admission.add(row, 0 if call.is_unsent and answer is None else spend)
+                call.admission.add(row, 0 if call.is_unsent and answer is None else settled)
             for scope in call.tags.scopes:
                 scope.add(first=row["id"] == call.id, spend_picousd=spend)
         finally:
@@ -156,19 +156,19 @@ class CallRecorder:
             self._append(row)
             raise
 
-    def _complete(self, call: LiveCall, row: Row, answer: Answer | None) -> int | None:
-        """Fills the row and its span, and gives what it adds to budgets and to the totals of `tag` blocks."""
+    def _complete(self, call: LiveCall, row: Row, answer: Answer | None) -> tuple[int | None, int | None]:
+        """Fills the row and its span, and gives what it adds to the totals of `tag` blocks, and to budgets."""
         try:
             self._fill(call, row, answer)
             if self._spans is not None and call.span is not None:
                 self._spans.recorded(call, row)
             if call.tags.scopes or call.admission is not None:
-                return self._spend_picousd(call, row, answer)
+                return self._spends_picousd(call, row, answer)
         except Exception as error:  # noqa: BLE001 - any failure of ours ends at the guard
             self.guard.caught("price a call", error)
             if "usage" not in row:
                 row.setdefault("cost_flags", '["no_usage"]')
-        return None
+        return None, None
 
     def chunks(self, row: Row, times_s: array[float], first_token_s: float) -> None:
         if self._metrics is not None:
@@ -238,13 +238,14 @@ class CallRecorder:
         row["cache_saved_picousd"] = priced.cache_saved_picousd
         row["rates_version"] = priced.rates_version
 
-    def _spend_picousd(self, call: LiveCall, row: Row, answer: Answer | None) -> int | None:
-        """What a response adds to budgets and to the totals of the `tag` blocks around it."""
-        flags, picousd = row.get("cost_flags"), row.get("cost_picousd")
+    def _spends_picousd(self, call: LiveCall, row: Row, answer: Answer | None) -> tuple[int | None, int | None]:
+        """What a response adds to the totals of the `tag` blocks around it, and to budgets."""
+        flags, picousd, columns = row.get("cost_flags"), row.get("cost_picousd"), row
         if flags is None and answer is not None:
-            _, priced, _ = self._price(call, answer)
+            columns, priced, _ = self._price(call, answer)
             flags, picousd = priced.flags, priced.picousd
-        return spend_picousd(picousd, flags or ())
+        spend = spend_picousd(picousd, flags or ())
+        return spend, spend if tells_tokens(flags or (), columns) else None
 
     def _price(self, call: LiveCall, answer: Answer) -> tuple[Row, Priced, Terms]:
         """The columns of the usage, its price and its terms, worked out once for each state of the answer."""
@@ -280,7 +281,7 @@ class CallRecorder:
 def answer_terms(call: LiveCall, answer: Answer) -> Terms:
     """The call's pricing terms, and what this answer adds to them."""
     code = answer.content.ran_code or ran_code(answer.usage)
-    if not (answer.content_empty or code):
+    if not (answer.content_empty or code or answer.contradictions):
         return call.terms
     free = call.code_execution_is_free or answer.content.frees_code
     return replace(
@@ -288,6 +289,7 @@ def answer_terms(call: LiveCall, answer: Answer) -> Terms:
         content_empty=answer.content_empty,
         code_execution=code and not free,
         free_code=code and free,
+        contradictory=bool(answer.contradictions),
     )
 
 

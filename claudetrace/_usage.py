@@ -1,13 +1,15 @@
-"""The API's usage object → the ledger's columns, by a table."""
+"""The API's usage object → the ledger's columns, by a table; and the usage of a stream, from its events."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, MutableSequence, Sequence
+from decimal import Decimal
 from typing import Any
 
 from claudetrace._text import utf8
 
 LARGEST_COUNT = 2**63 - 1
+_LONGEST_NUMBER = 40
 
 COUNTS = (
     ("input_tokens", "input_tokens"),
@@ -15,17 +17,24 @@ COUNTS = (
     ("output_tokens", "output_tokens"),
 )
 NESTED_COUNTS = (
-    ("cache_creation", "ephemeral_1h_input_tokens", "cache_write_1h_tokens"),
     ("output_tokens_details", "thinking_tokens", "thinking_tokens"),
     ("server_tool_use", "web_search_requests", "web_search_requests"),
 )
+WRITTEN = "cache_creation_input_tokens"
+SPLIT = "cache_creation"
+WRITTEN_5M, WRITTEN_1H = "ephemeral_5m_input_tokens", "ephemeral_1h_input_tokens"
 WORDS = ("service_tier", "speed", "inference_geo")
+_COMPOSITION = frozenset(["input_tokens", "cache_read_input_tokens", WRITTEN, SPLIT])
+PROMPT = ("input_tokens", "cache_read_input_tokens", WRITTEN)
+_TOP = (*PROMPT, "output_tokens")
+_ATTEMPTS = frozenset(["compaction", "fallback_message"])
+"""Iterations after which the counts at the top are those of another sampling than a stream began with."""
 
 
 def usage_columns(usage: Mapping[str, Any] | None) -> dict[str, Any]:
     """The columns that `usage` fills, without those it says nothing of. Never raises.
 
-    A count that is missing, null, negative, too large or of another type says nothing.
+    A count that is missing, null, negative, too large or not whole says nothing.
     """
     columns: dict[str, Any] = {}
     # Asking for the exact type first: the check of the abstract one takes longer than all the rest.
@@ -36,45 +45,174 @@ def usage_columns(usage: Mapping[str, Any] | None) -> dict[str, Any]:
         value = get(name)
         if type(value) is int and 0 <= value <= LARGEST_COUNT:
             columns[column] = value
+        elif value is not None and (count := count_of(value)) is not None:
+            columns[column] = count
+    _fill_written(columns, get(WRITTEN), get(SPLIT))
     for outer, name, column in NESTED_COUNTS:
         inner = get(outer)
-        if type(inner) is dict or isinstance(inner, Mapping):
-            value = inner.get(name)
-            if type(value) is int and 0 <= value <= LARGEST_COUNT:
-                columns[column] = value
-    if (written := cache_write_5m_tokens(usage, columns.get("cache_write_1h_tokens"))) is not None:
-        columns["cache_write_5m_tokens"] = written
+        if (type(inner) is dict or isinstance(inner, Mapping)) and (count := count_of(inner.get(name))) is not None:
+            columns[column] = count
     for word in WORDS:
-        if isinstance(value := get(word), str):
-            columns[word] = utf8(value)
+        if value := get(word):
+            columns[word] = utf8(value if type(value) is str else str(value))
     return columns
 
 
-def cache_write_5m_tokens(usage: Mapping[str, Any], written_1h_tokens: int | None) -> int | None:
-    """The tokens written for five minutes: the split's own count, and what the total has beyond the split.
+def _fill_written(columns: dict[str, Any], written: object, split: object) -> None:
+    """Fills in the tokens written to the cache: the split's own counts, and what the total has beyond them.
 
-    Five minutes is the default, and a stream's last total comes without a split.
+    Five minutes is the default, and a stream's last total comes without a split. A split beats a smaller total, but
+    where the read has exactly what the total lacks, the tokens were read, and the split is that of another count.
     """
-    split = usage.get("cache_creation")
-    written = None
+    total = count_of(written)
+    short, hour = split_counts(split)
+    if total is not None:
+        lacking = (short or 0) + (hour or 0) - total
+        if lacking > 0 and lacking == columns.get("cache_read_tokens"):
+            short, hour = total, None if hour is None else 0
+        else:
+            short = max(short or 0, total - (hour or 0))
+    if short is not None:
+        columns["cache_write_5m_tokens"] = short
+    if hour is not None:
+        columns["cache_write_1h_tokens"] = hour
+
+
+def split_counts(split: object) -> tuple[int | None, int | None]:
+    """The tokens that `cache_creation` says are written for five minutes, and for an hour."""
     if type(split) is dict or isinstance(split, Mapping):
-        written = whole_count(split.get("ephemeral_5m_input_tokens"))
-    total = whole_count(usage.get("cache_creation_input_tokens"))
-    if total is None:
-        return written
-    return max(written or 0, total - (written_1h_tokens or 0))
+        return count_of(split.get(WRITTEN_5M)), count_of(split.get(WRITTEN_1H))
+    return None, None
 
 
-def whole_count(value: object) -> int | None:
-    """`value` if it is a count that SQLite can hold."""
-    return value if type(value) is int and 0 <= value <= LARGEST_COUNT else None
+def count_of(value: object) -> int | None:
+    """`value` as a count that SQLite can hold, also where it is a float or text; `None` for what is no whole count."""
+    if type(value) is int:
+        return value if 0 <= value <= LARGEST_COUNT else None
+    if value is None or isinstance(value, bool) or not isinstance(value, int | float | str | Decimal):
+        return None
+    if isinstance(value, str) and len(value) > _LONGEST_NUMBER:
+        return None
+    try:
+        number = Decimal(value)
+        count = int(number) if 0 <= number <= LARGEST_COUNT else None
+    except (ArithmeticError, ValueError):
+        return None
+    return count if count == number else None
 
 
-def merged_usage(start: Mapping[str, Any] | None, delta: Mapping[str, Any]) -> dict[str, Any]:
-    """The usage of a stream after another `message_delta`.
+def merged_usage(
+    start: Mapping[str, Any] | None, delta: Mapping[str, Any], contradictions: MutableSequence[str] | None = None
+) -> dict[str, Any]:
+    """The usage of a stream after another event; `contradictions` takes the names of what the two say differently.
 
-    Its counts are running totals, not increments: the last one wins, and what it leaves out stays.
+    Counts are running totals, not increments: the last one wins, and what it leaves out stays. docs/pricing.md has the
+    rule for what falls.
     """
     usage = dict(start or {})
-    usage.update((name, value) for name, value in delta.items() if value is not None or name not in usage)
+    for name, value in delta.items():
+        old = usage.get(name)
+        if value is None or value == old:
+            usage.setdefault(name, value)
+        elif (old is None and name not in _COMPOSITION) or (
+            name == "output_tokens" and type(value) is type(old) is int and value > old
+        ):
+            usage[name] = value
+        else:
+            return _merged(start or {}, delta, [] if contradictions is None else contradictions)
     return usage
+
+
+def _merged(start: Mapping[str, Any], delta: Mapping[str, Any], told: MutableSequence[str]) -> dict[str, Any]:
+    """As `merged_usage`, where more than the output has grown."""
+    usage = dict(start)
+    fresh = _is_of_another_attempt(delta)
+    gains = _gains([start.get(name) for name in PROMPT], [delta.get(name) for name in PROMPT])
+    for name, value in delta.items():
+        old = start.get(name)
+        if name == "iterations" and isinstance(old, list) and isinstance(value, list):
+            usage[name] = _merged_iterations(old, value, told)
+        elif name != SPLIT:
+            gained = LARGEST_COUNT if fresh else sum(gains) if name in PROMPT else 0
+            usage[name], falls = _later(old, value, gained)
+            if (falls and not (fresh and name in _TOP)) or (name in WORDS and old and usage[name] != old):
+                told.append(name)
+    for name in PROMPT:
+        # What another class has gained, to the token, was this one's.
+        if delta.get(name) is None and count_of(start.get(name)) in gains:
+            usage[name] = 0
+            told.append(name)
+    if _merge_split(usage, start, delta) and not fresh:
+        told.append(SPLIT)
+    return usage
+
+
+def _merge_split(usage: dict[str, Any], start: Mapping[str, Any], delta: Mapping[str, Any]) -> bool:
+    """Puts the split into `usage`, where the total is already: one of a larger total has gone with that. Whether the
+    later event takes back what the earlier one said."""
+    old, new, total = start.get(SPLIT), delta.get(SPLIT), count_of(usage.get(WRITTEN))
+    if total is not None and usage.get(WRITTEN) != start.get(WRITTEN) and total < _written_tokens(start):
+        usage[SPLIT] = new
+        return True
+    if new is None:
+        return False
+    usage[SPLIT], falls = _later(old, new, sum(_gains(split_counts(old), split_counts(new))))
+    return falls
+
+
+def _later(old: Any, new: Any, gained: int) -> tuple[Any, bool]:
+    """What holds of two values of one name, and whether the later one takes back what the earlier one said.
+
+    A count falls to zero only where others have `gained` about as much: a lone zero is a server that says nothing.
+    """
+    if new is None or old is None:
+        return (old if new is None else new), False
+    if isinstance(old, Mapping) and isinstance(new, Mapping):
+        each = {name: _later(old.get(name), value, gained) for name, value in new.items()}
+        return {**old, **{name: value for name, (value, _) in each.items()}}, any(falls for _, falls in each.values())
+    before, after = count_of(old), count_of(new)
+    if before is None:
+        return (old, bool(new)) if isinstance(old, Mapping | list) or not new else (new, False)
+    if after is None or (after == 0 and 2 * gained < before):
+        return old, before > 0 or after is None
+    return new, after < before
+
+
+def _gains(old: Sequence[object], new: Sequence[object]) -> list[int]:
+    """By how much each count has grown, of those that have."""
+    changes = ((count_of(after) or 0) - (count_of(before) or 0) for before, after in zip(old, new, strict=True))
+    return [change for change in changes if change > 0]
+
+
+def _written_tokens(usage: Mapping[str, Any]) -> int:
+    columns = usage_columns(usage)
+    return (columns.get("cache_write_5m_tokens") or 0) + (columns.get("cache_write_1h_tokens") or 0)
+
+
+def _is_of_another_attempt(delta: Mapping[str, Any]) -> bool:
+    """Whether the counts at the top are of another sampling than the one that the stream began with."""
+    iterations = delta.get("iterations")
+    if not isinstance(iterations, list) or not any(count_of(delta.get(name)) for name in PROMPT):
+        return False
+    return any(isinstance(entry, Mapping) and entry.get("type") in _ATTEMPTS for entry in iterations)
+
+
+def _merged_iterations(old: list[Any], new: list[Any], told: MutableSequence[str]) -> list[Any]:
+    """`new` with what it leaves out of `old`, each entry merged with its earlier self."""
+    merged: list[Any] = []
+    rest = old
+    for entry in new:
+        at = next((at for at, each in enumerate(rest) if _is_same_entry(each, entry)), None)
+        if at is None:
+            merged.append(entry)
+        else:
+            merged += [*rest[:at], merged_usage(rest[at], entry, told)]
+            rest = rest[at + 1 :]
+    return [*merged, *rest]
+
+
+def _is_same_entry(old: Any, new: Any) -> bool:
+    if not (isinstance(old, Mapping) and isinstance(new, Mapping)) or old.get("type") != new.get("type"):
+        return False
+    models = {old.get("model"), new.get("model")} - {None}
+    return len(models) <= 1

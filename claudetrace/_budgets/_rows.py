@@ -9,7 +9,7 @@ from claudetrace._budgets import _sql
 from claudetrace._budgets._match import matching
 from claudetrace._budgets._store import ESTIMATED, ROWS, SAID, charge, tell
 from claudetrace._budgets._windows import window_of
-from claudetrace._call import spend_of
+from claudetrace._call import spend_of, tells_tokens
 
 if TYPE_CHECKING:
     import sqlite3
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 COUNTED = "INSERT INTO counted (row_key, budget_id, at) VALUES (?, ?, ?) ON CONFLICT DO NOTHING"
 ADD_SEEN = """
     UPDATE open
-    SET seen_rows = seen_rows + 1, seen_picousd = seen_picousd + ?
-    WHERE call_id = ? AND budget_id = ?
+    SET seen_rows = seen_rows + (?1 IS NOT NULL), seen_picousd = seen_picousd + COALESCE(?1, 0)
+    WHERE call_id = ?2 AND budget_id = ?3
 """
 CORRECT = "UPDATE settled SET picousd = ?, calls = ?, basis = ?, offered = 1 WHERE call_id = ? AND budget_id = ?"
 SHRINK = """
@@ -90,9 +90,9 @@ def take(
                 connection.execute(HOLD, (row.get("batch_id"), call_id))
             elif budget_id in running:
                 # Its owner settles it; should the owner die, this is what it has cost.
-                connection.execute(ADD_SEEN, (spend_of(row) or 0, call_id, budget_id))
+                connection.execute(ADD_SEEN, (_settled_spend(row), call_id, budget_id))
             elif budget_id in ended:
-                _replace_estimate(connection, ledgers, call_id, ended[budget_id], spend_of(row))
+                _replace_estimate(connection, ledgers, call_id, ended[budget_id], _settled_spend(row))
             else:
                 budget, key = under[budget_id]
                 window = window_of(budget.per, budget.timezone, at)
@@ -104,6 +104,11 @@ def _under(ledgers: Ledgers, besides: Sequence[Terms], row: Mapping[str, Any]) -
     """The budgets that a row is under, by their ids, each with its key."""
     each = (*ledgers.terms.values(), *besides)
     return {terms.id: found for terms in each for found in matching((terms.budget,), row)}
+
+
+def _settled_spend(row: Mapping[str, Any]) -> int | None:
+    """What a row adds in place of what was set aside for it; `None` where it does not tell."""
+    return spend_of(row) if tells_tokens(row.get("cost_flags") or "", row) else None
 
 
 def _replace_estimate(
@@ -121,7 +126,7 @@ def _take_item(connection: sqlite3.Connection, ledgers: Ledgers, held: tuple[Any
     """Charges one result of a batch in place of its share of what the batch reserved."""
     call_id, budget_id, key, slot, picousd, calls, _, _ = held
     share = picousd if calls <= 1 else picousd // calls
-    spend = spend_of(row)
+    spend = _settled_spend(row)
     values = (budget_id, key, slot, share, min(1, calls), *_sql.split(share if spend is None else spend), 1)
     after = connection.execute(_sql.EXCHANGE, values).fetchall()
     if after:

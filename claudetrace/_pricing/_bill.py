@@ -17,6 +17,7 @@ FLAGS = (
     "unknown_model",
     "no_usage",
     "partial_usage",
+    "contradictory_usage",
     "unbilled_refusal",
     "unbilled_declined_hop",
     "priority_commitment",

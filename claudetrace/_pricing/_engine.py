@@ -6,10 +6,12 @@ import logging
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from claudetrace._doubts import doubts_of, tells_counts
 from claudetrace._guard import pass_on
 from claudetrace._pricing._bill import Bill, Priced, in_order, leg_for
 from claudetrace._pricing._iterations import Iterations, serving_model
 from claudetrace._pricing._plan import plan_for
+from claudetrace._usage import count_of, usage_columns
 
 if TYPE_CHECKING:
     from claudetrace._pricing._own import OwnRates
@@ -85,18 +87,18 @@ def _price(
 ) -> Priced:
     if terms.free_host or terms.replayed:
         return _costs_nothing(terms, extra_flags)
-    iterations = usage.get("iterations") if isinstance(usage, Mapping) else None
-    if not isinstance(iterations, list):
-        iterations = None
-    if usage is None or not (columns or iterations):
+    if usage is None:
         return Priced(None, in_order(("no_usage", *extra_flags)))
+    iterations, doubts = _iterations_of(usage), doubts_of(usage, columns)
+    if not (tells_counts(columns) or _any_tells_counts(iterations)):
+        return Priced(None, in_order(("no_usage", *doubts, *extra_flags)))
     get = columns.get
     served = model if iterations is None else serving_model(iterations) or model
     plan = plan_for(
         served, model_requested, day, terms, get("speed"), get("service_tier"), get("inference_geo"), own_rates
     )
     if plan.leg is None:
-        return Priced(None, in_order(plan.flags + extra_flags))
+        return Priced(None, in_order((*plan.flags, *doubts, *extra_flags)))
     bill = Bill(plan.flags)
     if stop_reason == "refusal" and terms.content_empty and plan.free_refusals:
         bill.flags += ("unbilled_refusal",)
@@ -104,6 +106,7 @@ def _price(
         bill.add_leg(leg_for(plan, columns) or plan.leg, columns)
         if searches := get("web_search_requests"):
             bill.add(plan.search, searches)
+        bill.flags += doubts
         if get("input_tokens") is None or get("output_tokens") is None or (ran_code(usage) and not terms.free_code):
             bill.flags += ("unpriced_component",)
     if iterations is not None:
@@ -119,10 +122,18 @@ def _costs_nothing(terms: Terms, extra_flags: tuple[str, ...]) -> Priced:
     return Priced(0, in_order(("replayed", *(flag for flag in extra_flags if flag != "partial_usage"))), 0, [])
 
 
+def _iterations_of(usage: Mapping[str, Any]) -> list[Any] | None:
+    iterations = usage.get("iterations")
+    return iterations if isinstance(iterations, list) else None
+
+
+def _any_tells_counts(iterations: list[Any] | None) -> bool:
+    return any(tells_counts(usage_columns(entry)) for entry in iterations or ())
+
+
 def ran_code(usage: Mapping[str, Any] | None) -> bool:
     """Whether code was executed: how long its container ran is nowhere in a response."""
     tools = usage.get("server_tool_use") if usage else None
     if not isinstance(tools, Mapping):
         return False
-    runs = tools.get("code_execution_requests")
-    return type(runs) is int and runs > 0
+    return bool(count_of(tools.get("code_execution_requests")))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from claudetrace._doubts import doubts_of, has_unreadable, tells_counts
 from claudetrace._pricing._bill import leg_for
 from claudetrace._pricing._parts import ADVISOR, COMPACTION, DECLINED
 from claudetrace._pricing._plan import plan_for
@@ -72,15 +73,15 @@ class Iterations:
             if kind in _EXECUTOR:
                 if kind == "message" and model is not None and not self._serves(model):
                     following = model
-                    self._add_declined(model, columns)
+                    self._add_declined(model, entry, columns)
                 else:
                     following = self.served
                     turns.append(columns)
             elif kind == "compaction":
-                self.legs.append((COMPACTION, model or following, columns, self.columns.get("speed")))
+                self._add_unlisted(COMPACTION, model or following, entry, columns, self.columns.get("speed"))
             elif kind == "advisor_message":
-                self.legs.append((ADVISOR, model, columns, columns.get("speed")))
-            elif columns:
+                self._add_unlisted(ADVISOR, model, entry, columns, columns.get("speed"))
+            elif columns or doubts_of(entry, columns):
                 self._unpriced()
         if self.plan.tiers and self._straddles(turns):
             self._unpriced()
@@ -90,9 +91,20 @@ class Iterations:
     def _serves(self, model: str) -> bool:
         return model == self.served or self._plan("", model, self.columns.get("speed")).model == self.plan.model
 
-    def _add_declined(self, model: str, columns: Mapping[str, Any]) -> None:
+    def _add_unlisted(
+        self, prefix: str, model: str | None, entry: Entry, columns: Mapping[str, Any], speed: str | None
+    ) -> None:
+        self.legs.append((prefix, model, columns, speed))
+        self.bill.flags += doubts_of(entry, columns)
+        if not tells_counts(columns):
+            self._unpriced()
+
+    def _add_declined(self, model: str, entry: Entry, columns: Mapping[str, Any]) -> None:
         if columns.get("output_tokens"):
-            self.legs.append((DECLINED, model, columns, self.columns.get("speed")))
+            self._add_unlisted(DECLINED, model, entry, columns, self.columns.get("speed"))
+        elif has_unreadable(entry):
+            # Whether it is billed depends on its output.
+            self._unpriced()
         else:
             self.bill.flags += ("unbilled_declined_hop",)
 

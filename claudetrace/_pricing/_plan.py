@@ -183,7 +183,9 @@ def _term_flags(terrain: Terrain) -> list[str]:
         flags.append("priority_commitment")
     if terrain.terms.billed_to == "user_profile":
         flags.append("billed_to_user_profile")
-    if terrain.terms.code_execution or terrain.service_tier not in _TIERS:
+    if terrain.terms.contradictory:
+        flags.append("contradictory_usage")
+    if terrain.terms.code_execution or terrain.service_tier not in _TIERS or terrain.speed not in _SPEEDS:
         flags.append("unpriced_component")
     return flags
 

@@ -8,6 +8,7 @@ from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
 from claudetrace._content import Content
+from claudetrace._doubts import doubts_of
 from claudetrace._pricing._bill import Bill, Priced, in_order, leg_for
 from claudetrace._pricing._engine import price_any_size
 from claudetrace._pricing._parts import LIST_COST
@@ -116,6 +117,7 @@ def _session(
     running_ns = _running_ns(usage.get("active_seconds"))
     if running_ns:
         bill.add(running_line(own_rates, day), running_ns)
+    bill.flags += doubts_of(usage, columns)
     # A session's counts are sums over its requests, which do not tell how long each prompt was.
     if running_ns is None or leg_for(plan, columns) is not plan.leg:
         bill.flags += ("unpriced_component",)

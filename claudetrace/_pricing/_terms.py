@@ -23,7 +23,7 @@ WORDS: Mapping[str, tuple[str, ...]] = {
 }
 _TEXTS = ("endpoint_scope", "data_zone", "billed_to", "own_rates", "day")
 _SWITCHES = (
-    *("batch", "content_empty", "code_execution", "free_code"),
+    *("batch", "content_empty", "code_execution", "free_code", "contradictory"),
     *("told_platform", "free_host", "replays", "replayed"),
 )
 
@@ -55,6 +55,8 @@ class Terms:
     """The settings say that the host answers from a cache of its own, too."""
     replayed: bool = False
     """It did: the response was billed before."""
+    contradictory: bool = False
+    """Two events of the stream said different things of its usage."""
     own_rates: str | None = None
     """`OwnRates.text` of the own prices in force."""
     day: str | None = None

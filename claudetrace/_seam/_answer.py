@@ -7,7 +7,7 @@ from typing import Any
 
 from claudetrace._content import Content
 from claudetrace._text import utf8
-from claudetrace._usage import merged_usage, whole_count
+from claudetrace._usage import count_of, merged_usage
 
 
 class Answer:
@@ -17,6 +17,7 @@ class Answer:
         "batch_id",
         "complete",
         "content",
+        "contradictions",
         "error_type",
         "final",
         "message_id",
@@ -39,6 +40,8 @@ class Answer:
         self.tools: list[tuple[str, str]] = []
         """Each tool that is called by name, with the call's id; never with its arguments."""
         self.content = Content()
+        self.contradictions: list[str] = []
+        """Of what in `usage` the events of a stream have said different things."""
         self.final = False
         """Whether `usage` is the API's last word."""
         self.complete = False
@@ -55,7 +58,7 @@ class Answer:
         """Whether it refused before any output, which is not billed."""
         if self.stop_reason != "refusal":
             return False
-        return self.content.is_empty(whole_count((self.usage or {}).get("output_tokens")))
+        return self.content.is_empty(count_of((self.usage or {}).get("output_tokens")))
 
     # JSON's objects are dicts: asking for that alone is many times faster than asking for a mapping.
 
@@ -92,9 +95,9 @@ class Answer:
 
     def _use(self, usage: object) -> None:
         if isinstance(usage, dict):
-            self.usage = merged_usage(self.usage, usage) if self.usage else usage
+            self.usage = merged_usage(self.usage, usage, self.contradictions) if self.usage else usage
             if "iterations" in usage:
-                self._find_served_model(usage["iterations"])
+                self._find_served_model(self.usage["iterations"])
 
     def _find_served_model(self, iterations: object) -> None:
         """A fallback in mid-stream is named here alone: the message keeps the model that was asked for."""

@@ -20,6 +20,10 @@ def classes(usage: dict[str, Any]) -> dict[str, int]:
     total = usage.get("cache_creation_input_tokens")
     hour = count(split.get("ephemeral_1h_input_tokens"))
     short = count(split.get("ephemeral_5m_input_tokens"))
+    read = count(usage.get("cache_read_input_tokens"))
+    if total is not None and hour + short - count(total) == read > 0:
+        # Read, then, and not written.
+        hour, short = 0, count(total)
     return {
         "input": count(usage.get("input_tokens")),
         "output": count(usage.get("output_tokens")),
