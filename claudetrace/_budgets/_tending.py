@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from claudetrace._budgets._outbox import Outbox
     from claudetrace._budgets._owners import Owner
     from claudetrace._budgets._store import Ledgers
+    from claudetrace._clock import Pace
 
 GRACE_S = 5.0
 """How long the journal of a process that died may take to say what its calls cost, before they are estimated."""
@@ -86,11 +87,12 @@ FORGET_DELIVERIES = """
 class Tending:
     """Steps that are taken every second or so, each so short that no caller notices."""
 
-    def __init__(self, desk: Desk, ledgers: Ledgers, owner: Owner, outbox: Outbox) -> None:
+    def __init__(self, desk: Desk, ledgers: Ledgers, owner: Owner, outbox: Outbox, pace: Pace) -> None:
         self._desk = desk
         self._ledgers = ledgers
         self._owner = owner
         self._outbox = outbox
+        self._pace = pace
         self._gone: dict[str, float] = {}
         self._next_housekeeping = 0.0
 
@@ -100,8 +102,8 @@ class Tending:
         now = monotonic()
         if now >= self._next_housekeeping:
             self._next_housekeeping = now + HOUSEKEEPING_S
-            self._desk.do(self._close_batches)
-            if self._desk.do(self._forget):
+            self._desk.do(self._note)
+            if self._pace.may_delete() and self._desk.do(self._forget):
                 self._next_housekeeping = 0.0
         self._desk.checkpoint()
 
@@ -140,17 +142,22 @@ class Tending:
         for (batch_id,) in connection.execute(UNREAD_BATCHES, (_id_of(now - RESULTS_S), SOME)).fetchall():
             _rows.end_batch(connection, self._ledgers, batch_id)
 
+    def _note(self, connection: sqlite3.Connection) -> None:
+        """Notes which budgets and channels there are."""
+        now = int(self._ledgers.clock())
+        in_use = [(now, terms.id) for terms in self._ledgers.terms.values()]
+        connection.executemany("UPDATE budgets SET used_at = ? WHERE id = ?", in_use)
+        self._outbox.see_channels(connection)
+
     def _forget(self, connection: sqlite3.Connection) -> bool:
         """Whether there is more to forget."""
         now, more = int(self._ledgers.clock()), False
-        in_use = [(now, terms.id) for terms in self._ledgers.terms.values()]
-        connection.executemany("UPDATE budgets SET used_at = ? WHERE id = ?", in_use)
+        self._close_batches(connection)
         settled = connection.execute(FORGET_SETTLED, (_id_of(now - KEEP_OFFERED_S), _id_of(now - KEEP_S), SOME))
         more |= settled.rowcount == SOME
         for sql, ages in FORGET:
             more |= connection.execute(sql, (*(now - age for age in ages), SOME)).rowcount == SOME
         connection.execute(FORGET_ALERTS, ((now - KEEP_S) * 1000, SOME))
-        self._outbox.see_channels(connection)
         self._outbox.forget_channels(connection)
         connection.execute(FORGET_DELIVERIES)
         return more

@@ -10,6 +10,7 @@ from claudetrace._ledger._prune import Limits
 if TYPE_CHECKING:
     import threading
 
+    from claudetrace._clock import Pace
     from claudetrace._guard import Guard
     from claudetrace._ledger._store import Store
 
@@ -23,9 +24,10 @@ class Upkeep:
     """Keeps the ledger of `store` in order, a small step at a time, each under the lock `gate`."""
 
     def __init__(
-        self, store: Store, gate: threading.Lock, guard: Guard, *, limits: tuple[float | None, float | None]
+        self, store: Store, gate: threading.Lock, guard: Guard, pace: Pace, *, limits: tuple[float | None, float | None]
     ) -> None:
         self.pruned = 0
+        self._pace = pace
         self._store, self._gate, self._guard = store, gate, guard
         self._limits = limits
         self._next_at = self._look_at = 0.0
@@ -42,7 +44,10 @@ class Upkeep:
 
     def _keep_limits(self) -> None:
         """Removes calls beyond the limits, in chunks so small that nobody who writes is held up."""
-        limits = Limits(*self._limits)
+        retention_days, max_db_mb = self._limits
+        if retention_days is not None and not self._pace.may_delete():
+            retention_days = None
+        limits = Limits(retention_days, max_db_mb)
         more = limits.enforce_for(AT_ONCE_S, self._store.connection, self._gate)
         self.pruned += limits.pruned_calls
         if limits.lost_records:
