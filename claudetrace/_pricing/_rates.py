@@ -7,12 +7,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cache
-from pathlib import Path
+from importlib.resources import files
 from typing import Any, TypeAlias
 
 import orjson
 
-RATES_FILE = Path(__file__).with_name("rates.json")
+RATES_FILE = files(__package__).joinpath("rates.json")
 CLASSES = ("input", "cache_read", "cache_write_5m", "cache_write_1h", "output")
 """The classes of tokens, each with a rate of its own."""
 
