@@ -92,7 +92,11 @@ def _cache_write_picousd(row: Row) -> int:
     return sum(part["picousd"] for part in orjson.loads(text) if part["name"] in CACHE_WRITE_PARTS)
 
 
-LOWER_BOUND = """({0}usage_is_final = 0 OR INSTR(COALESCE({0}cost_flags, ''), '"retried_after_timeout"') > 0)"""
+LOWER_BOUND = """(
+    ({0}usage_is_final = 0 AND INSTR(COALESCE({0}cost_flags, ''), '"free_host"') = 0
+        AND INSTR(COALESCE({0}cost_flags, ''), '"replayed"') = 0)
+    OR INSTR(COALESCE({0}cost_flags, ''), '"retried_after_timeout"') > 0
+)"""
 """`is_lower_bound` in SQL, of the columns behind a prefix."""
 MEASURES = (
     Measure("responses", "1", lambda _: 1),

@@ -34,6 +34,9 @@ FLAGS = {
     "retried_after_timeout": "An attempt before had been sent and was given up: it may be billed too.",
     "rounded_list_cost": "A session priced by the API's own whole cents.",
     "custom_rates": "Priced by rates of your own.",
+    "assumed_rates": "No list has this model yet: priced like another one that the settings name.",
+    "free_host": "The settings say that this host costs nothing.",
+    "replayed": "A host that answers from a cache gave an answer that was billed before.",
 }
 GROUPS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("What was asked", ("source", "operation", "platform", "server_address", "model_requested", "streamed",

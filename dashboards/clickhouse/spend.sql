@@ -121,7 +121,10 @@ SELECT
     count() AS responses,
     countIf(cost_picousd IS NULL) AS unpriced_calls,
     countIf(
-        (NOT usage_is_final OR position(cost_flags, '"retried_after_timeout"') > 0) AND cost_picousd IS NOT NULL
+        (
+            (NOT usage_is_final AND NOT multiSearchAny(cost_flags, ['"free_host"', '"replayed"']))
+            OR position(cost_flags, '"retried_after_timeout"') > 0
+        ) AND cost_picousd IS NOT NULL
     ) AS lower_bound_calls,
     sum(toInt128(ifNull(spend_picousd, 0))) AS sum_picousd,
     toDecimal128(sum_picousd, 12) / 1000000000000 AS spend_usd
@@ -137,7 +140,10 @@ SELECT
     count() AS responses,
     countIf(cost_picousd IS NULL) AS unpriced_calls,
     countIf(
-        (NOT usage_is_final OR position(cost_flags, '"retried_after_timeout"') > 0) AND cost_picousd IS NOT NULL
+        (
+            (NOT usage_is_final AND NOT multiSearchAny(cost_flags, ['"free_host"', '"replayed"']))
+            OR position(cost_flags, '"retried_after_timeout"') > 0
+        ) AND cost_picousd IS NOT NULL
     ) AS lower_bound_calls,
     sum(toInt128(ifNull(spend_picousd, 0))) AS sum_picousd,
     toDecimal128(sum_picousd, 12) / 1000000000000 AS spend_usd
@@ -154,7 +160,10 @@ SELECT
     count() AS responses,
     countIf(cost_picousd IS NULL) AS unpriced_calls,
     countIf(
-        (NOT usage_is_final OR position(cost_flags, '"retried_after_timeout"') > 0) AND cost_picousd IS NOT NULL
+        (
+            (NOT usage_is_final AND NOT multiSearchAny(cost_flags, ['"free_host"', '"replayed"']))
+            OR position(cost_flags, '"retried_after_timeout"') > 0
+        ) AND cost_picousd IS NOT NULL
     ) AS lower_bound_calls,
     sum(toInt128(ifNull(spend_picousd, 0))) AS sum_picousd,
     toDecimal128(sum_picousd, 12) / 1000000000000 AS spend_usd

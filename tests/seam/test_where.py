@@ -148,7 +148,7 @@ def test_a_host_of_another_port_is_not_named(start: Start, server: PlayServer, l
 
 
 def test_a_free_host_costs_nothing_however_the_call_ends(
-    start: Start, server: PlayServer, ledger: Rows, tmp_path: Path
+    start: Start, server: PlayServer, ledger: Rows, db: Path, tmp_path: Path
 ) -> None:
     """A stream that was left, a connection that failed and code that ran are no lower bounds at a host that is free."""
     start(config=config(tmp_path, '"127.0.0.1" = "free"'))
@@ -161,6 +161,9 @@ def test_a_free_host_costs_nothing_however_the_call_ends(
         ask(client.with_options(base_url="http://127.0.0.1:1"))
 
     assert list(map(told, ledger())) == [(Decimal(0), ("free_host",))] * 2
+    assert [row.usage_is_final for row in ledger()] == [False, False]
+    (spent,) = claudetrace.Ledger(db).spend(by="operation")
+    assert spent.lower_bound_calls == 0
 
 
 def test_a_free_host_is_stopped_by_no_amount(start: Start, server: PlayServer, ledger: Rows, tmp_path: Path) -> None:
