@@ -37,6 +37,8 @@ _ELSEWHERE = frozenset(
     ]
 )
 """What is read elsewhere, and what servers add that counts the same tokens under other names."""
+KNOWN = _COUNTS | _ELSEWHERE | _NESTED.keys() | frozenset(name for names in _NESTED.values() for name in names)
+"""Every name in a usage object that means something here."""
 _UNITS = frozenset(
     [
         *("tokens", "requests", "calls", "uses", "runs", "searches", "fetches", "executions", "sessions"),

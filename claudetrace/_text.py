@@ -3,11 +3,23 @@
 from __future__ import annotations
 
 import re
+from hashlib import sha256
+
+LONGEST_TEXT = 1024
+"""Of what a server names: models, ids, reasons, types of errors."""
 
 
 def utf8(text: str) -> str:
     """`text` with a question mark for each half of a surrogate pair, which JSON can name and UTF-8 cannot hold."""
     return text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8")
+
+
+def bounded(text: str, most: int = LONGEST_TEXT) -> str:
+    """`text` as UTF-8 can hold it; a longer one is cut, which its end says, with a digest that tells two such apart."""
+    if len(text) <= most:
+        return utf8(text)
+    digest = sha256(text.encode("utf-8", "replace")).hexdigest()[:16]
+    return f"{utf8(text[: most // 2])}… (cut from {len(text)} characters, {digest})"
 
 
 def without_password(text: str) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, MutableSequence, Sequence
 from decimal import Decimal
 from typing import Any
 
-from claudetrace._text import utf8
+from claudetrace._text import bounded
 
 LARGEST_COUNT = 2**63 - 1
 _LONGEST_NUMBER = 40
@@ -54,7 +54,7 @@ def usage_columns(usage: Mapping[str, Any] | None) -> dict[str, Any]:
             columns[column] = count
     for word in WORDS:
         if value := get(word):
-            columns[word] = utf8(value if type(value) is str else str(value))
+            columns[word] = bounded(value if type(value) is str else str(value))
     return columns
 
 

@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from claudetrace._content import Content
-from claudetrace._text import utf8
+from claudetrace._seam._kept import kept_usage
+from claudetrace._text import bounded
 from claudetrace._usage import count_of, merged_usage
 
 
@@ -95,6 +96,7 @@ class Answer:
 
     def _use(self, usage: object) -> None:
         if isinstance(usage, dict):
+            usage = kept_usage(usage)
             self.usage = merged_usage(self.usage, usage, self.contradictions) if self.usage else usage
             if "iterations" in usage:
                 self._find_served_model(self.usage["iterations"])
@@ -169,5 +171,5 @@ _TELLS_USAGE = {"message_start", "message_delta"}
 
 
 def text(value: object) -> str | None:
-    """`value` if it is text, as UTF-8 can hold it."""
-    return utf8(value) if isinstance(value, str) and value else None
+    """`value` if it is text, as UTF-8 can hold it, and cut where it is long without reason."""
+    return bounded(value) if isinstance(value, str) and value else None

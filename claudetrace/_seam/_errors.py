@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from claudetrace._seam._headers import read_headers
-from claudetrace._text import utf8
+from claudetrace._text import bounded
 
 _ERROR_TYPES = {
     "APITimeoutError": "timeout_error",
@@ -60,7 +60,7 @@ def error_type_of(error: BaseException) -> str:
     envelope = body.get("error") if isinstance(body, dict) else None
     kind = envelope.get("type") if isinstance(envelope, dict) else None
     if isinstance(kind, str) and kind:
-        return utf8(kind)
+        return bounded(kind)
     names = (base.__name__ for base in type(error).__mro__)
     return next((_ERROR_TYPES[name] for name in names if name in _ERROR_TYPES), type(error).__name__)
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from typing import Any, NamedTuple
 
+from claudetrace._text import bounded
+
 _COLUMNS = {
     b"request-id": "request_id",
     b"x-amzn-requestid": "request_id",
@@ -36,7 +38,7 @@ def read_headers(response: Any) -> tuple[dict[str, Any], str, str]:
         return {}, "", ""
     names, values = zip(*raw, strict=True)
     layout = _layouts.get(names) or _learn(names)
-    columns: dict[str, Any] = {name: values[at].decode("ascii", "replace") for name, at in layout.columns}
+    columns: dict[str, Any] = {name: bounded(values[at].decode("ascii", "replace")) for name, at in layout.columns}
     tightest = 2.0
     for name, limit_at, remaining_at in layout.limits:
         try:

@@ -1,0 +1,76 @@
+"""How much of a server's usage object is kept."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from claudetrace._doubts import KNOWN
+from claudetrace._text import bounded
+
+_MOST_VALUES = 64
+"""An object of more is looked at value by value."""
+_LONGEST = 1024
+_BUDGET = 65_536
+_DEEPEST = 6
+LEFT_OUT = "claudetrace_left_out_uses"
+"""How many values were left out: a count that no price knows, so that the price says it lacks something."""
+
+
+def kept_usage(usage: dict[str, Any]) -> dict[str, Any]:
+    """`usage`, or what is known of it and as much else as may be kept: long text is cut, and says so."""
+    if _is_small(usage, _DEEPEST):
+        return usage
+    keeper = _Keeper()
+    kept: dict[str, Any] = keeper.kept(usage, _DEEPEST)
+    if keeper.left_out:
+        kept[LEFT_OUT] = keeper.left_out
+    return kept
+
+
+def _is_small(value: Any, deepest: int) -> bool:
+    kind = type(value)
+    if kind is int or value is None:
+        return True
+    if kind is str:
+        return len(value) <= _LONGEST
+    if kind is dict or kind is list:
+        if not deepest or len(value) > _MOST_VALUES:
+            return False
+        for name, inner in value.items() if kind is dict else enumerate(value):
+            if type(inner) is not int and inner is not None and not _is_small(inner, deepest - 1):
+                return False
+            if type(name) is str and len(name) > _LONGEST:
+                return False
+    return True
+
+
+def _last_of_all(item: tuple[str, Any]) -> tuple[bool, bool]:
+    return item[0] not in KNOWN, isinstance(item[1], dict | list)
+
+
+class _Keeper:
+    """Copies a value while there is room, what is known before all else."""
+
+    def __init__(self) -> None:
+        self.room = _BUDGET
+        self.left_out = 0
+
+    def kept(self, value: Any, deepest: int) -> Any:
+        """`value`, or what there is room for of it."""
+        if isinstance(value, str):
+            value = bounded(value, 128)
+            self.room -= len(value)
+        elif isinstance(value, dict):
+            ordered = sorted(value.items(), key=_last_of_all)
+            return {bounded(name, 128): self.kept(inner, deepest - 1) for name, inner in self._some(ordered, deepest)}
+        elif isinstance(value, list):
+            return [self.kept(inner, deepest - 1) for inner in self._some(value, deepest)]
+        return value
+
+    def _some(self, values: list[Any], deepest: int) -> Any:
+        for at, value in enumerate(values):
+            if self.room <= 0 or not deepest:
+                self.left_out += len(values) - at
+                return
+            self.room -= 24
+            yield value
