@@ -121,6 +121,10 @@ class CallRecorder:
     def native_span(self, call: LiveCall, span: Any, base_url: Any, options: Any) -> bool:
         return self._spans is not None and self._spans.join(call, span, base_url, options)
 
+    def no_native_span(self, call: LiveCall, base_url: Any, options: Any) -> None:
+        if self._spans is not None:
+            self._spans.stand_in(call, base_url, options)
+
     def usage_known(self, call: LiveCall, answer: Answer) -> None:
         if self._spans is None:
             return

@@ -62,6 +62,9 @@ class Recorder(Protocol):
         """
         ...
 
+    def no_native_span(self, call: LiveCall, base_url: Any, options: Any) -> None:
+        """The call is about to be sent, and the span that the SDK should have made of it has not been seen."""
+
     def usage_known(self, call: LiveCall, answer: Answer) -> None:
         """A response has said what it used, for now or for good; the call's span may end any moment."""
 
@@ -104,6 +107,7 @@ class LiveCall:
         "abandoned",
         "admission",
         "attempts",
+        "awaits_span",
         "batch_id",
         "code_execution_is_free",
         "columns",
@@ -140,6 +144,8 @@ class LiveCall:
         self.batch_id: str | None = None
         self.code_execution_is_free = False
         self.span: Any = None
+        self.awaits_span = False
+        """Whether the SDK should make a span of the call, and has not begun to."""
         self.admission: Any = None
         """What budgets have set aside for it."""
         self.attempts = 0

@@ -11,9 +11,11 @@ import sys
 from contextvars import ContextVar, Token
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
+from weakref import ref
 
 import wrapt
 
+from claudetrace._seam._bypass import clients, is_foreign, passes_by, subclasses, unwrap_client, wrap_client
 from claudetrace._seam._errors import is_abandoned
 from claudetrace._seam._live import LiveCall
 from claudetrace._seam._middleware import is_of, marked_call, watch_rebuilt, with_mark
@@ -23,7 +25,7 @@ from claudetrace._seam._request import billed_to, code_execution_is_free, reques
 from claudetrace._seam._where import Where, terms_of, where_to
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Mapping
 
     from claudetrace._call import Row
     from claudetrace._hosts import Host
@@ -48,6 +50,8 @@ class _Wrapped(NamedTuple):
 
 
 _installed: dict[tuple[Any, str], _Wrapped] = {}
+_clients: list[tuple[ref[Any], str]] = []
+"""The clients on which a method of another tool's is wrapped."""
 _hooked = False
 
 
@@ -78,12 +82,15 @@ def uninstall() -> None:
         if _attribute(owner, name) is place.ours:
             setattr(owner, name, place.original)
             del _installed[owner, name]
+    for client, name in _clients:
+        unwrap_client(client(), name)
+    _clients.clear()
 
 
 def _wrap_all(module: Any) -> None:
     if module is None or _recorder is None:
         return
-    for owner, name, wrapper in (
+    places = (
         (module.SyncAPIClient, "request", _request),
         (module.AsyncAPIClient, "request", _request_async),
         (module.SyncAPIClient, "_process_response", _process_response),
@@ -91,30 +98,24 @@ def _wrap_all(module: Any) -> None:
         (module.BaseClient, "_build_request", _build_request),
         (module.SyncAPIClient, "_sleep_for_retry", _sleep_for_retry),
         (module.AsyncAPIClient, "_sleep_for_retry", _sleep_for_retry),
-        (module, "start_api_call_span", _start_api_call_span),
-    ):
-        _wrap(owner, name, wrapper)
-    for base, wrapper in ((module.SyncAPIClient, _request), (module.AsyncAPIClient, _request_async)):
-        for client in _subclasses(base):
-            if _passes_by(vars(client).get("request"), _installed[base, "request"]):
-                _wrap(client, "request", wrapper)
+    )
+    for place in (*places, (module, "start_api_call_span", _start_api_call_span)):
+        _wrap(*place)
+    for base, name, wrapper in places:
+        for client in subclasses(base):
+            if _passes_by(client, base, name):
+                _wrap(client, name, wrapper)
+    for client in clients(module.BaseClient):
+        for base, name, wrapper in places:
+            if isinstance(client, base) and _passes_by(client, base, name):
+                wrap_client(client, name, wrapper, lambda: _recorder is not None)
+                _clients.append((ref(client), name))
 
 
-def _subclasses(owner: Any) -> Iterator[Any]:
-    for each in owner.__subclasses__():
-        yield each
-        yield from _subclasses(each)
-
-
-def _passes_by(present: Any, base: _Wrapped) -> bool:
-    """Whether a wrapper on a client's class was there before ours, and holds the SDK's method, as Logfire's does."""
-    while present is not None:
-        if present is base.ours:
-            return False
-        if present is base.original:
-            return True
-        present = getattr(present, "__wrapped__", None)
-    return False
+def _passes_by(client: Any, base: Any, name: str) -> bool:
+    """Whether a method that others have put on a client or its class leads past our wrapper on the SDK's class."""
+    place = _installed.get((base, name))
+    return place is not None and passes_by(vars(client).get(name), place.original, place.ours)
 
 
 def _wrap(owner: Any, name: str, wrapper: Callable[..., Any]) -> None:
@@ -317,6 +318,8 @@ def _build_request(wrapped: Any, instance: Any, args: Any, kwargs: Any) -> Any:
         try:
             # Not the header that says the same: a user's own header of that name would be believed.
             call.attempt(request, kwargs.get("retries_taken", 0))
+            if call.awaits_span:
+                call.recorder.no_native_span(call, instance.base_url, args[0] if args else kwargs["options"])
         except Exception as error:  # noqa: BLE001 - any failure of ours ends at the guard
             call.recorder.guard.caught("count an attempt", error)
     return request
@@ -337,7 +340,8 @@ def _sleep_for_retry(wrapped: Any, _instance: Any, args: Any, kwargs: Any) -> An
 def _start_api_call_span(wrapped: Any, _instance: Any, args: Any, kwargs: Any) -> Any:
     span = wrapped(*args, **kwargs)
     call = _call.get()
-    if call is not None:
+    # One that another has put there and that makes none: the SDK's, where it does, says that it is not to be recorded.
+    if call is not None and not (span is None and call.awaits_span and is_foreign(wrapped)):
         try:
             _tracer, base_url, options = args[:3]
             if call.recorder.native_span(call, span, base_url, options):

@@ -26,7 +26,17 @@ RAW_RESPONSE = "X-Stainless-Raw-Response"
 class CallSpan:
     """The span of a call: whose it is, and what its responses have cost so far."""
 
-    __slots__ = ("end_ns", "native", "prices", "span", "span_id", "tells_answer", "token", "trace_id")  # fmt: skip
+    __slots__ = (
+        "end_ns",
+        "inside",
+        "native",
+        "prices",
+        "span",
+        "span_id",
+        "tells_answer",
+        "token",
+        "trace_id",
+    )
 
     def __init__(self, span: Any, *, native: bool, tells_answer: bool = False) -> None:
         self.span = span
@@ -35,6 +45,8 @@ class CallSpan:
         """Whether the SDK puts the answer's ids and tokens on it: it does where it reads the answer itself."""
         self.prices: dict[Answer, Priced] = {}
         self.token: Any = None
+        self.inside: Any = None
+        """The context with it, where it was made current within the SDK's method."""
         self.end_ns: int | None = None
         context = span.get_span_context()
         self.trace_id = f"{context.trace_id:032x}" if context.is_valid else None
@@ -51,25 +63,37 @@ class Spans:
         self._providers = providers
         self._backends = backends
         self._everywhere = everywhere
-        self._tracer: tuple[Any, Any] = (None, None)
+        self._made: tuple[Any, Any] = (None, None)
+        """A provider and the tracer it gave."""
         self._looked_around = False
 
     def start(self, call: LiveCall, client: Any, options: Any) -> None:
         """Starts a span of ours, current from here on, if the SDK will make none and someone takes spans."""
         if not self._looked_around:
             self._look_around(client)
-        if not self._sdk_will_make_one(client, options) and (tracer := self._own_tracer()) is not None:
+        if self._sdk_will_make_one(client, options):
+            call.awaits_span = not _is_suppressed()
+        elif (tracer := self._own_tracer()) is not None:
             self._start_own(call, tracer, client.base_url, request_body(options))
+            self._enter(call)
 
     def join(self, call: LiveCall, span: Any, base_url: Any, options: Any) -> bool:
         """Takes the SDK's span for the call's, and tells whether one of ours stands in for it.
 
         Tags are set at once, so that a failed call has them too.
         """
+        awaited, call.awaits_span = call.awaits_span, False
         if call.span is not None:
             return False
         if span is None or not span.is_recording():
-            return self._join_silent(call, span, base_url, options)
+            # Suppressed though it was awaited: by a tool that makes a span of the call, and puts no cost on it.
+            if awaited and _suppression():
+                return self.stand_in(call, base_url, options)
+            if self._everywhere and not _is_suppressed() and self.stand_in(call, base_url, options):
+                self._enter(call, inside=True)
+                return True
+            self._join_silent(call, span)
+            return False
         call.span = CallSpan(span, native=True, tells_answer=_sdk_reads(call, options))
         attributes = names.output_attributes(request_body(options))
         if call.tags.tags:
@@ -78,16 +102,20 @@ class Spans:
             span.set_attributes(attributes)
         return False
 
-    def _join_silent(self, call: LiveCall, span: Any, base_url: Any, options: Any) -> bool:
-        if self._everywhere and (tracer := self._own_tracer()) is not None:
-            self._start_own(call, tracer, base_url, request_body(options))
-            return True
+    def _join_silent(self, call: LiveCall, span: Any) -> None:
         from opentelemetry import trace
 
         # Where nobody takes spans, what the SDK gets is the span around the call once more.
         if span is not None and span.get_span_context() != trace.get_current_span().get_span_context():
             call.span = CallSpan(span, native=True)
-        return False
+
+    def stand_in(self, call: LiveCall, base_url: Any, options: Any) -> bool:
+        """Starts a span of ours in place of the SDK's, if someone takes spans."""
+        call.awaits_span = False
+        tracer = self._tracer()
+        if tracer is not None:
+            self._start_own(call, tracer, base_url, request_body(options))
+        return tracer is not None
 
     def records(self, call: LiveCall) -> bool:
         """Whether the call has a span that takes attributes: not one that is sampled out or has ended."""
@@ -117,13 +145,23 @@ class Spans:
         if not own.native and not call.operation.batch and own.span.is_recording():
             own.span.set_attributes(names.row_attributes(row))
 
+    def _enter(self, call: LiveCall, *, inside: bool = False) -> None:
+        """Makes a span of ours current until `leave`."""
+        from opentelemetry import context, trace
+
+        own: CallSpan = call.span
+        entered = trace.set_span_in_context(own.span)
+        own.token, own.inside = context.attach(entered), entered if inside else None
+
     def leave(self, call: LiveCall) -> None:
         """A span of ours is current no longer: the SDK's method is over, though its stream may not be."""
         own: CallSpan = call.span
         if own.token is not None:
             from opentelemetry import context
 
-            context.detach(own.token)
+            # Where another's block around the SDK's method has ended in between, that has ended with it.
+            if own.inside is None or context.get_current() is own.inside:
+                context.detach(own.token)
             own.token = None
 
     def set_end(self, call: LiveCall) -> None:
@@ -171,31 +209,61 @@ class Spans:
     def _start_own(self, call: LiveCall, tracer: Any, base_url: Any, body: Mapping[str, Any]) -> None:
         from opentelemetry import context, trace
 
-        span = tracer.start_span(
-            names.span_name(call),
-            kind=trace.SpanKind.CLIENT,
-            attributes={
-                **names.request_attributes(call, body),
-                "server.address": base_url.host,
-                "server.port": base_url.port or (80 if base_url.scheme == "http" else 443),
-                **names.tag_attributes(call.tags.tags, backends=self._backends),
-            },
-            start_time=call.started_ns,
-        )
+        # A provider may make none where they are suppressed, as Logfire's does.
+        lifted = _lift() if _suppression() else None
+        try:
+            span = tracer.start_span(
+                names.span_name(call),
+                kind=trace.SpanKind.CLIENT,
+                attributes={
+                    **names.request_attributes(call, body),
+                    "server.address": base_url.host,
+                    "server.port": base_url.port or (80 if base_url.scheme == "http" else 443),
+                    **names.tag_attributes(call.tags.tags, backends=self._backends),
+                },
+                start_time=call.started_ns,
+            )
+        finally:
+            if lifted is not None:
+                context.detach(lifted)
         call.span = CallSpan(span, native=False)
-        call.span.token = context.attach(trace.set_span_in_context(span))
 
     def _own_tracer(self) -> Any:
         """The tracer for spans of ours, or `None` where nobody takes any or they are suppressed here."""
-        from opentelemetry import context
+        return None if _is_suppressed() else self._tracer()
 
-        if context.get_value(context._SUPPRESS_INSTRUMENTATION_KEY):  # noqa: SLF001 - what every instrumentation asks
-            return None
+    def _tracer(self) -> Any:
         provider = self._providers.tracer_provider()
-        if self._tracer[0] is not provider:
+        if self._made[0] is not provider:
             made = None if provider is None else provider.get_tracer(SCOPE, __version__, SCHEMA_URL)
-            self._tracer = (provider, made)
-        return self._tracer[1]
+            self._made = (provider, made)
+        return self._made[1]
+
+
+def _suppression() -> bool:
+    from opentelemetry import context
+
+    return bool(context.get_value(context._SUPPRESS_INSTRUMENTATION_KEY))  # noqa: SLF001 - what every instrumentation asks
+
+
+def _is_suppressed() -> bool:
+    """Whether spans are not wanted here. Who has made a span of this very call and suppresses others, as Logfire does,
+    means others like its own: the cost is on none of them."""
+    if not _suppression():
+        return False
+    from opentelemetry import trace
+
+    span: Any = trace.get_current_span()
+    return not (span.is_recording() and getattr(span, "kind", None) is trace.SpanKind.CLIENT)
+
+
+def _lift() -> Any:
+    """Makes a context current in which nothing is suppressed; the token that ends it."""
+    from opentelemetry import context
+
+    present = context.get_current()
+    kept = {name: value for name, value in present.items() if not name.startswith("suppress_instrumentation")}
+    return context.attach(context.Context(kept))
 
 
 def _sdk_reads(call: LiveCall, options: Any) -> bool:

@@ -75,7 +75,12 @@ def dropped(given: Any, kept: Any, at: str = "") -> Iterator[str]:
 
 
 def emitted(folder: Path) -> list[Metric]:
-    with Receiver() as receiver, claudetrace.instrument(db=folder / "ledger.db", otlp=receiver.url, force=True):
+    # The demo's calls come under no budget of their own.
+    budget = claudetrace.Budget("demo", usd=100)
+    with (
+        Receiver() as receiver,
+        claudetrace.instrument(db=folder / "ledger.db", otlp=receiver.url, budgets=[budget], force=True),
+    ):
         _play.play()
         assert claudetrace.flush(timeout_s=30)
     # The last export of each: earlier ones had the same series with less in them.
