@@ -181,7 +181,9 @@ def _is_done(path: Path) -> bool:
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
 def test_a_signal_reaches_the_program_itself(shell, number):
     """No process stands between: what is sent to the one that was started ends the program, with Python's status."""
-    shell.write("app.py", "import time; print('ready', flush=True)\nwhile True: time.sleep(0.1)")
+    # The tests may run where it is ignored, as under `nohup … &`.
+    handled = "import signal, time; signal.signal(signal.SIGINT, signal.default_int_handler)"
+    shell.write("app.py", f"{handled}; print('ready', flush=True)\nwhile True: time.sleep(0.1)")
     statuses = []
     for command in ((*RUN, "app.py"), (sys.executable, "app.py")):
         with subprocess.Popen(
@@ -190,7 +192,10 @@ def test_a_signal_reaches_the_program_itself(shell, number):
             assert process.stdout is not None
             assert process.stdout.readline() == b"ready\n"
             process.send_signal(number)
-            statuses.append(process.wait(30))
+            try:
+                statuses.append(process.wait(30))
+            finally:
+                process.kill()
 
     assert statuses[0] == statuses[1] != 0
 

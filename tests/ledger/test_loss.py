@@ -19,6 +19,8 @@ HERE = Path(__file__).parent
 BURST = 200
 START = f"""
 import atexit, multiprocessing, os, signal, sys, threading, time
+# The tests may run where it is ignored, as under `nohup … &`.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 sys.path[:0] = [{str(HERE.parents[1])!r}, {str(HERE)!r}]
 from pathlib import Path
 from rows import row

@@ -223,6 +223,8 @@ ENDINGS: dict[str, Callable[[], None]] = {
 }
 
 if __name__ == "__main__":
+    # As a program of its own has it: the tests may run where it is ignored, as under `nohup … &`.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     if sys.argv[1] == "later_atexit":
         atexit.register(burst, 100, 100)
     claudetrace.instrument(db=sys.argv[2])
