@@ -51,6 +51,15 @@ def passes_by(present: Any, original: Any, ours: Any) -> bool:
     return holds_original
 
 
+def stands_behind(present: Any, ours: Any) -> bool:
+    """Whether `ours` is among what a function says it wraps."""
+    while present is not None:
+        if present is ours:
+            return True
+        present = getattr(present, "__wrapped__", None)
+    return False
+
+
 def is_foreign(function: Any) -> bool:
     """Whether a function that stands in the SDK's place is not the SDK's."""
     return not str(getattr(function, "__globals__", {}).get("__name__")).startswith("anthropic.")

@@ -15,7 +15,15 @@ from weakref import ref
 
 import wrapt
 
-from claudetrace._seam._bypass import clients, is_foreign, passes_by, subclasses, unwrap_client, wrap_client
+from claudetrace._seam._bypass import (
+    clients,
+    is_foreign,
+    passes_by,
+    stands_behind,
+    subclasses,
+    unwrap_client,
+    wrap_client,
+)
 from claudetrace._seam._errors import is_abandoned
 from claudetrace._seam._live import LiveCall
 from claudetrace._seam._middleware import is_of, marked_call, watch_rebuilt, with_mark
@@ -122,7 +130,7 @@ def _wrap(owner: Any, name: str, wrapper: Callable[..., Any]) -> None:
     present = _attribute(owner, name)
     before = _installed.get((owner, name))
     # The SDK's spans began in 1.14: before, there is nothing to wrap. Behind a wrapper of others, ours still works.
-    if present is None or (before is not None and _stands_behind(present, before.ours)):
+    if present is None or (before is not None and stands_behind(present, before.ours)):
         return
     if before is not None:
         # It may still be there, behind a wrapper that does not tell what it wraps: no call is seen twice.
@@ -136,14 +144,6 @@ def _wrap(owner: Any, name: str, wrapper: Callable[..., Any]) -> None:
 
 def _attribute(owner: Any, name: str) -> Any:
     return vars(owner).get(name)
-
-
-def _stands_behind(present: Any, ours: Any) -> bool:
-    while present is not None:
-        if present is ours:
-            return True
-        present = getattr(present, "__wrapped__", None)
-    return False
 
 
 def _begin(client: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> LiveCall | None:

@@ -82,9 +82,11 @@ def request_attributes(call: LiveCall, body: Mapping[str, Any]) -> Attributes:
 
 
 def output_attributes(body: Mapping[str, Any]) -> Attributes:
-    """The form that the answer is to have, of which the SDK's own span says nothing."""
+    """The form that the answer is to have, of which the SDK's own span says nothing in older versions."""
     wanted = body.get("output_config")
-    return {OUTPUT_TYPE: "json"} if isinstance(wanted, Mapping) and wanted.get("format") else {}
+    form = wanted.get("format") if isinstance(wanted, Mapping) else None
+    # Of a form that is not known yet nobody can say that it is JSON.
+    return {OUTPUT_TYPE: "json"} if isinstance(form, Mapping) and form.get("type") == "json_schema" else {}
 
 
 def tag_attributes(tags: Mapping[str, str], *, backends: bool) -> Attributes:

@@ -131,6 +131,9 @@ class Spans:
             own.prices[answer] = priced
             if not own.tells_answer:
                 attributes.update(names.usage_attributes(columns))
+                if own.native and call.columns["streamed"] and answer.stop_reason is None:
+                    # A stream begins with a count of output that says nothing yet: the SDK leaves it out as well.
+                    attributes.pop(names.COUNTS["output_tokens"], None)
             attributes.update(names.lacking_attributes(answer, columns, backends=self._backends))
             attributes.update(names.cost_attributes(own.prices.values(), backends=self._backends))
         if attributes:
