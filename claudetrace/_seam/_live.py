@@ -148,8 +148,7 @@ class LiveCall:
         """Whether the SDK should make a span of the call, and has not begun to."""
         self.admission: Any = None
         """What budgets have set aside for it."""
-        self.attempts = 0
-        self.retries = 0
+        self.attempts = self.retries = 0
         self.abandoned = False
         """Whether an attempt that had been sent was given up, which may be billed all the same."""
         self.is_unsent = False
@@ -166,8 +165,7 @@ class LiveCall:
         # Counted by one step of an iterator: two streams of a call may end at once, in two threads.
         self.has_rows = False
         """Whether a row of this call has been made."""
-        self._returned = False
-        self._done = False
+        self._returned = self._done = False
 
     @property
     def is_of_the_parent(self) -> bool:

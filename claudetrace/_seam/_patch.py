@@ -87,7 +87,7 @@ def uninstall() -> None:
     global _recorder
     _recorder = None
     for (owner, name), place in list(_installed.items()):
-        if _attribute(owner, name) is place.ours:
+        if vars(owner).get(name) is place.ours:
             setattr(owner, name, place.original)
             del _installed[owner, name]
     for client, name in _clients:
@@ -127,7 +127,7 @@ def _passes_by(client: Any, base: Any, name: str) -> bool:
 
 
 def _wrap(owner: Any, name: str, wrapper: Callable[..., Any]) -> None:
-    present = _attribute(owner, name)
+    present = vars(owner).get(name)
     before = _installed.get((owner, name))
     # The SDK's spans began in 1.14: before, there is nothing to wrap. Behind a wrapper of others, ours still works.
     if present is None or (before is not None and stands_behind(present, before.ours)):
@@ -140,10 +140,6 @@ def _wrap(owner: Any, name: str, wrapper: Callable[..., Any]) -> None:
     ours = kind(present, wrapper, enabled=lambda: switch[0] and _recorder is not None)
     setattr(owner, name, ours)
     _installed[owner, name] = _Wrapped(present, ours, switch)
-
-
-def _attribute(owner: Any, name: str) -> Any:
-    return vars(owner).get(name)
 
 
 def _begin(client: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> LiveCall | None:
