@@ -39,6 +39,8 @@ if TYPE_CHECKING:
 log = logging.getLogger("claudetrace")
 
 CLOSE_S = 2.0
+FLUSH_BUDGETS_S = 5.0
+"""How long a flush waits for a budgets' store, of which it does not depend."""
 RECORDS_DB = "records.db"
 """Where rows wait to be sent as records if there is to be no ledger."""
 
@@ -85,6 +87,8 @@ class Parts:
         until = monotonic() + timeout_s
         self.recorder.end_late()
         written = True if self._writer is None else self._writer.flush(timeout_s)
+        if self.budgets is not None:
+            self.budgets.flush(min(FLUSH_BUDGETS_S, until - monotonic()))
         left_s = max(0.0, until - monotonic())
         return (True if self._providers is None else self._providers.flush(left_s)) and written
 

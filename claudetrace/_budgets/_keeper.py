@@ -158,9 +158,15 @@ class Keeper:
 
     # What the loader offers, on its thread.
 
-    def offer(self, rows: Sequence[Row]) -> None:
+    def number_offer(self) -> int:
+        """Numbers an offer of rows. On one thread: once before they are in the ledger, and once when they are, so that
+        a store that is begun from the ledger between the two counts them, and one begun later does not."""
+        self._ledgers.offer_number += 1
+        return self._ledgers.offer_number
+
+    def offer(self, rows: Sequence[Row], number: int | None = None) -> None:
         """Takes rows of the ledger into account, each once, however often it is offered. Kept through a fault."""
-        number = self._ledgers.offer_number = self._ledgers.offer_number + 1
+        number = self.number_offer() if number is None else number
         self._backlog += [(number, row) for row in rows]
         while self._backlog:
             some = self._backlog[:ROWS_AT_ONCE]
@@ -171,7 +177,6 @@ class Keeper:
                 self._limit_backlog()
                 break
             del self._backlog[: len(some)]
-        self._ledgers.offer_number += 1
 
     def offer_aside(self, rows: Sequence[Row]) -> None:
         """As `offer`, on a thread beside the one that offers and tends; what a fault takes is told and not kept."""

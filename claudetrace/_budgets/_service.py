@@ -6,6 +6,7 @@ import atexit
 from typing import TYPE_CHECKING, Any
 
 from claudetrace._budgets._alerts import Watch
+from claudetrace._budgets._aside import Aside
 from claudetrace._budgets._delivery import Delivery
 from claudetrace._budgets._gate import Gate
 from claudetrace._budgets._keeper import Keeper
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from claudetrace._pricing import OwnRates
 
 DELIVERY_S = 1.0
+COUNT_S = 0.05
+"""How long the ledger waits for new rows to be counted. A store that takes longer counts them while it goes on."""
 
 
 class BudgetService:
@@ -43,6 +46,7 @@ class BudgetService:
     ) -> None:
         self._guard = guard
         self._closed = False
+        self._aside = Aside(guard)
         self.keeper: Keeper | None = None
         if store is not None:
             self.keeper = Keeper(budgets, store, guard=guard, spent_before=spent_before, on_alert=self._send)
@@ -69,24 +73,37 @@ class BudgetService:
             self.delivery.start()
 
     def count(self, rows: list[Row]) -> None:
-        """Takes new rows of the ledger into account, before they are committed there: each is offered until it is."""
-        if self.keeper is not None:
-            self.keeper.offer(rows)
+        """Takes new rows of the ledger into account, before they are committed there: each is offered until it is.
+        Whatever the store does, this takes moments."""
+        if (keeper := self.keeper) is None:
+            return
+        number, was_behind = keeper.number_offer(), self._aside.behind
+        counted = self._aside.do(lambda: keeper.offer(rows, number))
+        counted.wait(0.0 if was_behind else COUNT_S)
+        keeper.number_offer()
 
     def count_aside(self, rows: list[Row]) -> None:
         """As `count`, for rows of the meter that this one replaces, on that one's thread."""
-        if self.keeper is not None and not self._closed:
-            self.keeper.offer_aside(rows)
+        if (keeper := self.keeper) is not None and not self._closed:
+            self._aside.do(lambda: keeper.offer_aside(rows)).wait(COUNT_S)
 
     def look(self, rows: list[Row]) -> None:
         """Looks for what to alert of in rows that are in the ledger."""
-        self.watch.rows(rows)
+        self._aside.do(lambda: self.watch.rows(rows))
 
     def tick(self, lost: int) -> None:
         """To be called every second or so, on the loader's thread."""
+        if not self._aside.behind:
+            self._aside.do(lambda: self._look_after(lost))
+
+    def _look_after(self, lost: int) -> None:
         if self.keeper is not None:
             self.keeper.tend()
         self.watch.tick(lost)
+
+    def flush(self, timeout_s: float) -> bool:
+        """Whether all that was handed over before is looked at. Blocks at most `timeout_s`."""
+        return self._aside.wait(timeout_s)
 
     def status(self) -> list[BudgetState]:
         """Each budget now."""
@@ -96,6 +113,7 @@ class BudgetService:
         """Ends delivery, after `timeout_s` at the latest, and lets go of the store."""
         self._closed = True
         atexit.unregister(self._close_at_exit)
+        self._aside.wait(timeout_s)
         self.delivery.close(timeout_s)
         if self.keeper is not None:
             self.keeper.close()
