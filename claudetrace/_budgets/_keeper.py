@@ -26,7 +26,7 @@ from claudetrace._guard import is_of_the_host
 if TYPE_CHECKING:
     import sqlite3
     from asyncio import Future
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from pathlib import Path
 
     from claudetrace._budgets._budget import Alert, Budget
@@ -182,6 +182,17 @@ class Keeper:
         """As `offer`, on a thread beside the one that offers and tends; what a fault takes is told and not kept."""
         with self._guard(f"count rows in the budgets' store {self.path}"):
             self._desk.do(partial(self._take, rows=[(sys.maxsize, row) for row in rows]))
+
+    def correct(self, changes: Iterable[tuple[str, int, Row]]) -> None:
+        """Adds what rows cost more since they were priced again, each change once by its mark. Raises what the store
+        does, with nothing changed."""
+
+        def act(connection: sqlite3.Connection) -> None:
+            besides = _rows.others(connection, self._ledgers)
+            for mark, picousd, row in changes:
+                _rows.correct(connection, self._ledgers, mark, picousd, row, besides)
+
+        self._desk.do(act)
 
     def _take(self, connection: sqlite3.Connection, *, rows: list[tuple[int, Row]]) -> None:
         besides = _rows.others(connection, self._ledgers)

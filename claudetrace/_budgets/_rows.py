@@ -25,6 +25,12 @@ ADD_SEEN = """
     WHERE call_id = ?2 AND budget_id = ?3
 """
 CORRECT = "UPDATE settled SET picousd = ?, calls = ?, basis = ?, offered = 1 WHERE call_id = ? AND budget_id = ?"
+SEEN_MORE = """
+    UPDATE open
+    SET seen_picousd = seen_picousd + ?
+    WHERE call_id = ? AND budget_id = ? AND seen_rows > 0
+"""
+SETTLED_MORE = "UPDATE settled SET picousd = picousd + ? WHERE call_id = ? AND budget_id = ?"
 SHRINK = """
     UPDATE open
     SET picousd = picousd - ?, calls = calls - ?
@@ -98,6 +104,39 @@ def take(
                 window = window_of(budget.per, budget.timezone, at)
                 where = (budget_id, key, window.slot)
                 charge(connection, ledgers, where, spend_of(row) or 0, calls_of(row), window.end)
+
+
+def correct(
+    connection: sqlite3.Connection, ledgers: Ledgers, mark: str, picousd: int, row: Mapping[str, Any], besides: Any
+) -> None:
+    """Adds what a row costs more since it was priced again to every budget that it was counted in, once for each
+    `mark`."""
+    call_id, now = row["call_id"], int(ledgers.clock())
+    ended = {each[0]: each for each in connection.execute(_sql.SETTLED_OF, (call_id,)).fetchall()}
+    running = {each[1] for each in connection.execute(_sql.OPEN_OF, (call_id,)).fetchall()}
+    held = {each[1]: each[2:4] for each in connection.execute(_sql.BATCH_OF, (row.get("batch_id"),)).fetchall()}
+    under = _under(ledgers, besides, row)
+    for budget_id in under.keys() | ended.keys():
+        if connection.execute(COUNTED, (mark, budget_id, now)).rowcount != 1:
+            continue
+        if budget_id in ended and ended[budget_id][5] == ESTIMATED:
+            _replace_estimate(connection, ledgers, call_id, ended[budget_id], spend_of(row))
+        elif budget_id in running:
+            connection.execute(SEEN_MORE, (picousd, call_id, budget_id))
+        else:
+            if budget_id in ended:
+                connection.execute(SETTLED_MORE, (picousd, call_id, budget_id))
+                key, slot = ended[budget_id][1:3]
+            elif budget_id in held:
+                key, slot = held[budget_id]
+            else:
+                budget, key = under[budget_id]
+                at = datetime.fromisoformat(row["started_at"]).timestamp()
+                slot = window_of(budget.per, budget.timezone, at).slot
+            # A counter that is forgotten stays so.
+            values = (budget_id, key, slot, 0, 0, *_sql.split(picousd), 0)
+            if after := connection.execute(_sql.EXCHANGE, values).fetchall():
+                tell(connection, ledgers, (budget_id, key, slot), after[0])
 
 
 def _under(ledgers: Ledgers, besides: Sequence[Terms], row: Mapping[str, Any]) -> dict[int, tuple[Budget, str]]:

@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from claudetrace._pricing import OwnRates
 
 DELIVERY_S = 1.0
+REPLACED_S = 12.0
+"""How long a meter that is replaced waits with its last rows for a store that is just made: counted later, they would
+be in what the store begins with and beside it."""
 COUNT_S = 0.05
 """How long the ledger waits for new rows to be counted. A store that takes longer counts them while it goes on."""
 
@@ -85,7 +88,7 @@ class BudgetService:
     def count_aside(self, rows: list[Row]) -> None:
         """As `count`, for rows of the meter that this one replaces, on that one's thread."""
         if (keeper := self.keeper) is not None and not self._closed:
-            self._aside.do(lambda: keeper.offer_aside(rows)).wait(COUNT_S)
+            self._aside.do(lambda: keeper.offer_aside(rows)).wait(REPLACED_S)
 
     def look(self, rows: list[Row]) -> None:
         """Looks for what to alert of in rows that are in the ledger."""

@@ -18,13 +18,20 @@ MILLION = 1_000_000
 SPENT = """
     SELECT
         {key} AS key,
-        COALESCE(SUM(spend_picousd / 1000000), 0) AS microusd,
-        COALESCE(SUM(spend_picousd % 1000000), 0) AS rest_picousd,
+        COALESCE(SUM(picousd / 1000000), 0) AS microusd,
+        COALESCE(SUM(picousd % 1000000), 0) AS rest_picousd,
         COUNT(*) FILTER (
             WHERE operation = 'messages.batches.result'
                 OR (id = call_id AND operation NOT IN ('messages.count_tokens', 'messages.batches.create'))
         ) AS calls
-    FROM calls
+    FROM (
+        SELECT
+            *,
+            -- What the budgets are still to be told of pricing again comes to the new store as well.
+            COALESCE(spend_picousd, 0)
+                - COALESCE((SELECT SUM(r.picousd) FROM respent AS r WHERE r.id = calls.id), 0) AS picousd
+        FROM calls
+    )
     WHERE started_at >= :since
         AND started_at < :until
         AND error_type IS NOT 'BudgetExceeded'

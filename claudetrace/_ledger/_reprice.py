@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 from operator import sub
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import orjson
 
@@ -56,7 +56,23 @@ SELECT = f"SELECT {', '.join(f'c.{name}' for name in COLUMNS)}, {BATCH_CREATED_A
 CHUNK = f"{SELECT} WHERE c.id > :after AND {PRICED_BY_USAGE} ORDER BY c.id LIMIT :rows"
 AGAIN = f"{SELECT} WHERE c.id IN (SELECT value FROM json_each(?))"  # noqa: S608 - SQL of ours
 UPDATE = f"UPDATE calls SET {', '.join(f'{name} = :{name}' for name in PRICE_COLUMNS)} WHERE id = :id"  # noqa: S608 - names of ours
+CHANGED = "INSERT INTO respent (id, picousd) VALUES (?, ?)"
+UNTOLD = f"""
+    SELECT r.number, r.picousd, {", ".join(f"c.{name}" for name in COLUMNS)}
+    FROM respent AS r
+    JOIN calls AS c ON c.id = r.id
+    ORDER BY r.number
+    LIMIT {CHUNK_ROWS}
+"""  # noqa: S608 - names of ours
 NAMED = "SELECT 1 FROM rollup_tag_days WHERE tag = ? AND day = ? AND value = ? AND NOT others LIMIT 1"
+
+
+class Correction(NamedTuple):
+    """By how much the spend of `row` has changed. `mark` is this change's own, so that it is made once."""
+
+    mark: str
+    picousd: int
+    row: Row
 
 
 @dataclass(slots=True, kw_only=True)
@@ -90,12 +106,14 @@ def reprice(
     since: datetime | None = None,
     apply: bool = False,
     progress: Callable[[int], None] | None = None,
+    correct: Callable[[list[Correction]], None] | None = None,
 ) -> list[Repriced]:
     """What pricing the unpriced rows again changes for each model, or all rows with `everything`.
 
     Nothing is written without `apply`. With it, short transactions write rows and rollups together, so that
     a process that is killed leaves a right ledger, and running again finishes. Others go on writing meanwhile.
-    `progress` hears how many rows were looked at.
+    `progress` hears how many rows were looked at. `correct` hears of each change of spend at least once, also of those
+    of an earlier run that was killed.
     """
     load_orphans(db, Guard())
     asked = {"everything": int(everything), "since": EARLIEST if since is None else stamp(since)}
@@ -107,7 +125,11 @@ def reprice(
             pairs = [(row, repriced(row)) for row in rows]
             changed = [old["id"] for old, new in pairs if new is not old]
             if apply and changed:
-                pairs = [pair for pair in pairs if pair[1] is pair[0]] + _write(connection, changed)
+                pairs = [pair for pair in pairs if pair[1] is pair[0]] + _write(
+                    connection, changed, notes=correct is not None
+                )
+            if apply and correct is not None:
+                _tell(connection, correct)
             for old, new in pairs:
                 models.setdefault(old.get("model"), Repriced(model=old.get("model"))).add(old, new)
             done += len(rows)
@@ -134,12 +156,35 @@ def _same(name: str, old: Any, new: Any) -> bool:
     return bool(old == new)
 
 
-def _write(connection: sqlite3.Connection, ids: list[str]) -> list[tuple[Row, Row]]:
-    """Prices the rows of `ids` again as they are now, rows and rollups in one transaction."""
+def tell_untold(db: Path, correct: Callable[[list[Correction]], None]) -> None:
+    """Has `correct` hear of what a killed run has changed."""
+    with opened_ledger(db) as connection:
+        _tell(connection, correct)
+
+
+def _tell(connection: sqlite3.Connection, correct: Callable[[list[Correction]], None]) -> None:
+    while found := connection.execute(UNTOLD).fetchall():
+        rows = [dict(zip(COLUMNS, row, strict=True)) for _, _, *row in found]
+        correct(
+            [
+                Correction(f"respent/{row['id']}/{number}", picousd, row)
+                for (number, picousd, *_), row in zip(found, rows, strict=True)
+            ]
+        )
+        with transaction(connection):
+            connection.execute("DELETE FROM respent WHERE number <= ?", (found[-1][0],))
+
+
+def _write(connection: sqlite3.Connection, ids: list[str], *, notes: bool) -> list[tuple[Row, Row]]:
+    """Prices the rows of `ids` again as they are now, rows and rollups in one transaction. With `notes` it keeps what
+    changes in spend, to be told."""
     with transaction(connection):
         pairs = [(row, repriced(row)) for row in _rows(connection, AGAIN, (orjson.dumps(ids).decode(),))]
         changed = [(old, new) for old, new in pairs if new is not old]
         connection.executemany(UPDATE, [{name: new[name] for name in ("id", *PRICE_COLUMNS)} for _, new in changed])
+        if notes:
+            moved = [(old["id"], (spend_of(new) or 0) - (spend_of(old) or 0)) for old, new in changed]
+            connection.executemany(CHANGED, [each for each in moved if each[1]])
         before, after = _sums(old for old, _ in changed), _sums(new for _, new in changed)
         hours = _differences(before.hours, after.hours)
         tag_days = _named(connection, _differences(before.tag_days, after.tag_days))

@@ -93,6 +93,15 @@ CREATE TABLE unsent (
     refused TEXT
 ) STRICT, WITHOUT ROWID;
 
+-- By how much pricing again has changed the spend of rows, until the budgets have been told.
+CREATE TABLE respent (
+    number INTEGER PRIMARY KEY AUTOINCREMENT,
+    id TEXT NOT NULL,
+    picousd INTEGER NOT NULL
+) STRICT;
+
+CREATE INDEX respent_rows ON respent (id);
+
 -- How far each segment of the journal is loaded: written with its rows, so that none is loaded twice.
 CREATE TABLE segments (
     name TEXT PRIMARY KEY NOT NULL,

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import sqlite3
 import sys
+from contextlib import contextmanager
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
 import click
 
 from claudetrace._call import exact_usd
-from claudetrace.cli._options import DB, calls_text, end_progress, progress_of
+from claudetrace._errors import ClaudetraceError
+from claudetrace.cli._options import DB, STORE, calls_text, end_progress, progress_of, store_path
 from claudetrace.cli._tables import count_text, plain, table, usd_digits, usd_text
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from claudetrace._ledger._reprice import Repriced
+    from claudetrace._ledger._reprice import Correction, Repriced
 
 NO_MODEL = "(no model)"
 
@@ -25,15 +29,17 @@ NO_MODEL = "(no model)"
 @click.option("--since", help="Only calls from then on: 7d, 12w, a date, or a time.")
 @click.option("--dry-run", is_flag=True, help="Show what would change, and change nothing.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
+@STORE
 @DB
-def reprice(everything: bool, since: str | None, dry_run: bool, yes: bool, db: Path | None) -> None:
+def reprice(everything: bool, since: str | None, dry_run: bool, yes: bool, store: Path | None, db: Path | None) -> None:
     """Price calls again from what their rows hold, by the rates of their day, after showing what would change.
 
-    The calls that have no known price, or all with --all. Sums by hour and by tag change with them. Calls may be
-    recorded meanwhile. If it is interrupted, nothing is lost: run it again.
+    The calls that have no known price, or all with --all. Sums by hour and by tag change with them, and what the
+    budgets have spent. Calls may be recorded meanwhile. If it is interrupted, nothing is lost: run it again.
     """
     from claudetrace._ledger._read import Ledger
     from claudetrace._ledger._reprice import reprice as reprice_rows
+    from claudetrace._ledger._reprice import tell_untold
     from claudetrace._ledger._times import span
     from claudetrace._pricing._list import use_rates_of
 
@@ -44,15 +50,41 @@ def reprice(everything: bool, since: str | None, dry_run: bool, yes: bool, db: P
     planned = reprice_rows(path, everything=everything, since=moment, progress=progress)
     end_progress(progress)
     click.echo(_plan(planned, everything=everything))
-    if dry_run or not sum(each.changed_rows for each in planned):
+    if dry_run:
         return
-    if not yes:
-        _ask(path)
-    progress = progress_of("repricing")
-    done = reprice_rows(path, everything=everything, since=moment, apply=True, progress=progress)
-    end_progress(progress)
-    changed = sum(each.changed_rows for each in done)
-    click.echo(f"Repriced {calls_text(changed)} in {path}.")
+    with _budgets(store_path(db, store)) as correct:
+        if correct is not None:
+            tell_untold(path, correct)
+        if not sum(each.changed_rows for each in planned):
+            return
+        if not yes:
+            _ask(path)
+        progress = progress_of("repricing")
+        done = reprice_rows(path, everything=everything, since=moment, apply=True, progress=progress, correct=correct)
+        end_progress(progress)
+        changed = sum(each.changed_rows for each in done)
+        click.echo(f"Repriced {calls_text(changed)} in {path}.")
+
+
+@contextmanager
+def _budgets(store: Path) -> Iterator[Callable[[list[Correction]], None] | None]:
+    """What corrects the budgets in `store`; `None` where there are none."""
+    if not store.exists():
+        yield None
+        return
+    from claudetrace._budgets._keeper import Keeper
+    from claudetrace._guard import Guard
+
+    keeper = Keeper((), store, guard=Guard())
+    try:
+        yield keeper.correct
+    except sqlite3.Error as error:
+        raise ClaudetraceError(
+            f"the budgets' store {store} cannot be corrected now ({error}); the ledger is right as far as it was "
+            "priced: run claudetrace reprice again"
+        ) from error
+    finally:
+        keeper.close()
 
 
 def _ask(path: Path) -> None:
