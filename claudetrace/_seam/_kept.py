@@ -28,19 +28,20 @@ def kept_usage(usage: dict[str, Any]) -> dict[str, Any]:
 
 
 def _is_small(value: Any, deepest: int) -> bool:
-    kind = type(value)
-    if kind is int or value is None:
-        return True
-    if kind is str:
-        return len(value) <= _LONGEST
-    if kind is dict or kind is list:
-        if not deepest or len(value) > _MOST_VALUES:
+    if not deepest or len(value) > _MOST_VALUES:
+        return False
+    inside = value
+    if type(value) is dict:
+        if len("".join(value)) > _LONGEST * 2:
             return False
-        for name, inner in value.items() if kind is dict else enumerate(value):
-            if type(inner) is not int and inner is not None and not _is_small(inner, deepest - 1):
+        inside = value.values()
+    for inner in inside:
+        kind = type(inner)
+        if kind is str:
+            if len(inner) > _LONGEST:
                 return False
-            if type(name) is str and len(name) > _LONGEST:
-                return False
+        elif (kind is dict or kind is list) and not _is_small(inner, deepest - 1):
+            return False
     return True
 
 
