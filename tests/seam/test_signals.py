@@ -137,6 +137,15 @@ def test_what_the_host_s_code_raises_itself_stays(
     meter.check({"start the span of a call: SoftTimeLimitExceeded": 1})
 
 
+def is_collecting(frame: FrameType | None) -> bool:
+    """Whether Python itself would print an exception here, and go on."""
+    while frame is not None:
+        if frame.f_code.co_name in ("__del__", "_note"):
+            return True
+        frame = frame.f_back
+    return False
+
+
 class At:
     """Has a signal arrive at one line of ours."""
 
@@ -144,7 +153,7 @@ class At:
         self.left = number
 
     def __call__(self, frame: FrameType, _event: str, _given: Any) -> Any:
-        return self._line if frame.f_code.co_filename.startswith(OURS) and frame.f_code.co_name != "__del__" else None
+        return self._line if frame.f_code.co_filename.startswith(OURS) and not is_collecting(frame) else None
 
     def _line(self, _frame: FrameType, event: str, _given: Any) -> Any:
         if event == "line":
