@@ -66,7 +66,9 @@ class Answer:
     def read_json(self, operation: str, body: Any) -> None:
         """Takes a body that came whole."""
         self.complete = self.final = True
-        if isinstance(body, dict) and operation in _BODIES:
+        if isinstance(body, dict) and (body.get("type") == "error" or (body.get("error") and "type" not in body)):
+            self._error(body)
+        elif isinstance(body, dict) and operation in _BODIES:
             _BODIES[operation](self, body)
 
     def read_event(self, kind: str, event: Any) -> bool:
@@ -145,8 +147,7 @@ class Answer:
 
     def _error(self, event: Mapping[str, Any]) -> None:
         error = event.get("error")
-        kind = text(error.get("type")) if isinstance(error, dict) else None
-        self.error_type = kind or "error"
+        self.error_type = text((error if isinstance(error, dict) else event).get("type")) or "error"
         self.final = self.complete = False
 
 

@@ -38,11 +38,27 @@ def reader_for(media_type: str, listener: Listener, *, lines: bool) -> Reader:
     """The reader of a body of this media type."""
     if media_type == EVENTS:
         return SseReader(listener)
-    if media_type == "application/vnd.amazon.eventstream":
-        return EventStreamReader(listener)
-    if lines or media_type in ("application/x-jsonl", "application/jsonl"):
-        return LinesReader(listener)
-    return JsonReader(listener)
+    return LinesReader(listener) if lines else UnsureReader(listener)
+
+
+class UnsureReader:
+    """Decides by the first byte how a body is read, as the SDK does not mind what a proxy calls it."""
+
+    def __init__(self, listener: Listener) -> None:
+        self._listener = listener
+        self._reader: Reader | None = None
+
+    def feed(self, chunk: bytes) -> None:
+        if self._reader is None:
+            if not (first := chunk.lstrip()[:1]):
+                return
+            self._reader = _BY_FIRST_BYTE.get(first, JsonReader)(self._listener)
+        self._reader.feed(chunk)
+
+    def end(self) -> None:
+        if self._reader is None:
+            raise ValueError("the body is empty")
+        self._reader.end()
 
 
 class JsonReader:
@@ -59,9 +75,9 @@ class JsonReader:
             self._chunks.append(chunk)
 
     def end(self) -> None:
+        body, self._chunks = b"".join(self._chunks), []
         if self._size <= MAX_JSON_BYTES:
-            self._listener.on_json(loads(b"".join(self._chunks)))
-        self._chunks.clear()
+            read_json(body, self._listener)
 
 
 class LinesReader:
@@ -131,7 +147,11 @@ class SseReader:
 
     def end(self) -> None:
         last, self._rest = b"".join(self._rest), []
-        self._event(last)
+        if last.lstrip()[:1] == b"{":
+            # No line of an event begins so: it is JSON under a stream's name.
+            read_json(last, self._listener)
+        else:
+            self._event(last)
 
     def _event(self, event: bytes) -> None:
         if self._silent and b"content_block_delta" in event:
@@ -147,7 +167,9 @@ class SseReader:
                 name = value.decode("utf-8", "replace")
             elif field == b"data":
                 data.append(value)
-        if data:
+        if name == "error":
+            self._listener.on_event(name, _error_of(b"\n".join(data)))
+        elif data:
             tell(self._listener, name, loads(b"\n".join(data)))
 
 
@@ -185,6 +207,36 @@ def tell_delta(listener: Listener, event: bytes, *, first: bool) -> bool:
         return False
     listener.on_event("content_block_delta", {})
     return True
+
+
+_BY_FIRST_BYTE: dict[bytes, type[SseReader | EventStreamReader]] = {
+    **{bytes([byte]): SseReader for byte in b"edir:\xef"},
+    b"\0": EventStreamReader,
+}
+"""Server-sent events begin with a field's name, a colon or a byte order mark; a frame with its length."""
+
+
+def _error_of(data: bytes) -> dict[str, Any]:
+    """The error that the data of an `error` event is, whatever it is."""
+    try:
+        error = loads(data)
+    except ValueError:
+        error = None
+    return error if isinstance(error, dict) else {}
+
+
+def read_json(body: bytes, listener: Listener) -> None:
+    """Tells what `body` says: JSON, or an event in each line."""
+    try:
+        whole = loads(body)
+    except ValueError:
+        lines = [line for line in body.split(b"\n") if line.strip()]
+        if len(lines) < 2:
+            raise
+        for line in lines:
+            tell(listener, "", loads(line))
+    else:
+        listener.on_json(whole)
 
 
 def tell(listener: Listener, name: str, event: Any) -> None:

@@ -11,7 +11,7 @@ from claudetrace._seam._answer import Answer, text
 from claudetrace._seam._decoding import decoder_for
 from claudetrace._seam._errors import error_type_of, is_cancellation
 from claudetrace._seam._headers import read_headers
-from claudetrace._seam._readers import EVENTS, STREAMS, loads, reader_for
+from claudetrace._seam._readers import EVENTS, STREAMS, read_json, reader_for
 from claudetrace._seam._tee import tee
 
 if TYPE_CHECKING:
@@ -80,12 +80,13 @@ class LiveResponse:
         self._ended_perf = time.perf_counter()
         self._ended_how = "read"
         try:
-            if self._streamed or self._call.operation.lines:
-                reader = reader_for(media_type, self, lines=self._call.operation.lines)
-                reader.feed(http_response.content)
-                reader.end()
+            content = http_response.content
+            if content[:1] == b"{" and not self._call.operation.lines:
+                read_json(content, self)
             else:
-                self.on_json(loads(http_response.content))
+                reader = reader_for(media_type, self, lines=self._call.operation.lines)
+                reader.feed(content)
+                reader.end()
         except Exception as error:  # noqa: BLE001 - any failure of ours ends at the guard
             self.unreadable(error)
         self._settle("read", None)
@@ -111,10 +112,12 @@ class LiveResponse:
     # What the reader tells.
 
     def on_json(self, body: Any) -> None:
+        self._streamed = False
         self._answer.read_json(self._call.operation.name, body)
         self._call.recorder.usage_known(self._call, self._answer)
 
     def on_event(self, kind: str, event: Any) -> None:
+        self._streamed = True
         if self._answer.read_event(kind, event):
             self._call.recorder.usage_known(self._call, self._answer)
         elif self._answer.error_type is not None:
@@ -196,7 +199,7 @@ class LiveResponse:
 
     def fail(self, outcome: str, error_type: str | None) -> None:
         """The call raised although this response had come, and its row says so."""
-        self._outcome, self._error_type = outcome, error_type
+        self._outcome, self._error_type = outcome, self._answer.error_type or error_type
 
     def write(self) -> None:
         """Hands the row to the recorder, once. A batch's lines have theirs already."""
