@@ -29,7 +29,7 @@ _boot: Callable[[], float] = (
 """Seconds since the machine began, those in which it slept included."""
 
 
-class Pace:
+class WallClock:
     """Whether the wall clock keeps pace with the boot clock, since this was made. It does not once somebody sets it;
     a machine that slept is no such case."""
 

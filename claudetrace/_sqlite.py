@@ -9,7 +9,16 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
+from claudetrace._clock import monotonic
+
 log = logging.getLogger("claudetrace")
+
+QUESTION_S = 10.0
+BYTES_A_SECOND = 2e6
+TOO_LONG = "it takes longer than its size explains; a view or a trigger in it may have been made to never end"
+STEPS = 20_000
+PAUSE_S = 0.5
+"""Between two looks of one question there is less, so after that another one has begun."""
 
 
 def connect(path: Path, mode: str, timeout_s: float) -> sqlite3.Connection:
@@ -21,6 +30,23 @@ def connect(path: Path, mode: str, timeout_s: float) -> sqlite3.Connection:
         isolation_level=None,
         check_same_thread=False,
     )
+
+
+def limit_time(connection: sqlite3.Connection, path: Path) -> None:
+    """Ends questions on `connection` that take longer than the size of the file explains: a view can be made to never
+    end. SQLite calls that interrupted."""
+    longest_s = QUESTION_S + path.stat().st_size / BYTES_A_SECOND
+    began = last = 0.0
+
+    def is_too_long() -> bool:
+        nonlocal began, last
+        now = monotonic()
+        if now - last > PAUSE_S:
+            began = now
+        last = now
+        return now - began > longest_s
+
+    connection.set_progress_handler(is_too_long, STEPS)
 
 
 class Held:

@@ -20,7 +20,7 @@ from claudetrace._budgets._refusals import StoreUnusable, exceeded, refuse_unkno
 from claudetrace._budgets._store import Claim, Ledgers
 from claudetrace._budgets._tending import Tending
 from claudetrace._budgets._windows import window_of
-from claudetrace._clock import Pace
+from claudetrace._clock import WallClock
 from claudetrace._guard import is_of_the_host
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ class Keeper:
         self._owner = Owner(path.with_name(f"{path.name}.owners"))
         self._backlog: list[tuple[int, Row]] = []
         self.outbox = Outbox(self._desk, clock)
-        self._tending = Tending(self._desk, self._ledgers, self._owner, self.outbox, Pace(guard))
+        self._tending = Tending(self._desk, self._ledgers, self._owner, self.outbox, WallClock(guard))
 
     def open(self) -> None:
         """Makes or opens the store now. Raises `ClaudetraceError` or `sqlite3.Error` where it cannot be used."""

@@ -16,6 +16,7 @@ from claudetrace._budgets._outbox import alert_from
 from claudetrace._budgets._states import BudgetState, state_of, top_keys
 from claudetrace._budgets._windows import window_of
 from claudetrace._errors import ClaudetraceError
+from claudetrace._sqlite import limit_time
 
 if TYPE_CHECKING:
     import sqlite3
@@ -130,6 +131,7 @@ def reading(path: Path) -> Iterator[sqlite3.Connection]:
             "claudetrace.instrument(budgets=[…]); name another with --store or --db"
         )
     with closing(connect(path, "ro")) as connection:
+        limit_time(connection, path)
         if check_version(connection, path) != VERSION:
             raise ClaudetraceError(f"{path} is not a budgets' store yet; name another with --store")
         connection.execute("BEGIN")

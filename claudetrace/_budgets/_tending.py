@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from claudetrace._budgets._outbox import Outbox
     from claudetrace._budgets._owners import Owner
     from claudetrace._budgets._store import Ledgers
-    from claudetrace._clock import Pace
+    from claudetrace._clock import WallClock
 
 GRACE_S = 5.0
 """How long the journal of a process that died may take to say what its calls cost, before they are estimated."""
@@ -87,12 +87,12 @@ FORGET_DELIVERIES = """
 class Tending:
     """Steps that are taken every second or so, each so short that no caller notices."""
 
-    def __init__(self, desk: Desk, ledgers: Ledgers, owner: Owner, outbox: Outbox, pace: Pace) -> None:
+    def __init__(self, desk: Desk, ledgers: Ledgers, owner: Owner, outbox: Outbox, wall_clock: WallClock) -> None:
         self._desk = desk
         self._ledgers = ledgers
         self._owner = owner
         self._outbox = outbox
-        self._pace = pace
+        self._wall_clock = wall_clock
         self._gone: dict[str, float] = {}
         self._next_housekeeping = 0.0
 
@@ -103,7 +103,7 @@ class Tending:
         if now >= self._next_housekeeping:
             self._next_housekeeping = now + HOUSEKEEPING_S
             self._desk.do(self._note)
-            if self._pace.may_delete() and self._desk.do(self._forget):
+            if self._wall_clock.may_delete() and self._desk.do(self._forget):
                 self._next_housekeeping = 0.0
         self._desk.checkpoint()
 

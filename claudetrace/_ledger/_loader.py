@@ -13,7 +13,7 @@ from collections import deque
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from claudetrace._clock import Pace, monotonic
+from claudetrace._clock import WallClock, monotonic
 from claudetrace._exit import OTHERS_S, exit_left_s
 from claudetrace._forks import Forks, is_open_here, watch
 from claudetrace._ledger._journal import Journal
@@ -85,7 +85,7 @@ class LedgerWriter(Forks):
         self._store: Store | None = None
         self._exit_registered = False
         self._only_journals = False
-        self._pace = Pace(guard)
+        self._wall_clock = WallClock(guard)
         self._forking: dict[int, bool] = {}
         self._reset()
         watch(self)
@@ -229,7 +229,7 @@ class LedgerWriter(Forks):
                 only_outbox=self._only_outbox,
                 before_commit=self._before_commit,
             )
-            self._upkeep = Upkeep(self._store, self._gate, self._guard, self._pace, limits=self._limits)
+            self._upkeep = Upkeep(self._store, self._gate, self._guard, self._wall_clock, limits=self._limits)
             reason = fragile_filesystem(self.db)
             if reason and not self.db.is_relative_to(tempfile.gettempdir()):
                 log.warning("claudetrace keeps its ledger where it may not last: %s", reason)

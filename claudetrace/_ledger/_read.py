@@ -17,6 +17,7 @@ from claudetrace._ledger._recover import load_orphans
 from claudetrace._ledger._schema import VERSION, connect, ledger_version, open_ledger, refuse_old_sqlite
 from claudetrace._ledger._spend import Spend, matching_ids, read_spend
 from claudetrace._ledger._times import span
+from claudetrace._sqlite import TOO_LONG, limit_time
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -123,8 +124,14 @@ class Ledger:
     def _reading(self) -> Iterator[sqlite3.Connection]:
         """A connection that sees one state of the ledger throughout."""
         with closing(self._connect()) as connection:
+            limit_time(connection, self.path)
             connection.execute("BEGIN")
-            yield connection
+            try:
+                yield connection
+            except sqlite3.OperationalError as error:
+                if error.sqlite_errorname != "SQLITE_INTERRUPT":
+                    raise
+                raise ClaudetraceError(f"the ledger {self.path} cannot be read: {TOO_LONG}") from error
 
     def _connect(self) -> sqlite3.Connection:
         deadline = monotonic() + BUSY_S

@@ -10,7 +10,7 @@ from claudetrace._ledger._prune import Limits
 if TYPE_CHECKING:
     import threading
 
-    from claudetrace._clock import Pace
+    from claudetrace._clock import WallClock
     from claudetrace._guard import Guard
     from claudetrace._ledger._store import Store
 
@@ -24,10 +24,16 @@ class Upkeep:
     """Keeps the ledger of `store` in order, a small step at a time, each under the lock `gate`."""
 
     def __init__(
-        self, store: Store, gate: threading.Lock, guard: Guard, pace: Pace, *, limits: tuple[float | None, float | None]
+        self,
+        store: Store,
+        gate: threading.Lock,
+        guard: Guard,
+        wall_clock: WallClock,
+        *,
+        limits: tuple[float | None, float | None],
     ) -> None:
         self.pruned = 0
-        self._pace = pace
+        self._wall_clock = wall_clock
         self._store, self._gate, self._guard = store, gate, guard
         self._limits = limits
         self._next_at = self._look_at = 0.0
@@ -45,7 +51,7 @@ class Upkeep:
     def _keep_limits(self) -> None:
         """Removes calls beyond the limits, in chunks so small that nobody who writes is held up."""
         retention_days, max_db_mb = self._limits
-        if retention_days is not None and not self._pace.may_delete():
+        if retention_days is not None and not self._wall_clock.may_delete():
             retention_days = None
         limits = Limits(retention_days, max_db_mb)
         more = limits.enforce_for(AT_ONCE_S, self._store.connection, self._gate)

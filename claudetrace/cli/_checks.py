@@ -14,6 +14,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, NamedTuple
 
 from claudetrace._errors import ClaudetraceError
+from claudetrace._sqlite import TOO_LONG
 from claudetrace.cli._options import calls_text
 from claudetrace.cli._tables import bytes_text, plain
 
@@ -28,6 +29,8 @@ VARIABLES = ("CLAUDETRACE_DB", "CLAUDETRACE_TAGS", "CLAUDETRACE_SPANS", "CLAUDET
 RECORDS_DB = "records.db"
 """Where rows of programs without a ledger wait to be sent."""
 MANY_RECORDS = 100_000
+DAMAGED = "; copy it away, and keep what `sqlite3 LEDGER .recover` reads of it"
+WAYS_OUT = {"SQLITE_CORRUPT": DAMAGED, "SQLITE_NOTADB": DAMAGED, "SQLITE_INTERRUPT": f": {TOO_LONG}"}
 RECORDS_WAIT = timedelta(minutes=5)
 QUARANTINED = "SELECT COUNT(*), (SELECT reason FROM quarantine ORDER BY id DESC LIMIT 1) FROM quarantine"
 UNKNOWN_MODELS = """
@@ -115,6 +118,7 @@ def check_ledger(path: Path) -> list[Check]:
     """Whether the ledger at `path` can be read, and whether what is in it holds."""
     from claudetrace._ledger._read import Ledger
     from claudetrace._ledger._schema import fragile_filesystem
+    from claudetrace._sqlite import limit_time
     from claudetrace.cli._host_checks import check_hosts
 
     checks = [Check("path", str(path)), *_modes(path)]
@@ -124,6 +128,7 @@ def check_ledger(path: Path) -> list[Check]:
         )
     try:
         with Ledger(path) as ledger:
+            limit_time(ledger.db.conn, path)
             checks += _facts(ledger)
             checks += _journal(ledger)
             checks += _records(ledger)
@@ -135,8 +140,7 @@ def check_ledger(path: Path) -> list[Check]:
     except ClaudetraceError as error:
         checks.append(Check("ledger", "cannot be read" if path.exists() else "missing", str(error)))
     except sqlite3.Error as error:
-        damaged = error.sqlite_errorname in ("SQLITE_CORRUPT", "SQLITE_NOTADB")
-        way_out = "; copy it away, and keep what `sqlite3 LEDGER .recover` reads of it" if damaged else ""
+        way_out = WAYS_OUT.get(error.sqlite_errorname, "")
         checks.append(Check("ledger", "cannot be read", f"SQLite says: {error}{way_out}"))
     if (alone := path.with_name(RECORDS_DB)).is_file() and alone != path:
         checks += _records_alone(alone)
@@ -235,9 +239,11 @@ def _records(ledger: Ledger) -> Iterator[Check]:
 def _records_alone(path: Path) -> list[Check]:
     """The same of programs that keep no ledger."""
     from claudetrace._ledger._read import Ledger
+    from claudetrace._sqlite import limit_time
 
     try:
         with Ledger(path) as outbox:
+            limit_time(outbox.db.conn, path)
             return [check._replace(name=f"{check.name} ({path.name})") for check in _records(outbox)]
     except (ClaudetraceError, sqlite3.Error) as error:
         return [Check(path.name, "cannot be read", str(error))]
@@ -261,9 +267,11 @@ def _proofs(ledger: Ledger) -> Iterator[Check]:
     """That costs are the sum of their parts, that rollups equal the calls, and that SQLite finds no damage."""
     from claudetrace._ledger._proof import rollup_differences
     from claudetrace._ledger._schema import connect
+    from claudetrace._sqlite import limit_time
 
     # A connection of its own: a question that fails leaves `ledger.db` as it is.
     with closing(connect(ledger.path, "ro")) as connection:
+        limit_time(connection, ledger.path)
         (damage,) = connection.execute("PRAGMA quick_check(1)").fetchone()
         damaged = None if damage == "ok" else f"{damage}; copy the file away and begin a new one"
         yield Check("SQLite's own check", "ok" if damaged is None else "failed", damaged)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from claudetrace._errors import ClaudetraceError
+from claudetrace._sqlite import TOO_LONG
 from claudetrace._version import __version__
 
 if TYPE_CHECKING:
@@ -70,6 +71,8 @@ class _Commands(click.Group):
         except ClaudetraceError as error:
             raise Refused(str(error)) from error
         except sqlite3.Error as error:
+            if getattr(error, "sqlite_errorname", "") == "SQLITE_INTERRUPT":
+                raise Refused(f"SQLite says: {error}: {TOO_LONG}") from error
             raise click.ClickException(f"SQLite says: {error}. `claudetrace doctor` tells more.") from error
 
 

@@ -29,8 +29,10 @@ POLL_S = 0.5
 def tail(count: int, once: bool, as_json: bool, db: Path | None) -> None:
     """Show the newest calls, and each further one once it is in the ledger. Ctrl-C ends it."""
     from claudetrace._ledger._read import Ledger
+    from claudetrace._sqlite import limit_time
 
     with Ledger(db) as ledger:
+        limit_time(ledger.db.conn, ledger.path)
         last = _last_row(ledger)
         newest = ledger.calls(limit=count)[::-1] if count else []
         if not as_json:

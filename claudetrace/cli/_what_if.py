@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from claudetrace._ledger._times import EVER, span
 from claudetrace._ledger._what_if import read_what_if, total
+from claudetrace._sqlite import limit_time
 from claudetrace.cli._tables import count_text, plain, table, usd_digits, usd_text
 from claudetrace.cli._trace import no_such_trace
 
@@ -37,6 +38,7 @@ def what_if_report(
     """What the responses cost and would cost, by `by` with its total, as a table or as JSON."""
     meant = span(since, until) if trace is None else EVER
     with ledger:
+        limit_time(ledger.db.conn, ledger.path)
         rows = read_what_if(ledger.db.conn, what, by, meant, None if trace is None else trace.lower())
     if trace is not None and not rows:
         raise no_such_trace(ledger, trace)

@@ -1,4 +1,4 @@
-"""A wall clock that is set while a program runs deletes nothing; one that kept pace while the machine slept may."""
+"""A wall clock that is set while a program runs deletes nothing; one that kept pace in sleep is as good as ever."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from freezegun import freeze_time
 from rows import row
 
 from claudetrace import _clock
-from claudetrace._clock import Pace
+from claudetrace._clock import WallClock
 from claudetrace._guard import Guard
 from claudetrace._ledger import _upkeep
 from claudetrace._ledger._loader import LedgerWriter
@@ -68,17 +68,17 @@ def test_retention_does_not_believe_a_clock_that_jumps(
 @pytest.mark.parametrize("jump_s", [40 * DAY_S, 90.0, -90.0, -40 * DAY_S])
 def test_after_a_jump_the_clocks_have_to_agree_for_a_day(clocks: Clocks, guard: Guard, jump_s: float) -> None:
     """Whichever way the clock was set, deletion waits for a day in which it was right again."""
-    pace = Pace(guard)
-    before = pace.may_delete()
+    wall_clock = WallClock(guard)
+    before = wall_clock.may_delete()
     clocks.wall += jump_s
-    during = pace.may_delete()
+    during = wall_clock.may_delete()
     clocks.pass_by(3 * DAY_S)
-    still = pace.may_delete()
+    still = wall_clock.may_delete()
     clocks.wall -= jump_s
     found = [before, during, still]
     for seconds in (0, DAY_S - 1, 2):
         clocks.pass_by(seconds)
-        found.append(pace.may_delete())
+        found.append(wall_clock.may_delete())
 
     assert found == [True, False, False, False, False, True]
     assert ("forward" if jump_s > 0 else "back") in (guard.last_error or "")
@@ -87,11 +87,11 @@ def test_after_a_jump_the_clocks_have_to_agree_for_a_day(clocks: Clocks, guard: 
 @pytest.mark.parametrize("step_s", [0.0, 30.0, -30.0])
 def test_a_machine_that_slept_has_not_jumped(clocks: Clocks, guard: Guard, step_s: float) -> None:
     """Months of sleep, and corrections of less than a minute, are no reason to keep what is old."""
-    pace = Pace(guard)
+    wall_clock = WallClock(guard)
     clocks.pass_by(60 * DAY_S)
     clocks.wall += step_s
 
-    assert (pace.may_delete(), guard.last_error) == (True, None)
+    assert (wall_clock.may_delete(), guard.last_error) == (True, None)
 
 
 def test_the_boot_clock_counts_sleep() -> None:
