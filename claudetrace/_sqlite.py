@@ -8,6 +8,8 @@ import sqlite3
 import time
 from contextlib import suppress
 from pathlib import Path
+from typing import Self
+from urllib.parse import quote
 
 from claudetrace._clock import monotonic
 
@@ -21,10 +23,22 @@ PAUSE_S = 0.5
 """Between two looks of one question there is less, so after that another one has begun."""
 
 
+class NamedPath(str):
+    """The whole path of a file, quoted wherever it is put into a longer text, such as the URI that Datasette opens."""
+
+    __slots__ = ()
+
+    def __new__(cls, path: str | Path) -> Self:
+        return super().__new__(cls, Path(path).absolute())
+
+    def __format__(self, _: str) -> str:
+        return quote(os.fsencode(self))
+
+
 def connect(path: Path, mode: str, timeout_s: float) -> sqlite3.Connection:
     """A connection in autocommit to the file of exactly that name, whatever characters it has."""
     return sqlite3.connect(
-        f"{Path(path).absolute().as_uri()}?mode={mode}",
+        f"file:{NamedPath(path)}?mode={mode}",
         uri=True,
         timeout=timeout_s,
         isolation_level=None,

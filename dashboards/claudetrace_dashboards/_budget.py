@@ -38,7 +38,7 @@ def monthly_limit(scope: Scope) -> Limit | None:
     amount = _picousd(config.get(SETTING)) if isinstance(config, dict) else None
     if amount is not None:
         return Limit("the setting", amount)
-    return next(_stored(f"{scope.ledger.db.path}.budgets"), None) if scope.ledger.db.path else None
+    return next(_stored(str(scope.ledger.db.path) + ".budgets"), None) if scope.ledger.db.path else None
 
 
 def _stored(path: str) -> Iterator[Limit]:

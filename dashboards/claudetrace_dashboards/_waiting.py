@@ -7,6 +7,8 @@ from weakref import WeakKeyDictionary
 
 from datasette.database import Database
 
+from claudetrace._sqlite import NamedPath
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -23,9 +25,9 @@ def wait_for(datasette: Datasette, path: Path) -> None:
 def awaited(datasette: Datasette) -> Path | None:
     """The path of the ledger that is not there yet, after a look whether it is: then it is opened."""
     path = _awaited.get(datasette)
-    if path is None or any(db.path == str(path) for db in datasette.databases.values()):
+    if path is None or any(db.path == NamedPath(path) for db in datasette.databases.values()):
         return None
     if not path.is_file() or not path.stat().st_size:
         return path
-    datasette.add_database(Database(datasette, path=str(path), is_mutable=True), name=path.stem)
+    datasette.add_database(Database(datasette, path=NamedPath(path), is_mutable=True), name=path.stem)
     return None

@@ -11,6 +11,8 @@ from datasette.plugins import pm
 from datasette.utils import parse_metadata
 
 import claudetrace_dashboards
+from claudetrace._errors import ClaudetraceError
+from claudetrace._sqlite import NamedPath
 from claudetrace_dashboards._waiting import wait_for
 
 if TYPE_CHECKING:
@@ -22,10 +24,12 @@ NAME = "ledger"
 
 def datasette_on(path: Path, settings: Mapping[str, Any]) -> Datasette:
     """Datasette with our pages on the ledger at `path`, which need not be there yet."""
+    if not str(path).isprintable():
+        raise ClaudetraceError(f"{str(path)!a} has characters that no page can show; link it to another name")
     if not any(plugin is claudetrace_dashboards for plugin in pm.get_plugins()):
         pm.register(claudetrace_dashboards, "claudetrace_dashboards")
     metadata = merged(described(path.stem), dict(settings))
-    made = Datasette([str(path)] if path.exists() else [], **arguments(metadata))
+    made = Datasette([NamedPath(path)] if path.exists() else [], **arguments(metadata))
     wait_for(made, path)
     return made
 
