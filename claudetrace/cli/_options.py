@@ -55,6 +55,11 @@ def end_progress(progress: Callable[[int], None] | None) -> None:
         click.echo(err=True)
 
 
+def responses_text(count: int) -> str:
+    """The same of responses, where a call has not exactly one."""
+    return f"{count:,} response{'' if count == 1 else 's'}"
+
+
 def calls_text(count: int) -> str:
     """`1 call`, `1,234 calls`."""
     return f"{count:,} call{'' if count == 1 else 's'}"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from claudetrace._ledger._rollups import OTHER
-from claudetrace.cli._options import DB, calls_text
+from claudetrace.cli._options import DB, calls_text, responses_text
 from claudetrace.cli._tables import count_text, plain, table, usd_digits, usd_text
 
 if TYPE_CHECKING:
@@ -127,6 +127,7 @@ def _name(row: Spend) -> str:
 def _notes(rows: list[Spend], total: Spend) -> list[str]:
     """What the sums leave out, in a sentence each."""
     notes = []
+    counted = calls_text if total.calls == total.responses else responses_text
     if any(row.others for row in rows):
         notes.append(
             f"{OTHER}: on days with more than 1,000 values the further ones are counted together; a value marked ≥ may "
@@ -135,13 +136,13 @@ def _notes(rows: list[Spend], total: Spend) -> list[str]:
     if total.lower_bound_calls:
         one = total.lower_bound_calls == 1
         notes.append(
-            f"≥ {calls_text(total.lower_bound_calls)} {'was' if one else 'were'} cut short or retried after an "
+            f"≥ {counted(total.lower_bound_calls)} {'was' if one else 'were'} cut short or retried after an "
             f"abandoned attempt: {'its' if one else 'their'} tokens and cost are a lower bound."
         )
     if total.unpriced_calls:
         one = total.unpriced_calls == 1
         notes.append(
-            f"≥ {calls_text(total.unpriced_calls)} {'has' if one else 'have'} no known cost and "
+            f"≥ {counted(total.unpriced_calls)} {'has' if one else 'have'} no known cost and "
             f"{'adds' if one else 'add'} nothing; `claudetrace doctor` says why."
         )
     if total.cache_saved_picousd:

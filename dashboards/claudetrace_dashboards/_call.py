@@ -51,6 +51,7 @@ GROUPS: tuple[tuple[str, tuple[str, ...]], ...] = (
                        "environment", "instance", "organization_id", "workspace_id")),
     ("Where it belongs", ("id", "call_id", "trace_id", "span_id", "billing", "rates_version", "pricing_terms")),
 )  # fmt: skip
+MOST_SIBLINGS = 101
 FILTERED = {"user_id": "user", "session_id": "session", "feature": "feature", "model": "model", "platform": "platform"}
 
 
@@ -81,7 +82,8 @@ async def found(scope: Scope, id_: str) -> dict[str, Any] | Problem:
         "flags": [(flag, FLAGS.get(flag, "")) for flag in _list(row["cost_flags"])],
         "usage": pretty(row["usage"]),
         "groups": [(title, [(name, value(scope, name, row)) for name in names]) for title, names in GROUPS],
-        "siblings": [(scope.row_url(each["id"]), each) for each in siblings if each["id"] != row["id"]],
+        "siblings": [(scope.row_url(each["id"]), each) for each in siblings if each["id"] != row["id"]][:100],
+        "more_siblings": len(siblings) > MOST_SIBLINGS,
         "usd": show.usd,
     }
 

@@ -1,4 +1,4 @@
-"""The rows behind a panel as CSV and JSON, money as exact dollars beside its picodollars."""
+"""The rows behind a panel as CSV and JSON, whole and as they come, money as exact dollars beside its picodollars."""
 
 from __future__ import annotations
 
@@ -8,44 +8,68 @@ import json
 import sqlite3
 from typing import TYPE_CHECKING, Any
 
-from datasette.utils.asgi import Response
+from datasette.utils.asgi import AsgiStream, Response
 
 from claudetrace_dashboards._access import reason
 from claudetrace_dashboards._format import exact_usd
-from claudetrace_dashboards._panel import DeniedError, UnheardError, answer
+from claudetrace_dashboards._panel import Answer, DeniedError, UnheardError, answer, plain_rows
+from claudetrace_dashboards._rows import EXPORT_ROWS
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+
     from claudetrace_dashboards._panel import Panel, Row, Scope
 
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
 HEADERS = {"X-Content-Type-Options": "nosniff", "Cache-Control": "private, no-store"}
+ROWS_A_WRITE = 500
 
 
-async def exported(scope: Scope, panel: Panel, kind: str) -> Response:
-    """The rows of the panel's first question; an error that says why where there are none to give."""
+async def exported(scope: Scope, panel: Panel, kind: str) -> Response | AsgiStream:
+    """All rows of the panel's first question; an error that says why where there are none to give."""
     if scope.filters.problems:
         # A page shows what it can and says so; a program would take the figures for what it asked for.
         return _refused(kind, 400, f"no figures for a filter that cannot be read: {' '.join(scope.filters.problems)}")
-    ask = panel.exported or next(iter(panel.asks.values()))
+    pieces = _pieces(scope, panel)
     try:
-        found = await answer(scope, ask)
+        first = await anext(pieces)
     except UnheardError as error:
         return _refused(kind, 400, f"{panel.name} is not kept for the filter {', '.join(sorted(error.args[0]))}")
     except DeniedError as error:
         return _refused(kind, 403, f"you may not see the table {error}")
     except (sqlite3.Error, OSError) as error:
         return _refused(kind, 503, reason(error))
-    rows = [with_usd(row) for row in found.rows]
+    begin, text_of, end = _csv(first) if kind == "csv" else _json(scope, panel, first)
+
+    async def stream(writer: Any) -> None:
+        # A failure from here on breaks the answer off, which every client takes for one that is not whole.
+        await writer.write(begin)
+        for text in text_of(first.rows):
+            await writer.write(text)
+        async for piece in pieces:
+            for text in text_of(piece.rows):
+                await writer.write(text)
+        await writer.write(end)
+
+    headers = dict(HEADERS)
     if kind == "csv":
-        return as_csv(panel.name, rows, found.statement.query.columns)
-    told = {
-        "panel": panel.name,
-        "since": found.statement.since,
-        "until": found.statement.until,
-        "filters": {name: value for name, value in scope.filters.parameters().items() if value is not None},
-        "rows": rows,
-    }
-    return Response(json.dumps(told, indent=1), content_type="application/json; charset=utf-8", headers=HEADERS)
+        headers["Content-Disposition"] = f'attachment; filename="{panel.name}.csv"'
+    content_type = "text/csv" if kind == "csv" else "application/json"
+    return AsgiStream(stream, headers=headers, content_type=f"{content_type}; charset=utf-8")
+
+
+async def _pieces(scope: Scope, panel: Panel) -> AsyncIterator[Answer]:
+    """The panel's answer, whole: sums at once, calls so many at a time."""
+    if panel.exported is None:
+        yield await answer(scope, next(iter(panel.asks.values())), whole=True)
+        return
+    rows: list[Row] = []
+    while True:
+        statement = panel.exported(scope, rows[-1] if rows else None)
+        rows = await plain_rows(scope, statement, whole=True)
+        yield Answer(rows, statement)
+        if len(rows) < EXPORT_ROWS:
+            return
 
 
 def with_usd(row: Row) -> Row:
@@ -58,15 +82,43 @@ def with_usd(row: Row) -> Row:
     return found
 
 
-def as_csv(name: str, rows: list[Row], columns: tuple[str, ...] = ()) -> Response:
-    """`rows` as a file to download. Text that a spreadsheet would run gets a quote before it."""
+def _csv(first: Answer) -> tuple[str, Any, str]:
+    """The head, what makes text of rows, and the end. What a spreadsheet would run gets a quote before it."""
+    heads = list(with_usd(dict.fromkeys(first.rows[0] if first.rows else first.statement.query.columns)))
+
+    def text_of(rows: list[Row]) -> Iterator[str]:
+        for start in range(0, len(rows), ROWS_A_WRITE):
+            yield _lines(
+                [_inert(value) for value in with_usd(row).values()] for row in rows[start : start + ROWS_A_WRITE]
+            )
+
+    return _lines([heads]), text_of, ""
+
+
+def _lines(rows: Any) -> str:
     text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\r\n")
-    heads = list(rows[0]) if rows else list(with_usd(dict.fromkeys(columns)))
-    writer.writerow(heads)
-    writer.writerows([[_inert(value) for value in row.values()] for row in rows])
-    headers = {**HEADERS, "Content-Disposition": f'attachment; filename="{name}.csv"'}
-    return Response(text.getvalue(), content_type="text/csv; charset=utf-8", headers=headers)
+    csv.writer(text, lineterminator="\r\n").writerows(rows)
+    return text.getvalue()
+
+
+def _json(scope: Scope, panel: Panel, first: Answer) -> tuple[str, Any, str]:
+    told = {
+        "panel": panel.name,
+        "since": first.statement.since,
+        "until": first.statement.until,
+        "filters": {name: value for name, value in scope.filters.parameters().items() if value is not None},
+        "notes": first.notes,
+    }
+    between = ""
+
+    def text_of(rows: list[Row]) -> Iterator[str]:
+        nonlocal between
+        for start in range(0, len(rows), ROWS_A_WRITE):
+            texts = [json.dumps(with_usd(row)) for row in rows[start : start + ROWS_A_WRITE]]
+            yield between + ",\n ".join(texts)
+            between = ",\n "
+
+    return f'{json.dumps(told, indent=1)[:-2]},\n "rows": [\n ', text_of, "\n]}\n"
 
 
 def _inert(value: Any) -> Any:

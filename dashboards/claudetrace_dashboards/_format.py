@@ -55,11 +55,12 @@ def count_text(count: float | None) -> str:
     return f"{count:,.0f}"
 
 
-def count(value: int | None) -> Markup:
+def count(value: int | None, *, at_least: bool = False) -> Markup:
     """The short count, which bears the exact one."""
     if value is None:
         return Markup('<span class="unknown">{}</span>').format(UNKNOWN)
-    return Markup('<data value="{}" title="{}">{}</data>').format(value, f"{value:,}", count_text(value))
+    prefix = "≥ " if at_least else ""
+    return Markup('<data value="{0}" title="{1}{2:,}">{1}{3}</data>').format(value, prefix, value, count_text(value))
 
 
 def ms_text(ms: float | None) -> str:

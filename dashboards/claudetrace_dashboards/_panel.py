@@ -89,10 +89,13 @@ class Ask(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """The rows of an `Ask`, and the statement that found them."""
+    """The rows of an `Ask`, the statement that found them, and in words what they leave out."""
 
     rows: list[Row]
     statement: Statement
+    notes: tuple[str, ...] = ()
+    cut: bool = False
+    """Whether these are the first rows and there are more."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,8 +110,8 @@ class Panel:
     width: str = "third"
     empty: str = "No calls in this range."
     bare: bool = False
-    exported: Ask | None = None
-    """What CSV and JSON have instead of the first question."""
+    exported: Callable[[Scope, Row | None], Statement] | None = None
+    """What CSV and JSON have instead of the first question, piece by piece: the rows that come after a row."""
 
 
 class Shown(NamedTuple):
@@ -117,7 +120,7 @@ class Shown(NamedTuple):
     panel: Panel
     state: str
     body: Markup | Chart
-    note: str = ""
+    notes: tuple[str, ...] = ()
 
 
 class UnheardError(Exception):
@@ -128,30 +131,73 @@ class DeniedError(Exception):
     """The reader may not see a table that the panel needs."""
 
 
-async def answer(scope: Scope, ask: Ask) -> Answer:
-    """What the ledger answers. Raises `UnheardError`, `DeniedError`, or what Datasette and SQLite raise."""
-    statement = _statement(scope, ask)
+async def answer(scope: Scope, ask: Ask, *, whole: bool = False) -> Answer:
+    """What the ledger answers: as much as a page shows, or the `whole` of it.
+
+    Raises `UnheardError`, `DeniedError`, or what Datasette and SQLite raise.
+    """
+    statement = _statement(scope, ask, whole=whole)
     if statement.unheard and ask.optional:
         return Answer([], statement)
     if statement.unheard:
         raise UnheardError(statement.unheard)
-    rows = await fetch(scope, statement)
-    return Answer([dict(row) for row in rows] if callable(ask.query) else statement.rows(rows), statement)
+    found = await fetch(scope, statement, whole=whole)
+    if callable(ask.query):
+        return Answer([dict(row) for row in found], statement)
+    rows, notes = statement.rows(found), [statement.query.note]
+    if statement.has_more(found):
+        notes.append(f"The first {statement.query.most:,}; CSV and JSON have all.")
+    if others := await _days_with_others(scope, statement):
+        rows = [{**row, "too_low": 1} for row in rows]
+        notes.append(_lacking(others))
+    elif any(row.get("too_low") for row in rows):
+        notes.append("≥: " + MANY_VALUES)
+    return Answer(rows, statement, tuple(note for note in notes if note), statement.has_more(found))
 
 
-def _statement(scope: Scope, ask: Ask) -> Statement:
+MANY_VALUES = (
+    "on days with more than 1,000 values of the tag the further ones are counted together, as (other), and what is "
+    "marked may have calls among them."
+)
+
+
+def _lacking(days: int) -> str:
+    when = "1 day" if days == 1 else f"{days:,} days"
+    return f"≥: on {when} the tag had more than 1,000 values, and this one may have calls among the others."
+
+
+async def _days_with_others(scope: Scope, statement: Statement) -> int:
+    """On how many days sums of the filtered tag value may lack some of it."""
+    if statement.source is not queries.Source.TAG_DAYS or statement.parameters["tag_key"] is None:
+        return 0
+    names = queries.Filters.__slots__
+    filters = queries.Filters(**{name: statement.parameters[name] for name in names})
+    return len(await fetch(scope, queries.statement("tag_others", filters)))
+
+
+def _statement(scope: Scope, ask: Ask, *, whole: bool) -> Statement:
     if callable(ask.query):
         return ask.query(scope)
     asked = ask.filters(scope.filters) if ask.filters else scope.filters
-    more = ask.also(scope) if ask.also else {}
+    more = dict(ask.also(scope)) if ask.also else {}
+    if whole:
+        more["rows"] = queries.ALL_ROWS
     return queries.statement(ask.query, queries.Filters(**asked.parameters()), **more)
 
 
-async def fetch(scope: Scope, statement: Statement) -> list[Any]:
-    """The rows as SQLite has them. Raises `DeniedError` where the reader may not see what they are from."""
+async def fetch(scope: Scope, statement: Statement, *, whole: bool = False) -> list[Any]:
+    """The rows as SQLite has them. Raises `DeniedError` where the reader may not see what they are from.
+
+    The `whole` of a ledger may take longer than a page waits for.
+    """
     for table in sorted(scope.ledger.tables_of(statement.sql)):
         if not await scope.sees(table):
             raise DeniedError(table)
+    if whole:
+        rows: list[Any] = await scope.ledger.db.execute_fn(
+            lambda connection: connection.execute(statement.sql, statement.parameters).fetchall()
+        )
+        return rows
     try:
         results = await scope.ledger.db.execute(statement.sql, statement.parameters, log_sql_errors=False)
     except Exception as error:
@@ -162,9 +208,9 @@ async def fetch(scope: Scope, statement: Statement) -> list[Any]:
     return list(results.rows)
 
 
-async def plain_rows(scope: Scope, statement: Statement) -> list[Row]:
+async def plain_rows(scope: Scope, statement: Statement, *, whole: bool = False) -> list[Row]:
     """The rows of a statement of ours as dicts, money as it is stored."""
-    return [dict(row) for row in await fetch(scope, statement)]
+    return [dict(row) for row in await fetch(scope, statement, whole=whole)]
 
 
 async def show(scope: Scope, panel: Panel) -> Shown:
@@ -180,7 +226,7 @@ async def show(scope: Scope, panel: Panel) -> Shown:
         return Shown(panel, "failed", _message(reason(error)))
     if drawn is None:
         return Shown(panel, "empty", _message(panel.empty))
-    return Shown(panel, "ok", drawn, _widened(scope, panel, answers))
+    return Shown(panel, "ok", drawn, _notes(scope, panel, answers))
 
 
 async def show_all(scope: Scope, panels: tuple[Panel, ...]) -> list[Shown]:
@@ -203,9 +249,16 @@ def _unheard(scope: Scope, panel: Panel, names: frozenset[str]) -> Shown:
     return Shown(panel, "unheard", _message(f"This is not kept for {words}, so it is not shown.", link))
 
 
+def _notes(scope: Scope, panel: Panel, answers: Mapping[str, Answer]) -> tuple[str, ...]:
+    """What is to be known of the panel's figures, each once."""
+    told = [_widened(scope, panel, answers), *(note for answer in answers.values() for note in answer.notes)]
+    return tuple(dict.fromkeys(note for note in told if note))
+
+
 def _widened(scope: Scope, panel: Panel, answers: Mapping[str, Answer]) -> str:
     """That sums kept by day are shown for whole days, where the range begins or ends within one."""
-    for name, (_, statement) in answers.items():
+    for name, found in answers.items():
+        statement = found.statement
         ask = panel.asks[name]
         if callable(ask.query) or ask.optional or ask.whole_range:
             continue

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from claudetrace_dashboards._times import Period
 
 TOP = 8
+LONG = 9
+"""How many characters of a card's figure have room in large type."""
 MOST_SERIES = 7
 NONE = "(none)"
 
@@ -67,14 +69,31 @@ def link(href: str, text: object, css: str = "") -> Markup:
 
 def spend(row: Row) -> Markup:
     """What the row's calls cost, marked as a lower bound where it is one."""
-    return show.usd(row["spend_picousd"], at_least=bool(row["unpriced_calls"] or row["lower_bound_calls"]))
+    return show.usd(row["spend_picousd"], at_least=is_too_low(row))
+
+
+def is_too_low(row: Row) -> bool:
+    """Whether the row's cost is a lower bound: some of it is unpriced, cut short, or counted elsewhere."""
+    return bool(row["unpriced_calls"] or row["lower_bound_calls"] or row.get("too_low"))
+
+
+def value_name(row: Row, href: Callable[[str], str] | None, key: str = "value") -> Markup:
+    """The value that a row is about, with a link to what else there is of it; what stands for none or for many has
+    no link."""
+    if row.get("others"):
+        told = "All values beyond the thousandth of their day"
+        return Markup('<span class="unknown" title="{}">{}</span>').format(told, row[key])
+    if not row[key]:
+        return Markup('<span class="unknown">{}</span>').format(NONE)
+    return link(href(row[key]), row[key]) if href else escape(row[key])
 
 
 def card(title: str, figure: Any, *notes: Any) -> Markup:
     """A figure with its name above and what is to be known of it below."""
+    css = "figure long" if len(escape(figure).striptags()) > LONG else "figure"
     below = Markup("").join(Markup('<span class="note">{}</span>').format(note) for note in notes if note)
-    return Markup('<div class="card"><h3>{}</h3><p class="figure">{}</p><p class="notes">{}</p></div>').format(
-        title, figure, below
+    return Markup('<div class="card"><h3>{}</h3><p class="{}">{}</p><p class="notes">{}</p></div>').format(
+        title, css, figure, below
     )
 
 
@@ -95,20 +114,16 @@ def ranking(
     longest = max((row["spend_picousd"] or 0 for row in rows), default=0)
     total = sum(row["spend_picousd"] or 0 for row in rows)
 
-    def name(row: Row) -> Markup:
-        if not row[key]:
-            return Markup('<span class="unknown">{}</span>').format(NONE)
-        return link(href(row[key]), row[key]) if href else escape(row[key])
-
     def bar(row: Row) -> Markup:
-        share = f"{show.usd_text(row['spend_picousd'])}, {show.share_text(row['spend_picousd'], total)}"
-        parts = _parts_by_model(scope, split, key, row[key]) if split else []
+        of_what = " of what is shown" if answer.cut else ""
+        share = f"{show.usd_text(row['spend_picousd'])}, {show.share_text(row['spend_picousd'], total)}{of_what}"
+        parts = _parts_by_model(scope, split, key, row) if split else []
         name = row[key] or NONE
         whole = Part(name=name, color=scope.color(name) if color else 0, value=row["spend_picousd"] or 0, text=share)
         return row_bar(parts or [whole], longest)
 
     columns = (
-        Column(head, name, wide=True),
+        Column(head, lambda row: value_name(row, href, key), wide=True),
         Column("Share", bar),
         Column("Calls", lambda row: show.count(row["calls"]), number=True),
         Column("Cost", spend, number=True),
@@ -116,9 +131,10 @@ def ranking(
     return shortened(f"Cost by {head.lower()}", columns, rows, "ranking")
 
 
-def _parts_by_model(scope: Scope, split: Answer, key: str, value: str) -> list[Part]:
-    """What each model costs of the calls with that value."""
-    return [
+def _parts_by_model(scope: Scope, split: Answer, key: str, whole: Row) -> list[Part]:
+    """What each model costs of the calls with the value of `whole`, and what is left of them, so that the bar is as
+    long as the figure beside it."""
+    parts = [
         Part(
             name=row["model"] or "no model",
             color=scope.color(row["model"]),
@@ -126,8 +142,12 @@ def _parts_by_model(scope: Scope, split: Answer, key: str, value: str) -> list[P
             text=show.usd_text(row["spend_picousd"]),
         )
         for row in split.rows
-        if row[key] == value
+        if row[key] == whole[key]
     ]
+    left = (whole["spend_picousd"] or 0) - sum(int(part.value) for part in parts)
+    if left > 0 and parts:
+        parts.append(Part(name="further models", color="other", value=left, text=show.usd_text(left)))
+    return parts
 
 
 def stacked(

@@ -8,10 +8,11 @@ from claudetrace._ledger._measures import LOWER_BOUND
 from claudetrace_dashboards.queries import Query, Statement
 
 if TYPE_CHECKING:
-    from claudetrace_dashboards._panel import Scope
+    from claudetrace_dashboards._panel import Row, Scope
 
 PAGE_ROWS = 50
-EXPORT_ROWS = 10_000
+EXPORT_ROWS = 5000
+"""How many calls an export asks for at a time."""
 LISTED = (
     *("id", "call_id", "started_at", "duration_ms", "time_to_first_token_ms", "operation", "platform", "streamed"),
     *("model", "model_requested", "outcome", "stop_reason", "error_type", "http_status", "retries", "tool_calls"),
@@ -21,17 +22,16 @@ LISTED = (
 # `spend_picousd` bears the ending of money, and is whole already.
 SQL_LISTED = ",\n    ".join(LISTED)
 REASON = "CASE WHEN outcome = 'ok' THEN stop_reason ELSE error_type END"
+CUT = "outcome IN ('cancelled', 'incomplete')"
+WROTE = "(cache_write_5m_tokens > 0 OR cache_write_1h_tokens > 0)"
 ONLY = {
-    "inexact": (
-        "Unpriced and lower bounds",
-        f"(cost_picousd IS NULL OR {LOWER_BOUND.format('')})",
-    ),
-    "unpriced": ("Unpriced", "cost_picousd IS NULL"),
-    "cut": ("Cut short", "outcome IN ('cancelled', 'incomplete')"),
-    "retried": ("Tried again", "retries > 0"),
-    "cache_writes": ("Wrote to the cache", "(cache_write_5m_tokens > 0 OR cache_write_1h_tokens > 0)"),
+    "inexact": (f"(cost_picousd IS NULL OR {LOWER_BOUND.format('')})", "(unpriced_calls > 0 OR lower_bound_calls > 0)"),
+    "unpriced": ("cost_picousd IS NULL", "unpriced_calls > 0"),
+    "cut": (CUT, CUT),
+    "retried": ("retries > 0", "retries > 0"),
+    "cache_writes": (WROTE, WROTE),
 }
-"""Kinds of calls that a link can ask for, with their names."""
+"""Kinds of calls that a link can ask for: which they are, and in which hours' sums there are some."""
 CONDITIONS = {
     "model": "COALESCE(model, '') = :model",
     "feature": "COALESCE(feature, '') = :feature",
@@ -44,6 +44,37 @@ CONDITIONS = {
     "reason": f"COALESCE({REASON}, '') = :reason",
 }
 TAGGED = "EXISTS (SELECT 1 FROM json_each(tags) AS free WHERE free.key = :tag_key AND free.value = :tag_value)"
+SUMMED = ("model", "feature", "platform")
+SPANS = """
+    SELECT hour AS since
+    FROM rollup_hours
+    WHERE hour >= :since AND hour < :until AND hour <= SUBSTR(:before_at, 1, 13) AND {conditions}
+    GROUP BY hour
+    ORDER BY hour DESC
+    LIMIT {rows}
+"""
+# The newest days with enough calls; what a day has is not counted where only a part of it is asked for.
+SPANS_OF_TAG = """
+    SELECT day AS since
+    FROM (
+        SELECT
+            day,
+            SUM(SUM(
+                responses * (NOT others AND day < SUBSTR(:before_at, 1, 10) AND day < SUBSTR(:until, 1, 10))
+            )) OVER (
+                ORDER BY day DESC ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
+            ) AS newer
+        FROM rollup_tag_days
+        WHERE tag = :tag_key
+            AND day >= SUBSTR(:since, 1, 10) AND day < :until AND day <= SUBSTR(:before_at, 1, 10)
+            AND (value = :tag_value OR others){conditions}
+        GROUP BY day
+    )
+    WHERE {enough}
+    ORDER BY day DESC
+"""
+OF_DAYS = "SUBSTR(hour, 1, 10) IN (SELECT since FROM days)"
+SPANNED = """{span} CROSS JOIN calls ON started_at >= {span}.since AND started_at < {span}.since || '{end}'"""
 RESERVED = {"user": "user", "session": "session", "feature": "feature", "customer": "customer", "prompt": "prompt"}
 
 
@@ -51,30 +82,79 @@ def _query(name: str, columns: tuple[str, ...]) -> Query:
     return Query(name=name, page="calls", sql="", columns=columns)
 
 
-def calls(scope: Scope, limit: int = PAGE_ROWS + 1) -> Statement:
+def calls(scope: Scope) -> Statement:
     """The newest calls of the filters, with one more than a page has where there are more."""
-    parameters: dict[str, Any] = {**scope.filters.parameters(), "rows": limit}
+    return _calls(scope, PAGE_ROWS + 1, scope.arguments.get("before", ""))
+
+
+def calls_after(scope: Scope, last: Row | None) -> Statement:
+    """The calls of the filters that an export has after the call `last`."""
+    return _calls(scope, EXPORT_ROWS, mark_of(last) if last else "")
+
+
+def mark_of(row: Row) -> str:
+    """What names the place of a call in the list."""
+    return f"{row['started_at']}|{row['id']}"
+
+
+def _calls(scope: Scope, limit: int, before: str) -> Statement:
     asked = {name: value for name, value in _asked(scope).items() if value is not None}
-    conditions = ["started_at >= :since", "started_at < :until", *(CONDITIONS[name] for name in asked)]
-    parameters |= asked
-    if scope.filters.tag and scope.filters.tag[0] not in RESERVED:
-        conditions.append(TAGGED)
-    if (only := scope.arguments.get("only")) in ONLY:
-        conditions.append(ONLY[only][1])
-    at, bar, id_ = scope.arguments.get("before", "").partition("|")
-    if bar:
-        conditions.append("(started_at, id) < (:before_at, :before_id)")
-        parameters |= {"before_at": at, "before_id": id_}
-    sql = f"""
+    # After every moment where no place is named.
+    at, _, id_ = (before if "|" in before else "~|").partition("|")
+    parameters: dict[str, Any] = {
+        **scope.filters.parameters(),
+        **asked,
+        "rows": limit,
+        "before_at": at,
+        "before_id": id_,
+    }
+    only = ONLY.get(scope.arguments.get("only", ""))
+    conditions = [
+        *("started_at >= :since", "started_at < :until", "(started_at, id) < (:before_at, :before_id)"),
+        *(CONDITIONS[name] for name in asked),
+        *([TAGGED] if scope.filters.tag and scope.filters.tag[0] not in RESERVED else []),
+        *([only[0]] if only else []),
+    ]
+    spans, source = _spans(scope, asked, only[1] if only else None)
+    if spans:
+        # `+`: else SQLite looks up the whole range in the index, once for each span.
+        conditions[:3] = (
+            "+started_at >= :since",
+            "+started_at < :until",
+            "(+started_at, id) < (:before_at, :before_id)",
+        )
+    sql = f"""{spans}
 SELECT
     {SQL_LISTED}
-FROM calls
+FROM {source}
 WHERE {" AND ".join(conditions)}
 ORDER BY started_at DESC, id DESC
 LIMIT :rows
 """  # noqa: S608 - conditions of ours; all that comes from outside is a parameter
     query = _query("calls", LISTED)
     return Statement(query, sql, parameters, frozenset(), str(parameters["since"]), str(parameters["until"]))
+
+
+def _spans(scope: Scope, asked: dict[str, str], only: str | None) -> tuple[str, str]:
+    """What stands before the question and where it looks: in the hours or days of which the sums say that they have
+    such calls, because few of a million would be looked for in all of them."""
+    if "user" in asked or "session" in asked:
+        return "", "calls"
+    in_sums = [f"{name} = :{name}" for name in SUMMED if name in asked]
+    in_hours = [*in_sums, *(f"{name} = :{name}" for name in ("outcome", "reason") if name in asked)]
+    in_hours += [only] if only else []
+    if scope.filters.tag and scope.filters.tag[0] != "feature":
+        # A day of the tag may have none that is also of an hour's kind, so that no number of days is enough.
+        enough = "COALESCE(newer, 0) < :rows" if in_hours == in_sums else "TRUE"
+        days = SPANS_OF_TAG.format(conditions="".join(f"\n        AND {each}" for each in in_sums), enough=enough)
+        if in_hours == in_sums:
+            return f"WITH days AS ({days})", SPANNED.format(span="days", end="~")
+        hours = SPANS.format(conditions=" AND ".join([*in_hours, OF_DAYS]), rows="-1")
+        return f"WITH days AS ({days}), hours AS ({hours})", SPANNED.format(span="hours", end=";")
+    if not in_hours:
+        return "", "calls"
+    hours = SPANS.format(conditions=" AND ".join(in_hours), rows=":rows + 1")
+    return f"WITH hours AS ({hours})", SPANNED.format(span="hours", end=";")
 
 
 def _asked(scope: Scope) -> dict[str, str | None]:
@@ -97,6 +177,6 @@ SELECT id, started_at, model, outcome, cost_picousd
 FROM calls
 WHERE call_id = :call_id AND id <> call_id
 ORDER BY id
-LIMIT 100
+LIMIT 102
 """
     return Statement(_query("siblings", ()), sql, {"call_id": call_id}, frozenset(), "", "")

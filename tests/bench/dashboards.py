@@ -14,6 +14,7 @@ import sqlite3
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 ROOT = Path(__file__).parents[2]
@@ -21,12 +22,16 @@ sys.path[:0] = [str(Path(__file__).parent), str(ROOT / "dashboards")]
 
 # ruff: noqa: E402 - found by the line above
 from _table import Row, show
+from claudetrace_dashboards import _rows
+from claudetrace_dashboards._filters import Filters as PageFilters
 from claudetrace_dashboards.queries import QUERIES, Filters, statement
 from generate import DAYS, LAST_DAY, generate
 
 from claudetrace._ledger._proof import rollup_differences
 
 LIMIT_MS = 60
+LIST_LIMIT_MS = 250
+"""Of a list of calls, which reads rows and not sums."""
 BASE = {"model": "claude-sonnet-4-5", "feature": "support-chat", "platform": "anthropic"}
 RARE = {"model": "claude-opus-4-1", "feature": "onboarding", "platform": "vertex"}
 KINDS = ("duration_ms", "time_to_first_token_ms", "output_tokens_per_s")
@@ -52,11 +57,11 @@ def main() -> int:
     connection = sqlite3.connect(f"{db.absolute().as_uri()}?mode=ro", uri=True)
     ((rows,),) = connection.execute("SELECT COUNT(*) FROM calls").fetchall()
     print(f"{rows:,} calls of {DAYS} days, {db.stat().st_size / 1e9:.2f} GB; SQLite {sqlite3.sqlite_version}\n")
-    figures = measure(connection)
+    figures = measure(connection) | measure_lists(connection)
     slowest = [max(each, key=lambda row: row.measured) for each in figures.values()]
     show([row for each in figures.values() for row in each] if told.all else slowest)
     over = [row for each in figures.values() for row in each if not row.kept]
-    print(f"\n{sum(map(len, figures.values()))} figures, {len(over)} over {LIMIT_MS} ms")
+    print(f"\n{sum(map(len, figures.values()))} figures, {len(over)} over their limit")
     differences = prove(connection) if told.prove else 0
     return int(bool(over or differences))
 
@@ -73,6 +78,35 @@ def measure(connection: sqlite3.Connection) -> dict[str, list[Row]]:
                 what = " ".join((query.name, *(str(value)[:24] for value in more.values())))
                 row = Row(what=what, measured=took_ms, unit="ms", limit=LIMIT_MS, beside=f"{said}: {found} rows")
                 figures.setdefault(what, []).append(row)
+    return figures
+
+
+def measure_lists(connection: sqlite3.Connection) -> dict[str, list[Row]]:
+    """The figures of the list of calls, of each kind and of what is rare among them."""
+    whose = {
+        "all": {},
+        "rare model": {"model": "claude-opus-4-1"},
+        "rare feature": {"feature": "onboarding"},
+        "nothing": {"feature": "no-such"},
+        "user": {"user": "user-0000@example.com"},
+        "customer": {"tag": "customer:customer-00"},
+        "rare prompt": {"tag": "prompt:onboarding@v1"},
+        "free tag": {"tag": "env:staging"},
+    }
+    figures: dict[str, list[Row]] = {}
+    for kind in ({}, *({"only": only} for only in _rows.ONLY), {"outcome": "error"}, {"reason": "max_tokens"}):
+        what = " ".join(("list of calls", *kind.values()))
+        for said, filters in whose.items():
+            arguments = {"range": "custom", "from": "2026-08-23", "to": "2026-11-20", **filters, **kind}
+            scope: Any = SimpleNamespace(filters=PageFilters.read(arguments), arguments=arguments)
+            statement = _rows.calls(scope)
+            taken = []
+            for _ in range(3):
+                began = time.thread_time()
+                found = len(connection.execute(statement.sql, statement.parameters).fetchall())
+                taken.append((time.thread_time() - began) * 1e3)
+            row = Row(what=what, measured=min(taken), unit="ms", limit=LIST_LIMIT_MS, beside=f"{said}: {found} rows")
+            figures.setdefault(what, []).append(row)
     return figures
 
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from markupsafe import Markup
-
 from claudetrace_dashboards import _format as show
 from claudetrace_dashboards._charts import Part, Series, row_bar
 from claudetrace_dashboards._panel import Ask, Panel
@@ -21,12 +19,15 @@ from claudetrace_dashboards._pieces import (
     points_change,
     shortened,
     table,
+    value_name,
 )
 from claudetrace_dashboards.pages._kpi import current, hit_rate
 from claudetrace_dashboards.pages._page import Page
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+
+    from markupsafe import Markup
 
     from claudetrace_dashboards._charts import Chart
     from claudetrace_dashboards._panel import Answer, Row, Scope
@@ -43,14 +44,15 @@ def _figures(_: Scope, answers: Mapping[str, Answer]) -> Markup | None:
         return None
     saved, spent = now["cache_saved_picousd"] or 0, now["spend_picousd"] or 0
     read, wrote = now["cache_read_tokens"] or 0, written(now)
+    lacking = bool(now.get("too_low"))
     return cards(
         card("Hit rate", show.share_text(hit_rate(now)), points_change(hit_rate(now), hit_rate(before), good="up"),
              "of prompt tokens came from the cache"),
         card("Saved", show.usd(saved, 2), "reads less what writes cost extra",
              f"{show.share_text(saved, saved + spent)} off the plain price" if saved + spent > 0 else ""),
-        card("Spent on writes", show.usd(now["cache_write_picousd"], 2), "part of the spend"),
-        card("Tokens read", show.count(read)),
-        card("Tokens written", show.count(wrote), _reads_a_write(read, wrote)),
+        card("Spent on writes", show.usd(now["cache_write_picousd"], 2, at_least=lacking), "part of the spend"),
+        card("Tokens read", show.count(read, at_least=lacking)),
+        card("Tokens written", show.count(wrote, at_least=lacking), _reads_a_write(read, wrote)),
     )  # fmt: skip
 
 
@@ -93,15 +95,12 @@ def _grouped(key: str, head: str) -> Callable[[Scope, Mapping[str, Answer]], Mar
         if not rows:
             return None
 
-        def name(row: Row) -> Any:
-            value = row[key]
-            if not value:
-                return Markup('<span class="unknown">{}</span>').format(NONE)
+        def narrowed(value: str) -> str:
             changed: dict[str, Any] = {"tag": ("prompt", value)} if key == "value" else {key: value}
-            return link(scope.url("cache", scope.filters.but(**changed)), value)
+            return scope.url("cache", scope.filters.but(**changed))
 
         columns = (
-            Column(head, name, wide=True),
+            Column(head, lambda row: value_name(row, narrowed, key), wide=True),
             Column("Hit rate", lambda row: _rate_bar(row)),
             Column("%", lambda row: show.share_text(hit_rate(row)).removesuffix(" %"), number=True),
             Column("Saved", lambda row: show.usd(row["cache_saved_picousd"]), number=True),

@@ -86,8 +86,7 @@ def _draw(scope: Scope, answers: Mapping[str, Answer]) -> Markup | None:
     if scope.arguments.get("before"):
         pages += link(scope.url("calls", **kept), "Newest")
     if len(rows) > len(shown):
-        last = shown[-1]
-        pages += link(scope.url("calls", before=f"{last['started_at']}|{last['id']}", **kept), "Older")
+        pages += link(scope.url("calls", before=_rows.mark_of(shown[-1]), **kept), "Older")
     return table("Calls, newest first", columns(scope), shown, "calls") + Markup('<p class="pages">{}</p>').format(
         pages
     )
@@ -101,10 +100,10 @@ CALLS = Page(
         Panel(
             name="calls",
             title="Calls",
-            about="Times are your browser's, the range is UTC",
+            about="A line for each response, of a batch for each result. Times are your browser's, the range is UTC",
             width="full",
             asks={"calls": Ask(_rows.calls)},
-            exported=Ask(lambda scope: _rows.calls(scope, _rows.EXPORT_ROWS)),
+            exported=_rows.calls_after,
             draw=_draw,
             empty="No such call in this range.",
         ),

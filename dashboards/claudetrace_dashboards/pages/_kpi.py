@@ -8,7 +8,7 @@ from markupsafe import Markup
 
 from claudetrace_dashboards import _format as show
 from claudetrace_dashboards._panel import Ask, Panel
-from claudetrace_dashboards._pieces import card, cards, change, link, points_change
+from claudetrace_dashboards._pieces import card, cards, change, is_too_low, link, points_change
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -37,8 +37,8 @@ def hit_rate(row: Row) -> float | None:
 
 
 def error_rate(row: Row) -> float | None:
-    """Which part of the calls failed; those that a budget stopped were never sent."""
-    sent = (row.get("calls") or 0) - (row.get("blocked_calls") or 0)
+    """Which part of the responses are failures; those that a budget stopped were never sent."""
+    sent = (row.get("responses") or 0) - (row.get("blocked_calls") or 0)
     return (row.get("errors") or 0) / sent if sent > 0 else None
 
 
@@ -59,10 +59,12 @@ def draw(scope: Scope, answers: Mapping[str, Answer]) -> Markup | None:
     # A tag's sums are kept by day: half a day cannot be compared with half a day.
     statement = answers["now"].statement
     before = before if statement.since == scope.filters.parameters()["since"] else {}
+    lacking = bool(now.get("too_low"))
     return cards(
         _spend(scope, now, before),
-        card("Calls", show.count(now["calls"]), change(now["calls"], before.get("calls"))),
-        card("Tokens", show.count(tokens(now)), change(tokens(now), tokens(before))),
+        card("Calls", show.count(now["calls"], at_least=lacking), change(now["calls"], before.get("calls")),
+             f"{now['responses']:,} responses" if now["responses"] != now["calls"] else ""),
+        card("Tokens", show.count(tokens(now), at_least=lacking), change(tokens(now), tokens(before))),
         _saved(now),
         card(
             "Cache hit rate", show.share_text(hit_rate(now)), points_change(hit_rate(now), hit_rate(before), good="up")
@@ -74,12 +76,12 @@ def draw(scope: Scope, answers: Mapping[str, Answer]) -> Markup | None:
             f"{now['retries'] or 0:,} retries",
         ),
         *_p95(answers),
-    )
+    )  # fmt: skip
 
 
 def _spend(scope: Scope, now: Row, before: Row) -> Markup:
     spent = now["spend_picousd"] or 0
-    inexact = bool(now["unpriced_calls"] or now["lower_bound_calls"])
+    inexact = is_too_low(now)
     digits = 2 if abs(spent) < LARGE_PICOUSD else None
     figure = show.usd(spent, digits, at_least=inexact)
     return card("Spend", figure, change(spent, before.get("spend_picousd"), good="down"), bounds(scope, now))

@@ -45,10 +45,10 @@ def _sums(answer: Answer, key: str, value: str = "responses") -> dict[str, int]:
 
 def _cards(scope: Scope, answers: Mapping[str, Answer]) -> Markup | None:
     outcomes = _sums(answers["outcomes"], "outcome")
-    total = sum(outcomes.values())
-    if not total:
+    if not outcomes:
         return None
     blocked = sum(_sums(answers["blocked"], "reason").values())
+    total = sum(outcomes.values()) - blocked
     failed = outcomes.get("error", 0) - blocked
     stops = _sums(answers["stops"], "reason")
     retries = sum(row["retries"] or 0 for row in answers["outcomes"].rows)

@@ -22,9 +22,6 @@ if TYPE_CHECKING:
     from claudetrace_dashboards._filters import Filters
     from claudetrace_dashboards._panel import Answer, Row, Scope
 
-MOST_POINTS = 400
-MOST_ROWS = 1000
-
 
 def _whole(filters: Filters) -> Filters:
     """The session alone: of a part of it the running cost would be another."""
@@ -50,14 +47,15 @@ def _figures(_: Scope, answers: Mapping[str, Answer]) -> Markup | None:
     inexact = [row for row in rows if row["cost_picousd"] is None or at_least(row)]
     calls = len({row["call_id"] for row in rows})
     failed = sum(row["outcome"] == "error" for row in rows)
-    most = len(rows) >= MOST_ROWS
+    most = answers["calls"].cut
     models = sorted({row["model"] for row in rows if row["model"]})
     return Markup('<div class="cards">{}</div>').format(
         Markup("").join(
             (
-                card("Cost", show.usd(_running(rows)[-1], 4, at_least=bool(inexact)),
+                card("Cost", show.usd(_running(rows)[-1], 4, at_least=bool(inexact or most)),
                      f"{len(inexact):,} unpriced or a lower bound" if inexact else ""),
-                card("Calls", show.count(calls), f"the first {MOST_ROWS:,} responses" if most else "",
+                card("Calls", show.count(calls, at_least=most),
+                     f"{len(rows):,} responses" if calls != len(rows) else "",
                      f"{failed:,} failed" if failed else ""),
                 card("From first to last", show.duration(end - begin), local_time(rows[0]["started_at"])),
                 card("Tokens in", show.count(sum(prompt_tokens(row) or 0 for row in rows)),
@@ -70,7 +68,7 @@ def _figures(_: Scope, answers: Mapping[str, Answer]) -> Markup | None:
 
 
 def _curve(scope: Scope, answers: Mapping[str, Answer]) -> Chart | None:
-    rows = answers["calls"].rows[:MOST_POINTS]
+    rows = answers["calls"].rows
     if not rows:
         return None
     points = tuple(

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from claudetrace_dashboards.queries._query import Query
-from claudetrace_dashboards.queries._sources import BASE, SUMS, Source, measured, tagged
+from claudetrace_dashboards.queries._query import ALL_ROWS, Query
+from claudetrace_dashboards.queries._sources import BASE, SUMS, TOO_LOW, Source, measured, tagged
 from claudetrace_dashboards.queries._sums import ALL, CACHE_COLUMNS, PERIOD, plain, sums
 
 _PROMPT = "input_tokens + cache_read_tokens + cache_write_5m_tokens + cache_write_1h_tokens"
@@ -19,6 +19,7 @@ def _grouped(name: str, column: str, expression: str, order: str) -> Query:
         sources=measured(SUMS),
         honours=ALL,
         columns=(column, *CACHE_COLUMNS),
+        most=ALL_ROWS if column == "period" else 200,
         sql=f"""
 SELECT
     {expression} AS shown,
@@ -26,7 +27,7 @@ SELECT
 FROM measured
 GROUP BY shown
 ORDER BY {order}
-LIMIT 1000
+LIMIT :rows
 """,  # noqa: S608 - names of ours
     )
 
@@ -42,14 +43,16 @@ CACHE_BY_TAG = Query(
     },
     honours=BASE,
     defaults={"by": "prompt"},
-    note="The first fifty. Beyond 1,000 values a day, further ones are (other).",
-    columns=("value", *CACHE_COLUMNS),
+    most=50,
+    columns=("value", "others", *CACHE_COLUMNS, "too_low"),
     sql=f"""
 SELECT
     value,
-    {sums(CACHE_COLUMNS)}
+    others,
+    {sums(CACHE_COLUMNS)},
+    {TOO_LOW}
 FROM measured
-GROUP BY value
+GROUP BY value, others
 ORDER BY {_MOST_READ}, value
 """,  # noqa: S608 - names of ours
 )
@@ -67,6 +70,7 @@ CACHE_UNREAD = Query(
     honours=ALL,
     note=_UNREAD_NOTE,
     columns=("feature", "model", *CACHE_COLUMNS),
+    most=100,
     sql=f"""
 SELECT
     feature,
@@ -76,7 +80,7 @@ FROM measured
 GROUP BY feature, model
 HAVING {_UNREAD}
 ORDER BY {_WASTE}, feature, model
-LIMIT 100
+LIMIT :rows
 """,  # noqa: S608 - names of ours
 )
 CACHE_UNREAD_BY_TAG = Query(
@@ -93,13 +97,16 @@ CACHE_UNREAD_BY_TAG = Query(
     honours=BASE,
     defaults={"by": "prompt"},
     note=_UNREAD_NOTE,
-    columns=("value", *CACHE_COLUMNS),
+    most=50,
+    columns=("value", "others", *CACHE_COLUMNS, "too_low"),
     sql=f"""
 SELECT
     value,
-    {sums(CACHE_COLUMNS)}
+    others,
+    {sums(CACHE_COLUMNS)},
+    {TOO_LOW}
 FROM measured
-GROUP BY value
+GROUP BY value, others
 HAVING {_UNREAD}
 ORDER BY {_WASTE}, value
 """,  # noqa: S608 - names of ours

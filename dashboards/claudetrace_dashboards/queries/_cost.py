@@ -3,11 +3,21 @@
 from __future__ import annotations
 
 from claudetrace_dashboards.queries._query import Query
-from claudetrace_dashboards.queries._sources import BASE, BY_OUTCOME, DAYS, SUMS, Source, measured, tagged
+from claudetrace_dashboards.queries._sources import (
+    BASE,
+    BY_OUTCOME,
+    DAYS,
+    OF_OTHERS,
+    SUMS,
+    TOO_LOW,
+    Source,
+    measured,
+    tagged,
+)
 from claudetrace_dashboards.queries._sums import ALL, DEAREST_FIRST, PERIOD, SPEND_COLUMNS, plain, sums
 
 KPI_COLUMNS = (
-    *("calls", "unpriced_calls", "lower_bound_calls", "errors", "blocked_calls", "retries"),
+    *("calls", "responses", "unpriced_calls", "lower_bound_calls", "errors", "blocked_calls", "retries"),
     *("input_tokens", "cache_read_tokens", "cache_write_5m_tokens", "cache_write_1h_tokens", "output_tokens"),
     *("spend_picousd", "cache_saved_picousd", "cache_write_picousd"),
 )
@@ -53,6 +63,7 @@ def _grouped(name: str, column: str, sources: tuple[Source, ...] = SUMS) -> Quer
         sources=measured(sources),
         honours=ALL if sources is SUMS else BASE | {"session"},
         columns=(column, *SPEND_COLUMNS),
+        most=200,
         sql=f"""
 SELECT
     {column},
@@ -60,7 +71,7 @@ SELECT
 FROM measured
 GROUP BY {column}
 ORDER BY {DEAREST_FIRST}, {column}
-LIMIT 200
+LIMIT :rows
 """,  # noqa: S608 - names of ours
     )
 
@@ -71,6 +82,7 @@ COST_BY_FEATURE_AND_MODEL = Query(
     sources=measured(SUMS),
     honours=ALL,
     columns=("feature", "model", *SPEND_COLUMNS),
+    most=1000,
     sql=f"""
 SELECT
     feature,
@@ -79,7 +91,7 @@ SELECT
 FROM measured
 GROUP BY feature, model
 ORDER BY {DEAREST_FIRST}, feature, model
-LIMIT 1000
+LIMIT :rows
 """,  # noqa: S608 - names of ours
 )
 COST_BY_TAG = Query(
@@ -89,14 +101,16 @@ COST_BY_TAG = Query(
     sources={Source.DAYS: tagged(plain(SPEND_COLUMNS), "spend_microusd")},
     honours=BASE,
     defaults={"by": "user"},
-    note="The first fifty. Beyond 1,000 values a day, further ones are (other).",
-    columns=("value", *SPEND_COLUMNS),
+    most=50,
+    columns=("value", "others", *SPEND_COLUMNS, "too_low"),
     sql=f"""
 SELECT
     value,
-    {sums(SPEND_COLUMNS)}
+    others,
+    {sums(SPEND_COLUMNS)},
+    {TOO_LOW}
 FROM measured
-GROUP BY value
+GROUP BY value, others
 ORDER BY {DEAREST_FIRST}, value
 """,  # noqa: S608 - names of ours
 )
@@ -126,20 +140,20 @@ TAG_OTHERS = Query(
     page="cost",
     whole_days=True,
     sources={Source.DAYS: DAYS},
-    honours=frozenset(("tag",)),
-    note="Days on which the value may be among the (other) of its tag, so that the sums for it are too low.",
+    honours=BASE | {"tag"},
+    note="Days on which calls of the value may be among the others of its tag, so that the sums for it are too low.",
     columns=("day",),
-    sql="""
+    sql=f"""
 SELECT days.day
 FROM days
-WHERE EXISTS (
-        SELECT 1 FROM rollup_tag_days AS r WHERE r.tag = :tag_key AND r.day = days.day AND r.value = '(other)'
-    )
+WHERE EXISTS ({OF_OTHERS.replace(":by", ":tag_key")})
     AND NOT EXISTS (
-        SELECT 1 FROM rollup_tag_days AS r WHERE r.tag = :tag_key AND r.day = days.day AND r.value = :tag_value
+        SELECT 1
+        FROM rollup_tag_days AS r
+        WHERE r.tag = :tag_key AND r.day = days.day AND r.value = :tag_value AND NOT r.others
     )
 ORDER BY days.day
-""",
+""",  # noqa: S608 - SQL of ours
 )
 UNPRICED = Query(
     name="unpriced",
@@ -147,6 +161,7 @@ UNPRICED = Query(
     sources=measured(SUMS),
     honours=ALL,
     columns=("model", "feature", "platform", *SPEND_COLUMNS),
+    most=100,
     sql=f"""
 SELECT
     model,
@@ -158,7 +173,7 @@ GROUP BY model, feature, platform
 HAVING SUM(unpriced_calls) > 0
     OR SUM(lower_bound_calls) > 0
 ORDER BY SUM(unpriced_calls) DESC, SUM(lower_bound_calls) DESC, model, feature, platform
-LIMIT 100
+LIMIT :rows
 """,  # noqa: S608 - names of ours
 )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -10,14 +11,15 @@ from claudetrace_dashboards.queries._sums import stored
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from claudetrace_dashboards.queries._filters import Filters
 
 MICRO, REST = "_microusd", "_rest_picousd"
-SHOWN_SESSIONS = 20
 CANDIDATES = 900
 """How many sessions are looked at where a filter asks for some of them, each in its calls."""
+ALL_ROWS = -1
+"""As SQLite's LIMIT has it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +45,8 @@ class Query:
     """Whether it answers for the period before too."""
     defaults: Mapping[str, Any] = field(default_factory=dict)
     """What it can be asked beside the filters."""
+    most: int = ALL_ROWS
+    """How many rows a page asks for: the first by the query's own order. `rows=ALL_ROWS` asks for all."""
     finish: Callable[[list[dict[str, Any]]], list[dict[str, Any]]] | None = None
     """What makes the answer of the rows that SQL found, where `columns` are not the answer's."""
     note: str = ""
@@ -60,17 +64,23 @@ class Statement(NamedTuple):
     since: str
     until: str
     """The range it answers for: whole days where the sums are kept by day."""
+    source: Source | None = None
 
-    def rows(self, found: Iterable[Sequence[Any]]) -> list[dict[str, Any]]:
-        """What was found as dicts with money in whole picodollars."""
+    def rows(self, found: Sequence[Sequence[Any]]) -> list[dict[str, Any]]:
+        """What was found as dicts with money in whole picodollars, as many as were asked for."""
         names = stored(self.query.columns)
-        rows = [_with_money(dict(zip(names, row, strict=True))) for row in found]
+        asked = found[: self.query.most] if self.has_more(found) else found
+        rows = [_with_money(dict(zip(names, row, strict=True))) for row in asked]
         return rows if self.query.finish is None else self.query.finish(rows)
+
+    def has_more(self, found: Sequence[Sequence[Any]]) -> bool:
+        """Whether there are more rows than the page asks for, of which one was found too."""
+        return 0 <= self.query.most < len(found) and self.parameters.get("rows") != ALL_ROWS
 
 
 def statement(query: Query, filters: Filters, extra: Mapping[str, Any]) -> Statement:
     """`query` with `filters` as SQL and parameters. Raises `TypeError` for what it cannot be asked."""
-    if unknown := set(extra) - set(query.defaults):
+    if unknown := set(extra) - {*query.defaults, "rows"}:
         raise TypeError(f"{query.name} cannot be asked {', '.join(sorted(unknown))}")
     filters = filters.plain()
     source = _source(query, filters)
@@ -86,10 +96,13 @@ def statement(query: Query, filters: Filters, extra: Mapping[str, Any]) -> State
         "week_from": week_from,
         "week_until": week_until,
         "filtered": int(filtered),
-        "candidates_a_day": max(1, CANDIDATES // filters.days()) if filtered else SHOWN_SESSIONS,
+        "rows": query.most if query.most == ALL_ROWS else query.most + 1,
         **query.defaults,
         **extra,
     }
+    whole = parameters["rows"] == ALL_ROWS
+    each_day = max(1, CANDIDATES // filters.days()) if filtered else parameters["rows"]
+    parameters["candidates_a_day"] = sys.maxsize if whole else each_day
     sql = query.sql if source is None else f"WITH RECURSIVE {query.sources[source]}{query.sql}"
     sql = _without_idle_conditions(sql, filters)
     heard = query.honours
@@ -98,7 +111,7 @@ def statement(query: Query, filters: Filters, extra: Mapping[str, Any]) -> State
     unheard = filters.given() - heard
     if source is Source.TAG_DAYS and {"user", "tag"} <= filters.given():
         unheard |= {"user"}
-    return Statement(query, sql, parameters, unheard, filters.since, filters.until)
+    return Statement(query, sql, parameters, unheard, filters.since, filters.until, source)
 
 
 def _without_idle_conditions(sql: str, filters: Filters) -> str:
@@ -122,7 +135,7 @@ def _source(query: Query, filters: Filters) -> Source | None:
 def run(connection: sqlite3.Connection, query: Query, filters: Filters, **extra: Any) -> list[dict[str, Any]]:
     """The rows of `query` with `filters`."""
     asked = statement(query, filters, extra)
-    return asked.rows(connection.execute(asked.sql, asked.parameters))
+    return asked.rows(connection.execute(asked.sql, asked.parameters).fetchall())
 
 
 def _with_money(row: dict[str, Any]) -> dict[str, Any]:

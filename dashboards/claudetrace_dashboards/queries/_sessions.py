@@ -28,6 +28,7 @@ def _top(name: str, page: str, measure: str, index: str, condition: str, order: 
         whole_days=True,
         note=_NOTE,
         columns=(*_SUMMED, "spend_picousd", "user", "feature", "model"),
+        most=20,
         sql=f""",
 least (day, {measure}) AS MATERIALIZED (
     SELECT
@@ -65,7 +66,7 @@ top AS (
             )
         )
     ORDER BY {order}
-    LIMIT 20
+    LIMIT :rows
 )
 SELECT
     {", ".join(f"s.{name}" for name in _SUMMED)},
@@ -93,7 +94,8 @@ SESSION_CALLS = Query(
     name="session_calls",
     page="session",
     honours=BASE | {"session"},
-    defaults={"limit": 1000, "offset": 0},
+    defaults={"offset": 0},
+    most=1000,
     columns=(*_TIMELINE, "cost_picousd", "running_picousd"),
     sql=f"""
 SELECT
@@ -108,7 +110,7 @@ WHERE session_id = :session
     AND (:feature IS NULL OR COALESCE(feature, '') = :feature)
     AND (:platform IS NULL OR platform = :platform)
 ORDER BY started_at, id
-LIMIT :limit OFFSET :offset
+LIMIT :rows OFFSET :offset
 """,  # noqa: S608 - names of ours
 )
 _PLAIN = tuple(name for name in CALL_FIELDS if not name.endswith("_picousd"))

@@ -75,16 +75,21 @@ measured AS (
     FROM days CROSS JOIN rollup_tag_days AS r
     WHERE r.tag = COALESCE(:tag_key, 'user')
         AND r.day = days.day
-        AND r.value = COALESCE(:tag_value, :user){BASE_FILTERS}
+        AND r.value = COALESCE(:tag_value, :user)
+        AND NOT r.others{BASE_FILTERS}
     UNION ALL
     SELECT days.day AS period, platform, model, feature, {_NAMES}
     FROM days CROSS JOIN measured_calls AS c
     WHERE :tag_key IS NULL
         AND EXISTS (
-            SELECT 1 FROM rollup_tag_days AS r WHERE r.tag = 'user' AND r.day = days.day AND r.value = '(other)'
+            SELECT 1
+            FROM rollup_tag_days AS r
+            WHERE r.tag = 'user' AND r.day = days.day AND r.value = '(other)' AND r.others
         )
         AND NOT EXISTS (
-            SELECT 1 FROM rollup_tag_days AS r WHERE r.tag = 'user' AND r.day = days.day AND r.value = :user
+            SELECT 1
+            FROM rollup_tag_days AS r
+            WHERE r.tag = 'user' AND r.day = days.day AND r.value = :user AND NOT r.others
         )
         AND c.user_id = :user
         AND c.started_at >= days.day
@@ -131,11 +136,37 @@ timed AS (
 """`timed` has counts of responses by logarithmic bucket."""
 
 
+OF_OTHERS = f"""
+            SELECT 1
+            FROM rollup_tag_days AS r
+            WHERE r.tag = :by
+                AND r.day = days.day
+                AND r.value = '(other)'
+                AND r.others{BASE_FILTERS}
+"""  # noqa: S608 - SQL of ours
+TOO_LOW = """NOT others AND EXISTS (
+        SELECT 1
+        FROM days_of_others AS d
+        WHERE NOT EXISTS (
+            SELECT 1
+            FROM rollup_tag_days AS r
+            WHERE r.tag = :by AND r.day = d.day AND r.value = measured.value AND NOT r.others
+        )
+    ) AS too_low"""
+"""Whether calls of a value may be among the others of a day that does not name it."""
+
+
 def tagged(columns: str, rank: str, keep: str = "1") -> str:
-    """`measured` with the first fifty values of the tag `:by` by the sum of `rank`, of those whose sum of `keep` is
-    above zero: from whole weeks, and the days before and after them. Ranked by as little as can be, because all values
-    are sorted; only then are the `columns` of fifty looked up."""
-    return f"""ends (week_until) AS MATERIALIZED (
+    """`measured` with the first values of the tag `:by` by the sum of `rank`, of those whose sum of `keep` is above
+    zero: from whole weeks, and the days before and after them. Ranked by as little as can be, because all values are
+    sorted; only then are the `columns` of the first looked up."""
+    return f"""{DAYS},
+days_of_others (day) AS MATERIALIZED (
+    SELECT days.day
+    FROM days
+    WHERE EXISTS ({OF_OTHERS})
+),
+ends (week_until) AS MATERIALIZED (
     SELECT
         CASE
             WHEN (SELECT MAX(day) FROM rollup_tag_days WHERE tag = :by) < SUBSTR(:until, 1, 10) THEN '9999'
@@ -174,36 +205,38 @@ edges (day) AS (
     SELECT day FROM after_weeks
 ),
 ranks AS (
-    SELECT r.value, {rank} AS amount, {keep} AS kept
+    SELECT r.value, r.others, {rank} AS amount, {keep} AS kept
     FROM weeks CROSS JOIN rollup_tag_weeks AS r
     WHERE r.tag = :by
         AND r.week = weeks.week{BASE_FILTERS}
     UNION ALL
-    SELECT r.value, {rank} AS amount, {keep} AS kept
+    SELECT r.value, r.others, {rank} AS amount, {keep} AS kept
     FROM edges CROSS JOIN rollup_tag_days AS r
     WHERE r.tag = :by
         AND r.day = edges.day{BASE_FILTERS}
 ),
 ranked AS MATERIALIZED (
-    SELECT value
+    SELECT value, others
     FROM ranks
-    GROUP BY value
+    GROUP BY value, others
     HAVING SUM(kept) > 0
     ORDER BY SUM(amount) DESC, value
-    LIMIT 50
+    LIMIT :rows
 ),
 measured AS (
-    SELECT ranked.value, {columns}
+    SELECT ranked.value, ranked.others, {columns}
     FROM weeks CROSS JOIN ranked CROSS JOIN rollup_tag_weeks AS r
     WHERE r.tag = :by
         AND r.week = weeks.week
-        AND r.value = ranked.value{BASE_FILTERS}
+        AND r.value = ranked.value
+        AND r.others = ranked.others{BASE_FILTERS}
     UNION ALL
-    SELECT ranked.value, {columns}
+    SELECT ranked.value, ranked.others, {columns}
     FROM edges CROSS JOIN ranked CROSS JOIN rollup_tag_days AS r
     WHERE r.tag = :by
         AND r.day = edges.day
-        AND r.value = ranked.value{BASE_FILTERS}
+        AND r.value = ranked.value
+        AND r.others = ranked.others{BASE_FILTERS}
 )"""  # noqa: S608 - SQL of ours
 
 
