@@ -16,7 +16,8 @@ from .conftest import Tab, serve
 # Picodollars: what $1,234,567.89 and its like are.
 AMOUNTS = (1_234_567_890_000_000_000, 98_765_432_100_000_000, 1_234_560_000_000_000, 999_990_000_000_000)
 CUT = """nodes => nodes.filter(node => {
-    const box = node.getBoundingClientRect(), cell = node.closest('.ranking td, .scroll, .card').getBoundingClientRect();
+    const box = node.getBoundingClientRect();
+    const cell = node.closest('.ranking td, .scroll, .card').getBoundingClientRect();
     return box.width > 0 && (box.right > cell.right + 1 || box.left < cell.left - 1);
 }).map(node => node.textContent)"""
 
