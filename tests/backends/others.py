@@ -18,6 +18,10 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "tests"))
+
+import _passed  # noqa: E402 - the tests' own module comes from the path set above
+
 ASK: dict[str, Any] = {"model": "claude-sonnet-5", "max_tokens": 9, "messages": [{"role": "user", "content": "hi"}]}
 COST = "claudetrace.cost.usd"
 Spans = Callable[[], list[dict[str, Any]]]
@@ -68,7 +72,16 @@ def tried(name: str, tool: Tool, folder: Path) -> bool:
         wrong.append(f"active() says {said['active']}")
     counts = "; ".join(f"{each['way']} {each['without']} -> {each['with']}" for each in said["found"])
     print(f"{name:16} {counts}  {', '.join(said['active']) or '-'}  {'; '.join(wrong) or 'ok'}", flush=True)
+    if wrong:
+        print(*_passed.changes(f"others/{name}", python_of(name, folder)), sep="\n", flush=True)
+    else:
+        _passed.remember(f"others/{name}", python_of(name, folder), counts)
     return not wrong
+
+
+def python_of(name: str, folder: Path) -> Path:
+    """The Python of a tool's environment."""
+    return folder / name / "bin" / "python"
 
 
 def faults(found: dict[str, Any], tool: Tool) -> list[str]:
@@ -97,11 +110,13 @@ def faults(found: dict[str, Any], tool: Tool) -> list[str]:
 
 def run_inside(name: str, tool: Tool, folder: Path) -> dict[str, Any] | str:
     """What the tool's own environment says, or why it says nothing."""
-    python = folder / name / "bin" / "python"
+    python = python_of(name, folder)
     if not python.exists():
         subprocess.run([sys.executable, "-m", "venv", python.parents[1]], check=True)
     pip = [python, "-m", "pip", "install", "-q", "--disable-pip-version-check"]
-    made = subprocess.run([*pip, "-e", ROOT, *tool.packages], check=False, capture_output=True, text=True)
+    made = subprocess.run(
+        [*pip, "-U", "-e", ROOT, *tool.packages, "anthropic"], check=False, capture_output=True, text=True
+    )
     if made.returncode:
         return f"cannot be installed: {made.stderr.strip().splitlines()[-1:]}"
     ran = subprocess.run(

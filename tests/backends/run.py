@@ -16,6 +16,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "tests"))
+
+import _passed  # noqa: E402 - the tests' own module comes from the path set above
+
 HERE = Path(__file__).resolve().parent
 KEPT = ROOT / ".backends"
 GRAFANA = ROOT / "dashboards" / "grafana"
@@ -146,6 +150,11 @@ def tried(check: Check) -> Result:
         outcome, said = carried_out(check)
     except subprocess.CalledProcessError as error:
         outcome, said = "failed", f"{error.stderr or ''}\nits environment could not be made: {error}"
+    if check.packages and (python := KEPT / check.name / "bin" / "python").exists():
+        if outcome == "passed":
+            _passed.remember(check.name, python, said.strip().splitlines()[-1])
+        else:
+            said += "\n".join(["", *_passed.changes(check.name, python)])
     if outcome == "failed":
         print(f"{said}\n", file=sys.stderr, flush=True)
     took_s = time.monotonic() - began

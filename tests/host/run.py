@@ -20,6 +20,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "tests"))
+
+import _passed  # noqa: E402 - the tests' own module comes from the path set above
+
 HOST = ROOT / ".host"
 EXTRAS = "aiohttp,aws,bedrock,vertex,google_cloud,mcp,webhooks"
 NEEDED = [
@@ -80,6 +84,10 @@ def main() -> int:
             f"{len(spanless.by_test)} tests of the SDK's spans with spans='off', {spanless_worse} worse with the meter"
         )
         worse += spanless_worse
+    if worse:
+        print(*_passed.changes("host", python), sep="\n")
+    elif rows and not given.tests:
+        _passed.remember("host", python, f"{metered.closing} with the meter, {bare.closing} bare")
     if not rows:
         print("the meter recorded nothing, so this proves nothing")
     return int(worse > 0 or not rows)

@@ -14,9 +14,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "tests"))
+
+import _passed  # noqa: E402 - the tests' own module comes from the path set above
+
 MATRIX = ROOT / ".matrix"
 VERSIONS = ("0.84.0", "0.125.0", "1.0.0", "1.17.0", "2.0.0", "newest")
-NEEDED = ("pytest", "pytest-asyncio", "pytest-xdist", "hypothesis", "brotli", "zstandard", "backports.zstd")
+NEEDED = (
+    *("pytest", "pytest-asyncio", "pytest-timeout", "pytest-xdist", "hypothesis", "cloudpickle"),
+    *("brotli", "zstandard", "backports.zstd"),
+)
 TESTS = ("tests/seam", "tests/recordings", "tests/spans")
 NOT_AVAILABLE = "not available"
 
@@ -60,6 +67,10 @@ def run(version: str, workers: str) -> Result:
         read(report, result)
     if output.returncode and not result.failed:
         result.failed.append(f"pytest ended with {output.returncode}; see {MATRIX / f'{version}.log'}")
+    if result.failed:
+        print(*_passed.changes(f"matrix/{version}", python), sep="\n", flush=True)
+    else:
+        _passed.remember(f"matrix/{version}", python, f"{result.counts['passed']} passed")
     return result
 
 
@@ -72,7 +83,8 @@ def environment(version: str) -> Path:
         subprocess.run([sys.executable, "-m", "venv", folder], check=True)
     wanted = "anthropic[bedrock,vertex]" + ("" if version == "newest" else f"=={version}")
     pip = [python, "-m", "pip", "install", "-q", "--disable-pip-version-check"]
-    subprocess.run([*pip, "-e", ROOT, wanted, *NEEDED], check=True)
+    # Without the option the newest would be what was the newest when the environment was made.
+    subprocess.run([*pip, "-U", "-e", ROOT, wanted, *NEEDED], check=True)
     return python
 
 

@@ -12,7 +12,6 @@ import anthropic
 import pytest
 from anthropic.resources.messages import AsyncMessages, Messages
 from opentelemetry import context, trace
-from opentelemetry.instrumentation.utils import suppress_instrumentation
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from seam.kinds._plays import json_answer
 
@@ -40,6 +39,17 @@ class Heeding(TracerProvider):
 
         tracer.start_span = start_span  # type: ignore[method-assign]
         return tracer
+
+
+@contextmanager
+def suppress_instrumentation() -> Iterator[None]:
+    """No further instrumentation makes a span in the block, by the names that are in use for it."""
+    suppressing = context.set_value(context._SUPPRESS_INSTRUMENTATION_KEY, True)
+    token = context.attach(context.set_value("suppress_instrumentation", True, suppressing))
+    try:
+        yield
+    finally:
+        context.detach(token)
 
 
 @contextmanager
