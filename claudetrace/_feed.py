@@ -10,7 +10,7 @@ from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 from claudetrace._exit import exit_left_s
-from claudetrace._forks import Forks, watch
+from claudetrace._forks import Forks, is_before_forks, watch
 from claudetrace._pricing._row import with_price
 
 if TYPE_CHECKING:
@@ -80,6 +80,8 @@ class Feed(Forks):
         self._reset()
 
     def _start(self) -> None:
+        if is_before_forks():
+            return
         try:
             self._starter.pop()
         except IndexError:

@@ -1,34 +1,83 @@
-"""What must happen around a fork, for every writer of this process: registered once, since it cannot be undone."""
+"""What must happen around a fork, for every writer of this process: registered once, since it cannot be undone.
+
+Not every fork is seen by Python: uWSGI skips its hooks, and C code calls `fork` itself. So whatever is of one process
+asks `notice` before it is used.
+"""
 
 from __future__ import annotations
 
 import os
+import sys
+import threading
+import time
 from typing import TYPE_CHECKING
 from weakref import WeakSet
 
+from claudetrace._clock import monotonic
+
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Callable
+
+WAIT_S = 1.0
 
 
 class Forks:
     """Something that has a part to play around a fork."""
 
     def before_fork(self) -> None:
-        """Ends what must not be cut in two."""
+        """Ends what must not be cut in two. Not called where Python does not see the fork."""
 
     def after_fork_in_parent(self) -> None:
-        """Goes on."""
+        """Goes on. Not called where Python does not see the fork."""
 
     def after_fork_in_child(self) -> None:
         """Starts anew, leaving to the parent what is the parent's."""
 
+    def begin_in_child(self) -> None:
+        """Starts what has to run in each process. Called once all have begun anew."""
+
 
 _watched: WeakSet[Forks] = WeakSet()
+_in_children: list[Callable[[], object]] = []
+_pid = _first_pid = os.getpid()
+_noticed: dict[int, int] = {}
+"""By the number of a process, which of its threads noticed the fork first."""
 
 
 def watch(forks: Forks) -> None:
     """Calls the methods of `forks` around each fork, as long as it lives."""
     _watched.add(forks)
+
+
+def in_child(act: Callable[[], object]) -> None:
+    """Calls `act` in each forked child."""
+    _in_children.append(act)
+
+
+def is_before_forks() -> bool:
+    """Whether this is uWSGI's process before it forks its workers, of which Python hears nothing. A thread of ours that
+    waits for the interpreter's lock just then would be missed by each of them when it ends, and hang it."""
+    uwsgi = sys.modules.get("uwsgi")
+    return uwsgi is not None and os.getpid() == _first_pid and not uwsgi.worker_id()
+
+
+def notice() -> None:
+    """Has everything begun anew, if this process is a fork that Python did not see. Waits for no lock."""
+    if os.getpid() != _pid:
+        _notice_unseen()
+
+
+def _notice_unseen() -> None:
+    me, pid = threading.get_ident(), os.getpid()
+    if _noticed.setdefault(pid, me) == me:
+        if _pid != pid and not _noticed.get(-pid):
+            # Once, though a stream that a garbage collection drops meanwhile asks again.
+            _noticed[-pid] = me
+            _in_child()
+        return
+    until = monotonic() + WAIT_S
+    while _pid != pid and monotonic() < until:
+        time.sleep(0.001)
 
 
 def _before() -> None:
@@ -42,25 +91,14 @@ def _in_parent() -> None:
 
 
 def _in_child() -> None:
+    global _pid
+    for act in _in_children:
+        act()
     for forks in list(_watched):
         forks.after_fork_in_child()
-
-
-def is_open_here(path: Path) -> bool:
-    """Whether this process, just forked, holds the file at `path` open, as something else of the parent's did."""
-    try:
-        wanted = os.stat(path)  # noqa: PTH116 - right after a fork
-        numbers = os.listdir("/dev/fd")  # noqa: PTH208 - the same
-    except OSError:
-        return False
-    return any(_is_same(int(number), wanted) for number in numbers)
-
-
-def _is_same(fd: int, wanted: os.stat_result) -> bool:
-    try:
-        return os.path.samestat(os.fstat(fd), wanted)
-    except OSError:
-        return False
+    _pid = os.getpid()
+    for forks in list(_watched):
+        forks.begin_in_child()
 
 
 if hasattr(os, "register_at_fork"):

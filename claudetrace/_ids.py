@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import random
 import time
+
+from claudetrace._forks import in_child, notice
 
 _VARIANT = "89ab"
 
@@ -12,14 +13,14 @@ _VARIANT = "89ab"
 # system, here and in each forked child, and no `random.seed` of the application reaches it.
 _random = random.Random()  # noqa: S311 - ids are unique, not secret
 _noise = _random.getrandbits
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_random.seed)
+in_child(_random.seed)
 
 _second: tuple[int, str] = (-1, "")
 
 
 def uuid7(now_ns: int) -> str:
     """A UUIDv7 (RFC 9562) of the moment `now_ns`: ordered by milliseconds, unique over all machines."""
+    notice()
     digits = f"{_noise(74):019x}"
     time_digits = f"{now_ns // 1_000_000:012x}"
     return f"{time_digits[:8]}-{time_digits[8:]}-7{digits[4:7]}-{_VARIANT[int(digits[0])]}{digits[1:4]}-{digits[7:]}"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Self
 from claudetrace import _zero_code
 from claudetrace._config import Settings, enabled, resolve
 from claudetrace._errors import ClaudetraceError
+from claudetrace._forks import in_child
 from claudetrace._guard import Guard
 from claudetrace._tags import tag_faults
 
@@ -64,8 +64,7 @@ def _unlock_in_child() -> None:
     _lock = threading.RLock()
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_unlock_in_child)
+in_child(_unlock_in_child)
 
 
 class Instrumentation:

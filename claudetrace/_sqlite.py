@@ -11,9 +11,15 @@ from pathlib import Path
 from typing import Self
 from urllib.parse import quote
 
+from claudetrace import _usable
 from claudetrace._clock import monotonic
+from claudetrace._descriptors import identity
 
 log = logging.getLogger("claudetrace")
+
+# A connection that another thread was using when the process forked may neither be used nor closed in the child, nor
+# one whose descriptors are the host's by now.
+_untouchable: list[sqlite3.Connection] = []
 
 QUESTION_S = 10.0
 BYTES_A_SECOND = 2e6
@@ -36,7 +42,9 @@ class NamedPath(str):
 
 
 def connect(path: Path, mode: str, timeout_s: float) -> sqlite3.Connection:
-    """A connection in autocommit to the file of exactly that name, whatever characters it has."""
+    """A connection in autocommit to the file of exactly that name, whatever characters it has. Raises `UnusableError`
+    where this process may not open it now."""
+    _usable.check(path)
     return sqlite3.connect(
         f"file:{NamedPath(path)}?mode={mode}",
         uri=True,
@@ -66,13 +74,24 @@ def limit_time(connection: sqlite3.Connection, path: Path) -> None:
 class Held:
     """A connection and the files that it has open: SQLite goes on with one that was moved or deleted without a word."""
 
-    __slots__ = ("_file", "_log", "_name", "connection")
+    __slots__ = ("_descriptors", "_file", "_log", "_name", "connection")
 
-    def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
+    def __init__(self, path: Path, before: frozenset[int], connection: sqlite3.Connection) -> None:
+        """`before` it was opened, there were those descriptors."""
         self.connection = connection
+        self._descriptors = _usable.opened(path, before)
         self._name = os.fspath(path)
         self._file = identity(self._name)
         self.committed()
+
+    def check(self) -> None:
+        """Raises `UnusableError` where a descriptor of the connection's is the host's by now."""
+        _usable.check_descriptors(self._descriptors, Path(self._name))
+
+    def abandon(self) -> None:
+        """Leaves the connection as it is, never to be used or closed."""
+        self._descriptors = []
+        _untouchable.append(self.connection)
 
     def committed(self) -> None:
         """Notes which log is its own, as after a commit: the first one makes it."""
@@ -117,6 +136,12 @@ class Held:
         return False
 
     def _close(self) -> None:
+        try:
+            self.check()
+        except _usable.UnusableError:
+            self.abandon()
+            return
+        self._descriptors = []
         with suppress(sqlite3.Error):
             self.connection.close()
 
@@ -149,12 +174,3 @@ def _remove_log(name: str | Path) -> None:
     for suffix in ("-wal", "-shm"):
         with suppress(OSError):
             os.unlink(f"{name}{suffix}")  # noqa: PTH108 - beside the others
-
-
-def identity(path: str | Path) -> tuple[int, int] | None:
-    """Which file is at `path`, or `None` where none is."""
-    try:
-        found = os.stat(path)  # noqa: PTH116 - once a transaction
-    except OSError:
-        return None
-    return found.st_dev, found.st_ino

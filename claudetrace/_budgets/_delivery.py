@@ -84,6 +84,7 @@ class Delivery(Forks):
             Courier(channel, guard=guard, service=service, outbox=outbox, pace=pace) for channel in channels
         )
         self._stores = outbox is not None
+        self._started = False
         # Before the loader's own, so that it runs after: what the last rows raise is still sent.
         atexit.register(self.close)
         watch(self)
@@ -91,6 +92,7 @@ class Delivery(Forks):
     def start(self) -> None:
         """Makes the channels known to the store, which keeps for them what is raised from then on: so before the
         first call. Looks from now on for what other processes left there, and ended ones did."""
+        self._started = True
         for courier in self.couriers:
             if self._stores and not courier.channel.of_process:
                 courier.open()
@@ -124,6 +126,10 @@ class Delivery(Forks):
     def after_fork_in_child(self) -> None:
         for courier in self.couriers:
             courier.reset()
+
+    def begin_in_child(self) -> None:
+        if not self._started:
+            self.start()
 
 
 class MemoryMarks:

@@ -14,8 +14,10 @@ from collections import deque
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Protocol
 
+from claudetrace import _usable
 from claudetrace._budgets._file import BROKEN, begin
 from claudetrace._clock import monotonic
+from claudetrace._descriptors import held_here
 from claudetrace._forks import Forks, watch
 from claudetrace._guard import pass_on
 
@@ -86,7 +88,7 @@ class Desk(Forks):
         self._file = file
         self._guard = guard
         self._hooks = hooks
-        self._cut_off = self._ended = False
+        self._ended = False
         self.used = False
         """Whether anything was asked of it in this process."""
         self._reset()
@@ -215,9 +217,6 @@ class Desk(Forks):
             job.finish()
 
     def _commit(self, batch: list[Job]) -> None:
-        if self._cut_off:
-            # SQLite would take no locks of its own here, and its writes would be lost.
-            raise OSError("this process was forked while the store was in use")
         self.used = True
         if self._fault is not None and monotonic() < self._down_until:
             raise self._fault.with_traceback(None)
@@ -310,9 +309,12 @@ class Desk(Forks):
             self._lock.release()
 
     def after_fork_in_child(self) -> None:
-        if not self._forking.pop(threading.get_ident(), False):
+        held = self._forking.pop(threading.get_ident(), False)
+        at_work = self._file.is_open or self._lock.locked() or self._checkpointing.locked()
+        if (at_work and not held) or held_here(self._file.path):
+            _usable.forbid(_usable.FORKED)
+        if not held:
             self._file.abandon()
-            self._cut_off = True
         # The jobs are of the parent's callers.
         self._reset()
 

@@ -10,8 +10,9 @@ from contextlib import closing, contextmanager, suppress
 from importlib.resources import files
 from typing import TYPE_CHECKING
 
-from claudetrace import _sqlite
+from claudetrace import _sqlite, _usable
 from claudetrace._clock import monotonic
+from claudetrace._descriptors import numbers
 from claudetrace._errors import ClaudetraceError
 from claudetrace._files import make_database, make_folder, open_file, refuse_foreign_database
 from claudetrace._sqlite import Held
@@ -33,14 +34,13 @@ OLDEST_SQLITE = (3, 37, 0)
 CREATION_S = 10.0
 OPENING_S = 2.0
 CHECKPOINT_BYTES = 1024 * 1024
+LOOK_S = 0.1
+"""How often the room on the disk is looked at, which takes as long as half a transaction's own checks."""
 CACHE_KB = 16_000
 """Room for the counters of a hundred thousand users, each with a budget; taken as it is needed."""
 WAL_BYTES = 4 * 1024 * 1024
 PASSING = ("SQLITE_BUSY", "SQLITE_LOCKED", "SQLITE_FULL", "SQLITE_CONSTRAINT")
 BROKEN = ("SQLITE_CORRUPT", "SQLITE_NOTADB")
-
-# A connection that another thread was using when the process forked may neither be used nor closed in the child.
-_untouchable: list[sqlite3.Connection] = []
 
 
 class StoreFile:
@@ -56,17 +56,28 @@ class StoreFile:
         self._name = os.fspath(path)
         self._last: Held | None = None
         """The last that was open and good."""
+        self._look_at = 0.0
 
     def connection(self) -> sqlite3.Connection:
         """The open connection, after a look whether the file is still the one that was opened: SQLite would go
-        on writing to a deleted one without a word."""
+        on writing to a deleted one without a word. Raises `UnusableError` where SQLite may not be used now."""
+        self._check()
         if self._held is not None and not self._held.is_in_place():
             self.close()
         if self._held is None:
             self._held = self._open()
         return self._held.connection
 
+    def _check(self) -> None:
+        if self._held is not None:
+            self._held.check()
+        now = monotonic()
+        if now >= self._look_at or _usable.is_forbidden():
+            _usable.check(self.path)
+            self._look_at = now + LOOK_S
+
     def _open(self) -> Held:
+        before = numbers()
         connection = open_store(self.path)
         try:
             begin(connection, CREATION_S)
@@ -75,7 +86,7 @@ class StoreFile:
         except BaseException:
             connection.close()
             raise
-        self._last = Held(self.path, connection)
+        self._last = Held(self.path, before, connection)
         return self._last
 
     @staticmethod
@@ -119,8 +130,13 @@ class StoreFile:
     def abandon(self) -> None:
         """Forgets the connection without closing it, in a child forked while it was in use."""
         if self._held is not None:
-            _untouchable.append(self._held.connection)
+            self._held.abandon()
         self._held = None
+
+    @property
+    def is_open(self) -> bool:
+        """Whether there is a connection."""
+        return self._held is not None
 
 
 def begin(connection: sqlite3.Connection, patience_s: float) -> None:

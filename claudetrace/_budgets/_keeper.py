@@ -9,8 +9,10 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from claudetrace import _usable
 from claudetrace._budgets import _rows, _states
 from claudetrace._budgets import _store as store
+from claudetrace._budgets._apart import Apart
 from claudetrace._budgets._desk import Desk, Job
 from claudetrace._budgets._file import StoreFile
 from claudetrace._budgets._match import matching
@@ -80,6 +82,7 @@ class Keeper:
         self._on_alert = on_alert
         self.path = path
         self._ledgers = Ledgers(self.budgets, guard, clock, spent_before)
+        self._apart = Apart(self._ledgers)
         self._desk = Desk(StoreFile(path, self._register), guard, self)
         self._owner = Owner(path.with_name(f"{path.name}.owners"))
         self._backlog: list[tuple[int, Row]] = []
@@ -103,8 +106,7 @@ class Keeper:
         except BaseException as error:
             if isinstance(error, Exception) and not is_of_the_host(error):
                 # What the store cannot say, the budget's `on_store_error` does.
-                self._unusable(claims, error)
-                return None
+                return self._without_store(demand, claims, error)
             # An interrupt: whoever is at the desk may still reserve it.
             self._post(demand.call_id, 0, 0)
             raise
@@ -135,16 +137,15 @@ class Keeper:
             self._post(demand.call_id, 0, 0)
             raise
         if job.error is not None:
-            self._unusable(claims, job.error)
-            return None
+            return self._without_store(demand, claims, job.error)
         return self._answer(demand, claims, job.result)
 
     def settle(self, reservation: Reservation, picousd: int | None, calls: int | None = None) -> None:
         """The call has ended: charges what it cost, or the estimate with `None` until its row says more. Waits for
         nothing that the caller may hold, as a stream that a garbage collection drops must not; further times change
         nothing. `calls=0` for a call that never left."""
-        if picousd is None:
-            self._post(reservation.call_id, None, calls)
+        if picousd is None or _usable.is_forbidden():
+            self._post(reservation.call_id, picousd, calls)
             return
         call_id, claims, needed = reservation.call_id, reservation.claims, (reservation.picousd, reservation.calls)
         charged = (picousd, reservation.calls if calls is None else calls)
@@ -154,6 +155,9 @@ class Keeper:
         """In place of `settle`, for a call that has made a batch: it stays set aside, and each result that is read
         takes its share of it, in whatever process, until the window closes."""
         call_id = reservation.call_id
+        if _usable.is_forbidden():
+            # Here it stays set aside.
+            return
         self._desk.post(lambda connection: connection.execute(_rows.HOLD, (batch_id, call_id)))
 
     # What the loader offers, on its thread.
@@ -216,7 +220,7 @@ class Keeper:
     def tend(self) -> None:
         """To be called every second or so, off callers' threads: settles what is left of processes that are gone,
         tries again what a fault of the store kept waiting, forgets what is no longer needed. Never raises."""
-        if not (self._desk.used or self.path.exists()):
+        if _usable.is_forbidden() or not (self._desk.used or self.path.exists()):
             return
         with self._guard(f"tend the budgets' store {self.path}"):
             self._desk.retry_kept()
@@ -242,7 +246,7 @@ class Keeper:
         with self._guard("close the budgets' store"):
             self._desk.retry_kept()
             settled = not self._desk.used
-            if self._desk.used:
+            if self._desk.used and not _usable.is_forbidden():
                 settled = self._desk.do(self._tending.has_nothing_open)
             self._owner.close(settled=settled)
             self._desk.close()
@@ -293,15 +297,32 @@ class Keeper:
             raise exceeded(denied, demand.picousd)
         return Reservation(demand.call_id, demand.picousd or 0, demand.calls, claims)
 
+    def _without_store(self, demand: Demand, claims: list[Claim], error: BaseException) -> Reservation | None:
+        """What is set aside where the store is at fault: nothing, unless this process may never open it."""
+        if not _usable.is_forbidden():
+            self._unusable(claims, error)
+            return None
+        self._refuse_closed(claims, error)
+        doing = f"use the budgets' store {self.path}; this process limits itself by what it knew and what it spends"
+        self._guard.caught(doing, OSError(str(error)))
+        needed = (demand.picousd or 0, demand.calls)
+        return self._answer(demand, claims, self._apart.reserve(claims, demand.call_id, needed))
+
     def _unusable(self, claims: list[Claim], error: BaseException) -> None:
         """Lets the call pass without a reservation, or stops it, as its budgets say. Its row is counted later."""
         if isinstance(error, Exception):
             self._guard.caught(f"reserve in the budgets' store {self.path}", error)
+        self._refuse_closed(claims, error)
+
+    def _refuse_closed(self, claims: list[Claim], error: BaseException) -> None:
         for claim in claims:
             if claim.budget.on_store_error == "closed":
                 raise StoreUnusable(claim.budget, str(self.path), error) from None
 
     def _post(self, call_id: str, picousd: int | None, calls: int | None) -> None:
+        if _usable.is_forbidden():
+            self._apart.settle(call_id, picousd, calls)
+            return
         self._desk.post(lambda connection: store.settle(connection, self._ledgers, call_id, picousd, calls))
 
 

@@ -7,6 +7,7 @@ import secrets
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from claudetrace._descriptors import Descriptor
 from claudetrace._files import make_folder, open_file
 from claudetrace._forks import Forks, watch
 
@@ -24,7 +25,7 @@ class Owner(Forks):
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._fd = -1
+        self._held: Descriptor | None = None
         self._id = ""
         watch(self)
 
@@ -38,7 +39,7 @@ class Owner(Forks):
         fd = open_file(hidden, os.O_RDWR | os.O_CREAT | os.O_EXCL)
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         hidden.rename(self._folder / name)
-        self._fd, self._id = fd, name
+        self._held, self._id = Descriptor(fd), name
         return name
 
     @property
@@ -78,9 +79,9 @@ class Owner(Forks):
         owner, self._id = self._id, ""
         if owner and settled:
             self.forget(owner)
-        fd, self._fd = self._fd, -1
-        if fd >= 0:
-            os.close(fd)
+        held, self._held = self._held, None
+        if held is not None:
+            held.close()
 
     def after_fork_in_child(self) -> None:
         # Closed and not unlocked: the lock is the parent's as well.

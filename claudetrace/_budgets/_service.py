@@ -12,6 +12,7 @@ from claudetrace._budgets._gate import Gate
 from claudetrace._budgets._keeper import Keeper
 from claudetrace._budgets._observing import Observed
 from claudetrace._exit import exit_left_s
+from claudetrace._forks import is_before_forks
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -69,6 +70,9 @@ class BudgetService:
 
     def start(self) -> None:
         """Opens the store, so that what is wrong with it is told now and not at a call. Never raises."""
+        if is_before_forks():
+            # Each worker opens it for itself.
+            return
         if self.keeper is not None:
             with self._guard(f"open the budgets' store {self.keeper.path}"):
                 self.keeper.open()

@@ -6,6 +6,15 @@ PICO = 10**12
 MOST_PICOUSD = 4 * 10**18
 """What may be reserved at once in one budget: 4 million dollars, so that no sum of ours overflows 64 bits."""
 
+AFTER = "spent_usd, spent_picousd, spent_calls, reserved_picousd, reserved_calls"
+"""A counter after the statement."""
+KNOWN = f"""
+    SELECT key, slot, {AFTER}
+    FROM counters
+    WHERE budget_id = ? AND (ends IS NULL OR ends > ?)
+    LIMIT ?
+"""  # noqa: S608 - names of ours
+
 RESERVE = f"""
     INSERT INTO counters (budget_id, key, slot, ends, reserved_picousd, reserved_calls)
     SELECT ?1, ?2, ?3, ?4, ?5, ?6
@@ -26,6 +35,7 @@ RESERVE = f"""
     ON CONFLICT (budget_id, key, slot) DO UPDATE SET
         reserved_picousd = reserved_picousd + excluded.reserved_picousd,
         reserved_calls = reserved_calls + excluded.reserved_calls
+    RETURNING {AFTER}
 """  # noqa: S608 - numbers of ours
 """Sets so much aside if the limit holds with it, in one step; no row is changed where it would not."""
 
@@ -51,7 +61,7 @@ CHARGE = f"""
         spent_usd = spent_usd + ?5 + (spent_picousd + ?6) / {PICO},
         spent_picousd = (spent_picousd + ?6) % {PICO},
         spent_calls = spent_calls + ?7
-    RETURNING spent_usd, spent_picousd, spent_calls, ends
+    RETURNING {AFTER}
 """  # noqa: S608 - numbers of ours
 
 EXCHANGE = f"""
@@ -62,7 +72,7 @@ EXCHANGE = f"""
         spent_picousd = (spent_picousd + ?7) % {PICO},
         spent_calls = spent_calls + ?8
     WHERE budget_id = ?1 AND key = ?2 AND slot = ?3
-    RETURNING spent_usd, spent_picousd, spent_calls, ends
+    RETURNING {AFTER}
 """  # noqa: S608 - numbers of ours
 """What was reserved becomes what was spent, in one step."""
 

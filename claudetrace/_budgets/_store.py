@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, NamedTuple
 from claudetrace._budgets import _outbox, _sentences, _sql
 from claudetrace._budgets._budget import Alert, Budget
 from claudetrace._budgets._definition import budget_from, definition_of, shape_of
+from claudetrace._budgets._known import Known
 from claudetrace._budgets._windows import Window, bucket_s, period_of, rolling_s, window_of
 from claudetrace._call import exact_usd
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from claudetrace._guard import Guard
 
@@ -91,6 +92,7 @@ class Ledgers:
         self.by_id: dict[int, Terms] = {}
         self.told: set[tuple[int, str, int, float]] = set()
         """Thresholds that are known to be passed, so that the store is not asked again."""
+        self.known = Known()
         self.telling: list[tuple[tuple[int, str, int, float], Alert, str | None]] = []
         """What the transaction that runs says of thresholds: true once it is committed."""
         self.alerts: deque[tuple[Alert, str]] = deque()
@@ -119,6 +121,7 @@ class Ledgers:
                 connection.execute(sql, (definition, now, known[0]))
             terms = Terms.of(budget, known[0])
             self.terms[str(budget.name)] = self.by_id[terms.id] = terms
+            self.known.read(connection, terms.id, now)
 
     def _begin(self, connection: sqlite3.Connection, budget_id: int, budget: Budget, now: int) -> None:
         if self._spent_before is None:
@@ -169,7 +172,9 @@ def reserve(
         if picousd <= (_sql.MOST_PICOUSD if terms.limit is None else min(terms.limit, _sql.MOST_PICOUSD)):
             _, end, slot, since, until = window
             where = (terms.id, key, slot, end, *needed, since, until)
-            if connection.execute(_sql.RESERVE, (*where, terms.whole, terms.rest, budget.max_calls)).rowcount == 1:
+            after = connection.execute(_sql.RESERVE, (*where, terms.whole, terms.rest, budget.max_calls)).fetchall()
+            if after:
+                ledgers.known.saw((terms.id, key, slot), after[0])
                 connection.execute(_sql.OPEN, (call_id, terms.id, key, slot, owner, *needed))
                 continue
         denied = Denied(claims[done], totals(connection, terms.id, key, window))
@@ -270,12 +275,13 @@ def tell(
     connection: sqlite3.Connection,
     ledgers: Ledgers,
     where: tuple[int, str, int],
-    after: tuple[int, int, int, int | None],
+    after: Sequence[int],
 ) -> None:
     """Puts an alert into the outbox for each threshold that is passed, once in its window across all processes."""
     budget_id, key, slot = where
     terms = ledgers.by_id.get(budget_id)
-    usd, rest, calls, _ = after
+    usd, rest, calls, *_ = after
+    ledgers.known.saw(where, after)
     picousd, window = usd * _sql.PICO + rest, None
     if terms is None or terms.budget not in ledgers.budgets:
         # A process whose budget it is tells it, and nobody where it was removed.

@@ -11,6 +11,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Protocol
 
 from claudetrace._clock import monotonic
+from claudetrace._forks import in_child
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -129,7 +130,8 @@ def _in_child() -> None:
 if hasattr(os, "register_at_fork"):
     # Registered here, after the thread pools: who is registered last is asked first. Pools take a lock before a fork
     # that OpenTelemetry needs while it loads, so that waiting for it must be over by then.
-    os.register_at_fork(before=_before_fork, after_in_parent=_in_parent, after_in_child=_in_child)
+    os.register_at_fork(before=_before_fork, after_in_parent=_in_parent)
+in_child(_in_child)
 
 
 def _before_the_end(exporters: weakref.ref[Exporters]) -> None:

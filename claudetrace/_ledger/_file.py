@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from contextlib import closing
+from contextlib import closing, suppress
 from typing import TYPE_CHECKING
 
+from claudetrace import _usable
+from claudetrace._descriptors import numbers
 from claudetrace._errors import ClaudetraceError
 from claudetrace._ledger._schema import APPLICATION_ID, connect, creation_lock, open_ledger
 from claudetrace._sqlite import Held
@@ -24,9 +26,6 @@ MARK = """
 COUNT = "UPDATE facts SET value = CAST(CAST(value AS INTEGER) + 1 AS TEXT) WHERE name = 'writes'"
 NONE = ("", 0)
 
-# A connection that another thread was using when the process forked may neither be used nor closed in the child.
-_untouchable: list[sqlite3.Connection] = []
-
 
 class LedgerFile:
     """The ledger at `path`, open while it can be. Only one thread at a time may use it."""
@@ -39,10 +38,12 @@ class LedgerFile:
         self._written: tuple[int, int] | None = None
 
     def connection(self) -> sqlite3.Connection:
-        """The open connection, to the file that is at the path now. Raises what opening it raises."""
+        """The open connection, to the file that is at the path now. Raises what opening it raises, `UnusableError`
+        where SQLite may not be used now."""
+        _usable.check(self.path)
         self.look()
         if self._held is None:
-            self._held = Held(self.path, open_ledger(self.path))
+            self._held = Held(self.path, numbers(), open_ledger(self.path))
             self._written, self._mark = _written(self.path), _mark_of(self.path)
         return self._held.connection
 
@@ -55,6 +56,7 @@ class LedgerFile:
         """Closes the file if it was moved, deleted, replaced or written over, and tells that."""
         if self._held is None:
             return
+        self._held.check()
         if self._held.is_same_file() and self._is_overwritten():
             self._set_aside(self._held)
         elif not self._held.is_in_place():
@@ -64,13 +66,14 @@ class LedgerFile:
 
     def close(self) -> None:
         """Closes the file. The next use opens it again."""
-        self.look()
+        with suppress(_usable.UnusableError):
+            self.look()
         self._close()
 
     def abandon(self) -> None:
         """Forgets the connection without closing it, in a child forked while it was in use."""
         if self._held is not None:
-            _untouchable.append(self._held.connection)
+            self._held.abandon()
         self._held = None
 
     def _close(self) -> None:
@@ -122,6 +125,8 @@ def _mark_of(path: Path) -> tuple[str, int] | None:
             if connection.execute("PRAGMA application_id").fetchone() != (APPLICATION_ID,):
                 return NONE
             ledger_id, writes = connection.execute(MARK).fetchone()
+    except _usable.UnusableError:
+        return None
     except sqlite3.Error as error:
         return NONE if error.sqlite_errorname == "SQLITE_NOTADB" else None
     return (ledger_id, writes) if ledger_id and writes is not None else None

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import orjson
 
+from claudetrace import _usable
 from claudetrace._clock import monotonic
-from claudetrace._ledger import _segments
+from claudetrace._ledger import _refuge, _segments
 from claudetrace._pricing._row import with_price
 
 if TYPE_CHECKING:
@@ -42,6 +44,7 @@ class Intake:
         gate: Lock,
         store: Store | None,
         journal: Journal | None = None,
+        has_ledger: bool = True,
         on_rows: Callable[[list[Row], bool], None] | None = None,
         on_marked: Callable[[int], None] | None = None,
     ) -> None:
@@ -51,19 +54,42 @@ class Intake:
         self.quarantined = 0
         self.unreadable = 0
         self.adopted: Segment | None = None
+        self.left: dict[Path, int] = {}
+        """Segments that were left to other processes, and how many rows each has: none once it is gone."""
         self._guard = guard
         self._gate = gate
-        self._store = store
+        self._ledger = store
+        self._has_ledger = has_ledger
         self._journal = journal
         self._on_rows = on_rows
         self._on_marked = on_marked
         self._tidied = False
+        self._taken: set[str] = set()
+        """Names of segments of this process whose descriptors the host has closed."""
+
+    @property
+    def leaves(self) -> bool:
+        """Whether this process may not open the ledger: it hands its segments to one that may."""
+        return self._has_ledger and _usable.is_forbidden()
+
+    @property
+    def _store(self) -> Store | None:
+        return None if self.leaves else self._ledger
+
+    @property
+    def waits_for_others(self) -> bool:
+        """Whether rows that are left to other processes are not taken yet."""
+        for path in [path for path in self.left if not path.exists()]:
+            self.handled += self.left.pop(path)
+        journal = self._journal
+        return self.leaves and journal is not None and bool(self.left or journal.retired or journal.holds_something())
 
     def load_own(self) -> None:
         """Takes all that this process has appended so far. Raises for a fault of the ledger's file."""
         journal = self._journal
         if journal is None:
             return
+        self._let_go_of_taken(journal)
         self._follow_folder(journal)
         if journal.kept:
             journal.write_kept()
@@ -74,22 +100,35 @@ class Intake:
             if settled and not segment.pending():
                 self._finish(segment)
                 journal.retired.remove(segment)
-        if journal.kept:
+        if journal.kept and not self.leaves:
             self._load_kept(journal)
-        if current is not None and current is journal.segment and current.size() > ROTATE_BYTES:
+        most = 0 if self.leaves else ROTATE_BYTES
+        if current is not None and current is journal.segment and current.size() > most:
             self._rotate(journal)
+        if self._taken and not self.leaves:
+            self.load_orphans()
+
+    def _let_go_of_taken(self, journal: Journal) -> None:
+        """Leaves to `load_orphans` what this process can only open anew: the host has closed its descriptors."""
+        taken = [each for each in (*journal.retired, journal.segment) if each and not each.held.is_ours()]
+        journal.disown(taken)
+        while journal.taken:
+            segment = journal.taken.pop()
+            self._taken.add(segment.name)
+            segment.close()
 
     def load_orphans(self) -> int:
         """Takes what processes left that are gone. How many rows that were."""
         taken = 0
-        for path in _segments.paths(self.spool):
+        for path in (*_segments.paths(self.spool), *_refuge.left(self.spool)):
             with self._guard("open a segment of the journal"), self._gate:
                 self.adopted = None if self._is_own(path.name) else _segments.adopt(path)
             if (segment := self.adopted) is None:
                 continue
             try:
-                taken += self._load(segment, replayed=True, whole=True)
+                taken += self._load(segment, replayed=segment.name not in self._taken, whole=True)
                 self._finish(segment)
+                self._taken.discard(segment.name)
             finally:
                 segment.close()
                 self.adopted = None
@@ -137,7 +176,9 @@ class Intake:
                 self._keep_unreadable(segment, lines)
             new = self._write(self._priced(lines.rows), segment.name, lines.end, unsent=segment.to_send)
             segment.loaded_bytes = lines.end
-        if not replayed:
+        if self.leaves:
+            segment.rows += len(lines.rows)
+        elif not replayed:
             self.handled += len(lines.rows)
         self._deliver(new, replayed=replayed)
         return len(new)
@@ -177,14 +218,14 @@ class Intake:
 
     def _load_kept(self, journal: Journal) -> None:
         """Takes rows straight from memory, where the journal's disk has no room for them."""
-        lines = [journal.kept.popleft() for _ in range(min(len(journal.kept), _segments.MAX_ROWS))]
-        try:
-            with self._gate:
-                rows = self._priced([orjson.loads(line) for line in lines])
-                new = self._write(rows, unsent=journal.to_send)
-        except Exception:
-            journal.kept.extendleft(reversed(lines))
-            raise
+        # They stay there meanwhile: the process may end, and has to find them.
+        lines = [journal.kept[place] for place in range(min(len(journal.kept), _segments.MAX_ROWS))]
+        with self._gate:
+            rows = self._priced([orjson.loads(line) for line in lines])
+            new = self._write(rows, unsent=journal.to_send)
+        with suppress(IndexError):
+            for _ in lines:
+                journal.kept.popleft()
         self.handled += len(lines)
         self._deliver(new, replayed=False)
 
@@ -194,8 +235,12 @@ class Intake:
                 self._on_rows(rows, replayed)
 
     def _finish(self, segment: Segment) -> None:
-        """Deletes a segment that is loaded and that nobody writes to."""
+        """Deletes a segment that is loaded and that nobody writes to, or leaves it to others."""
         with self._gate:
+            if self.leaves:
+                self.left[segment.path] = segment.rows
+                segment.close()
+                return
             segment.delete()
             if self._store is not None:
                 with self._guard("tidy up after a segment of the journal"):

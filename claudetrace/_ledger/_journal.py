@@ -6,9 +6,11 @@ a stream that is dropped ends wherever the garbage collector runs, also while th
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from collections import deque
+from contextlib import suppress
 from itertools import repeat
 from operator import length_hint
 from typing import TYPE_CHECKING, Any
@@ -16,14 +18,16 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from claudetrace._clock import monotonic
-from claudetrace._forks import Forks, watch
-from claudetrace._ledger import _segments
+from claudetrace._descriptors import identity
+from claudetrace._forks import Forks, is_before_forks, watch
+from claudetrace._ledger import _refuge, _segments
 from claudetrace._text import utf8
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from claudetrace._call import Row
+    from claudetrace._descriptors import Identity
     from claudetrace._guard import Guard
     from claudetrace._ledger._segments import Segment
 
@@ -57,9 +61,11 @@ class Journal(Forks):
         self.spool = spool
         self.to_send = to_send
         self._guard = guard
-        # Writers hold this number while they write. It is led to other files by dup2 and closed with the
-        # journal alone, so that it can never be the number of somebody else's file.
+        # Writers hold this number while they write. It is led to other files by dup2 and closed with the journal
+        # alone. A host may close it all the same, and a file of its own may get it: so it is looked at before a write.
         self._fd = -1
+        self._files: tuple[Identity | None, ...] = ()
+        """What the number may lead to: two files while it is led from one to the next."""
         self._reset()
         watch(self)
 
@@ -69,13 +75,15 @@ class Journal(Forks):
         """Segments of this process that have a successor, for the loader to read to their end."""
         self.kept: deque[bytes] = deque()
         """Lines that could not be written to the disk."""
+        self.taken: list[Segment] = []
+        """Segments of this process whose descriptor the host has closed, for the loader to open anew."""
         self.torn: deque[bytes] = deque(maxlen=1000)
         """Beginnings of lines that reached the disk though the whole did not; the whole is in `kept`."""
         self._recorded = Counter()
         self._lost = Counter()
         self._opener: deque[None] = deque([None])
         self._retry_at = 0.0
-        self._closed = False
+        self._closed = self._ended = False
 
     @property
     def recorded(self) -> int:
@@ -104,11 +112,14 @@ class Journal(Forks):
     def _write(self, line: bytes) -> None:
         segment = self.segment
         try:
+            if segment is not None and not self._is_ours():
+                self._disown(segment)
+                segment = None
             if segment is None and (segment := self._open()) is None:
                 self._write_alone(line)
                 return
             written = os.write(self._fd, line)
-        except OSError as error:
+        except Exception as error:  # noqa: BLE001 - a detector of blocking calls raises what it likes, instead of writing
             self._keep(line, error)
             return
         if written != len(line):
@@ -118,9 +129,43 @@ class Journal(Forks):
             # It was sealed during the write, and perhaps read for the last time before it.
             self._write(line)
 
+    def _is_ours(self) -> bool:
+        """Whether the writers' number leads to a file of ours, and not to one that the host opened since."""
+        for _ in range(3):
+            try:
+                found = os.fstat(self._fd)
+            except OSError:
+                return False
+            if (found.st_dev, found.st_ino) in self._files:
+                return True
+            # Somebody else's, or it was led to the next file in between.
+        return False
+
+    def disown(self, segments: list[Segment]) -> None:
+        """Has `segments`, whose descriptors the host has closed, among the `taken`."""
+        for segment in segments:
+            if segment in self.retired:
+                self.retired.remove(segment)
+                self.taken.append(segment)
+            else:
+                self._disown(segment)
+
+    def _disown(self, segment: Segment) -> None:
+        """Forgets a number that is the host's by now. What was written is in the file."""
+        if self.segment is segment:
+            # Whoever writes by it now writes its row again, to the next one.
+            self.segment, segment.sealed = None, True
+            if self._is_ours():
+                self._lead_fd_nowhere()
+            else:
+                self._fd = -1
+            self.taken.append(segment)
+            error = OSError(errno.EBADF, "the program has closed it")
+            self._guard.caught(f"write by the descriptor of {self.spool}; it is opened anew", error)
+
     def _open(self) -> Segment | None:
         """This process's segment, or `None` while another thread makes it, or when there is to be none."""
-        if self._closed:
+        if self._is_alone():
             return None
         if self._retry_at > monotonic():
             raise OSError(f"{self.spool} cannot be written")
@@ -131,7 +176,7 @@ class Journal(Forks):
         try:
             if self.segment is None:
                 self._lead_to(_segments.create(self.spool, to_send=self.to_send))
-        except OSError:
+        except Exception:
             self._retry_at = monotonic() + RETRY_S
             raise
         finally:
@@ -139,22 +184,35 @@ class Journal(Forks):
         return self.segment
 
     def _lead_to(self, segment: Segment) -> None:
-        if self._fd < 0:
-            self._fd = os.dup(segment.fd)
-        else:
-            os.dup2(segment.fd, self._fd, inheritable=False)
+        self._lead_fd_to(segment.fd)
         self.segment = segment
+
+    def _lead_fd_to(self, fd: int) -> None:
+        new, ours = identity(fd), self._fd >= 0 and self._is_ours()
+        self._files = (*self._files[-1:], new)
+        if ours:
+            os.dup2(fd, self._fd, inheritable=False)
+        else:
+            self._fd = os.dup(fd)
+        self._files = (new,)
+
+    def _is_alone(self) -> bool:
+        """Whether each row is left to other processes at once, since nobody here loads it."""
+        return self._closed or is_before_forks()
 
     def _write_alone(self, line: bytes) -> None:
         """Writes `line` to a segment of its own: this process's loader reads it, or any if there is none here."""
-        segment = _segments.create(self.spool, line, locked=not self._closed, to_send=self.to_send)
-        if self._closed:
+        alone = self._is_alone()
+        segment = _segments.create(self.spool, line, locked=not alone, to_send=self.to_send)
+        if alone:
             segment.close()
         else:
             segment.retired_at = float("-inf")
             self.retired.append(segment)
 
-    def _keep(self, line: bytes, error: OSError) -> None:
+    def _keep(self, line: bytes, error: Exception) -> None:
+        if self._ended and self._leave([line], error):
+            return
         if len(self.kept) < KEPT_ROWS:
             self.kept.append(line)
             self._guard.caught(f"write the journal {self.spool}; rows are kept in memory", error)
@@ -175,6 +233,11 @@ class Journal(Forks):
                 self.kept.rotate(1)
                 return
 
+    def holds_something(self) -> bool:
+        """Whether the current segment is not empty."""
+        segment = self.segment
+        return segment is not None and segment.size() > 0
+
     def rotate(self) -> None:
         """Leads writers to a new segment; the one before is `retired`. Raises where none can be made."""
         old = self.segment
@@ -193,6 +256,26 @@ class Journal(Forks):
         for segment in self.retired:
             segment.retired_at = float("-inf")
 
+    def leave_kept(self) -> None:
+        """Writes what is kept in memory to a disk that has room, since the process ends, and says where it is. What
+        comes later and finds no room goes there at once. Never raises."""
+        self._ended = True
+        lines: list[bytes] = []
+        with suppress(IndexError):
+            while True:
+                lines.append(self.kept.popleft())
+        if lines and not self._leave(lines, OSError(f"{self.spool} cannot be written")):
+            for _ in lines:
+                self._lost.add()
+
+    def _leave(self, lines: list[bytes], error: Exception) -> bool:
+        calls, path = f"{len(lines)} call{'' if len(lines) == 1 else 's'}", None
+        with self._guard("find another disk for the journal"):
+            path = _refuge.leave(self.spool, lines, to_send=self.to_send)
+        where = "no disk has room, so they are lost" if path is None else f"they are in {path} for the next program"
+        self._guard.caught(f"write {calls} to {self.spool} before the end; {where}", error)
+        return path is not None
+
     def release(self) -> None:
         """Lets go of the sealed segments, so that whoever comes next may load what is left in them."""
         if self._closed:
@@ -201,9 +284,12 @@ class Journal(Forks):
             self.retired = []
             # The lock is held by every number of the file; this one stays reserved, for writers that had it.
             if self._fd >= 0:
-                fd = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
-                os.dup2(fd, self._fd, inheritable=False)
-                os.close(fd)
+                self._lead_fd_nowhere()
+
+    def _lead_fd_nowhere(self) -> None:
+        fd = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
+        self._lead_fd_to(fd)
+        os.close(fd)
 
     def after_fork_in_child(self) -> None:
         """Leaves the parent its segments. The child's are made when its first row comes."""
@@ -215,9 +301,9 @@ class Journal(Forks):
         self._closed = closed
 
     def _close_fd(self) -> None:
-        fd, self._fd = self._fd, -1
-        if fd >= 0:
-            os.close(fd)
+        if self._fd >= 0 and self._is_ours():
+            os.close(self._fd)
+        self._fd = -1
 
     _at_the_end = staticmethod(sys.is_finalizing)
 

@@ -13,9 +13,12 @@ from collections import deque
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from claudetrace import _usable
 from claudetrace._clock import WallClock, monotonic
+from claudetrace._descriptors import held_here
 from claudetrace._exit import OTHERS_S, exit_left_s
-from claudetrace._forks import Forks, is_open_here, watch
+from claudetrace._forks import Forks, is_before_forks, notice, watch
+from claudetrace._ledger._intake import Intake
 from claudetrace._ledger._journal import Journal
 from claudetrace._ledger._segments import remove_if_empty
 
@@ -25,7 +28,6 @@ if TYPE_CHECKING:
     from claudetrace._call import Row
     from claudetrace._guard import Guard
     from claudetrace._ledger._exporters import Exporter, Exporters
-    from claudetrace._ledger._intake import Intake
     from claudetrace._ledger._sender import Sender
     from claudetrace._ledger._store import Store
     from claudetrace._ledger._upkeep import Upkeep
@@ -84,7 +86,6 @@ class LedgerWriter(Forks):
             self._exporters = Exporters(records, guard, self.journal)
         self._store: Store | None = None
         self._exit_registered = False
-        self._only_journals = False
         self._wall_clock = WallClock(guard)
         self._forking: dict[int, bool] = {}
         self._reset()
@@ -107,16 +108,19 @@ class LedgerWriter(Forks):
 
     def append(self, row: Row) -> None:
         """Keeps `row` from here on, also through SIGKILL. Never raises, takes no lock."""
+        notice()
         self.journal.append(row)
         if not self._started:
             self._start()
 
     def _start(self) -> None:
+        if is_before_forks():
+            return
         try:
             self._starter.pop()
         except IndexError:
             return
-        if self._closing or self._only_journals:
+        if self._closing:
             return
         try:
             # Not threading.Thread: its start takes a lock that a garbage collection may find held.
@@ -167,6 +171,8 @@ class LedgerWriter(Forks):
             self._given_up = True
             self._wake.set()
             self.journal.seal()
+        if self.db is not None:
+            self.journal.leave_kept()
         if self._sender is not None:
             self._sender.close(until - kept_s - monotonic())
         atexit.unregister(self._close_at_exit)
@@ -212,47 +218,51 @@ class LedgerWriter(Forks):
         stopped.set()
 
     def _open(self) -> Intake:
-        # Here and not above: sqlite3 is imported when there is a row to load. Behind the gate: a child that is forked
-        # in the middle of an import never sees its end.
-        with self._gate:
-            from claudetrace._ledger._intake import Intake
-            from claudetrace._ledger._schema import fragile_filesystem
-            from claudetrace._ledger._sender import Sender
-            from claudetrace._ledger._store import Store
-            from claudetrace._ledger._upkeep import Upkeep
-
-        if self.db is not None:
-            self._store = Store(
-                self.db,
-                self._guard,
-                self._reprice_batch_row,
-                only_outbox=self._only_outbox,
-                before_commit=self._before_commit,
-            )
-            self._upkeep = Upkeep(self._store, self._gate, self._guard, self._wall_clock, limits=self._limits)
-            reason = fragile_filesystem(self.db)
-            if reason and not self.db.is_relative_to(tempfile.gettempdir()):
-                log.warning("claudetrace keeps its ledger where it may not last: %s", reason)
-            if self._exporters is not None:
-                self._sender = Sender(self._store, self._gate, self._guard, self._exporters)
-                self._sender.start()
+        """What takes the rows: into the ledger, or to other processes where this one may not open it."""
+        if self.db is not None and not _usable.is_forbidden():
+            self._open_ledger(self.db)
         self._intake = Intake(
             self.spool,
             guard=self._guard,
             gate=self._gate,
             store=self._store,
             journal=self.journal,
+            has_ledger=self.db is not None,
             on_rows=self._on_rows,
             on_marked=self._sender.marked if self._sender else None,
         )
         return self._intake
+
+    def _open_ledger(self, db: Path) -> None:
+        # Here and not above: sqlite3 is imported when there is a row to load. Behind the gate: a child that is forked
+        # in the middle of an import never sees its end.
+        with self._gate:
+            from claudetrace._ledger._schema import fragile_filesystem
+            from claudetrace._ledger._sender import Sender
+            from claudetrace._ledger._store import Store
+            from claudetrace._ledger._upkeep import Upkeep
+
+        self._store = Store(
+            db,
+            self._guard,
+            self._reprice_batch_row,
+            only_outbox=self._only_outbox,
+            before_commit=self._before_commit,
+        )
+        self._upkeep = Upkeep(self._store, self._gate, self._guard, self._wall_clock, limits=self._limits)
+        reason = fragile_filesystem(db)
+        if reason and not db.is_relative_to(tempfile.gettempdir()):
+            log.warning("claudetrace keeps its ledger where it may not last: %s", reason)
+        if self._exporters is not None:
+            self._sender = Sender(self._store, self._gate, self._guard, self._exporters)
+            self._sender.start()
 
     def _step(self, intake: Intake) -> bool:
         """Whether all that waited before is loaded."""
         waiting = [self._waiting.popleft() for _ in range(len(self._waiting))]
         try:
             intake.load_own()
-            done = not self.journal.kept
+            done = not (self.journal.kept or (intake.waits_for_others and not self._closing))
             for event in waiting if done else ():
                 event.set()
             waiting = [] if done else waiting
@@ -271,7 +281,7 @@ class LedgerWriter(Forks):
             self._next_tick = now + TICK_S
             with self._guard("look after what else is fed"):
                 self._on_tick()
-        if self._closing:
+        if self._closing or intake.leaves:
             return
         if now >= self._next_orphans:
             self._next_orphans = now + ORPHANS_S
@@ -318,18 +328,19 @@ class LedgerWriter(Forks):
             self._gate.release()
 
     def after_fork_in_child(self) -> None:
-        from_open_file = not self._forking.pop(threading.get_ident(), False)
+        held = self._forking.pop(threading.get_ident(), False)
         self._forking.clear()
+        at_work = not held and self._started and not self._stopped.is_set()
+        if self.db is not None and (at_work or held_here(self.db)):
+            _usable.forbid(_usable.FORKED)
         if self._intake is not None:
             self._intake.after_fork_in_child()
         if self._sender is not None:
             self._sender.after_fork_in_child()
-        if from_open_file and self._store is not None:
+        if not held and self._store is not None:
             self._store.abandon()
         self._store = None
         self._reset()
-        if from_open_file or (self.db is not None and is_open_here(self.db)):
-            self._only_journals = True
 
 
 def _spool_of(db: Path | None) -> Path:

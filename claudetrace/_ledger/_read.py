@@ -14,6 +14,7 @@ from claudetrace._clock import monotonic
 from claudetrace._errors import ClaudetraceError
 from claudetrace._guard import Guard
 from claudetrace._ledger._recover import load_orphans
+from claudetrace._ledger._refuge import left
 from claudetrace._ledger._schema import VERSION, connect, ledger_version, open_ledger, refuse_old_sqlite
 from claudetrace._ledger._spend import Spend, matching_ids, read_spend
 from claudetrace._ledger._times import span
@@ -48,7 +49,7 @@ class Ledger:
         refuse_old_sqlite()
         if self.path.is_dir():
             raise ClaudetraceError(f"{self.path} is a folder; name a file in it as the ledger")
-        if not self.path.is_file() and not self._spool().is_dir():
+        if not self.path.is_file() and not self._spool().is_dir() and not left(self._spool()):
             raise ClaudetraceError(
                 f"there is no ledger at {self.path}; call claudetrace.instrument() in the program whose calls it is "
                 "to hold, or name another with db= or CLAUDETRACE_DB"

@@ -6,7 +6,7 @@ import os
 import threading
 from typing import TYPE_CHECKING
 
-from claudetrace._ledger import _segments
+from claudetrace._ledger import _refuge, _segments
 from claudetrace._ledger._intake import Intake
 from claudetrace._ledger._store import Store
 from claudetrace._pricing._row import at_day_of_batch
@@ -21,7 +21,9 @@ def load_orphans(db: Path, guard: Guard) -> int:
     """How many rows of processes that are gone were taken into the ledger. Never raises; does nothing where
     the folder cannot be written."""
     spool = db.with_name(f"{db.name}.spool")
-    if not _segments.paths(spool) or not os.access(spool, os.W_OK) or not os.access(db.parent, os.W_OK):
+    if not (_segments.paths(spool) or _refuge.left(spool)) or not os.access(db.parent, os.W_OK):
+        return 0
+    if spool.exists() and not os.access(spool, os.W_OK):
         return 0
     store = Store(db, guard, at_day_of_batch)
     try:

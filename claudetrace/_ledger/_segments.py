@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import orjson
 
+from claudetrace._descriptors import Descriptor, identity
 from claudetrace._files import make_folder, open_file
 
 try:
@@ -38,7 +39,7 @@ class Segment:
     """One file of the journal, open for its owner or its adopter. `loaded_bytes` are in the ledger."""
 
     path: Path
-    fd: int
+    held: Descriptor
     loaded_bytes: int = 0
     sealed: bool = False
     """No writer starts on it any more; one that had started writes its row again elsewhere."""
@@ -46,6 +47,8 @@ class Segment:
     """When writers were led to the next segment, by the monotonic clock."""
     kept_bytes: int = 0
     """Up to here, lines that are no rows are in `unreadable.jsonl`."""
+    rows: int = 0
+    """How many were read of it by a process that leaves it to others."""
     offset_checked: bool = False
     """`loaded_bytes` was compared with what the ledger says."""
 
@@ -58,6 +61,10 @@ class Segment:
         """Whether its rows are to be sent as records. Its name says it: its owner may be gone."""
         return self.name.endswith(TO_SEND)
 
+    @property
+    def fd(self) -> int:
+        return self.held.fd
+
     def size(self) -> int:
         return os.fstat(self.fd).st_size
 
@@ -67,10 +74,7 @@ class Segment:
 
     def is_linked(self) -> bool:
         """Whether its path still leads to it: somebody may have removed the folder."""
-        try:
-            return os.stat(self.path).st_ino == os.fstat(self.fd).st_ino  # noqa: PTH116 - on the hot path
-        except OSError:
-            return False
+        return identity(self.path) == self.held.file
 
     def delete(self) -> None:
         """Removes the file and lets go of it."""
@@ -79,9 +83,7 @@ class Segment:
         self.close()
 
     def close(self) -> None:
-        fd, self.fd = self.fd, -1
-        if fd >= 0:
-            os.close(fd)
+        self.held.close()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,7 +112,7 @@ def create(spool: Path, content: bytes = b"", *, locked: bool = True, to_send: b
         with suppress(OSError):
             hidden.unlink()
         raise
-    return Segment(path=path, fd=fd)
+    return Segment(path=path, held=Descriptor(fd))
 
 
 def _write_whole(fd: int, content: bytes) -> None:
@@ -124,7 +126,7 @@ def adopt(path: Path) -> Segment | None:
         fd = open_file(path, os.O_RDWR)
     except FileNotFoundError:
         return None
-    segment = Segment(path=path, fd=fd)
+    segment = Segment(path=path, held=Descriptor(fd))
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -160,7 +162,7 @@ def read(segment: Segment, *, whole: bool) -> Iterator[Lines]:
     With `whole` nobody writes to it any more, and a last line without its newline is a line.
     """
     start, size = segment.loaded_bytes, READ_BYTES
-    while data := os.pread(segment.fd, size, start):
+    while data := _read_at(segment, size, start):
         end = data.rfind(b"\n") + 1
         if len(data) < size and whole:
             end = len(data)
@@ -171,6 +173,14 @@ def read(segment: Segment, *, whole: bool) -> Iterator[Lines]:
             continue
         yield from _batches(data[:end], start)
         start, size = start + end, READ_BYTES
+
+
+def _read_at(segment: Segment, size: int, start: int) -> bytes:
+    if not segment.held.is_ours():
+        raise OSError(errno.EBADF, f"the program has closed the descriptor of {segment.path}")
+    # Not `pread`, which a faked file system leaves to the real one. Whoever writes appends, wherever this is.
+    os.lseek(segment.fd, start, os.SEEK_SET)
+    return os.read(segment.fd, size)
 
 
 def _batches(data: bytes, start: int) -> Iterator[Lines]:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import time
 from itertools import count
 from typing import TYPE_CHECKING, Any, Protocol
 
+from claudetrace._forks import in_child, notice
 from claudetrace._guard import pass_on
 from claudetrace._ids import utc_text, uuid7
 from claudetrace._seam._errors import error_type_of, is_cancellation, is_unsent, status_columns
@@ -89,8 +89,7 @@ def _forked() -> None:
     _forks += 1
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forked)
+in_child(_forked)
 
 
 class LiveCall:
@@ -170,6 +169,7 @@ class LiveCall:
     @property
     def is_of_the_parent(self) -> bool:
         """Whether a fork has left a copy of the call here: the process that made it reads it on."""
+        notice()
         return self._forks != _forks
 
     def attempt(self, request: Any, retries_taken: int) -> None:

@@ -8,6 +8,7 @@ import platform
 import sqlite3
 import stat
 import sys
+import time
 from contextlib import closing, suppress
 from datetime import UTC, datetime, timedelta
 from importlib.metadata import PackageNotFoundError, version
@@ -31,6 +32,8 @@ RECORDS_DB = "records.db"
 MANY_RECORDS = 100_000
 DAMAGED = "; copy it away, and keep what `sqlite3 LEDGER .recover` reads of it"
 WAYS_OUT = {"SQLITE_CORRUPT": DAMAGED, "SQLITE_NOTADB": DAMAGED, "SQLITE_INTERRUPT": f": {TOO_LONG}"}
+IDLE_S = 60.0
+"""How long a program that runs may leave rows in its journal."""
 RECORDS_WAIT = timedelta(minutes=5)
 QUARANTINED = "SELECT COUNT(*), (SELECT reason FROM quarantine ORDER BY id DESC LIMIT 1) FROM quarantine"
 UNKNOWN_MODELS = """
@@ -187,22 +190,25 @@ def _facts(ledger: Ledger) -> Iterator[Check]:
 
 def _journal(ledger: Ledger) -> Iterator[Check]:
     """What waits in the journal, what could not be read, and what the ledger refused."""
+    from claudetrace._ledger._refuge import left as left_elsewhere
     from claudetrace._ledger._segments import UNREADABLE, adopt, paths
 
     connection, spool = ledger.db.conn, ledger.path.with_name(f"{ledger.path.name}.spool")
     loaded = dict(connection.execute("SELECT name, loaded_bytes FROM segments"))
-    living, pending_bytes, orphans = 0, 0, []
-    for path in paths(spool):
+    living, pending_bytes, orphans, idle = 0, 0, [], 0
+    for path in (*paths(spool), *left_elsewhere(spool)):
         left = path.stat().st_size - loaded.get(path.name, 0) if path.exists() else 0
         pending_bytes += left
         segment = adopt(path)
         if segment is None:
             living += 1
+            idle += left > 0 and time.time() - path.stat().st_mtime > IDLE_S
             continue
         segment.close()
         if left > 0:
             orphans.append(path.name)
-    yield Check("journal", f"{bytes_text(pending_bytes)} to load; processes that record: {living}")
+    asleep = f"processes that run and load nothing: {idle}; under uWSGI, set enable-threads" if idle else None
+    yield Check("journal", f"{bytes_text(pending_bytes)} to load; processes that record: {living}", asleep)
     if orphans:
         yield Check("orphans", str(len(orphans)), f"what processes that are gone left in {spool} could not be loaded")
     kept = spool / UNREADABLE

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import atexit
+import ctypes
 import multiprocessing
 import os
 import signal
@@ -183,6 +184,65 @@ def fork_before_any_call() -> None:
         assert os.waitpid(child, 0)[1] == 0
 
 
+def unseen_fork() -> int:
+    """A fork of which Python hears nothing, as C code makes it."""
+    return ctypes.PyDLL(None).fork()  # type: ignore[no-any-return]
+
+
+def unseen(before: int, end_hard: Callable[[], object], generations: int = 1) -> Callable[[], None]:
+    """Parent and child both make calls after a fork that Python does not see; so may the child's child."""
+
+    def end() -> None:
+        burst(0, before)
+        if before:
+            assert claudetrace.flush(30)
+        for generation in range(1, generations + 1):
+            child = unseen_fork()
+            if child:
+                burst(generation * 1_000 + 500, 40)
+                status = os.waitpid(child, 0)[1]
+                assert status in (0, signal.SIGKILL), status
+                if generation > 1:
+                    end_hard()
+                return
+            burst(generation * 1_000, 40)
+        end_hard()
+
+    return end
+
+
+def unseen_fork_in_a_stream() -> None:
+    """The child reads a stream on that the parent began, and the parent drops it unread."""
+    client = anthropic.Anthropic(api_key="k", base_url=sys.argv[3], max_retries=0)
+    with claudetrace.tag(number=1):
+        stream = client.messages.create(**ASK, stream=True)
+    child = unseen_fork()
+    if not child:
+        list(stream)
+        acknowledge(1)
+        os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0
+    os._exit(0)
+
+
+def executed() -> None:
+    """As Passenger starts its workers: a fresh process each, while the one that starts them has the ledger open."""
+    burst(0, 20)
+    environment = {**os.environ, "WORKER_FIRST": "1000"}
+    child = os.posix_spawn(sys.executable, [sys.executable, __file__, "spawned", *sys.argv[2:]], environment)
+    burst(20, 20)
+    assert os.waitpid(child, 0)[1] == 0
+
+
+def spawned() -> None:
+    burst(int(os.environ["WORKER_FIRST"]), 40)
+    os._exit(0)
+
+
+def kill_myself() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
 def multiprocess(method: str, *firsts: int) -> Callable[[], None]:
     def end() -> None:
         burst(0, 20)
@@ -217,6 +277,13 @@ ENDINGS: dict[str, Callable[[], None]] = {
     "fork_sigkill": fork_sigkill,
     "fork_while_a_thread_waits": fork_while_a_thread_waits,
     "fork_before_any_call": fork_before_any_call,
+    "unseen_fork": unseen(20, lambda: os._exit(0)),
+    "unseen_fork_sigkill": unseen(20, kill_myself),
+    "unseen_fork_before_any_call": unseen(0, lambda: os._exit(0)),
+    "unseen_forks_of_forks": unseen(20, lambda: os._exit(0), generations=2),
+    "unseen_fork_in_a_stream": unseen_fork_in_a_stream,
+    "executed": executed,
+    "spawned": spawned,
     "mp_fork": multiprocess("fork", 1_000, 2_000),
     "mp_forkserver": multiprocess("forkserver", 1_000),
     "mp_spawn": multiprocess("spawn", 1_000),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sqlite3
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 
@@ -24,3 +26,22 @@ def test_no_fork_loses_a_call(server: PlayServer, tmp_path: Path) -> None:
     endings = run_all({name: partial(run_worker, name, tmp_path / name, server.url) for name in calls})
 
     assert endings == {name: Ending(0, count, 0, 0) for name, count in calls.items()}
+
+
+def test_no_fork_that_python_does_not_see_loses_a_call(server: PlayServer, tmp_path: Path) -> None:
+    """C code forks while the ledger is open, before any call or amid a stream, once or twice, and ends softly or hard,
+    and one process executes another: 0 lost, 0 twice."""
+    calls = {
+        "unseen_fork": 100,
+        "unseen_fork_sigkill": 100,
+        "unseen_fork_before_any_call": 80,
+        "unseen_forks_of_forks": 180,
+        "unseen_fork_in_a_stream": 1,
+        "executed": 80,
+    }
+    endings = run_all({name: partial(run_worker, name, tmp_path / name, server.url) for name in calls})
+
+    assert endings == {name: Ending(0, count, 0, 0) for name, count in calls.items()}
+    for name in calls:
+        with closing(sqlite3.connect(tmp_path / name / "ledger.db")) as connection:
+            assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]

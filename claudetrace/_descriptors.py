@@ -1,0 +1,68 @@
+"""Descriptors of ours in a process that is the host's: it may close any number, and open a file of its own under it."""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from typing import TYPE_CHECKING, TypeAlias
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+Identity: TypeAlias = "tuple[int, int]"
+"""Device and inode: which file it is, whatever its path or its descriptor."""
+
+
+def identity(file: int | str | Path) -> Identity | None:
+    """Which file this path or descriptor leads to now."""
+    try:
+        found = os.stat(file)  # noqa: PTH116 - once a batch
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
+class Descriptor:
+    """A descriptor, and the file that it was opened for."""
+
+    __slots__ = ("fd", "file")
+
+    def __init__(self, fd: int) -> None:
+        found = os.fstat(fd)
+        self.fd = fd
+        self.file = found.st_dev, found.st_ino
+
+    def is_ours(self) -> bool:
+        """Whether the number still leads to that file. Costs a microsecond."""
+        try:
+            found = os.fstat(self.fd)
+        except OSError:
+            return False
+        return (found.st_dev, found.st_ino) == self.file
+
+    def close(self) -> None:
+        """Closes it, unless the number is somebody else's by now."""
+        if self.fd >= 0 and self.is_ours():
+            os.close(self.fd)
+        self.fd = -1
+
+
+def numbers() -> frozenset[int]:
+    """The descriptors of this process, whoever opened them; none where the system does not tell."""
+    try:
+        return frozenset(map(int, os.listdir("/dev/fd")))  # noqa: PTH208 - names alone
+    except OSError:
+        return frozenset()
+
+
+def held_here(path: str | Path, without: Iterable[int] = ()) -> list[Descriptor]:
+    """The descriptors of this process that lead to the file at `path`, but those `without`."""
+    wanted = identity(path)
+    found: list[Descriptor] = []
+    for number in numbers().difference(without) if wanted else ():
+        # The one that listed them is gone by now.
+        with suppress(OSError):
+            held = Descriptor(number)
+            found += [held] if held.file == wanted else []
+    return found

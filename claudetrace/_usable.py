@@ -1,0 +1,90 @@
+"""Whether this process may use SQLite on a file of ours, here and now.
+
+SQLite knows its locks by a list of the process, which a forked child inherits, and it writes to its descriptors and its
+shared memory without another look. Where that could lose rows, write into a file of the host or end the host by a bus
+error, rows wait in the journal instead.
+"""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from claudetrace._descriptors import held_here
+from claudetrace._errors import ClaudetraceError
+from claudetrace._forks import notice
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from claudetrace._descriptors import Descriptor
+
+MARGIN_BYTES = 4 * 1024 * 1024
+"""What has to be free on the disk: a write-ahead log up to its checkpoint, its index, and a batch."""
+FORKED = "it was forked while SQLite was in use"
+CLOSED = "the program has closed descriptors that SQLite used"
+SHM = "-shm"
+_why_not: str | None = None
+
+
+class UnusableError(ClaudetraceError, OSError):
+    """This process may not use SQLite on a file of ours: never again, or while the disk has too little room."""
+
+
+def forbid(why: str) -> None:
+    """Keeps this process from opening a file of ours by SQLite for as long as it lives."""
+    global _why_not
+    _why_not = _why_not or why
+
+
+def is_forbidden() -> bool:
+    """Whether this process may never open a file of ours by SQLite again."""
+    return _why_not is not None
+
+
+def check(path: Path) -> None:
+    """Raises `UnusableError` where this process may not use `path` by SQLite now."""
+    notice()
+    if _why_not is not None:
+        raise UnusableError(f"this process cannot use {path}: {_why_not}; another process can")
+    check_room(path)
+
+
+def check_room(path: Path) -> None:
+    """Raises `UnusableError` where the disk of `path` has less room than SQLite may need at once: on a full one the
+    first touch of its shared memory can be a bus error, which ends the process."""
+    free = free_bytes(path)
+    if free is not None and free < MARGIN_BYTES:
+        raise UnusableError(
+            f"the disk of {path} has {free / 2**20:.1f} MB free, and SQLite may need {MARGIN_BYTES >> 20} MB at once; "
+            "make room there"
+        )
+
+
+def free_bytes(path: Path) -> int | None:
+    """What is free for this user on the disk of `path`; `None` where that cannot be told."""
+    try:
+        found = os.statvfs(path.parent)
+    except (OSError, AttributeError):
+        return None
+    return found.f_bavail * found.f_frsize
+
+
+def opened(path: Path, before: frozenset[int]) -> list[Descriptor]:
+    """The descriptors that SQLite has opened for `path` and beside it, where there were those `before`. Its shared
+    memory has no holes from here on, as far as it reaches now: touching one is what a full disk makes a bus error."""
+    for held in held_here(f"{path}{SHM}"):
+        # By SQLite's own descriptor: to close another would end all its locks.
+        with suppress(OSError, AttributeError):
+            os.posix_fallocate(held.fd, 0, os.fstat(held.fd).st_size)
+    found = [held_here(f"{path}{suffix}", before) for suffix in ("", "-wal", SHM)]
+    # Of two, one is of another thread that reads the file just now.
+    return [held for (held,) in (each for each in found if len(each) == 1)]
+
+
+def check_descriptors(held: list[Descriptor], path: Path) -> None:
+    """Raises `UnusableError`, now and ever after, where a descriptor of SQLite's has become another file's."""
+    if not all(each.is_ours() for each in held):
+        forbid(CLOSED)
+        check(path)

@@ -1,0 +1,62 @@
+"""A program that forks while its budgets' store is locked: prints how many calls its child was let through, and says
+what it logged."""
+
+from __future__ import annotations
+
+import ctypes
+import logging
+import os
+import subprocess
+import sys
+import threading
+import time
+
+import anthropic
+
+import claudetrace
+
+LOCK = """
+import sqlite3, sys, time
+connection = sqlite3.connect(sys.argv[1], isolation_level=None)
+connection.execute("BEGIN EXCLUSIVE")
+print("locked", flush=True)
+time.sleep(3)
+"""
+BUDGET = claudetrace.Budget("cap", max_calls=10, per="total", thresholds=(), on_exceeded="block")
+
+
+def call(url: str, times: int) -> int:
+    """How many of so many calls were let through."""
+    made = 0
+    with anthropic.Anthropic(api_key="k", base_url=url, max_retries=0) as client:
+        for _ in range(times):
+            try:
+                client.messages.create(
+                    model="claude-sonnet-5", max_tokens=100, messages=[{"role": "user", "content": "Say hello."}]
+                )
+                made += 1
+            except claudetrace.BudgetExceeded:
+                continue
+    return made
+
+
+if __name__ == "__main__":
+    logging.basicConfig(stream=sys.stderr, format="%(process)d %(message)s")
+    db, url, how = sys.argv[1:]
+    claudetrace.instrument(db=db, budgets=[BUDGET])
+    call(url, 4)
+    assert claudetrace.flush(30)
+    holder = subprocess.Popen([sys.executable, "-c", LOCK, f"{db}.budgets"], stdout=subprocess.PIPE)
+    assert holder.stdout is not None
+    holder.stdout.readline()
+    waiting = threading.Thread(target=call, args=(url, 1))
+    waiting.start()
+    time.sleep(0.1)
+    child = os.fork() if how == "seen" else ctypes.PyDLL(None).fork()
+    if not child:
+        print(os.getpid(), call(url, 20), flush=True)
+        os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0
+    waiting.join()
+    holder.wait()
+    assert claudetrace.flush(30)

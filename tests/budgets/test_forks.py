@@ -1,0 +1,35 @@
+"""A fork in the wrong moment leaves no process without limits."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from _asking import COST_USD, HELLO, block, state, until
+
+from claudetrace._demo import _answers
+from tests.processes._running import outside_pytest
+
+if TYPE_CHECKING:
+    from claudetrace._demo._server import PlayServer
+
+
+@pytest.mark.parametrize("how", ["seen", "unseen"])
+def test_a_child_forked_while_the_store_is_locked_is_limited(
+    how: str, server: PlayServer, db: Path, start: Any
+) -> None:
+    """It makes what was left at the fork and no more, says so once, and its calls are in the store afterwards."""
+    server.add(_answers.answer(HELLO, times=None))
+    command = [sys.executable, str(Path(__file__).with_name("_forking.py")), str(db), server.url, how]
+    ran = subprocess.run(command, env=outside_pytest(), capture_output=True, text=True, timeout=60, check=True)
+    child, made = ran.stdout.split()
+
+    # 4 calls were known to be spent; the fifth waited for the lock, and nobody knew of it yet.
+    assert made == "6"
+    told = [line for line in ran.stderr.splitlines() if line.startswith(child) and "limits itself" in line]
+    assert len(told) == 1, ran.stderr
+    start(budgets=[block(max_calls=10)])
+    until(lambda: (state().spent_calls, state().spent_usd, state().reserved_calls) == (11, 11 * COST_USD, 0))

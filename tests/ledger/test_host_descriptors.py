@@ -1,0 +1,114 @@
+"""A host may close any descriptor and open a file of its own under its number: nothing of ours lands in that file."""
+
+from __future__ import annotations
+
+import sqlite3
+import subprocess
+import sys
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+import claudetrace
+from claudetrace._demo import _answers, _wire
+from tests.processes._running import outside_pytest
+
+if TYPE_CHECKING:
+    from claudetrace._demo._server import PlayServer
+
+PROGRAM = """
+import os, sys, time
+import anthropic, claudetrace
+db, url, folder, how = sys.argv[1:]
+budget = claudetrace.Budget("cap", usd=1000, per="total", on_exceeded="block", forecast=False)
+claudetrace.instrument(db=db, budgets=[budget] if how.endswith("with budgets") else [])
+
+def call(*numbers):
+    with anthropic.Anthropic(api_key="k", base_url=url, max_retries=0) as client:
+        for number in numbers:
+            with claudetrace.tag(number=number):
+                client.messages.create(model="claude-sonnet-5", max_tokens=9, messages=[])
+
+def host_file(number):
+    return os.open(f"{folder}/{number}", os.O_RDWR | os.O_CREAT)
+
+def ours():
+    for number in map(int, os.listdir("/dev/fd")):
+        try:
+            path = os.readlink(f"/dev/fd/{number}")
+        except OSError:
+            continue
+        if path.startswith(db):
+            yield number
+
+call(1, 2)
+if "loaded" in how:
+    assert claudetrace.flush(30)
+if "closed" in how:
+    os.closerange(3, 256)
+    for number in range(100):
+        host_file(number)
+else:
+    for number in list(ours()):
+        os.dup2(host_file(number), number)
+call(3, 4, 5)
+claudetrace.flush(1)
+call(6)
+"""
+HOW = ("all closed", "all closed, loaded", "each taken", "each taken, loaded", "each taken, loaded, with budgets")
+
+
+@pytest.mark.parametrize("how", HOW)
+def test_no_byte_lands_in_a_file_of_the_host(how: str, server: PlayServer, tmp_path: Path) -> None:
+    """A program closes or takes every descriptor of ours between two calls: its files stay empty, and each call is in
+    the ledger once."""
+    server.add(_answers.answer(_wire.message("Hello.", _wire.usage(10, 5)), times=None))
+    db, folder = tmp_path / "ledger.db", tmp_path / "host"
+    folder.mkdir()
+    command = [sys.executable, "-c", PROGRAM, str(db), server.url, str(folder), how]
+    subprocess.run(command, env=outside_pytest(), check=True, timeout=60)
+
+    assert {path.stat().st_size for path in folder.iterdir()} == {0}
+    with claudetrace.Ledger(db) as ledger:
+        assert sorted(call.tags["number"] for call in ledger.calls()) == ["1", "2", "3", "4", "5", "6"]
+    with closing(sqlite3.connect(db)) as connection:
+        assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+
+
+FAKED = """
+import os, sys, time
+from pyfakefs.fake_filesystem_unittest import Patcher
+import anthropic, claudetrace
+db, url, folder = sys.argv[1:]
+client = anthropic.Anthropic(api_key="k", base_url=url, max_retries=0)
+claudetrace.instrument(db=db)
+
+def call(number):
+    with claudetrace.tag(number=number):
+        client.messages.create(model="claude-sonnet-5", max_tokens=9, messages=[])
+
+with Patcher():
+    call(1)
+    time.sleep(0.5)
+    taken = set(map(int, os.listdir("/dev/fd"))) if os.path.exists("/dev/fd") else set()
+for number in range(100):
+    os.open(f"{folder}/{number}", os.O_RDWR | os.O_CREAT)
+call(2)
+call(3)
+claudetrace.flush(5)
+"""
+
+
+def test_a_number_of_a_faked_file_system_is_not_written_to(server: PlayServer, tmp_path: Path) -> None:
+    """A journal that began inside pyfakefs goes on in a real file, and the host's files stay empty."""
+    server.add(_answers.answer(_wire.message("Hello.", _wire.usage(10, 5)), times=None))
+    db, folder = tmp_path / "ledger.db", tmp_path / "host"
+    folder.mkdir()
+    command = [sys.executable, "-c", FAKED, str(db), server.url, str(folder)]
+    subprocess.run(command, env=outside_pytest(), check=True, timeout=60)
+
+    assert {path.stat().st_size for path in folder.iterdir()} == {0}
+    with claudetrace.Ledger(db) as ledger:
+        assert {"2", "3"} <= {call.tags["number"] for call in ledger.calls()}
