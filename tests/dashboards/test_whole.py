@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from claudetrace_dashboards import _rows
 
+from claudetrace import Ledger
 from claudetrace._ledger import _rollups
 
 from ._made import amounts, asked, picousd, plain_row, write
@@ -178,3 +179,29 @@ async def test_a_customer_among_the_others_is_at_least(crowded: Path) -> None:
     assert html.count("≥ ") >= 3
     assert "may have calls among the others" in html
     assert "≥" not in exact
+
+
+async def test_a_batch_is_one_call_of_many_responses(tmp_path: Path) -> None:
+    """A batch's results are one call on every page and in the report; failures are a share of the responses."""
+    results = [
+        {
+            **call(number, operation="messages.batches.result", session_id="s", custom_id=f"c{number}", batch_id="b"),
+            **({"outcome": "error", "error_type": "api_error", "usage": None, "cost_picousd": 0} if number > 5 else {}),
+        }
+        for number in range(10)
+    ]
+    for row in results:
+        row["call_id"] = results[0]["id"]
+    path = write(tmp_path / "ledger.db", [{k: v for k, v in row.items() if v is not None} for row in results])
+    site = Site(path)
+    kpi = (await site.get("/panel/kpi")).text
+    session = (await site.get("/panel/session_figures", session="s")).text
+    sessions, _ = await rows_of(site, "sessions")
+    reliability = (await site.get("/reliability")).text
+    (total,) = Ledger(path).spend(by=None, since=None)
+
+    assert (total.calls, total.responses) == (1, 10)
+    assert [row["calls"] for row in sessions] == ["1"]
+    assert ('<data value="1"' in kpi, "10 responses" in kpi, "40.0 %" in kpi) == (True, True, True)
+    assert "10 responses" in session
+    assert "40.0 % of 10 responses" in reliability
