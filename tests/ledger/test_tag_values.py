@@ -67,6 +67,16 @@ def test_a_value_that_is_called_other_is_not_the_others(tmp_path: Path) -> None:
     assert asked.calls == 2
 
 
+def test_a_value_that_is_called_other_may_come_too_late(tmp_path: Path) -> None:
+    """After the named ones it is among the others like any value, and who asks for it alone gets its own calls."""
+    path = stored(tmp_path, [of(each) for each in ("a", "b", "c", "d", "(other)")])
+
+    assert spent(path)[("(other)", True)] == (2, False)
+    assert ("(other)", False) not in spent(path)
+    (asked,) = Ledger(path).spend(by=None, since=None, where={"customer": "(other)"})
+    assert asked.calls == 1
+
+
 def test_what_may_lack_calls_says_so(tmp_path: Path) -> None:
     """A value that is among the others on one of its days is too low and marked; one that never is, is exact."""
     first = [of(each) for each in "abcd"]
