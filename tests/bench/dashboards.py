@@ -31,8 +31,8 @@ from claudetrace._ledger._proof import rollup_differences
 
 LIMIT_MS = 60
 LIST_LIMIT_MS = 1000
-"""Of a list of calls, which reads rows and not sums: Datasette's own limit. Most take less than 50 ms; a kind of call of
-one value of a tag is looked for in every hour that has both."""
+"""Of a list of calls, which reads rows and not sums: Datasette's own limit. Most take less than 50 ms; a kind of call
+of one value of a tag is looked for in every hour that has both."""
 BASE = {"model": "claude-sonnet-4-5", "feature": "support-chat", "platform": "anthropic"}
 RARE = {"model": "claude-opus-4-1", "feature": "onboarding", "platform": "vertex"}
 KINDS = ("duration_ms", "time_to_first_token_ms", "output_tokens_per_s")
