@@ -7,7 +7,6 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import pytest
 from _asking import COST_USD, HELLO, block, state, until
 
 from claudetrace._demo import _answers
@@ -17,13 +16,10 @@ if TYPE_CHECKING:
     from claudetrace._demo._server import PlayServer
 
 
-@pytest.mark.parametrize("how", ["seen", "unseen"])
-def test_a_child_forked_while_the_store_is_locked_is_limited(
-    how: str, server: PlayServer, db: Path, start: Any
-) -> None:
+def test_a_child_forked_while_the_store_is_locked_is_limited(server: PlayServer, db: Path, start: Any) -> None:
     """It makes what was left at the fork and no more, says so once, and its calls are in the store afterwards."""
     server.add(_answers.answer(HELLO, times=None))
-    command = [sys.executable, str(Path(__file__).with_name("_forking.py")), str(db), server.url, how]
+    command = [sys.executable, str(Path(__file__).with_name("_forking.py")), str(db), server.url]
     ran = subprocess.run(command, env=outside_pytest(), capture_output=True, text=True, timeout=60, check=True)
     child, made = ran.stdout.split()
 

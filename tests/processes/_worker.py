@@ -280,7 +280,6 @@ ENDINGS: dict[str, Callable[[], None]] = {
     "unseen_fork": unseen(20, lambda: os._exit(0)),
     "unseen_fork_sigkill": unseen(20, kill_myself),
     "unseen_fork_before_any_call": unseen(0, lambda: os._exit(0)),
-    "unseen_forks_of_forks": unseen(20, lambda: os._exit(0), generations=2),
     "unseen_fork_in_a_stream": unseen_fork_in_a_stream,
     "executed": executed,
     "spawned": spawned,
