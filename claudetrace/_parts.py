@@ -31,9 +31,9 @@ if TYPE_CHECKING:
     from claudetrace._feed import Feed
     from claudetrace._guard import Guard
     from claudetrace._ledger._loader import LedgerWriter
+    from claudetrace._telemetry._exporters import Exporters
     from claudetrace._telemetry._metrics import Metrics
     from claudetrace._telemetry._providers import Providers
-    from claudetrace._telemetry._records import RecordExporter
     from claudetrace._telemetry._spans import Spans
 
 log = logging.getLogger("claudetrace")
@@ -231,14 +231,14 @@ class Parts:
         )
         return self._loader
 
-    def _make_records(self) -> Callable[[], RecordExporter] | None:
-        """What makes the exporter of records, on the thread that sends them."""
+    def _make_records(self) -> Exporters | None:
         if self._settings.records != "otlp":
             return None
         from claudetrace._telemetry import _records
+        from claudetrace._telemetry._exporters import Exporters
 
         _records.check()
-        return partial(_records.RecordExporter, self._settings.otlp)
+        return Exporters(partial(_records.RecordExporter, self._settings.otlp), self._guard)
 
     def _budget_states(self) -> Sequence[BudgetState]:
         return [] if self.budgets is None else self.budgets.observed()

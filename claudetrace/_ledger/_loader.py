@@ -27,8 +27,7 @@ if TYPE_CHECKING:
 
     from claudetrace._call import Row
     from claudetrace._guard import Guard
-    from claudetrace._ledger._exporters import Exporter, Exporters
-    from claudetrace._ledger._sender import Sender
+    from claudetrace._ledger._sender import Exporter, Sender
     from claudetrace._ledger._store import Store
     from claudetrace._ledger._upkeep import Upkeep
 
@@ -50,8 +49,8 @@ class LedgerWriter(Forks):
     With `db=None` there is no ledger, and rows go to `on_rows` alone. `on_rows` is called on that thread with
     the rows that are new, and whether they were left by a process that is gone.
 
-    With `records` every row is sent, in this process or in a later one, until the exporter that `records` makes has
-    acknowledged it. `only_outbox`: the ledger is there for that alone, and a row goes from it when it is sent.
+    With `records` every row is sent, in this process or in a later one, until that exporter has acknowledged it.
+    `only_outbox`: the ledger is there for that alone, and a row goes from it when it is sent.
 
     `before_commit` is given new rows inside the transaction that stores them; `on_tick` is called every second or so.
     """
@@ -66,7 +65,7 @@ class LedgerWriter(Forks):
         max_db_mb: float | None = None,
         on_rows: Callable[[list[Row], bool], None] | None = None,
         reprice_batch_row: Callable[[Row, str], Row | None] | None = None,
-        records: Callable[[], Exporter] | None = None,
+        records: Exporter | None = None,
         only_outbox: bool = False,
         before_commit: Callable[[list[Row]], None] | None = None,
         on_tick: Callable[[], None] | None = None,
@@ -79,11 +78,10 @@ class LedgerWriter(Forks):
         self._on_rows, self._before_commit, self._on_tick = on_rows, before_commit, on_tick
         self._reprice_batch_row = reprice_batch_row
         self._only_outbox = only_outbox
-        self._exporters: Exporters | None = None
+        self._records = records
         if records is not None:
-            from claudetrace._ledger._exporters import Exporters
-
-            self._exporters = Exporters(records, guard, self.journal)
+            journal = self.journal
+            records.needed = lambda: journal.recorded > 0
         self._store: Store | None = None
         self._exit_registered = False
         self._wall_clock = WallClock(guard)
@@ -139,7 +137,7 @@ class LedgerWriter(Forks):
 
     def send_left(self) -> None:
         """Starts the thread if there may be rows of an earlier process that are to be sent. Never raises."""
-        if self._exporters is not None and self.db is not None and (self.db.exists() or self.spool.exists()):
+        if self._records is not None and self.db is not None and (self.db.exists() or self.spool.exists()):
             self._start()
 
     def flush(self, timeout_s: float) -> bool:
@@ -253,8 +251,8 @@ class LedgerWriter(Forks):
         reason = fragile_filesystem(db)
         if reason and not db.is_relative_to(tempfile.gettempdir()):
             log.warning("claudetrace keeps its ledger where it may not last: %s", reason)
-        if self._exporters is not None:
-            self._sender = Sender(self._store, self._gate, self._guard, self._exporters)
+        if self._records is not None:
+            self._sender = Sender(self._store, self._gate, self._guard, self._records)
             self._sender.start()
 
     def _step(self, intake: Intake) -> bool:

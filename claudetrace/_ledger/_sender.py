@@ -7,7 +7,7 @@ import threading
 from _thread import start_new_thread
 from collections import deque
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from claudetrace._clock import monotonic
 from claudetrace._files import open_file
@@ -21,10 +21,10 @@ except ImportError:  # Windows, where there is no ledger
 
 if TYPE_CHECKING:
     import sqlite3
+    from collections.abc import Callable
 
     from claudetrace._call import Row
     from claudetrace._guard import Guard
-    from claudetrace._ledger._exporters import Exporters
     from claudetrace._ledger._store import Store
 
 BATCH_ROWS = 200
@@ -37,6 +37,19 @@ SUSPECTS = 10
 """So many rows refused one by one are taken for a receiver that refuses everything."""
 STRIKES = 3
 COUNTED = 10_000
+
+
+class Exporter(Protocol):
+    """Where rows are sent. A forked child begins with one of its own."""
+
+    needed: Callable[[], bool]
+    """Set by the writer: whether this process has rows to send."""
+
+    def send(self, rows: list[Row]) -> str | None:
+        """`None` once `rows` are acknowledged, else why they were refused. Raises where the receiver is away."""
+
+    def close(self) -> None:
+        """Ends what is being sent, on any thread."""
 
 
 @dataclass(slots=True, eq=False)
@@ -58,13 +71,13 @@ class _Tried:
 
 
 class Sender:
-    """Sends what waits in the outbox of `store` by the exporter of this process.
+    """Sends what waits in the outbox of `store` by `exporter`.
 
     The lock `gate` is held while the store is used, and never while something is sent. One process a ledger sends
     at a time. What is acknowledged is not sent again, unless the process dies before it could write that down.
     """
 
-    def __init__(self, store: Store, gate: threading.Lock, guard: Guard, exporters: Exporters) -> None:
+    def __init__(self, store: Store, gate: threading.Lock, guard: Guard, exporter: Exporter) -> None:
         self.waiting = 0
         """How many rows waited when last looked, of all processes; counted up to `COUNTED`."""
         self.refused = 0
@@ -72,7 +85,7 @@ class Sender:
         self._store = store
         self._gate = gate
         self._guard = guard
-        self._exporters = exporters
+        self._exporter = exporter
         self._wake = threading.Event()
         self._stopped = threading.Event()
         self._asked: deque[_Request] = deque()
@@ -109,7 +122,7 @@ class Sender:
 
     def _close_exporter(self) -> None:
         with self._guard("stop sending records"):
-            self._exporters.close()
+            self._exporter.close()
 
     def after_fork_in_child(self) -> None:
         """Leaves the sending to the parent."""
@@ -187,7 +200,7 @@ class Sender:
             present = [row for row in rows if "call_id" in row]
             away: Exception | None = None
             try:
-                reason = self._exporters.send(present) if present else None
+                reason = self._exporter.send(present) if present else None
             except Exception as error:  # noqa: BLE001 - another try follows
                 reason, away = f"{error}", error
             if reason is None:

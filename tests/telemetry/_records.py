@@ -12,6 +12,7 @@ from typing import Any
 from claudetrace._guard import Guard
 from claudetrace._ids import uuid7
 from claudetrace._ledger._loader import LedgerWriter
+from claudetrace._telemetry._exporters import Exporters
 from claudetrace._telemetry._records import RecordExporter
 
 ROWS = 300
@@ -90,8 +91,8 @@ def forks(writer: LedgerWriter) -> None:
 def forks_while_loading(writer: LedgerWriter) -> None:
     """Forks while its thread loads what exports, as a server does that forks right after it has started."""
     writer.send_left()
-    assert writer._exporters
-    while not writer._exporters._busy.locked():
+    assert writer._records
+    while not writer._records._busy.locked():
         time.sleep(0)
     _forked(writer)
     flushed(writer)
@@ -107,7 +108,7 @@ def _forked(writer: LedgerWriter) -> None:
 
 
 def main(what: str, db: str, url: str) -> None:
-    globals()[what](LedgerWriter(Path(db), guard=Guard(), records=lambda: RecordExporter(url)))
+    globals()[what](LedgerWriter(Path(db), guard=Guard(), records=Exporters(lambda: RecordExporter(url), Guard())))
 
 
 if __name__ == "__main__":

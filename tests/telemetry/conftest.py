@@ -10,6 +10,7 @@ import pytest
 
 from claudetrace._guard import Guard
 from claudetrace._ledger._loader import LedgerWriter
+from claudetrace._telemetry._exporters import Exporters
 from claudetrace._telemetry._records import RecordExporter
 
 from ._refusing import refusing_grpc, refusing_http
@@ -36,7 +37,7 @@ def started(db: Path) -> Iterator[Callable[..., LedgerWriter]]:
     writers: list[LedgerWriter] = []
 
     def start(url: str | None, **settings: Any) -> LedgerWriter:
-        records = None if url is None else lambda: RecordExporter(url)
+        records = None if url is None else Exporters(lambda: RecordExporter(url), Guard())
         writers.append(LedgerWriter(db, guard=settings.pop("guard", Guard()), records=records, **settings))
         return writers[-1]
 

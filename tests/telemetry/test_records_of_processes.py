@@ -12,10 +12,9 @@ from typing import Any
 import pytest
 
 from claudetrace._guard import Guard
-from claudetrace._ledger import _exporters
-from claudetrace._ledger._journal import Journal
 from claudetrace._ledger._loader import LedgerWriter
 from claudetrace._ledger._recover import load_orphans
+from claudetrace._telemetry import _exporters
 
 from ._records import ROWS, record
 from ._sending import PATIENCE_S, PROTOCOLS, ask, ids, run, told_by
@@ -128,7 +127,7 @@ LOADED, SENDING, ANSWERED = threading.Event(), threading.Event(), threading.Even
 def test_a_fork_waits_for_loading_and_not_for_the_receiver(db: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A fork that began while the exporter was being made does not wait for what it sends next."""
     monkeypatch.setattr(_exporters, "LOADING_S", PATIENCE_S)
-    exporters = _exporters.Exporters(_Away, Guard(), Journal(db.with_name("spool"), Guard()))
+    exporters = _exporters.Exporters(_Away, Guard())
     sender = threading.Thread(target=exporters.send, args=([],), daemon=True)
     sender.start()
     while not exporters._busy.locked():

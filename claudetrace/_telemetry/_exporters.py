@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
     from claudetrace._call import Row
     from claudetrace._guard import Guard
-    from claudetrace._ledger._journal import Journal
 
 LOADING_S = 5.0
 SENDING_S = 0.2
@@ -45,12 +44,13 @@ class Exporter(Protocol):
 
 class Exporters:
     """Makes the exporter by `make`: when the first rows are to be sent, or at the beginning of the process's end
-    where the journal had rows. OpenTelemetry cannot be loaded later than that."""
+    where it is needed. OpenTelemetry cannot be loaded later than that."""
 
-    def __init__(self, make: Callable[[], Exporter], guard: Guard, journal: Journal) -> None:
+    def __init__(self, make: Callable[[], Exporter], guard: Guard) -> None:
         self._make = make
         self._guard = guard
-        self._journal = journal
+        self.needed: Callable[[], bool] = lambda: False
+        """Whether this process has rows to send."""
         self._held: dict[int, bool] = {}
         self._reset()
         _living.add(self)
@@ -78,7 +78,7 @@ class Exporters:
 
     def make_ready(self) -> None:
         """Makes the exporter where it will be needed. Never raises."""
-        while self.made is None and self._journal.recorded:
+        while self.made is None and self.needed():
             # Not longer at once: whoever makes it goes on to send.
             if not self._busy.acquire(timeout=0.05):
                 continue
