@@ -192,12 +192,12 @@ CALL_FIELDS = tuple(field.name for field in fields(Call))
 
 
 def is_lower_bound(usage_is_final: object, flags: Container[str]) -> bool:
-    """Whether a cost leaves something out: the rest of a cut answer, or an attempt that was abandoned before.
+    """Whether a cost leaves something out: the rest of a cut answer, an abandoned attempt, or a part without a price.
 
     What costs nothing however long it is leaves nothing out. `flags` may be their JSON text.
     """
     cut = not usage_is_final and "free_host" not in flags and "replayed" not in flags
-    return cut or "retried_after_timeout" in flags
+    return cut or "retried_after_timeout" in flags or "unpriced_component" in flags
 
 
 def is_paid_elsewhere(flags: Container[str], billing: str | None = None) -> bool:

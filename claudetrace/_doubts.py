@@ -48,12 +48,15 @@ _UNITS = frozenset(
 """The last word of a name that counts something."""
 
 
-def doubts_of(usage: Mapping[str, Any], columns: Mapping[str, Any]) -> tuple[str, ...]:
-    """The flags that `usage`, which fills `columns`, brings to a price. Never raises."""
+def doubts_of(usage: Mapping[str, Any], columns: Mapping[str, Any], *, final: bool = True) -> tuple[str, ...]:
+    """The flags that `usage`, which fills `columns`, brings to a price. Never raises.
+
+    Where it is not `final`, the output's count may be the placeholder that a stream begins with.
+    """
     flags: tuple[str, ...] = ()
     if not _is_plain(usage) and (has_unreadable(usage) or _has_unknown(usage)):
         flags = ("unpriced_component",)
-    return ("contradictory_usage", *flags) if _contradicts_itself(usage, columns) else flags
+    return ("contradictory_usage", *flags) if _contradicts_itself(usage, columns, final) else flags
 
 
 def tells_counts(columns: Mapping[str, Any]) -> bool:
@@ -114,10 +117,10 @@ def _counts(name: object, value: object, depth: int = 4) -> bool:
     return str(name).rpartition("_")[2] in _UNITS and bool(count_of(value))
 
 
-def _contradicts_itself(usage: Mapping[str, Any], columns: Mapping[str, Any]) -> bool:
+def _contradicts_itself(usage: Mapping[str, Any], columns: Mapping[str, Any], final: bool) -> bool:
     """Whether a part of `usage` is larger than the whole that it is a part of."""
     thinking, output = columns.get("thinking_tokens"), columns.get("output_tokens")
-    if thinking and output is not None and thinking > output:
+    if final and thinking and output is not None and thinking > output:
         return True
     if not (split := usage.get(SPLIT)) or (total := count_of(usage.get(WRITTEN))) is None:
         return False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import os
 import re
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
     from claudetrace._budgets._channels import Channel
 
 
+log = logging.getLogger("claudetrace")
+
+
 def refuse(name: str, value: object, way_out: str) -> NoReturn:
     """Raises the error of a setting that cannot be."""
     raise ClaudetraceError(f"{name}={value!r} cannot be used: {way_out}")
@@ -34,11 +38,14 @@ def path(name: str, value: object) -> Path:
         refuse(name, value, str(error))
 
 
-def db(name: str, value: object) -> Path | Literal[False]:
+def db(name: str, value: object) -> Path | Literal[False] | None:
     if value is False:
         return False
     if isinstance(value, str) and (value == ":memory:" or "://" in value or value.startswith("file:")):
         refuse(name, value, "give the path of a file, or db=False for no ledger")
+    if re.match(r"~(/|$)", str(value)) and os.path.expanduser(str(value)) == str(value):  # noqa: PTH111 - never raises
+        log.warning("claudetrace knows no home for %s=%r: the default takes its place", name, value)
+        return None
     return path(name, value)
 
 

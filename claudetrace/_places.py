@@ -8,17 +8,22 @@ import os
 import shutil
 import stat
 import tempfile
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 from urllib.parse import unquote
 
+from claudetrace._files import make_folder
 from claudetrace._tags import tag_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 log = logging.getLogger("claudetrace")
+
+NOWHERE = Path(os.devnull) / "ledger.db"
+"""A place where no file can ever be."""
 
 
 def ledger_path(named: Path | Literal[False] | None) -> Path | None:
@@ -34,25 +39,44 @@ def ledger_path(named: Path | Literal[False] | None) -> Path | None:
 def default_db() -> Path:
     """The ledger where nothing names one: the user's data folder, or a temporary folder where that cannot be.
 
-    Under pytest it is a temporary folder of this process: tests are not spend.
+    Under pytest it is a temporary folder of this process: tests are not spend. Never raises: where no folder can be
+    written, it is a place that cannot be either, rows wait in memory for it, and all else goes on.
     """
     if variable := os.environ.get("CLAUDETRACE_DB"):
-        return Path(variable).expanduser()
+        with suppress(RuntimeError):  # a home of nobody
+            return Path(variable).expanduser()
     if "PYTEST_VERSION" in os.environ:
         return _temporary_folder("claudetrace-pytest-", os.getpid()) / "ledger.db"
+    folder = _data_folder()
+    if folder is not None and _is_writable(folder):
+        return folder / "ledger.db"
+    try:
+        fallback = _private_folder(Path(tempfile.gettempdir()) / f"claudetrace-{_user()}")
+    except OSError as error:
+        log.warning("claudetrace can write to no folder, so it keeps no ledger: %s", error)
+        return NOWHERE
+    where = folder or "the data folder of a user without a home"
+    log.warning("claudetrace cannot write to %s: the ledger is %s, which may not last", where, fallback / "ledger.db")
+    return fallback / "ledger.db"
+
+
+def _data_folder() -> Path | None:
+    """The user's data folder for claudetrace; `None` for a user without a home."""
     import platformdirs
 
-    folder = Path(platformdirs.user_data_dir("claudetrace", appauthor=False))
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        writable = os.access(folder, os.W_OK)
-    except OSError:
-        writable = False
-    if writable:
-        return folder / "ledger.db"
-    fallback = _private_folder(Path(tempfile.gettempdir()) / f"claudetrace-{_user()}")
-    log.warning("claudetrace cannot write to %s: the ledger is %s, which may not last", folder, fallback / "ledger.db")
-    return fallback / "ledger.db"
+        folder = Path(platformdirs.user_data_dir("claudetrace", appauthor=False))
+    except RuntimeError:
+        return None
+    # Older versions give a home that is not known as the folder "~".
+    return folder if folder.is_absolute() else None
+
+
+def _is_writable(folder: Path) -> bool:
+    with suppress(OSError):
+        make_folder(folder)
+        return os.access(folder, os.W_OK)
+    return False
 
 
 def _private_folder(folder: Path) -> Path:

@@ -10,6 +10,7 @@ import threading
 import time
 from _thread import start_new_thread
 from collections import deque
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,7 @@ from claudetrace._forks import Forks, is_before_forks, notice, watch
 from claudetrace._ledger._intake import Intake
 from claudetrace._ledger._journal import Journal
 from claudetrace._ledger._segments import remove_if_empty
+from claudetrace._places import NOWHERE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -343,5 +345,7 @@ class LedgerWriter(Forks):
 
 def _spool_of(db: Path | None) -> Path:
     if db is None:
-        return Path(tempfile.mkdtemp(prefix="claudetrace-"))
+        with suppress(OSError):  # no folder can be written: rows stay in memory
+            return Path(tempfile.mkdtemp(prefix="claudetrace-"))
+        db = NOWHERE
     return db.with_name(f"{db.name}.spool")

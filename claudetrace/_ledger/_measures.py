@@ -96,6 +96,7 @@ LOWER_BOUND = """(
     ({0}usage_is_final = 0 AND INSTR(COALESCE({0}cost_flags, ''), '"free_host"') = 0
         AND INSTR(COALESCE({0}cost_flags, ''), '"replayed"') = 0)
     OR INSTR(COALESCE({0}cost_flags, ''), '"retried_after_timeout"') > 0
+    OR INSTR(COALESCE({0}cost_flags, ''), '"unpriced_component"') > 0
 )"""
 """`is_lower_bound` in SQL, of the columns behind a prefix."""
 MEASURES = (

@@ -89,7 +89,8 @@ def _price(
         return _costs_nothing(terms, extra_flags)
     if usage is None:
         return Priced(None, in_order(("no_usage", *extra_flags)))
-    iterations, doubts = _iterations_of(usage), doubts_of(usage, columns)
+    iterations = _iterations_of(usage)
+    doubts = doubts_of(usage, columns, final="partial_usage" not in extra_flags)
     if not (tells_counts(columns) or _any_tells_counts(iterations)):
         return Priced(None, in_order(("no_usage", *doubts, *extra_flags)))
     get = columns.get

@@ -57,7 +57,7 @@ def kept_list(db: Path) -> RateBook | None:
     try:
         with os.fdopen(open_file(file, os.O_RDONLY), "rb") as opened:
             content = opened.read(LARGEST_BYTES + 1)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
         raise ClaudetraceError(f"the price list {file} cannot be read: {error.strerror or error}") from error

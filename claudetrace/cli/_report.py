@@ -137,7 +137,8 @@ def _notes(rows: list[Spend], total: Spend) -> list[str]:
         one = total.lower_bound_calls == 1
         notes.append(
             f"≥ {counted(total.lower_bound_calls)} {'was' if one else 'were'} cut short or retried after an "
-            f"abandoned attempt: {'its' if one else 'their'} tokens and cost are a lower bound."
+            f"abandoned attempt, or {'has' if one else 'have'} a part without a price: "
+            f"{'its' if one else 'their'} cost is a lower bound."
         )
     if total.unpriced_calls:
         one = total.unpriced_calls == 1

@@ -124,6 +124,7 @@ SELECT
         (
             (NOT usage_is_final AND NOT multiSearchAny(cost_flags, ['"free_host"', '"replayed"']))
             OR position(cost_flags, '"retried_after_timeout"') > 0
+            OR position(cost_flags, '"unpriced_component"') > 0
         ) AND cost_picousd IS NOT NULL
     ) AS lower_bound_calls,
     sum(toInt128(ifNull(spend_picousd, 0))) AS sum_picousd,
@@ -143,6 +144,7 @@ SELECT
         (
             (NOT usage_is_final AND NOT multiSearchAny(cost_flags, ['"free_host"', '"replayed"']))
             OR position(cost_flags, '"retried_after_timeout"') > 0
+            OR position(cost_flags, '"unpriced_component"') > 0
         ) AND cost_picousd IS NOT NULL
     ) AS lower_bound_calls,
     sum(toInt128(ifNull(spend_picousd, 0))) AS sum_picousd,
@@ -163,6 +165,7 @@ SELECT
         (
             (NOT usage_is_final AND NOT multiSearchAny(cost_flags, ['"free_host"', '"replayed"']))
             OR position(cost_flags, '"retried_after_timeout"') > 0
+            OR position(cost_flags, '"unpriced_component"') > 0
         ) AND cost_picousd IS NOT NULL
     ) AS lower_bound_calls,
     sum(toInt128(ifNull(spend_picousd, 0))) AS sum_picousd,
