@@ -158,7 +158,7 @@ STATE = Query(
     honours=ALL,
     note="exact_from_day: calls before it are pruned.",
     columns=("name", "value"),
-    sql="SELECT name, value FROM facts ORDER BY name",
+    sql="SELECT name, value FROM facts WHERE name = 'exact_from_day'",
 )
 SESSION_QUERIES = (
     _top(
