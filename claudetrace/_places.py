@@ -60,6 +60,15 @@ def default_db() -> Path:
     return fallback / "ledger.db"
 
 
+def spool_of(db: Path | None) -> Path:
+    """The folder of the journal of the ledger at `db`; without a ledger a temporary one."""
+    if db is None:
+        with suppress(OSError):  # no folder can be written: rows stay in memory
+            return Path(tempfile.mkdtemp(prefix="claudetrace-"))
+        db = NOWHERE
+    return db.with_name(f"{db.name}.spool")
+
+
 def _data_folder() -> Path | None:
     """The user's data folder for claudetrace; `None` for a user without a home."""
     import platformdirs

@@ -10,8 +10,6 @@ import threading
 import time
 from _thread import start_new_thread
 from collections import deque
-from contextlib import suppress
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from claudetrace import _usable
@@ -22,10 +20,11 @@ from claudetrace._forks import Forks, is_before_forks, notice, watch
 from claudetrace._ledger._intake import Intake
 from claudetrace._ledger._journal import Journal
 from claudetrace._ledger._segments import remove_if_empty
-from claudetrace._places import NOWHERE
+from claudetrace._places import spool_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from claudetrace._call import Row
     from claudetrace._guard import Guard
@@ -73,7 +72,7 @@ class LedgerWriter(Forks):
         on_tick: Callable[[], None] | None = None,
     ) -> None:
         self.db = db
-        self.spool = spool or _spool_of(db)
+        self.spool = spool or spool_of(db)
         self.journal = Journal(self.spool, guard, to_send=records is not None)
         self._guard = guard
         self._limits = retention_days, max_db_mb
@@ -341,11 +340,3 @@ class LedgerWriter(Forks):
             self._store.abandon()
         self._store = None
         self._reset()
-
-
-def _spool_of(db: Path | None) -> Path:
-    if db is None:
-        with suppress(OSError):  # no folder can be written: rows stay in memory
-            return Path(tempfile.mkdtemp(prefix="claudetrace-"))
-        db = NOWHERE
-    return db.with_name(f"{db.name}.spool")

@@ -18,6 +18,7 @@ from claudetrace._ledger._refuge import left
 from claudetrace._ledger._schema import VERSION, connect, ledger_version, open_ledger, refuse_old_sqlite
 from claudetrace._ledger._spend import Spend, matching_ids, read_spend
 from claudetrace._ledger._times import span
+from claudetrace._places import spool_of
 from claudetrace._sqlite import TOO_LONG, limit_time
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ class Ledger:
             pass
 
     def _spool(self) -> Path:
-        return self.path.with_name(f"{self.path.name}.spool")
+        return spool_of(self.path)
 
     def spend(
         self,

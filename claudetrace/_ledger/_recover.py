@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from claudetrace._ledger import _refuge, _segments
 from claudetrace._ledger._intake import Intake
 from claudetrace._ledger._store import Store
+from claudetrace._places import spool_of
 from claudetrace._pricing._row import at_day_of_batch
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 def load_orphans(db: Path, guard: Guard) -> int:
     """How many rows of processes that are gone were taken into the ledger. Never raises; does nothing where
     the folder cannot be written."""
-    spool = db.with_name(f"{db.name}.spool")
+    spool = spool_of(db)
     if not (_segments.paths(spool) or _refuge.left(spool)) or not os.access(db.parent, os.W_OK):
         return 0
     if spool.exists() and not os.access(spool, os.W_OK):

@@ -18,6 +18,7 @@ from claudetrace._ledger._edit import transaction
 from claudetrace._ledger._file import COUNT, LedgerFile
 from claudetrace._ledger._measures import FIRST_OF_CALL
 from claudetrace._ledger._schema import begin
+from claudetrace._places import spool_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -147,7 +148,7 @@ class Store:
                 raise
 
     def _segments(self) -> list[Path]:
-        return list(self.path.with_name(f"{self.path.name}.spool").glob("*.jsonl"))
+        return list(spool_of(self.path).glob("*.jsonl"))
 
     def write(
         self, rows: list[Row], segment: str | None = None, loaded_bytes: int = 0, *, unsent: bool = False

@@ -94,10 +94,9 @@ def _price(
     if not (tells_counts(columns) or _any_tells_counts(iterations)):
         return Priced(None, in_order(("no_usage", *doubts, *extra_flags)))
     get = columns.get
+    speed, tier, geo = get("speed"), get("service_tier"), get("inference_geo")
     served = model if iterations is None else serving_model(iterations) or model
-    plan = plan_for(
-        served, model_requested, day, terms, get("speed"), get("service_tier"), get("inference_geo"), own_rates
-    )
+    plan = plan_for(served, model_requested, day, terms, speed, tier, geo, own_rates)
     if plan.leg is None:
         return Priced(None, in_order((*plan.flags, *doubts, *extra_flags)))
     bill = Bill(plan.flags)

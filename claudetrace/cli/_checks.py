@@ -15,6 +15,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, NamedTuple
 
 from claudetrace._errors import ClaudetraceError
+from claudetrace._places import spool_of
 from claudetrace._sqlite import TOO_LONG
 from claudetrace.cli._options import calls_text
 from claudetrace.cli._tables import bytes_text, plain
@@ -193,7 +194,7 @@ def _journal(ledger: Ledger) -> Iterator[Check]:
     from claudetrace._ledger._refuge import left as left_elsewhere
     from claudetrace._ledger._segments import UNREADABLE, adopt, paths
 
-    connection, spool = ledger.db.conn, ledger.path.with_name(f"{ledger.path.name}.spool")
+    connection, spool = ledger.db.conn, spool_of(ledger.path)
     loaded = dict(connection.execute("SELECT name, loaded_bytes FROM segments"))
     living, pending_bytes, orphans, idle = 0, 0, [], 0
     for path in (*paths(spool), *left_elsewhere(spool)):
