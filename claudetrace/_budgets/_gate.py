@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from claudetrace._budgets._bound import FREE, bound
 from claudetrace._budgets._current import runs
 from claudetrace._budgets._keeper import Demand
 from claudetrace._budgets._match import matching
 from claudetrace._budgets._run import admit_to_runs
+from claudetrace._pricing._upper_bound import FREE, bound
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

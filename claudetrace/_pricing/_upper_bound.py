@@ -16,7 +16,7 @@ Each rule of billing, and how it is met:
 - Server tools, MCP, containers, URLs, files, PDFs, threads, compaction, fallbacks, middleware, and any parameter,
   tool or content that is not known here: more is possible, and `why_unbounded` names the first of them.
 - Retries: an API error costs nothing, and the ledger prices the attempt that was answered. An attempt that timed out
-  may be billed beside it: `max_retries` reserves for so many of them.
+  may be billed beside it: nothing is reserved for that.
 - Another organization pays: nothing. Counting tokens and reading a batch's results: nothing.
 """
 
@@ -27,9 +27,9 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from claudetrace._budgets._measure import Measure, as_mapping
 from claudetrace._guard import pass_on
 from claudetrace._pricing._dearest import dearest
+from claudetrace._pricing._prompt_size import PromptSize, as_mapping
 
 if TYPE_CHECKING:
     from claudetrace._pricing._dearest import Dearest
@@ -88,13 +88,11 @@ def bound(
     terms: Terms,
     day: str,
     has_middleware: bool = False,
-    max_retries: int = 0,
     own_rates: OwnRates | None = None,
 ) -> Bound:
     """What to reserve for `body`, as the SDK's options have it. Never raises; takes nothing from an iterator.
 
-    `model` is the one that the path names, where it does; `max_retries` is how many further attempts are to be
-    reserved for.
+    `model` is the one that the path names, where it does.
     """
     if operation in FREE:
         return NOTHING
@@ -106,7 +104,7 @@ def bound(
     except Exception as error:  # noqa: BLE001 - what we cannot read, the SDK may yet send
         pass_on(error)
         found = Bound(picousd=0, why_unbounded=f"a request that cannot be read ({type(error).__name__})")
-    picousd = min(found.picousd * (1 + max(0, max_retries)), MOST_PICOUSD)
+    picousd = min(found.picousd, MOST_PICOUSD)
     why = found.why_unbounded or ("client middleware" if has_middleware else None)
     if picousd == found.picousd and why == found.why_unbounded:
         return found
@@ -154,7 +152,7 @@ def _one(body: Mapping[str, Any], model: str | None, terms: Terms, day: str, own
 
 
 def _priced(body: Mapping[str, Any], rates: Dearest, why: str | None) -> Bound:
-    measure = Measure()
+    measure = PromptSize()
     try:
         measure.request(body)
     except Exception as error:  # noqa: BLE001 - what we cannot read, the SDK may yet send
@@ -183,7 +181,7 @@ def _in_window(tokens: int, rates: Dearest) -> int:
     return tokens if rates.window_tokens is None else min(tokens, rates.window_tokens)
 
 
-def _searches(measure: Measure, rates: Dearest) -> int:
+def _searches(measure: PromptSize, rates: Dearest) -> int:
     return rates.search_picousd if "web_search" in (measure.why or "") else 0
 
 

@@ -12,10 +12,10 @@ from anthropic.types.message_create_params import MessageCreateParamsBase
 from hypothesis import given
 from hypothesis import strategies as st
 
-from claudetrace._budgets._bound import MOST_PICOUSD, NOTHING, Bound
-from claudetrace._budgets._measure import Measure
-from claudetrace._pricing import Terms
+from claudetrace._pricing import Terms, load_own_rates
+from claudetrace._pricing._prompt_size import PromptSize
 from claudetrace._pricing._rates import book
+from claudetrace._pricing._upper_bound import MOST_PICOUSD, NOTHING, Bound
 
 from ._requests import HELLO, OPUS, OWN, of
 
@@ -183,11 +183,6 @@ def test_middleware_may_ask_again():
     assert of(HELLO, has_middleware=True) == Bound(picousd=of(HELLO).picousd, why_unbounded="client middleware")
 
 
-def test_retries_are_reserved_for_when_asked():
-    """Each further attempt may be billed as much as the first."""
-    assert of(HELLO, max_retries=2).picousd == 3 * of(HELLO).picousd
-
-
 def test_a_model_without_a_price_reserves_nothing_and_says_so():
     """An unknown model is not priced as its nearest neighbour."""
     assert of({**HELLO, "model": "claude-opus-9"}) == Bound(picousd=0, why_unbounded="unknown model", priced=False)
@@ -248,18 +243,17 @@ def test_a_legacy_completion_is_bound_like_a_message():
 
 def test_an_absurd_request_reserves_no_more_than_a_store_can_hold():
     """A sum beyond what SQLite's integers hold is the largest of them."""
-    body = {**HELLO, "max_tokens": 10**6, "speed": "fast"}
-    found = of(
-        {"requests": [{"params": {**body, "speed": "standard"}}] * 1000}, "messages.batches.create", max_retries=999
-    )
+    dollars = dict.fromkeys(("input", "cache_read", "cache_write_5m", "cache_write_1h", "output"), 10_000)
+    own = load_own_rates({"models": {"dear": dollars}})
+    item = {"params": {**HELLO, "model": "dear", "max_tokens": 10**9}}
 
-    assert found.picousd == MOST_PICOUSD
+    assert of({"requests": [item] * 2}, "messages.batches.create", own_rates=own).picousd == MOST_PICOUSD
 
 
 @given(st.text(), st.lists(st.text(), max_size=3))
 def test_text_counts_by_its_bytes(system, texts):
     """A prompt is measured at the bytes of its texts, in any script, and the margins."""
-    measure = Measure()
+    measure = PromptSize()
     measure.request({"system": system, "messages": [{"role": "user", "content": text} for text in texts]})
 
     least = sum(len(text.encode()) for text in (system, *texts))

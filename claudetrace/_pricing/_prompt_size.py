@@ -1,4 +1,4 @@
-"""`Measure`: how many tokens a request's prompt can have, from its sizes alone; no text is read."""
+"""`PromptSize`: how many tokens a request's prompt can have, from its sizes alone; no text is read."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _TYPICAL_PDF_PAGE = 2_500
 _PDF_PAGE_BYTES = 40_000
 
 
-class Measure:
+class PromptSize:
     """What is known of a prompt's size. A token has at least a byte, so bytes bound tokens for every tokenizer."""
 
     __slots__ = ("cached_for", "image_count", "markers", "text_bytes", "tools", "typical_tokens", "why")
@@ -178,20 +178,20 @@ def as_mapping(value: Any) -> Mapping[str, Any]:
     raise TypeError(f"no mapping: {type(value).__name__}")
 
 
-def _text(measure: Measure, block: Mapping[str, Any]) -> None:
+def _text(measure: PromptSize, block: Mapping[str, Any]) -> None:
     measure.text(block.get("text"))
     if citations := block.get("citations"):
         measure.json(citations)
 
 
-def _image(measure: Measure, block: Mapping[str, Any]) -> None:
+def _image(measure: PromptSize, block: Mapping[str, Any]) -> None:
     measure.image_count += 1
     kind = as_mapping(block.get("source") or {}).get("type")
     if kind != "base64":
         measure.unknown(f"a {'URL' if kind == 'url' else kind} source")
 
 
-def _document(measure: Measure, block: Mapping[str, Any]) -> None:
+def _document(measure: PromptSize, block: Mapping[str, Any]) -> None:
     source = as_mapping(block.get("source") or {})
     measure.text(block.get("title"))
     measure.text(block.get("context"))
@@ -209,14 +209,14 @@ def _document(measure: Measure, block: Mapping[str, Any]) -> None:
     _cited(measure, block, before)
 
 
-def _cited(measure: Measure, block: Mapping[str, Any], before: int) -> None:
+def _cited(measure: PromptSize, block: Mapping[str, Any], before: int) -> None:
     """To be cited, a text is cut into sentences, each with a mark of its own."""
     if (citations := block.get("citations")) and as_mapping(citations).get("enabled"):
         measure.markers += SCHEMA
         measure.text_bytes += measure.text_bytes - before
 
 
-def _search_result(measure: Measure, block: Mapping[str, Any]) -> None:
+def _search_result(measure: PromptSize, block: Mapping[str, Any]) -> None:
     before = measure.text_bytes
     measure.text(block.get("title"))
     measure.text(block.get("source"))
@@ -224,24 +224,24 @@ def _search_result(measure: Measure, block: Mapping[str, Any]) -> None:
     _cited(measure, block, before)
 
 
-def _tool_result(measure: Measure, block: Mapping[str, Any]) -> None:
+def _tool_result(measure: PromptSize, block: Mapping[str, Any]) -> None:
     measure.text(block.get("tool_use_id"))
     measure.content(block.get("content") or "")
 
 
-def _strings(measure: Measure, block: Mapping[str, Any]) -> None:
+def _strings(measure: PromptSize, block: Mapping[str, Any]) -> None:
     """Thinking comes back sealed, so that its text may be empty: what seals it is longer than what it hides."""
     for value in block.values():
         measure.text(value)
 
 
-def _compaction(measure: Measure, block: Mapping[str, Any]) -> None:
+def _compaction(measure: PromptSize, block: Mapping[str, Any]) -> None:
     _strings(measure, block)
     if block.get("tool_changes"):
         measure.unknown("tools of a compacted conversation", _TYPICAL_SOURCE)
 
 
-def _tool_change(measure: Measure, block: Mapping[str, Any]) -> None:
+def _tool_change(measure: PromptSize, block: Mapping[str, Any]) -> None:
     tool = as_mapping(block.get("tool") or {})
     if tool.get("type") == "tool_definition":
         measure.tools = True
@@ -252,18 +252,18 @@ def _tool_change(measure: Measure, block: Mapping[str, Any]) -> None:
         measure.unknown("server tool mcp_toolset", _SERVER_TOOLS["mcp_toolset"])
 
 
-def _skip(_measure: Measure, _block: Mapping[str, Any]) -> None:
+def _skip(_measure: PromptSize, _block: Mapping[str, Any]) -> None:
     """Is not put into the prompt."""
 
 
-_BLOCKS: dict[str, Callable[[Measure, Mapping[str, Any]], None]] = {
+_BLOCKS: dict[str, Callable[[PromptSize, Mapping[str, Any]], None]] = {
     "text": _text,
     "image": _image,
     "document": _document,
     "search_result": _search_result,
-    "tool_use": Measure.json,
+    "tool_use": PromptSize.json,
     "tool_result": _tool_result,
-    "tool_reference": Measure.json,
+    "tool_reference": PromptSize.json,
     "tool_addition": _tool_change,
     "tool_removal": _tool_change,
     "thinking": _strings,
