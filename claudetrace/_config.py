@@ -17,8 +17,8 @@ from claudetrace._places import ledger_path
 from claudetrace._text import without_password
 
 if TYPE_CHECKING:
+    from claudetrace._alerts._channels import Channel
     from claudetrace._budgets._budget import Budget
-    from claudetrace._budgets._channels import Channel
     from claudetrace._hosts import Host
 
 log = logging.getLogger("claudetrace")

@@ -16,8 +16,8 @@ from claudetrace._tags import clean_tags
 from claudetrace._text import without_password
 
 if TYPE_CHECKING:
+    from claudetrace._alerts._channels import Channel
     from claudetrace._budgets._budget import Budget
-    from claudetrace._budgets._channels import Channel
 
 
 log = logging.getLogger("claudetrace")
@@ -129,7 +129,7 @@ def budgets(_name: str, value: object) -> tuple[Budget, ...]:
 
 
 def alert_to(name: str, value: object) -> tuple[Channel, ...]:
-    from claudetrace._budgets._channels import channels
+    from claudetrace._alerts._channels import channels
 
     return channels(name, value)
 

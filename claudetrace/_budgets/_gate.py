@@ -13,7 +13,7 @@ from claudetrace._pricing._upper_bound import FREE, bound
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from claudetrace._budgets._alerts import Watch
+    from claudetrace._alerts._rules import Watch
     from claudetrace._budgets._keeper import Keeper, Reservation
     from claudetrace._budgets._run import RunReservation
     from claudetrace._call import Row

@@ -10,13 +10,13 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from claudetrace import _usable
+from claudetrace._alerts._outbox import Outbox
 from claudetrace._budgets import _rows, _states
 from claudetrace._budgets import _store as store
 from claudetrace._budgets._apart import Apart
 from claudetrace._budgets._desk import Desk, Job
 from claudetrace._budgets._file import StoreFile
 from claudetrace._budgets._match import matching
-from claudetrace._budgets._outbox import Outbox
 from claudetrace._budgets._owners import Owner
 from claudetrace._budgets._refusals import StoreUnusable, exceeded, refuse_unknown
 from claudetrace._budgets._store import Claim, Ledgers

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, NamedTuple
 
+from claudetrace._alerts._outbox import alert_from
+from claudetrace._alerts._sender import Pace
 from claudetrace._budgets import _sql
-from claudetrace._budgets._courier import Pace
 from claudetrace._budgets._definition import budget_from
 from claudetrace._budgets._file import VERSION, check_version, connect
-from claudetrace._budgets._outbox import alert_from
 from claudetrace._budgets._states import BudgetState, state_of, top_keys
 from claudetrace._budgets._windows import window_of
 from claudetrace._errors import ClaudetraceError

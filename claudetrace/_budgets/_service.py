@@ -5,9 +5,9 @@ from __future__ import annotations
 import atexit
 from typing import TYPE_CHECKING, Any
 
-from claudetrace._budgets._alerts import Watch
+from claudetrace._alerts._delivery import Delivery
+from claudetrace._alerts._rules import Watch
 from claudetrace._budgets._aside import Aside
-from claudetrace._budgets._delivery import Delivery
 from claudetrace._budgets._gate import Gate
 from claudetrace._budgets._keeper import Keeper
 from claudetrace._budgets._observing import Observed
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
+    from claudetrace._alerts._channels import Channel
     from claudetrace._budgets._budget import Alert, Budget
-    from claudetrace._budgets._channels import Channel
     from claudetrace._budgets._states import BudgetState
     from claudetrace._budgets._windows import Window
     from claudetrace._call import Row

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from claudetrace._alerts._forecast import forecast
 from claudetrace._budgets import _sql
-from claudetrace._budgets._forecast import forecast
 from claudetrace._budgets._match import ALL
 from claudetrace._budgets._store import Ledgers, totals
 from claudetrace._budgets._windows import Window, window_of

@@ -7,7 +7,8 @@ from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
-from claudetrace._budgets import _outbox, _sentences, _sql
+from claudetrace._alerts import _outbox, _sentences
+from claudetrace._budgets import _sql
 from claudetrace._budgets._budget import Alert, Budget
 from claudetrace._budgets._definition import budget_from, definition_of, shape_of
 from claudetrace._budgets._known import Known

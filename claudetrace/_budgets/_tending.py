@@ -12,8 +12,8 @@ from claudetrace._clock import monotonic
 if TYPE_CHECKING:
     import sqlite3
 
+    from claudetrace._alerts._outbox import Outbox
     from claudetrace._budgets._desk import Desk
-    from claudetrace._budgets._outbox import Outbox
     from claudetrace._budgets._owners import Owner
     from claudetrace._budgets._store import Ledgers
     from claudetrace._clock import WallClock

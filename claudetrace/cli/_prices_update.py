@@ -74,8 +74,8 @@ def _content(source: str) -> bytes:
 
 
 def _fetched(url: str, most_bytes: int) -> bytes:
-    from claudetrace._budgets._channels._http import get
-    from claudetrace._budgets._channels._kinds import DeliveryFailed
+    from claudetrace._alerts._channels._http import get
+    from claudetrace._alerts._channels._kinds import DeliveryFailed
     from claudetrace.cli._dashboard import is_loopback
 
     shown = without_password(url)

@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING
 import orjson
 import pytest
 from _asking import HELLO, until
-from _receiver import Receiver
 
 import claudetrace
 from claudetrace._demo import _answers
+from tests.alerts._receiver import Receiver
 from tests.processes._running import outside_pytest
 from tests.processes.test_servers import STOP_S, UnixConnection, is_answering
 

@@ -8,11 +8,11 @@ import warnings
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from claudetrace._budgets._channels._kinds import DeliveryFailed, wire_name
+from claudetrace._alerts._channels._kinds import DeliveryFailed, wire_name
 from claudetrace._errors import ClaudetraceError
 
 if TYPE_CHECKING:
-    from claudetrace._budgets._channels._notice import Notice
+    from claudetrace._alerts._channels._notice import Notice
 
 # In the URLs of most services a token stands where a host would.
 WITH_A_HOST = frozenset(("mailto", "mailtos", "json", "jsons", "xml", "xmls", "form", "forms"))

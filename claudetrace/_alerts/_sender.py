@@ -11,13 +11,13 @@ from datetime import UTC, datetime, timedelta
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING
 
-from claudetrace._budgets._channels._kinds import DeliveryFailed
-from claudetrace._budgets._channels._notice import Notice
+from claudetrace._alerts._channels._kinds import DeliveryFailed
+from claudetrace._alerts._channels._notice import Notice
 from claudetrace._clock import monotonic
 
 if TYPE_CHECKING:
-    from claudetrace._budgets._channels import Channel
-    from claudetrace._budgets._delivery import Outbox
+    from claudetrace._alerts._channels import Channel
+    from claudetrace._alerts._delivery import Outbox
     from claudetrace._guard import Guard
 
 MOST_WAITING = 1000

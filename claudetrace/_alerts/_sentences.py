@@ -6,13 +6,13 @@ from datetime import UTC, datetime
 from decimal import ROUND_HALF_UP, Context, Decimal
 from typing import TYPE_CHECKING
 
-from claudetrace._budgets._channels._notice import one_line, percent_text
+from claudetrace._alerts._channels._notice import one_line, percent_text
 from claudetrace._call import exact_usd
 
 if TYPE_CHECKING:
+    from claudetrace._alerts._loops import Loop
+    from claudetrace._alerts._spikes import Spike
     from claudetrace._budgets._budget import Budget
-    from claudetrace._budgets._loops import Loop
-    from claudetrace._budgets._spikes import Spike
 
 CENT = Decimal("0.01")
 # Whatever precision the application has set for its own sums.

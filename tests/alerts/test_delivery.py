@@ -17,15 +17,15 @@ from pathlib import Path
 
 import pytest
 
+from claudetrace._alerts._channels import channels
+from claudetrace._alerts._delivery import Delivery, MemoryMarks, Tried, send_test
+from claudetrace._alerts._sender import MOST_TRIES_OF_PROCESS
 from claudetrace._budgets._budget import Alert, Budget
-from claudetrace._budgets._channels import channels
-from claudetrace._budgets._courier import MOST_TRIES_OF_PROCESS
-from claudetrace._budgets._delivery import Delivery, MemoryMarks, Tried, send_test
 from claudetrace._budgets._keeper import Keeper
 from claudetrace._errors import ClaudetraceError
 from claudetrace._guard import Guard
-from tests.budgets._raiser import PACE
-from tests.budgets._receiver import Receiver, until
+from tests.alerts._raiser import PACE
+from tests.alerts._receiver import Receiver, until
 
 ROOT = Path(__file__).resolve().parents[2]
 SECRET = "s3cr3t-t0ken"
@@ -300,7 +300,7 @@ def test_sent_and_not_marked_is_not_sent_again(begin, receiver):
 
 
 def _start(store, url, *, marks, seconds):
-    command = [sys.executable, "-m", "tests.budgets._raiser", str(store), url, str(marks), str(seconds)]
+    command = [sys.executable, "-m", "tests.alerts._raiser", str(store), url, str(marks), str(seconds)]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     return subprocess.Popen(
         command,

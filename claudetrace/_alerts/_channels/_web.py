@@ -16,7 +16,7 @@ from claudetrace._errors import ClaudetraceError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from claudetrace._budgets._channels._notice import Notice
+    from claudetrace._alerts._channels._notice import Notice
 
 SECRET_PREFIX = "whsec_"  # noqa: S105 - how such secrets begin, no secret
 
@@ -34,7 +34,7 @@ class _WebChannel:
 
     def _post(self, body: bytes, headers: Mapping[str, str]) -> None:
         # Here and not above: what HTTP needs is imported when there is something to send.
-        from claudetrace._budgets._channels._http import post
+        from claudetrace._alerts._channels._http import post
 
         post(self._url, body, {**self._login, **headers})
 

@@ -9,22 +9,22 @@ from datetime import UTC, datetime
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from claudetrace._budgets import _sentences
+from claudetrace._alerts import _sentences
+from claudetrace._alerts._delivery import MemoryMarks
+from claudetrace._alerts._forecast import Forecasts, forecast
+from claudetrace._alerts._loops import Loops
+from claudetrace._alerts._outbox import mark_of
+from claudetrace._alerts._spikes import Spikes
 from claudetrace._budgets._budget import Alert
-from claudetrace._budgets._delivery import MemoryMarks
-from claudetrace._budgets._forecast import Forecasts, forecast
-from claudetrace._budgets._loops import Loops
 from claudetrace._budgets._match import matching
-from claudetrace._budgets._outbox import mark_of
-from claudetrace._budgets._spikes import Spikes
 from claudetrace._budgets._windows import window_of
 from claudetrace._call import exact_usd, spend_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from claudetrace._alerts._delivery import Marks
     from claudetrace._budgets._budget import Budget
-    from claudetrace._budgets._delivery import Marks
     from claudetrace._budgets._windows import Window
     from claudetrace._call import Row
     from claudetrace._guard import Guard

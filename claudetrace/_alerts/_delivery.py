@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Protocol
 
+from claudetrace._alerts._channels import DeliveryFailed
+from claudetrace._alerts._channels._notice import Notice
+from claudetrace._alerts._sender import Courier, Pace
 from claudetrace._budgets._budget import Alert
-from claudetrace._budgets._channels import DeliveryFailed
-from claudetrace._budgets._channels._notice import Notice
-from claudetrace._budgets._courier import Courier, Pace
 from claudetrace._clock import monotonic
 from claudetrace._errors import ClaudetraceError
 from claudetrace._forks import Forks, watch
@@ -21,9 +21,9 @@ from claudetrace._ids import uuid7
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from claudetrace._alerts._channels import Channel
+    from claudetrace._alerts._outbox import Outgoing
     from claudetrace._budgets._budget import Budget
-    from claudetrace._budgets._channels import Channel
-    from claudetrace._budgets._outbox import Outgoing
     from claudetrace._guard import Guard
 
 EXIT_S = 1.0

@@ -7,8 +7,8 @@ import re
 from inspect import iscoroutinefunction
 from urllib.parse import urlsplit
 
-from claudetrace._budgets._channels._kinds import CallableChannel, Channel, DeliveryFailed, LogChannel, wire_name
-from claudetrace._budgets._channels._web import SlackChannel, WebhookChannel, split_login, split_secret
+from claudetrace._alerts._channels._kinds import CallableChannel, Channel, DeliveryFailed, LogChannel, wire_name
+from claudetrace._alerts._channels._web import SlackChannel, WebhookChannel, split_login, split_secret
 from claudetrace._errors import ClaudetraceError
 
 __all__ = ["Channel", "DeliveryFailed", "LogChannel", "channels"]
@@ -58,7 +58,7 @@ def _named(where: str, text: str) -> Channel:
         raise ClaudetraceError(f"{where} cannot be used, it is no URL: give {KNOWN}")
     if scheme in WEBHOOK_SCHEMES or scheme in SLACK_SCHEMES:
         return _web_channel(where, scheme, text)
-    from claudetrace._budgets._channels._apprise import AppriseChannel
+    from claudetrace._alerts._channels._apprise import AppriseChannel
 
     return AppriseChannel(where, scheme, text)
 

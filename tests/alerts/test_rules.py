@@ -8,10 +8,10 @@ from decimal import Decimal, localcontext
 
 import pytest
 
-from claudetrace._budgets import _sentences
-from claudetrace._budgets._alerts import Watch
+from claudetrace._alerts import _sentences
+from claudetrace._alerts._forecast import forecast
+from claudetrace._alerts._rules import Watch
 from claudetrace._budgets._budget import Budget
-from claudetrace._budgets._forecast import forecast
 from claudetrace._budgets._keeper import Keeper
 from claudetrace._budgets._windows import window_of
 from claudetrace._guard import Guard

@@ -19,7 +19,7 @@ from urllib.request import (
     build_opener,
 )
 
-from claudetrace._budgets._channels._kinds import DeliveryFailed
+from claudetrace._alerts._channels._kinds import DeliveryFailed
 from claudetrace._clock import monotonic
 from claudetrace._version import __version__
 

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 import pytest
-from _asking import ASK, HELLO, block
-from _receiver import Receiver, until
 
-from claudetrace._budgets._courier import Pace
-from claudetrace._budgets._delivery import Delivery
+from claudetrace._alerts._delivery import Delivery
+from claudetrace._alerts._sender import Pace
 from claudetrace._demo import _answers
+from tests.alerts._receiver import Receiver, until
+from tests.budgets._asking import ASK, HELLO, block
 from tests.processes._running import outside_pytest
 
 if TYPE_CHECKING:

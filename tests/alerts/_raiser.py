@@ -7,10 +7,10 @@ import time
 from datetime import UTC, datetime
 from pathlib import Path
 
+from claudetrace._alerts._channels import channels
+from claudetrace._alerts._delivery import Delivery
+from claudetrace._alerts._sender import Pace
 from claudetrace._budgets._budget import Alert, Budget
-from claudetrace._budgets._channels import channels
-from claudetrace._budgets._courier import Pace
-from claudetrace._budgets._delivery import Delivery
 from claudetrace._budgets._keeper import Keeper
 from claudetrace._call import Row
 from claudetrace._guard import Guard

@@ -17,11 +17,11 @@ from importlib.util import find_spec
 
 import pytest
 
+from claudetrace._alerts._channels import DeliveryFailed, _http, channels
+from claudetrace._alerts._channels._notice import Notice
 from claudetrace._budgets._budget import Alert
-from claudetrace._budgets._channels import DeliveryFailed, _http, channels
-from claudetrace._budgets._channels._notice import Notice
 from claudetrace._errors import ClaudetraceError
-from tests.budgets._receiver import Receiver
+from tests.alerts._receiver import Receiver
 
 ALERT = Alert(
     kind="threshold",
