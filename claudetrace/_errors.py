@@ -36,11 +36,15 @@ class BudgetExceeded(ClaudetraceError):  # noqa: N818 - the public name is fixed
         self.resets_at = resets_at
         self.key: str | None = None
         """Whose budget it is, where each value of a tag has one: that value."""
+        self.held_usd: Decimal | None = None
+        """What cut streams can still be billed, where the budget holds it."""
 
     def __str__(self) -> str:
         needed = "" if self.needed_usd is None else f", which may cost {dollars(self.needed_usd)}"
         limit = "" if self.limit_usd is None else f" of {dollars(self.limit_usd)}"
         sums = f"{dollars(self.spent_usd)}{limit} spent and {dollars(self.reserved_usd)} reserved"
+        if self.held_usd:
+            sums += f" and {dollars(self.held_usd)} held for cut streams"
         return f"{self.whose()} has no room for this call{needed}: {sums}; {self.way_out()}"
 
     def whose(self) -> str:

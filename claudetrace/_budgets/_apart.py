@@ -28,7 +28,7 @@ class Apart(Forks):
         self._sums: dict[tuple[str, str, int], Sums] | None = None
         self._open: dict[str, tuple[list[Claim], tuple[int, int]]] = {}
         # A dropped stream settles inside a garbage collection, where no lock may be waited for.
-        self._settled: deque[tuple[str, int | None, int | None]] = deque()
+        self._settled: deque[tuple[str, int | None, int | None, int]] = deque()
 
     def reserve(self, claims: list[Claim], call_id: str, needed: tuple[int, int]) -> Denied | None:
         """Sets `needed` dollars and calls aside in every budget, or in none and says which had no room."""
@@ -45,9 +45,9 @@ class Apart(Forks):
             self._open[call_id] = claims, needed
             return None
 
-    def settle(self, call_id: str, picousd: int | None, calls: int | None) -> None:
+    def settle(self, call_id: str, picousd: int | None, calls: int | None, rest_picousd: int) -> None:
         """The call has ended: charges what it cost, or the estimate with `None`. Waits for no lock."""
-        self._settled.append((call_id, picousd, calls))
+        self._settled.append((call_id, picousd, calls, rest_picousd))
 
     def _now(self) -> dict[tuple[str, str, int], Sums]:
         if self._sums is None:
@@ -55,11 +55,12 @@ class Apart(Forks):
             known = self._ledgers.known.items()
             self._sums = {(names[id_], key, slot): sums for (id_, key, slot), sums in known if id_ in names}
         while self._settled:
-            call_id, picousd, calls = self._settled.popleft()
+            call_id, picousd, calls, rest = self._settled.popleft()
             claims, needed = self._open.pop(call_id, ([], (0, 0)))
             spent = needed[0] if picousd is None else picousd, needed[1] if calls is None else calls
             for claim in claims:
-                self._add(self._sums, claim, *spent, -needed[0], -needed[1])
+                held = rest if claim.budget.cut_streams == "bound" else 0
+                self._add(self._sums, claim, *spent, held - needed[0], -needed[1])
         return self._sums
 
     def _add(self, sums: dict[tuple[str, str, int], Sums], claim: Claim, *more: int) -> None:

@@ -29,6 +29,7 @@ _WORDS = {
     "unpriced": ("alert", "block", "ignore"),
     "unbounded": ("alert", "block"),
     "on_store_error": ("open", "closed"),
+    "cut_streams": ("seen", "bound"),
 }
 
 
@@ -57,6 +58,8 @@ class Budget:
     unbounded: Literal["alert", "block"] = "alert"
     on_store_error: Literal["open", "closed"] = "open"
     timezone: str = "UTC"
+    cut_streams: Literal["seen", "bound"] = "seen"
+    """Whether what a cut stream can cost beyond the usage that was seen is held."""
 
     if TYPE_CHECKING:
         # Dollars may be given as any number or text; kept is what they are exactly.
@@ -76,6 +79,7 @@ class Budget:
             unbounded: Literal["alert", "block"] = "alert",
             on_store_error: Literal["open", "closed"] = "open",
             timezone: str = "UTC",
+            cut_streams: Literal["seen", "bound"] = "seen",
         ) -> None: ...
 
     def __post_init__(self) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from claudetrace._budgets._current import runs
+from claudetrace._budgets._held import rest_of
 from claudetrace._budgets._keeper import Demand
 from claudetrace._budgets._match import matching
 from claudetrace._budgets._run import admit_to_runs
@@ -25,7 +26,7 @@ BATCHES_CREATE = "messages.batches.create"
 class Admission:
     """What is set aside for a call, and what its responses have cost so far."""
 
-    __slots__ = ("batch_id", "reservation", "runs", "spent_picousd", "unknown")
+    __slots__ = ("batch_id", "cut", "reservation", "runs", "spent_picousd", "unknown")
 
     def __init__(self, reservation: Reservation | None, in_runs: RunReservation | None) -> None:
         self.reservation = reservation
@@ -34,6 +35,8 @@ class Admission:
         self.unknown = False
         """Whether a response may have cost something that nobody knows."""
         self.batch_id: str | None = None
+        self.cut: tuple[Row, ...] = ()
+        """The rows of responses that may be billed beyond what they say."""
 
     def add(self, row: Row, spend_picousd: int | None) -> None:
         """A response of the call costs so much, or nobody knows what."""
@@ -43,6 +46,8 @@ class Admission:
             self.unknown = True
         else:
             self.spent_picousd += spend_picousd
+            if not row["usage_is_final"]:
+                self.cut += (row,)
 
 
 class Gate:
@@ -109,14 +114,17 @@ class Gate:
     def settle(self, admission: Admission) -> None:
         """The call has ended: what it cost takes the place of what was set aside. Takes no lock."""
         picousd = None if admission.unknown else admission.spent_picousd
+        # What is charged at its estimate has no rest.
+        rests = [] if picousd is None else [rest for row in admission.cut if (rest := rest_of(row)) is not None]
         if admission.runs is not None:
             # In a run a batch costs what it may cost at most: its results may be read elsewhere, or never.
-            admission.runs.settle(None if admission.batch_id else picousd)
+            rest_picousd = sum(rest.picousd for rest in rests)
+            admission.runs.settle(None if admission.batch_id else picousd, rest_picousd=rest_picousd)
         if admission.reservation is not None and self.keeper is not None:
             if admission.batch_id is not None:
                 self.keeper.hold_batch(admission.reservation, admission.batch_id)
             else:
-                self.keeper.settle(admission.reservation, picousd)
+                self.keeper.settle(admission.reservation, picousd, rests=rests)
 
 
 def _leave_runs(in_runs: RunReservation | None) -> None:

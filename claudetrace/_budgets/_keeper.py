@@ -16,6 +16,7 @@ from claudetrace._budgets import _store as store
 from claudetrace._budgets._apart import Apart
 from claudetrace._budgets._desk import Desk, Job
 from claudetrace._budgets._file import StoreFile
+from claudetrace._budgets._held import Rest, hold
 from claudetrace._budgets._match import matching
 from claudetrace._budgets._owners import Owner
 from claudetrace._budgets._refusals import StoreUnusable, exceeded, refuse_unknown
@@ -140,16 +141,26 @@ class Keeper:
             return self._without_store(demand, claims, job.error)
         return self._answer(demand, claims, job.result)
 
-    def settle(self, reservation: Reservation, picousd: int | None, calls: int | None = None) -> None:
-        """The call has ended: charges what it cost, or the estimate with `None` until its row says more. Waits for
-        nothing that the caller may hold, as a stream that a garbage collection drops must not; further times change
-        nothing. `calls=0` for a call that never left."""
+    def settle(
+        self, reservation: Reservation, picousd: int | None, calls: int | None = None, rests: Sequence[Rest] = ()
+    ) -> None:
+        """The call has ended: charges what it cost, or the estimate with `None` until its row says more, and holds the
+        `rests` that it can cost in budgets that want it. Waits for nothing that the caller may hold, as a stream that a
+        garbage collection drops must not; further times change nothing. `calls=0` for a call that never left."""
         if picousd is None or _usable.is_forbidden():
-            self._post(reservation.call_id, picousd, calls)
+            self._post(reservation.call_id, picousd, calls, sum(rest.picousd for rest in rests))
             return
         call_id, claims, needed = reservation.call_id, reservation.claims, (reservation.picousd, reservation.calls)
         charged = (picousd, reservation.calls if calls is None else calls)
-        self._desk.post(lambda c: store.settle_claims(c, self._ledgers, call_id, claims, needed, charged))
+
+        def act(connection: sqlite3.Connection) -> None:
+            for budget, key, window in claims if rests else ():
+                where = (self._ledgers.terms[str(budget.name)].id, key, window.slot)
+                for rest in rests:
+                    hold(connection, budget, where, rest, self._clock())
+            store.settle_claims(connection, self._ledgers, call_id, claims, needed, charged)
+
+        self._desk.post(act)
 
     def hold_batch(self, reservation: Reservation, batch_id: str) -> None:
         """In place of `settle`, for a call that has made a batch: it stays set aside, and each result that is read
@@ -319,9 +330,9 @@ class Keeper:
             if claim.budget.on_store_error == "closed":
                 raise StoreUnusable(claim.budget, str(self.path), error) from None
 
-    def _post(self, call_id: str, picousd: int | None, calls: int | None) -> None:
+    def _post(self, call_id: str, picousd: int | None, calls: int | None, rest_picousd: int = 0) -> None:
         if _usable.is_forbidden():
-            self._apart.settle(call_id, picousd, calls)
+            self._apart.settle(call_id, picousd, calls, rest_picousd)
             return
         self._desk.post(lambda connection: store.settle(connection, self._ledgers, call_id, picousd, calls))
 

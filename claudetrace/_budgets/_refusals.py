@@ -60,21 +60,22 @@ def exceeded(denied: Denied, needed_picousd: int | None) -> BudgetExceeded:
         # The first moment at which some of it is forgotten.
         length = rolling_s(budget.per)
         resets_at = datetime.fromtimestamp(totals.oldest_slot + bucket_s(length) + length, UTC)
-    money = (totals.picousd, totals.reserved_picousd, needed_picousd)
+    money = (totals.picousd, totals.reserved_picousd, totals.held_picousd, needed_picousd)
     error = refusal(budget, money, totals.calls + totals.reserved_calls, resets_at)
     error.key = key or None
     return error
 
 
 def refusal(
-    budget: Budget, money: tuple[int, int, int | None], calls: int, resets_at: datetime | None
+    budget: Budget, money: tuple[int, int, int, int | None], calls: int, resets_at: datetime | None
 ) -> BudgetExceeded:
-    """The error of a call for which dollars, spent and reserved and needed, or calls are too many."""
-    spent, reserved, needed = money
+    """The error of a call for which dollars, spent and reserved and held and needed, or calls are too many."""
+    spent, reserved, held, needed = money
     limit = budget.limit_picousd
-    of_calls = limit is None or spent + reserved + (needed or 0) <= limit
+    of_calls = limit is None or spent + reserved + held + (needed or 0) <= limit
     kind = TooManyCalls if of_calls and budget.max_calls is not None else BudgetExceeded
     error = kind(str(budget.name), budget.usd, exact_usd(spent), exact_usd(reserved), usd(needed), resets_at)
+    error.held_usd = exact_usd(held)
     if isinstance(error, TooManyCalls):
         error.max_calls, error.calls = budget.max_calls, calls
     return error

@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from claudetrace._budgets import _sql
+from claudetrace._budgets._held import hold, hold_again, rest_of
 from claudetrace._budgets._match import matching
 from claudetrace._budgets._store import ESTIMATED, ROWS, SAID, charge, tell
 from claudetrace._budgets._windows import window_of
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from claudetrace._budgets._budget import Budget
+    from claudetrace._budgets._held import Rest
     from claudetrace._budgets._store import Ledgers, Terms
 
 COUNTED = "INSERT INTO counted (row_key, budget_id, at) VALUES (?, ?, ?) ON CONFLICT DO NOTHING"
@@ -84,7 +86,7 @@ def take(
     batch = {}
     if row.get("batch_id") and str(row.get("operation", "")).endswith(RESULT):
         batch = {each[1]: each for each in connection.execute(_sql.BATCH_OF, (row["batch_id"],)).fetchall()}
-    under = _under(ledgers, besides, row)
+    under, places, rest = _under(ledgers, besides, row), _places(running, ended), rest_of(row)
     for budget_id in under.keys() | running.keys() | ended.keys() | batch.keys():
         if budget_id in ended and ended[budget_id][5] == SAID:
             connection.execute("UPDATE settled SET offered = 1 WHERE call_id = ? AND offered = 0", (call_id,))
@@ -104,6 +106,8 @@ def take(
                 window = window_of(budget.per, budget.timezone, at)
                 where = (budget_id, key, window.slot)
                 charge(connection, ledgers, where, spend_of(row) or 0, calls_of(row), window.end)
+                places[budget_id] = key, window.slot
+            _hold(connection, ledgers, budget_id, places, rest)
 
 
 def correct(
@@ -113,12 +117,17 @@ def correct(
     `mark`."""
     call_id, now = row["call_id"], int(ledgers.clock())
     ended = {each[0]: each for each in connection.execute(_sql.SETTLED_OF, (call_id,)).fetchall()}
-    running = {each[1] for each in connection.execute(_sql.OPEN_OF, (call_id,)).fetchall()}
-    held = {each[1]: each[2:4] for each in connection.execute(_sql.BATCH_OF, (row.get("batch_id"),)).fetchall()}
-    under = _under(ledgers, besides, row)
+    running = {each[1]: each for each in connection.execute(_sql.OPEN_OF, (call_id,)).fetchall()}
+    batch = {each[1]: each for each in connection.execute(_sql.BATCH_OF, (row.get("batch_id"),)).fetchall()}
+    under, places, rest = _under(ledgers, besides, row), _places({**batch, **running}, ended), rest_of(row)
     for budget_id in under.keys() | ended.keys():
         if connection.execute(COUNTED, (mark, budget_id, now)).rowcount != 1:
             continue
+        if budget_id not in places:
+            budget, key = under[budget_id]
+            at = datetime.fromisoformat(row["started_at"]).timestamp()
+            places[budget_id] = key, window_of(budget.per, budget.timezone, at).slot
+        where = (budget_id, *places[budget_id])
         if budget_id in ended and ended[budget_id][5] == ESTIMATED:
             _replace_estimate(connection, ledgers, call_id, ended[budget_id], spend_of(row))
         elif budget_id in running:
@@ -126,17 +135,27 @@ def correct(
         else:
             if budget_id in ended:
                 connection.execute(SETTLED_MORE, (picousd, call_id, budget_id))
-                key, slot = ended[budget_id][1:3]
-            elif budget_id in held:
-                key, slot = held[budget_id]
-            else:
-                budget, key = under[budget_id]
-                at = datetime.fromisoformat(row["started_at"]).timestamp()
-                slot = window_of(budget.per, budget.timezone, at).slot
             # A counter that is forgotten stays so.
-            values = (budget_id, key, slot, 0, 0, *_sql.split(picousd), 0)
-            if after := connection.execute(_sql.EXCHANGE, values).fetchall():
-                tell(connection, ledgers, (budget_id, key, slot), after[0])
+            if after := connection.execute(_sql.EXCHANGE, (*where, 0, 0, *_sql.split(picousd), 0)).fetchall():
+                tell(connection, ledgers, where, after[0])
+        hold_again(connection, budget_id, row["id"], rest)
+        _hold(connection, ledgers, budget_id, places, rest)
+
+
+def _places(running: Mapping[int, Any], ended: Mapping[int, Any]) -> dict[int, tuple[str, int]]:
+    """The key and the slot under which each budget has a call, by what it has open and settled."""
+    return {id_: each[2:4] for id_, each in running.items()} | {id_: each[1:3] for id_, each in ended.items()}
+
+
+def _hold(
+    connection: sqlite3.Connection,
+    ledgers: Ledgers,
+    budget_id: int,
+    places: Mapping[int, tuple[str, int]],
+    rest: Rest | None,
+) -> None:
+    if rest is not None and budget_id in places and (terms := ledgers.find(connection, budget_id)) is not None:
+        hold(connection, terms.budget, (budget_id, *places[budget_id]), rest, ledgers.clock())
 
 
 def _under(ledgers: Ledgers, besides: Sequence[Terms], row: Mapping[str, Any]) -> dict[int, tuple[Budget, str]]:

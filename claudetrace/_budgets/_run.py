@@ -27,39 +27,41 @@ class Run(Forks):
         self.budget = budget
         self._limit = budget.limit_picousd
         self._lock = Lock()
-        self._spent = self._reserved = self._calls = self._reserved_calls = 0
+        self._spent = self._reserved = self._held = self._calls = self._reserved_calls = 0
         # A dropped stream settles inside a garbage collection, where no lock may be waited for.
-        self._settled: deque[tuple[int, int, int, int]] = deque()
+        self._settled: deque[tuple[int, int, int, int, int]] = deque()
         watch(self)
 
     def reserve(self, picousd: int, calls: int) -> None:
         """Sets so much aside, or raises `BudgetExceeded`."""
         with self._lock:
             self._fold()
-            over = self._limit is not None and self._spent + self._reserved + picousd > self._limit
+            over = self._limit is not None and self._spent + self._reserved + self._held + picousd > self._limit
             most = self.budget.max_calls
             if over or (most is not None and self._calls + self._reserved_calls + calls > most):
-                money = (self._spent, self._reserved, picousd)
+                money = (self._spent, self._reserved, self._held, picousd)
                 raise refusal(self.budget, money, self._calls + self._reserved_calls, None)
             self._reserved += picousd
             self._reserved_calls += calls
 
-    def settle(self, reserved: tuple[int, int], charged: tuple[int, int]) -> None:
+    def settle(self, reserved: tuple[int, int], charged: tuple[int, int], rest_picousd: int) -> None:
         """Exchanges what was reserved, dollars and calls, for what came of it. Takes no lock."""
-        self._settled.append((*reserved, *charged))
+        held = rest_picousd if self.budget.cut_streams == "bound" else 0
+        self._settled.append((*reserved, *charged, held))
 
     def _fold(self) -> None:
         while self._settled:
-            reserved, reserved_calls, charged, calls = self._settled.popleft()
+            reserved, reserved_calls, charged, calls, held = self._settled.popleft()
             self._reserved -= reserved
             self._reserved_calls -= reserved_calls
             self._spent += charged
             self._calls += calls
+            self._held += held
 
-    def _read(self) -> tuple[int, int, int]:
+    def _read(self) -> tuple[int, int, int, int]:
         with self._lock:
             self._fold()
-            return self._spent, self._reserved, self._calls
+            return self._spent, self._reserved, self._calls, self._held
 
     @property
     def spent_usd(self) -> Decimal:
@@ -72,10 +74,15 @@ class Run(Forks):
         return exact_usd(self._read()[1])
 
     @property
+    def held_usd(self) -> Decimal:
+        """What its cut streams can still be billed, with `cut_streams="bound"`."""
+        return exact_usd(self._read()[3])
+
+    @property
     def left_usd(self) -> Decimal | None:
         """What it may still spend, or `None` without a limit in dollars."""
-        spent, reserved, _ = self._read()
-        return usd(None if self._limit is None else max(0, self._limit - spent - reserved))
+        spent, reserved, _, held = self._read()
+        return usd(None if self._limit is None else max(0, self._limit - spent - reserved - held))
 
     @property
     def calls(self) -> int:
@@ -94,8 +101,9 @@ class RunReservation:
         self._runs = deque(runs)
         self._reserved = (picousd, calls)
 
-    def settle(self, picousd: int | None, calls: int | None = None) -> None:
-        """Charges what the call cost, or all that was set aside where that is not known. Takes no lock."""
+    def settle(self, picousd: int | None, calls: int | None = None, rest_picousd: int = 0) -> None:
+        """Charges what the call cost, or all that was set aside where that is not known, and holds the rest that it
+        can cost in runs that want it. Takes no lock."""
         charged = (
             self._reserved[0] if picousd is None else picousd,
             self._reserved[1] if calls is None else calls,
@@ -105,7 +113,7 @@ class RunReservation:
                 run = self._runs.popleft()
             except IndexError:
                 return
-            run.settle(self._reserved, charged)
+            run.settle(self._reserved, charged, rest_picousd)
 
 
 def current_runs() -> tuple[Run, ...]:

@@ -6,7 +6,7 @@ PICO = 10**12
 MOST_PICOUSD = 4 * 10**18
 """What may be reserved at once in one budget: 4 million dollars, so that no sum of ours overflows 64 bits."""
 
-AFTER = "spent_usd, spent_picousd, spent_calls, reserved_picousd, reserved_calls"
+AFTER = "spent_usd, spent_picousd, spent_calls, reserved_picousd + held_picousd, reserved_calls"
 """A counter after the statement."""
 KNOWN = f"""
     SELECT key, slot, {AFTER}
@@ -22,7 +22,7 @@ RESERVE = f"""
         SELECT
             COALESCE(SUM(spent_usd), 0) AS usd,
             COALESCE(SUM(spent_picousd), 0) AS rest,
-            COALESCE(SUM(reserved_picousd), 0) AS reserved,
+            COALESCE(SUM(reserved_picousd), 0) + COALESCE(SUM(held_picousd), 0) AS reserved,
             COALESCE(SUM(spent_calls + reserved_calls), 0) AS calls
         FROM counters
         WHERE budget_id = ?1 AND key = ?2 AND slot BETWEEN ?7 AND ?8
@@ -93,7 +93,8 @@ TOTALS = """
         COALESCE(SUM(spent_calls), 0),
         COALESCE(SUM(reserved_picousd), 0),
         COALESCE(SUM(reserved_calls), 0),
-        MIN(slot)
+        MIN(slot),
+        COALESCE(SUM(held_picousd), 0)
     FROM counters
     WHERE budget_id = ? AND key = ? AND slot BETWEEN ? AND ?
         AND (spent_usd + spent_picousd + reserved_picousd + spent_calls + reserved_calls > 0)

@@ -32,6 +32,8 @@ class BudgetState:
     key: str | None
     spent_usd: Decimal
     reserved_usd: Decimal
+    held_usd: Decimal
+    """What cut streams can still be billed, of a budget with `cut_streams="bound"`."""
     left_usd: Decimal | None
     limit_usd: Decimal | None
     spent_calls: int
@@ -76,14 +78,16 @@ def top_keys(connection: sqlite3.Connection, budget: Budget, budget_id: int, win
 def state_of(
     connection: sqlite3.Connection, budget: Budget, budget_id: int, key: str, window: Window, now: float
 ) -> BudgetState:
-    """What is spent, reserved and left in the window."""
+    """What is spent, reserved, held and left in the window."""
     sums, limit, most = totals(connection, budget_id, key, window), budget.limit_picousd, budget.max_calls
+    used = sums.picousd + sums.reserved_picousd + sums.held_picousd
     return BudgetState(
         budget=budget,
         key=key or None,
         spent_usd=exact_usd(sums.picousd),
         reserved_usd=exact_usd(sums.reserved_picousd),
-        left_usd=usd(None if limit is None else max(0, limit - sums.picousd - sums.reserved_picousd)),
+        held_usd=exact_usd(sums.held_picousd),
+        left_usd=usd(None if limit is None else max(0, limit - used)),
         limit_usd=budget.usd,
         spent_calls=sums.calls,
         reserved_calls=sums.reserved_calls,

@@ -36,13 +36,14 @@ class Claim(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Totals:
-    """What a budget has spent and reserved in its window."""
+    """What a budget has spent, reserved and held in its window."""
 
     picousd: int
     calls: int
     reserved_picousd: int
     reserved_calls: int
     oldest_slot: int | None
+    held_picousd: int = 0
 
 
 class Terms(NamedTuple):
@@ -331,11 +332,11 @@ def _threshold_alert(
 
 
 def totals(connection: sqlite3.Connection, budget_id: int, key: str, window: Window) -> Totals:
-    """What is spent and reserved in the window."""
-    usd, rest, calls, reserved, reserved_calls, oldest = connection.execute(
+    """What is spent, reserved and held in the window."""
+    usd, rest, calls, reserved, reserved_calls, oldest, held = connection.execute(
         _sql.TOTALS, (budget_id, key, window.since, window.until)
     ).fetchone()
-    return Totals(usd * _sql.PICO + rest, calls, reserved, reserved_calls, oldest)
+    return Totals(usd * _sql.PICO + rest, calls, reserved, reserved_calls, oldest, held)
 
 
 def _slots(budget: Budget, now: int) -> list[tuple[Window, Window]]:

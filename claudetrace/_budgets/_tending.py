@@ -72,7 +72,12 @@ FORGET_FIRED = """
     DELETE FROM fired
     WHERE (budget, mark) IN (SELECT budget, mark FROM fired WHERE forget_at < ? LIMIT ?)
 """
+LET_GO = """
+    DELETE FROM held
+    WHERE (row_id, budget_id) IN (SELECT row_id, budget_id FROM held WHERE until <= ? LIMIT ?)
+"""
 FORGET = (
+    (LET_GO, (0,)),
     (FORGET_COUNTED, (KEEP_OFFERED_S,)),
     (FORGET_COUNTERS, (KEEP_STEPS_S, KEEP_S, KEEP_COUNTERS_S)),
     (FORGET_FIRED, (0,)),

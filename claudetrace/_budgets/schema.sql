@@ -20,6 +20,7 @@ CREATE TABLE counters (
     spent_calls INTEGER NOT NULL DEFAULT 0,
     reserved_picousd INTEGER NOT NULL DEFAULT 0 CHECK (reserved_picousd >= 0),
     reserved_calls INTEGER NOT NULL DEFAULT 0 CHECK (reserved_calls >= 0),
+    held_picousd INTEGER NOT NULL DEFAULT 0 CHECK (held_picousd >= 0),
     PRIMARY KEY (budget_id, key, slot)
 ) STRICT, WITHOUT ROWID;
 
@@ -55,6 +56,38 @@ CREATE TABLE settled (
     at INTEGER NOT NULL,
     PRIMARY KEY (call_id, budget_id)
 ) STRICT, WITHOUT ROWID;
+
+-- What cut streams can still be billed, by the ledger's row of each, in the budgets that want it held. What is let go
+-- by command stays with 0 until its time. A counter's `held_picousd` is the sum of its rows.
+CREATE TABLE held (
+    row_id TEXT NOT NULL,
+    budget_id INTEGER NOT NULL,
+    key TEXT NOT NULL,
+    slot INTEGER NOT NULL,
+    picousd INTEGER NOT NULL CHECK (picousd >= 0),
+    until INTEGER NOT NULL,
+    PRIMARY KEY (row_id, budget_id)
+) STRICT, WITHOUT ROWID;
+
+CREATE INDEX held_by_end ON held (until);
+
+CREATE TRIGGER held_more AFTER INSERT ON held BEGIN
+    UPDATE counters
+    SET held_picousd = held_picousd + new.picousd
+    WHERE budget_id = new.budget_id AND key = new.key AND slot = new.slot;
+END;
+
+CREATE TRIGGER held_otherwise AFTER UPDATE OF picousd ON held BEGIN
+    UPDATE counters
+    SET held_picousd = held_picousd - old.picousd + new.picousd
+    WHERE budget_id = new.budget_id AND key = new.key AND slot = new.slot;
+END;
+
+CREATE TRIGGER held_no_more AFTER DELETE ON held BEGIN
+    UPDATE counters
+    SET held_picousd = held_picousd - old.picousd
+    WHERE budget_id = old.budget_id AND key = old.key AND slot = old.slot;
+END;
 
 -- Rows of the ledger that were taken into account, so that none is twice.
 CREATE TABLE counted (

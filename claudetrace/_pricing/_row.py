@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
+from claudetrace._call import spend_picousd, tells_tokens
 from claudetrace._pricing._bill import FLAGS
 from claudetrace._pricing._engine import price_response
 from claudetrace._pricing._terms import Terms
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from claudetrace._call import Row
+    from claudetrace._pricing._bill import Priced
 
 FREE_OPERATIONS = ("messages.count_tokens", "messages.batches.create")
 """Calls that cost nothing, whatever is in their `usage`."""
@@ -41,7 +43,19 @@ def price_row(row: Mapping[str, Any], batch_created_at: str | None = None) -> Ro
     if row.get("operation") in FREE_OPERATIONS or (usage := usage_of(row)) is None:
         return None
     terms, day = terms_of(row, batch_created_at)
-    priced = price_response(
+    priced = _priced(row, usage, terms, day)
+    return {
+        "cost_picousd": priced.picousd,
+        "cost_parts": priced.parts_json(),
+        "cost_flags": priced.flags_json(),
+        "cache_saved_picousd": priced.cache_saved_picousd,
+        "rates_version": priced.rates_version,
+        "pricing_terms": _terms_json(row, terms),
+    }
+
+
+def _priced(row: Mapping[str, Any], usage: dict[str, Any], terms: Terms, day: str) -> Priced:
+    return price_response(
         usage,
         usage_columns(usage),
         model=row.get("model"),
@@ -52,14 +66,23 @@ def price_row(row: Mapping[str, Any], batch_created_at: str | None = None) -> Ro
         final=bool(row.get("usage_is_final", 1)),
         extra_flags=kept_flags(row),
     )
-    return {
-        "cost_picousd": priced.picousd,
-        "cost_parts": priced.parts_json(),
-        "cost_flags": priced.flags_json(),
-        "cache_saved_picousd": priced.cache_saved_picousd,
-        "rates_version": priced.rates_version,
-        "pricing_terms": _terms_json(row, terms),
-    }
+
+
+def rest_of_cut(row: Mapping[str, Any]) -> int | None:
+    """What a response that was cut costs with all its `max_tokens` beyond what its usage costs, in picodollars, or
+    `None` where either cannot be known."""
+    usage, most = usage_of(row), row.get("max_tokens")
+    if row.get("usage_is_final", 1) or usage is None or most is None or row.get("operation") in FREE_OPERATIONS:
+        return None
+    seen, whole = (_spend(row, counts) for counts in (usage, {**usage, "output_tokens": most}))
+    return None if seen is None or whole is None else max(0, whole - seen)
+
+
+def _spend(row: Mapping[str, Any], usage: dict[str, Any]) -> int | None:
+    priced, columns = _priced(row, usage, *terms_of(row)), usage_columns(usage)
+    if not tells_tokens(priced.flags, columns):
+        return None
+    return spend_picousd(priced.picousd, priced.flags, row.get("billing"))
 
 
 def with_price(row: Row) -> Row:

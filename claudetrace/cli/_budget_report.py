@@ -6,11 +6,13 @@ import json
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from shlex import quote
 from typing import TYPE_CHECKING, Any, Self
 
 import click
 
 from claudetrace._budgets import _reading
+from claudetrace._errors import dollars
 from claudetrace.cli._options import calls_text
 from claudetrace.cli._tables import count_text, plain, table, usd_digits, usd_text
 
@@ -89,6 +91,7 @@ def as_text(report: Report) -> str:
     shown = [each for each in report.budgets if not each.idle(report.now)]
     parts = [f"Budgets at {report.now:%Y-%m-%d %H:%M} (UTC)", "", _table(shown) if shown else "No budgets."]
     notes = [*(_each_note(each) for each in shown if each.spread), *_idle_note(len(report.budgets) - len(shown))]
+    notes += [_held_note(state) for each in shown for state in each.states if state.held_usd]
     notes += [f"{plain(name)} is not shown: {plain(why, 200)}." for name, why in report.unusable.items()]
     if notes:
         parts += ["", *notes]
@@ -165,6 +168,13 @@ def _each_note(each: Shown) -> str:
     values = f"{spread.keys:,} value{'' if spread.keys == 1 else 's'} of the tag {tag}"
     more = f"; the {len(each.states)} that spent most are shown" if spread.keys > len(each.states) else ""
     return f"{plain(str(each.stored.budget.name))}: {values}, {spread.reached:,} at the limit{more}."
+
+
+def _held_note(state: BudgetState) -> str:
+    name = str(state.budget.name)
+    whose = plain(name if state.key is None else f"{name} for {state.key}")
+    command = f"claudetrace budgets release {quote(name)}" + ("" if state.key is None else f" --key {quote(state.key)}")
+    return f"{whose}: {dollars(state.held_usd)} held for cut streams; {plain(command, 600)} lets go of it."
 
 
 def _idle_note(idle: int) -> list[str]:

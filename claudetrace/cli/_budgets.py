@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from claudetrace._errors import ClaudetraceError
+from claudetrace._errors import ClaudetraceError, dollars
 from claudetrace.cli._options import DB, STORE, store_path
 from claudetrace.cli._tables import plain
 
@@ -80,6 +80,30 @@ def test(said: tuple[Path | None, Path | None], name: str, store: Path | None, d
     click.echo(f"{CODE}{_others(path, {each.channel for each in tried})}.")
     if any(each.error is not None for each in tried):
         raise SystemExit(1)
+
+
+@budgets.command()
+@click.argument("name")
+@click.option("--key", help="Of a budget for each value of a tag: this one's alone.")
+@STORE
+@DB
+@click.pass_obj
+def release(
+    said: tuple[Path | None, Path | None], name: str, key: str | None, store: Path | None, db: Path | None
+) -> None:
+    """Let go of what the budget NAME holds for cut streams.
+
+    What they were seen to cost stays spent. To be used once the bill says what they came to. Exits 2 where no budget
+    has that name.
+    """
+    from claudetrace._budgets._release import release as let_go
+    from claudetrace._call import exact_usd
+
+    found = let_go(store_path(db or said[0], store or said[1]), name, key)
+    whose = plain(f"budget {name!r}" + ("" if key is None else f" for {key!r}"))
+    streams = f"{len(found):,} cut stream{'' if len(found) == 1 else 's'}"
+    amount = dollars(exact_usd(sum(found)))
+    click.echo(f"Released {amount} held for {streams} in {whose}." if found else f"Nothing is held in {whose}.")
 
 
 def _stored(path: Path) -> dict[str | None, Budget]:

@@ -141,3 +141,35 @@ def test_a_call_whose_price_was_unknown_counts_by_its_price(client, server, star
     cost = Decimal(claudetrace.price(HELLO).usd or 0)
     assert spent(db)["stops"] == spent(db)["alerts"] == [cost]
     assert run("reprice", "--yes", "--dry-run", "--db", db).exit_code == 0
+
+
+@pytest.mark.parametrize("was", ["dearer", "unknown"])
+def test_the_rest_of_a_cut_stream_is_held_at_the_mended_rates(client, server, start, db, monkeypatch, tmp_path, was):
+    """Its row's own rates, and the rates of `max_tokens` beyond it, are those of the last price; what is spent with
+    what is held is a whole answer's cost. What was released meanwhile is not held again."""
+
+    def mend(data):
+        if was == "dearer":
+            return twice(data)
+        data["models"] = [each for each in data["models"] if wire.MODEL not in (each["id"], *each["aliases"])]
+        return None
+
+    whole = claudetrace.price(wire.message("Hello.", wire.usage(1_000, 100))).usd
+    seen = claudetrace.price(wire.message("Hello.", wire.usage(1_000, 1))).usd
+    server.add(answers.stream(HELLO, pieces=40, pause_s=0.02, times=None))
+    budgets = [
+        Budget(name, usd=100, per="total", on_exceeded=then, cut_streams="bound")
+        for name, then in (("stops", "block"), ("alerts", "alert"), ("released", "block"))
+    ]
+    with later_rates(monkeypatch, tmp_path, mend):
+        start(budgets=budgets)
+        with client.messages.create(**ASK, stream=True) as stream:
+            next(iter(stream))
+        assert claudetrace.flush(timeout_s=30)
+    run("budgets", "release", "released", "--db", db)
+    for _ in range(2):
+        assert run("reprice", "--all", "--yes", "--db", db).exit_code == 0
+
+    held = {each.budget.name: (each.spent_usd, each.held_usd) for each in running()._parts.budgets.status()}
+    assert held.pop("released") == ((seen, 0) if was == "dearer" else (seen, whole - seen))
+    assert held == {"stops": (seen, whole - seen), "alerts": (seen, whole - seen)}
