@@ -333,10 +333,9 @@ def _threshold_alert(
 
 def totals(connection: sqlite3.Connection, budget_id: int, key: str, window: Window) -> Totals:
     """What is spent, reserved and held in the window."""
-    usd, rest, calls, reserved, reserved_calls, oldest, held = connection.execute(
-        _sql.TOTALS, (budget_id, key, window.since, window.until)
-    ).fetchone()
-    return Totals(usd * _sql.PICO + rest, calls, reserved, reserved_calls, oldest, held)
+    values = (budget_id, key, window.since, window.until)
+    usd, rest, *sums = connection.execute(_sql.TOTALS, values).fetchone()
+    return Totals(usd * _sql.PICO + rest, *sums)
 
 
 def _slots(budget: Budget, now: int) -> list[tuple[Window, Window]]:
