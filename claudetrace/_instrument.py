@@ -7,7 +7,6 @@ import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
-from claudetrace import _zero_code
 from claudetrace._config import Settings, enabled, resolve
 from claudetrace._errors import ClaudetraceError
 from claudetrace._forks import in_child
@@ -74,6 +73,8 @@ class Instrumentation:
         self.settings = settings
         self.active = active
         """False where `CLAUDETRACE_ENABLED=false` switched everything off."""
+        self.unasked = False
+        """Whether no code asked for it: what the program says later replaces it."""
         self._guard = Guard()
         self._parts: Parts | None = None
         if active:
@@ -214,7 +215,7 @@ def instrument(
             differences = _running.settings.differences(settings)
             if not differences and not force:
                 return _running
-            if not force and _running is not _zero_code.started:
+            if not force and not _running.unasked:
                 raise ClaudetraceError(
                     f"already recording with {'; '.join(differences)}: "
                     "call claudetrace.uninstrument() first, or pass force=True"

@@ -65,6 +65,7 @@ def _start() -> None:
 
         if running() is None:
             started = instrument()
+            started.unasked = True
     except Exception as error:  # noqa: BLE001 - the program did not ask, and must not end of it
         import logging
 

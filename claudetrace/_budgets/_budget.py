@@ -112,11 +112,14 @@ class Budget:
 
     def __enter__(self) -> Run:
         """What the block has spent and has left. Raises `ClaudetraceError` unless `per="run"`."""
-        from claudetrace._budgets._run import enter
+        from claudetrace._budgets._current import runs
+        from claudetrace._budgets._run import Run
 
         if self.per != "run":
             _refuse(self, "per", self.per, 'a `with` block takes a Budget(per="run")')
-        return enter(self, caller())
+        run = Run(self)
+        runs.enter(self, run, caller())
+        return run
 
     def __exit__(
         self,
@@ -124,9 +127,9 @@ class Budget:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        from claudetrace._budgets._run import leave
+        from claudetrace._budgets._current import runs
 
-        leave(self, caller())
+        runs.leave(self, caller())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

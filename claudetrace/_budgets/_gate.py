@@ -8,7 +8,7 @@ from claudetrace._budgets._current import runs
 from claudetrace._budgets._held import rest_of
 from claudetrace._budgets._keeper import Demand
 from claudetrace._budgets._match import matching
-from claudetrace._budgets._run import admit_to_runs
+from claudetrace._budgets._run_admission import admit_to_runs
 from claudetrace._pricing._upper_bound import FREE, bound
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from claudetrace._alerts._rules import Watch
     from claudetrace._budgets._keeper import Keeper, Reservation
-    from claudetrace._budgets._run import RunReservation
+    from claudetrace._budgets._run_admission import RunReservation
     from claudetrace._call import Row
     from claudetrace._pricing import OwnRates, Terms
 

@@ -10,7 +10,6 @@ from claudetrace._forks import in_child, notice
 from claudetrace._guard import pass_on
 from claudetrace._ids import utc_text, uuid7
 from claudetrace._seam._errors import error_type_of, is_cancellation, is_unsent, status_columns
-from claudetrace._seam._response import LiveResponse
 
 if TYPE_CHECKING:
     from array import array
@@ -81,6 +80,20 @@ class Recorder(Protocol):
         """The method has returned or raised, and every response has ended."""
 
 
+class Response(Protocol):
+    """A response of a call, as `LiveResponse` reads it."""
+
+    attempt: int
+    whole: bool
+    """Whether the body was read before the SDK's method returned."""
+
+    def fail(self, outcome: str, error_type: str | None) -> None:
+        """The call raised although this response had come, and its row says so."""
+
+    def write(self) -> None:
+        """Hands the row to the recorder, once."""
+
+
 _forks = 0
 
 
@@ -96,7 +109,6 @@ class LiveCall:
     """One invocation of an SDK method, with every retry and the reading of the stream it returns."""
 
     __slots__ = (
-        "_attempt_perf",
         "_done",
         "_forks",
         "_open",
@@ -105,6 +117,7 @@ class LiveCall:
         "_rows",
         "abandoned",
         "admission",
+        "attempt_perf",
         "attempts",
         "awaits_span",
         "batch_id",
@@ -157,8 +170,8 @@ class LiveCall:
         self.ended_elsewhere = False
         """Whether the method ended in another context than it began in, as a coroutine does that is collected."""
         self._forks = _forks
-        self._attempt_perf = self.started_perf
-        self._pending: list[LiveResponse] = []
+        self.attempt_perf = self.started_perf
+        self._pending: list[Response] = []
         self._open = 0
         self._rows = count()
         # Counted by one step of an iterator: two streams of a call may end at once, in two threads.
@@ -179,13 +192,10 @@ class LiveCall:
             self.columns["request_bytes"] = body_bytes(request)
         self.attempts += 1
         self.retries = max(self.retries, retries_taken)
-        self._attempt_perf = time.perf_counter()
+        self.attempt_perf = time.perf_counter()
 
-    def responded(self, http_response: Any) -> None:
-        """A response has come. One that failed is not billed, and the call goes on."""
-        if not 200 <= http_response.status_code < 300:
-            return
-        response = LiveResponse(self, http_response, attempt=self.attempts, attempt_perf=self._attempt_perf)
+    def responded(self, response: Response) -> None:
+        """A response has come that may be billed."""
         if not response.whole:
             self._open += 1
         elif self._returned:
@@ -249,7 +259,7 @@ class LiveCall:
         row["outcome"] = self.outcome
         row["error_type"] = self.error_type
         if self.attempts:
-            row["response_ms"] = (now - self._attempt_perf) * 1e3
+            row["response_ms"] = (now - self.attempt_perf) * 1e3
             row.update(status_columns(error))
         # What never left costs nothing, nor what the API refused; of the rest nobody knows.
         row["usage_is_final"] = int("http_status" in row or not self.attempts)

@@ -30,6 +30,7 @@ from claudetrace._seam._middleware import is_of, marked_call, watch_rebuilt, wit
 from claudetrace._seam._operations import operation_of
 from claudetrace._seam._places import Function, Method
 from claudetrace._seam._request import billed_to, code_execution_is_free, request_body, request_columns, user_of
+from claudetrace._seam._response import watch
 from claudetrace._seam._where import Where, terms_of, where_to
 
 if TYPE_CHECKING:
@@ -300,7 +301,7 @@ def _process_response(wrapped: Any, instance: Any, args: Any, kwargs: Any) -> An
     if call is not None:
         try:
             if not marked or is_of(call, kwargs["options"]):
-                call.responded(kwargs["response"])
+                watch(call, kwargs["response"])
         except Exception as error:  # noqa: BLE001 - any failure of ours ends at the guard
             call.recorder.guard.caught("watch a response", error)
     return wrapped(*args, **kwargs)

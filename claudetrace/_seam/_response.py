@@ -24,6 +24,12 @@ if TYPE_CHECKING:
 _BATCH_OUTCOMES = {"succeeded": "ok", "canceled": "cancelled"}
 
 
+def watch(call: LiveCall, http_response: Any) -> None:
+    """Has `call` know of the response, unless it failed: then it is not billed, and the call goes on."""
+    if 200 <= http_response.status_code < 300:
+        call.responded(LiveResponse(call, http_response))
+
+
 class LiveResponse:
     """Reads a body as the caller does, and writes its row at the end.
 
@@ -50,10 +56,10 @@ class LiveResponse:
         "whole",
     )  # fmt: skip
 
-    def __init__(self, call: LiveCall, http_response: Any, *, attempt: int, attempt_perf: float) -> None:
+    def __init__(self, call: LiveCall, http_response: Any) -> None:
         self._call = call
         self._answer = Answer()
-        self._attempt_perf = attempt_perf
+        self._attempt_perf = call.attempt_perf
         self._ended_perf = 0.0
         self._ended_how: str | None = None
         self._first_token_perf: float | None = None
@@ -68,9 +74,8 @@ class LiveResponse:
             # The SDK reads it as events, whatever a proxy on the way calls it.
             media_type = EVENTS
         self._streamed = media_type in STREAMS
-        self.attempt = attempt
+        self.attempt = call.attempts
         self.whole: bool = http_response.is_closed
-        """Whether the body was read before the SDK's method returned."""
         if self.whole:
             self._read_whole(http_response, media_type)
         else:
@@ -198,11 +203,10 @@ class LiveResponse:
             self._call.settle(self._outcome, self._error_type)
 
     def fail(self, outcome: str, error_type: str | None) -> None:
-        """The call raised although this response had come, and its row says so."""
         self._outcome, self._error_type = outcome, self._answer.error_type or error_type
 
     def write(self) -> None:
-        """Hands the row to the recorder, once. A batch's lines have theirs already."""
+        # A batch's lines have theirs already.
         if self._answer.recorded:
             return
         call = self._call

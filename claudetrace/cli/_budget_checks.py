@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from claudetrace._call import exact_usd
 from claudetrace._errors import ClaudetraceError, dollars
-from claudetrace.cli._checks import Check
 from claudetrace.cli._options import calls_text
-from claudetrace.cli._tables import bytes_text, plain
+from claudetrace.cli._tables import Check, bytes_text, plain
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -12,13 +12,14 @@ import time
 from contextlib import closing, suppress
 from datetime import UTC, datetime, timedelta
 from importlib.metadata import PackageNotFoundError, version
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from claudetrace._errors import ClaudetraceError
 from claudetrace._places import spool_of
 from claudetrace._sqlite import TOO_LONG
+from claudetrace.cli._host_checks import check_hosts
 from claudetrace.cli._options import calls_text
-from claudetrace.cli._tables import bytes_text, plain
+from claudetrace.cli._tables import Check, bytes_text, plain
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -43,14 +44,6 @@ UNKNOWN_MODELS = """
     WHERE cost_picousd IS NULL
         AND cost_flags LIKE '%"unknown_model"%'
 """
-
-
-class Check(NamedTuple):
-    """What was looked at, what is so, and what is wrong with it, if anything."""
-
-    name: str
-    value: str
-    finding: str | None = None
 
 
 def check_installation() -> list[Check]:
@@ -123,7 +116,6 @@ def check_ledger(path: Path) -> list[Check]:
     from claudetrace._ledger._read import Ledger
     from claudetrace._ledger._schema import fragile_filesystem
     from claudetrace._sqlite import limit_time
-    from claudetrace.cli._host_checks import check_hosts
 
     checks = [Check("path", str(path)), *_modes(path)]
     if fragile := fragile_filesystem(path):

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 import click
 
 from claudetrace._errors import ClaudetraceError
-from claudetrace.cli._checks import Check, check_installation, check_ledger
+from claudetrace.cli._checks import check_installation, check_ledger
 from claudetrace.cli._options import DB, STORE, store_path
+from claudetrace.cli._tables import Check
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING
 
 from claudetrace._hosts import is_platform
 from claudetrace._ledger._times import stamp
-from claudetrace.cli._checks import Check
 from claudetrace.cli._options import calls_text
-from claudetrace.cli._tables import plain, usd_text
+from claudetrace.cli._tables import Check, plain, usd_text
 
 if TYPE_CHECKING:
     import sqlite3

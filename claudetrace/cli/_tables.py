@@ -1,10 +1,10 @@
-"""Aligned tables, and amounts of money with the digits that tell something."""
+"""Aligned tables, results of checks, and amounts of money with the digits that tell something."""
 
 from __future__ import annotations
 
 import unicodedata
 from decimal import Decimal
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
@@ -13,6 +13,14 @@ if TYPE_CHECKING:
 
 GAP = "  "
 LONGEST_CELL = 48
+
+
+class Check(NamedTuple):
+    """What was looked at, what is so, and what is wrong with it, if anything."""
+
+    name: str
+    value: str
+    finding: str | None = None
 
 
 def plain(text: str, longest: int = LONGEST_CELL) -> str:

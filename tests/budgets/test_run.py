@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from claudetrace._budgets._budget import Budget
-from claudetrace._budgets._run import admit_to_runs, current_runs
+from claudetrace._budgets._current import runs
+from claudetrace._budgets._run_admission import admit_to_runs
 from claudetrace._errors import BudgetExceeded, ClaudetraceError
 
 USD = 10**12
@@ -41,7 +42,7 @@ def test_runs_nest_and_the_tightest_stops() -> None:
 
     assert caught.value.budget == "inner"
     assert (inner.reserved_usd, outer.reserved_usd) == (0, Decimal("1.000000000001"))
-    assert current_runs() == ()
+    assert runs.get() == ()
 
 
 def test_a_run_counts_calls() -> None:
@@ -72,7 +73,7 @@ def test_tasks_of_the_block_share_it_and_others_do_not() -> None:
 
     async def alone() -> None:
         async def task() -> int:
-            return len(current_runs())
+            return len(runs.get())
 
         before = asyncio.create_task(task())
         with Budget(usd=1, per="run"):
