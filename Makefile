@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 
 help:
 	@echo "make demo      play bundled calls through the real SDK and report what they cost; no key, no network"
-	@echo "make test      style, types, import rules and all tests"
+	@echo "make test      style, types and all tests"
 	@echo "make attack    faults that need root, a mount or minutes; says what it skipped"
 	@echo "make matrix    every kind of call on every supported version of the SDK"
 	@echo "make host      the SDK's own tests, with and without the meter"
@@ -27,7 +27,6 @@ check: $(VENV)/.developed
 	@$(BIN)/ruff check -q .
 	@$(BIN)/ruff format -q --check .
 	@$(BIN)/mypy --no-error-summary
-	@$(BIN)/lint-imports --no-logo >$(VENV)/imports.log || { cat $(VENV)/imports.log; exit 1; }
 
 attack: $(VENV)/.developed
 	@$(BIN)/python -m pip install -q --group attack
@@ -51,7 +50,7 @@ bench-dashboards: $(VENV)/.developed
 	@$(BIN)/python tests/bench/dashboards.py $(ROWS) --prove
 
 clean:
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "claudetrace needs Python 3.11 or newer, and $(PYTHON) is %d.%d: make PYTHON=python3.12" % sys.version_info[:2])'

@@ -22,35 +22,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from claudetrace._alerts._channels import Channel
-    from claudetrace._alerts._outbox import Outgoing
+    from claudetrace._alerts._sender import Outbox
     from claudetrace._budgets._budget import Budget
     from claudetrace._guard import Guard
 
 EXIT_S = 1.0
 TEST_S = 30.0
 NO_PACE = Pace()
-
-
-class Outbox(Protocol):
-    """The alerts of a store that wait for their channels; called on the threads of the delivery, one a channel.
-
-    A channel is known to the store by its public name, which holds no secret and is the same in all processes.
-    Every process delivers, through the channels that it has, what any process has raised: so an alert outlives
-    the process that raised it. Callables and the log are not in here: they belong to one process.
-    """
-
-    def open_channel(self, channel: str) -> None:
-        """Remembers since when there is this channel, the first time: it gets what is raised from then on."""
-
-    def claim(self, channel: str, *, lease_s: float, max_age_s: float) -> Outgoing | None:
-        """The oldest alert that `channel` has not had, that is due, not too old and nobody's at the moment; it is
-        this process's for `lease_s`. One atomic statement."""
-
-    def mark_delivered(self, alert_id: str, channel: str) -> None:
-        """Never again through this channel."""
-
-    def mark_failed(self, alert_id: str, channel: str, *, again_at: datetime, reason: str) -> None:
-        """Due again from `again_at`, counted as a try; `reason` holds no secret and is for `claudetrace budgets`."""
 
 
 class Marks(Protocol):

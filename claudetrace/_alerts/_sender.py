@@ -9,7 +9,7 @@ from collections import deque
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from queue import Empty, SimpleQueue
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from claudetrace._alerts._channels._kinds import DeliveryFailed
 from claudetrace._alerts._channels._notice import Notice
@@ -17,7 +17,7 @@ from claudetrace._clock import monotonic
 
 if TYPE_CHECKING:
     from claudetrace._alerts._channels import Channel
-    from claudetrace._alerts._delivery import Outbox
+    from claudetrace._alerts._outbox import Outgoing
     from claudetrace._guard import Guard
 
 MOST_WAITING = 1000
@@ -26,6 +26,28 @@ MOST_TRIES_OF_PROCESS = 8
 """A callable that raises may have done half of its work: it is not called for days."""
 LEASE_S = 120.0
 """Longer than any try takes, so that no two processes send at once."""
+
+
+class Outbox(Protocol):
+    """The alerts of a store that wait for their channels; called on the threads of the delivery, one a channel.
+
+    A channel is known to the store by its public name, which holds no secret and is the same in all processes.
+    Every process delivers, through the channels that it has, what any process has raised: so an alert outlives
+    the process that raised it. Callables and the log are not in here: they belong to one process.
+    """
+
+    def open_channel(self, channel: str) -> None:
+        """Remembers since when there is this channel, the first time: it gets what is raised from then on."""
+
+    def claim(self, channel: str, *, lease_s: float, max_age_s: float) -> Outgoing | None:
+        """The oldest alert that `channel` has not had, that is due, not too old and nobody's at the moment; it is
+        this process's for `lease_s`. One atomic statement."""
+
+    def mark_delivered(self, alert_id: str, channel: str) -> None:
+        """Never again through this channel."""
+
+    def mark_failed(self, alert_id: str, channel: str, *, again_at: datetime, reason: str) -> None:
+        """Due again from `again_at`, counted as a try; `reason` holds no secret and is for `claudetrace budgets`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
