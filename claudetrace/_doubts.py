@@ -54,7 +54,8 @@ def doubts_of(usage: Mapping[str, Any], columns: Mapping[str, Any], *, final: bo
     Where it is not `final`, the output's count may be the placeholder that a stream begins with.
     """
     flags: tuple[str, ...] = ()
-    if not _is_plain(usage) and (has_unreadable(usage) or _has_unknown(usage)):
+    listed = isinstance(usage.get("iterations") or [], list)
+    if not listed or (not _is_plain(usage) and (has_unreadable(usage) or _has_unknown(usage))):
         flags = ("unpriced_component",)
     return ("contradictory_usage", *flags) if _contradicts_itself(usage, columns, final) else flags
 
@@ -100,7 +101,7 @@ def _has_unknown(usage: Mapping[str, Any]) -> bool:
     for name, value in usage.items():
         if name in _NESTED:
             if isinstance(value, Mapping) and any(
-                each not in _NESTED[name] and _counts(each, count) for each, count in value.items()
+                each not in _NESTED[name] and _counts(each, count, among_counts=True) for each, count in value.items()
             ):
                 return True
         elif name not in _COUNTS and name not in _ELSEWHERE and _counts(name, value):
@@ -108,13 +109,15 @@ def _has_unknown(usage: Mapping[str, Any]) -> bool:
     return False
 
 
-def _counts(name: object, value: object, depth: int = 4) -> bool:
-    """Whether `value` is a count above 0 by its name, or holds one."""
-    if isinstance(value, Mapping):
-        return depth > 0 and any(_counts(each, inner, depth - 1) for each, inner in value.items())
-    if isinstance(value, list):
-        return depth > 0 and any(_counts(name, inner, depth - 1) for inner in value)
-    return str(name).rpartition("_")[2] in _UNITS and bool(count_of(value))
+def _counts(name: object, value: object, depth: int = 4, *, among_counts: bool = False) -> bool:
+    """Whether `value` is a count by its name, or holds one: any but 0. `among_counts`, every number is one."""
+    if isinstance(value, Mapping | list):
+        inside = value.items() if isinstance(value, Mapping) else ((name, inner) for inner in value)
+        return depth > 0 and any(_counts(each, inner, depth - 1, among_counts=among_counts) for each, inner in inside)
+    if value is None or isinstance(value, bool):
+        return False
+    named = str(name).rpartition("_")[2] in _UNITS
+    return (named or (among_counts and not isinstance(value, str))) and count_of(value) != 0
 
 
 def _contradicts_itself(usage: Mapping[str, Any], columns: Mapping[str, Any], final: bool) -> bool:

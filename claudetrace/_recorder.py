@@ -17,7 +17,7 @@ from claudetrace._call import spend_picousd, tells_tokens
 from claudetrace._errors import BudgetExceeded
 from claudetrace._pricing import price_response
 from claudetrace._pricing._engine import ran_code
-from claudetrace._usage import usage_columns
+from claudetrace._usage import row_columns, usage_columns
 
 if TYPE_CHECKING:
     from array import array
@@ -234,7 +234,7 @@ class CallRecorder:
     def _fill_price(self, call: LiveCall, row: Row, answer: Answer) -> None:
         """Fills what the row alone does not tell: that an attempt before it was given up, or that nothing was used."""
         columns, priced, terms = self._price(call, answer)
-        row.update(columns)
+        row.update(row_columns(columns))
         row["pricing_terms"] = terms.text
         row["cost_picousd"] = priced.picousd
         row["cost_parts"] = priced.parts_json()

@@ -9,6 +9,8 @@ from typing import Any
 from claudetrace._text import bounded
 
 LARGEST_COUNT = 2**63 - 1
+LARGEST_IN_A_ROW = 10**15
+"""Sums of more than this would overflow 64 bits."""
 _LONGEST_NUMBER = 40
 
 COUNTS = (
@@ -56,6 +58,11 @@ def usage_columns(usage: Mapping[str, Any] | None) -> dict[str, Any]:
         if value := get(word):
             columns[word] = bounded(value if type(value) is str else str(value))
     return columns
+
+
+def row_columns(columns: dict[str, Any]) -> dict[str, Any]:
+    """`columns` of a usage without the counts that no row can hold, which the stored usage keeps."""
+    return {name: value for name, value in columns.items() if type(value) is not int or value <= LARGEST_IN_A_ROW}
 
 
 def _fill_written(columns: dict[str, Any], written: object, split: object) -> None:
@@ -157,7 +164,15 @@ def _merge_split(usage: dict[str, Any], start: Mapping[str, Any], delta: Mapping
     if new is None:
         return False
     usage[SPLIT], falls = _later(old, new, sum(_gains(split_counts(old), split_counts(new))))
+    if total is not None and _sum_of(usage[SPLIT]) > total >= _sum_of(new) > 0:
+        # What the later split leaves out is in what it has.
+        usage[SPLIT] = new
+        return True
     return falls
+
+
+def _sum_of(split: object) -> int:
+    return sum(count or 0 for count in split_counts(split))
 
 
 def _later(old: Any, new: Any, gained: int) -> tuple[Any, bool]:

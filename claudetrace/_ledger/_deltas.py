@@ -9,8 +9,9 @@ import orjson
 from claudetrace._call import RESERVED_TAGS
 from claudetrace._ledger import _headroom, _rollups, _sessions
 from claudetrace._ledger._latency import buckets_of
-from claudetrace._ledger._measures import BIGGEST_MEASURE, CALLS, FORMULAS, TAG_COLUMNS, TEXTS, Totals
+from claudetrace._ledger._measures import CALLS, FORMULAS, TAG_COLUMNS, TEXTS, Totals
 from claudetrace._ledger._rollups import OTHER, accumulate, folded, week_of
+from claudetrace._usage import LARGEST_IN_A_ROW
 
 if TYPE_CHECKING:
     import sqlite3
@@ -39,7 +40,7 @@ class Deltas:
             _require_texts(row)
             amounts = [formula(row) for formula in FORMULAS]
             amounts[CALLS] = int(row["id"] == row["call_id"] or row["id"] in further_firsts)
-            if max(amounts) > BIGGEST_MEASURE or min(amounts) < -BIGGEST_MEASURE:
+            if max(amounts) > LARGEST_IN_A_ROW or min(amounts) < -LARGEST_IN_A_ROW:
                 raise ValueError("a count is too large to be true")
             started_at, platform = row["started_at"], row["platform"]
             day, whose = started_at[:10], (platform, row.get("model") or "", row.get("feature") or "")

@@ -14,9 +14,6 @@ if TYPE_CHECKING:
 
     from claudetrace._call import Row
 
-BIGGEST_MEASURE = 10**15
-"""A row with more of anything is refused: sums of such would overflow 64 bits."""
-
 TOKEN_COLUMNS = (
     "input_tokens",
     "cache_read_tokens",

@@ -12,7 +12,7 @@ from claudetrace._call import spend_picousd, tells_tokens
 from claudetrace._pricing._bill import FLAGS
 from claudetrace._pricing._engine import price_response
 from claudetrace._pricing._terms import Terms
-from claudetrace._usage import usage_columns
+from claudetrace._usage import row_columns, usage_columns
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -89,7 +89,7 @@ def with_price(row: Row) -> Row:
     """`row` with the columns of its usage and its price, where the caller's thread had no need of them."""
     if "cost_flags" in row or (usage := usage_of(row)) is None:
         return row
-    return {**row, **usage_columns(usage), **(price_row(row) or {})}
+    return {**row, **row_columns(usage_columns(usage)), **(price_row(row) or {})}
 
 
 def at_day_of_batch(row: Row, created_at: str) -> Row:

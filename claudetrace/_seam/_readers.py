@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import re
 from typing import Any, Protocol
 
@@ -109,7 +110,7 @@ class LinesReader:
 # Only these events say anything that is recorded; the names stand in the data too, where a proxy drops `event:`.
 _TOLD = (b"message_start", b"message_delta", b"message_stop", b"content_block_start", b"error", b"completion")
 _DELTA = b"event: content_block_delta\n"
-_EMPTY_DELTA = re.compile(rb'"(?:text|thinking|partial_json)"\s*:\s*""')
+_EMPTY_DELTA = re.compile(rb'"(?:text|thinking|signature|partial_json)"\s*:\s*""')
 
 
 class SseReader:
@@ -146,7 +147,7 @@ class SseReader:
             self._event(event)
 
     def end(self) -> None:
-        last, self._rest = b"".join(self._rest), []
+        last, self._rest = b"".join(self._rest).removeprefix(codecs.BOM_UTF8), []
         if last.lstrip()[:1] == b"{":
             # No line of an event begins so: it is JSON under a stream's name.
             read_json(last, self._listener)

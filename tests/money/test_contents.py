@@ -7,7 +7,7 @@ import pytest
 import claudetrace
 from claudetrace._demo import _answers, _wire
 
-from ._asked import ASK, WAYS, created, from_batch, streamed
+from ._asked import ASK, WAYS, created, from_batch, streamed, told
 
 USAGE = _wire.usage(1_000, 7)
 FULL = {created: 4_000_000_000 + 7 * 20_000_000, streamed: 4_000_000_000 + 7 * 20_000_000}
@@ -36,6 +36,17 @@ def test_a_refusal_that_produced_nothing_is_free(client, server, start, ledger, 
     """No block, empty texts and thoughts and the mark of a fallback are no output: such a refusal costs nothing."""
     start()
     found = way(client, server, _wire.message(content, USAGE, model=ASK["model"], stop_reason="refusal"))
+
+    assert both(found, ledger) == ((0, ("unbilled_refusal",)),) * 2
+
+
+def test_a_delta_of_an_empty_signature_is_no_output(client, server, start, ledger):
+    """A thought that begins and is signed with nothing is none, in a stream as in the message that it makes."""
+    start()
+    message = _wire.message([THOUGHT], USAGE, model=ASK["model"], stop_reason="refusal")
+    begun, block, *rest = _wire.stream_events(message)
+    delta = {"type": "content_block_delta", "index": 0, "delta": {"type": "signature_delta", "signature": ""}}
+    found = told(client, server, [begun, block, delta, *(each for each in rest if each["type"] != delta["type"])])
 
     assert both(found, ledger) == ((0, ("unbilled_refusal",)),) * 2
 

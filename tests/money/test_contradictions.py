@@ -63,6 +63,8 @@ KEPT_1H = picousd(input=10, w1h=20_000, output=37)
         (WRITTEN_1H, [counts(15_000, 5_000)], picousd(input=10, read=15_000, w5m=5_000, output=37), FLAGGED),
         (WRITTEN_5M, [counts(0, 0, 20_010)], picousd(input=20_010, output=37), FLAGGED),
         (_wire.usage(10, 1, cache_read=20_000), [counts(0, 20_000)], KEPT_5M, FLAGGED),
+        # A later split that tells only where the tokens went.
+        (WRITTEN_5M, [counts(0, 20_000, cache_creation={"ephemeral_1h_input_tokens": 20_000})], KEPT_1H, FLAGGED),
         # A lone zero says nothing.
         (PLAIN, [counts(0, 0, 0)], picousd(input=3_602, output=37), FLAGGED),
         (WRITTEN_1H, [counts(0, 0)], KEPT_1H, FLAGGED),

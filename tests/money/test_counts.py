@@ -8,6 +8,7 @@ import claudetrace
 from claudetrace._demo import _answers, _wire
 
 from ._asked import ASK, created, told
+from ._kit import faults
 
 PLAIN = {"input_tokens": 1_000, "output_tokens": 10}
 COST = 1_000 * 4_000_000 + 10 * 20_000_000
@@ -81,7 +82,16 @@ def test_a_usage_of_zeros_costs_nothing(client, server, ledger):
         ({"audio_input_tokens": 500}, (COST, UNPRICED)),
         ({"audio_input_tokens": "500"}, (COST, UNPRICED)),
         ({"audio": {"input_tokens": 500}}, (COST, UNPRICED)),
+        ({"audio_input_tokens": 1.5}, (COST, UNPRICED)),
+        ({"audio_input_tokens": 2**63}, (COST, UNPRICED)),
+        ({"audio_input_tokens": "many"}, (COST, UNPRICED)),
         ({"image_generation_requests": 1}, (COST, UNPRICED)),
+        ({"server_tool_use": {"image_generation": 3}}, (COST, UNPRICED)),
+        ({"server_tool_use": {"image_generation": {"done": 3, "size": "large"}}}, (COST, UNPRICED)),
+        ({"cache_creation": {"permanent": 9}}, (COST, UNPRICED)),
+        ({"output_tokens_details": {"audio": 0.5}}, (COST, UNPRICED)),
+        ({"iterations": {"type": "compaction", "input_tokens": 9}}, (COST, UNPRICED)),
+        ({"server_tool_use": {"image_generation": 0, "enabled": True, "region": "eu"}}, (COST, ())),
         ({"server_tool_use": {"image_generation_requests": 3}}, (COST, UNPRICED)),
         ({"server_tool_use": {"browser": {"minutes": 3}}}, (COST, UNPRICED)),
         ({"cache_creation": {"ephemeral_24h_input_tokens": 9}}, (COST, UNPRICED)),
@@ -101,6 +111,16 @@ def test_a_usage_of_zeros_costs_nothing(client, server, ledger):
 def test_what_nobody_knows_is_flagged(client, server, ledger, usage, expected):
     """A new class of tokens, tool of the server's or speed is told; what is known, or counts nothing, is not."""
     assert both(client, server, ledger, {**PLAIN, **usage}) == expected
+
+
+@pytest.mark.parametrize("count", [10**15 + 1, 2**62, 2**63 - 1])
+def test_a_count_that_no_sum_can_hold_costs_no_row(client, server, ledger, db, count):
+    """A response with such a count has its row, without the count and without a price; its usage says it."""
+    created(client, server, _wire.message("Hello.", {**PLAIN, "output_tokens": count}, model=ASK["model"]))
+    (call,) = ledger()
+
+    assert (call.cost_picousd, call.cost_flags, call.input_tokens, call.output_tokens) == (None, UNPRICED, 1_000, None)
+    assert (call.usage["output_tokens"], faults(db)) == (count, [])
 
 
 @pytest.mark.parametrize("count", [150_000, 150_000.0, "150000"])

@@ -141,16 +141,34 @@ def test_an_sdk_object_its_dump_and_its_json_cost_the_same(response):
     assert costs[1:] == costs[:-1]
 
 
+UNKNOWN = st.dictionaries(st.text(min_size=1).map("x_".__add__), st.integers() | st.text() | st.none())
+
+
 @QUICK
-@given(RESPONSES, st.dictionaries(st.text(min_size=1).map("x_".__add__), st.integers() | st.text() | st.none()))
+@given(RESPONSES, UNKNOWN)
 def test_unknown_fields_change_nothing(response, unknown):
-    """What the API may add to a usage object, at any level, leaves the price as it is."""
+    """What the API may add to a usage object or to its iterations leaves the price as it is."""
     usage = copy.deepcopy(response["usage"])
-    for place in (usage, usage.get("cache_creation"), usage.get("server_tool_use"), *(usage.get("iterations") or [])):
-        if place is not None:
-            place.update(unknown)
+    for place in (usage, *(usage.get("iterations") or [])):
+        place.update(unknown)
 
     assert priced(**{**response, "usage": usage}).cost() == priced(**response).cost()
+
+
+@QUICK
+@given(RESPONSES, UNKNOWN)
+def test_unknown_counts_among_counts_are_told(response, unknown):
+    """What the API may add to an object of counts leaves the amount as it is, and where it counts, a flag tells it."""
+    usage = copy.deepcopy(response["usage"])
+    places = [place for name in ("cache_creation", "server_tool_use") if (place := usage.get(name)) is not None]
+    for place in places:
+        place.update(unknown)
+    before, after = priced(**response), priced(**{**response, "usage": usage})
+
+    assert (after.picousd, after.cost().parts) == (before.picousd, before.cost().parts)
+    told = {"unpriced_component"} if places and any(type(each) is int and each for each in unknown.values()) else set()
+    assert set(after.flags) - {"unpriced_component"} == set(before.flags) - {"unpriced_component"}
+    assert told <= set(after.flags) <= told | set(before.flags)
 
 
 JSON = st.recursive(

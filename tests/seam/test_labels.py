@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import codecs
 import json
 from collections.abc import Callable
 from typing import Any
@@ -102,6 +103,7 @@ def test_json_is_read_under_the_name_of_a_stream(way: Any, meter: Any) -> None:
     """A message that comes whole has its counts and its price where it is called a stream."""
     for label in LABELS:
         ask(way, label, WHOLE)
+    ask(way, "application/json", codecs.BOM_UTF8 + WHOLE)
 
     told = {(call.streamed, call.input_tokens, call.cost_flags) for call in meter.calls()}
     assert told == {(False, MESSAGE["usage"]["input_tokens"], ())}
