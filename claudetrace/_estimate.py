@@ -46,7 +46,7 @@ def estimate(client: Any, *, model: str, max_tokens: int, **request: Any) -> Any
         batch=False,
         payer=billed_to(request),
         data_zone=None if meter is None else meter.settings.foundry_data_zone,
-    )
+    ).with_own_rates(None if meter is None else meter.own_rates)
     feature = _feature(meter, client, request)
 
     def median_output_tokens(asked: str) -> int | None:
@@ -58,7 +58,6 @@ def estimate(client: Any, *, model: str, max_tokens: int, **request: Any) -> Any
         max_tokens=max_tokens,
         median_output_tokens=median_output_tokens,
         terms=terms,
-        own_rates=None if meter is None else meter.own_rates,
         **request,
     )
 

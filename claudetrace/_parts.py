@@ -70,7 +70,7 @@ class Parts:
         append = _nowhere if self._writer is None else self._writer.append
         gate = None if self.budgets is None else self.budgets.gate
         seen = SeenIds() if any(host.replays for host in settings.hosts.values()) else None
-        self.recorder = CallRecorder(guard, self.attribution, append, spans, self._metrics, gate, self.own_rates, seen)
+        self.recorder = CallRecorder(guard, self.attribution, append, spans, self._metrics, gate, seen)
         left_behind = settings.budget_store is not None and settings.budget_store.exists()
         if self.budgets is not None:
             if replaces is not None:
@@ -178,7 +178,6 @@ class Parts:
             guard=self._guard,
             service=resource()["service"],
             spent_before=before,
-            own_rates=self.own_rates,
         )
 
     def _make_writer(self) -> LedgerWriter | Feed | None:

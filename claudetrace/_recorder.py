@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from claudetrace._budgets._gate import Gate
     from claudetrace._call import Row
     from claudetrace._guard import Guard
-    from claudetrace._pricing import OwnRates, Priced, Terms
+    from claudetrace._pricing import Priced, Terms
     from claudetrace._seam._answer import Answer
     from claudetrace._seam._live import LiveCall
     from claudetrace._seen import SeenIds
@@ -58,7 +58,6 @@ class CallRecorder:
         spans: Spans | None,
         metrics: Metrics | None = None,
         gate: Gate | None = None,
-        own_rates: OwnRates | None = None,
         seen: SeenIds | None = None,
     ) -> None:
         self.guard = guard
@@ -67,7 +66,6 @@ class CallRecorder:
         self._spans = spans
         self._metrics = metrics
         self._gate = gate
-        self._own_rates = own_rates
         self._seen = seen
         """`None` where no host is said to replay."""
         self._collection = Collection()
@@ -83,7 +81,7 @@ class CallRecorder:
             from claudetrace._budgets._gate import Gate
 
             # A run needs no setting: the first one brings the gate along.
-            self._gate = Gate(own_rates=self._own_rates)
+            self._gate = Gate()
         return self._gate is not None and self._gate.concerns(call.columns)
 
     def demand(self, call: LiveCall, body: Mapping[str, Any], *, has_middleware: bool) -> Any:

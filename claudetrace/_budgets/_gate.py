@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from claudetrace._budgets._keeper import Keeper, Reservation
     from claudetrace._budgets._run_admission import RunReservation
     from claudetrace._call import Row
-    from claudetrace._pricing import OwnRates, Terms
+    from claudetrace._pricing import Terms
 
 BATCHES_CREATE = "messages.batches.create"
 
@@ -53,12 +53,9 @@ class Admission:
 class Gate:
     """Admits calls to the budgets of the store, if there are any, and to the runs around them."""
 
-    def __init__(
-        self, keeper: Keeper | None = None, watch: Watch | None = None, own_rates: OwnRates | None = None
-    ) -> None:
+    def __init__(self, keeper: Keeper | None = None, watch: Watch | None = None) -> None:
         self.keeper = keeper
         self.watch = watch
-        self._own_rates = own_rates
         self._blocking = tuple(budget for budget in keeper.budgets if budget.blocks) if keeper else ()
 
     def concerns(self, columns: Mapping[str, Any]) -> bool:
@@ -79,7 +76,6 @@ class Gate:
             terms=terms,
             day=columns["started_at"][:10],
             has_middleware=has_middleware,
-            own_rates=self._own_rates,
         )
         # A model without a price is told as that, if its budget wants it told.
         if found.why_unbounded is not None and found.priced and self.watch is not None:

@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from claudetrace._budgets._windows import Window
     from claudetrace._call import Row
     from claudetrace._guard import Guard
-    from claudetrace._pricing import OwnRates
 
 DELIVERY_S = 1.0
 REPLACED_S = 12.0
@@ -46,7 +45,6 @@ class BudgetService:
         guard: Guard,
         service: str,
         spent_before: Callable[[Budget, Window], Mapping[str, tuple[int, int]]] | None,
-        own_rates: OwnRates | None,
     ) -> None:
         self._guard = guard
         self._closed = False
@@ -63,7 +61,7 @@ class BudgetService:
             marks=outbox,
             spent=None if self.keeper is None else self.keeper.spent,
         )
-        self.gate = Gate(self.keeper, self.watch, own_rates)
+        self.gate = Gate(self.keeper, self.watch)
         self.observed = Observed(budgets, store, guard)
         # Before the loader's own, so that it runs after: what the last rows say is still counted.
         atexit.register(self._close_at_exit)

@@ -11,7 +11,6 @@ from claudetrace._pricing._plan import plan_for
 from claudetrace._pricing._rates import book
 
 if TYPE_CHECKING:
-    from claudetrace._pricing._own import OwnRates
     from claudetrace._pricing._plan import Leg, Plan
     from claudetrace._pricing._terms import Terms
 
@@ -64,9 +63,7 @@ class Dearest:
 
 
 @lru_cache(maxsize=1024)
-def dearest(
-    model: str | None, day: str, terms: Terms, fast: bool, worldwide: bool, own_rates: OwnRates | None = None
-) -> Dearest | None:
+def dearest(model: str | None, day: str, terms: Terms, fast: bool, worldwide: bool) -> Dearest | None:
     """The dearest rates of what `model` may be billed as on `day`, or `None` where one of them has no price.
 
     What only the answer tells is taken as the dearest: a workspace's default geography unless the request asks for
@@ -77,10 +74,10 @@ def dearest(
     geo = "global" if worldwide else "us"
     plans = []
     for speed in ("standard", "fast") if fast else ("standard",):
-        plan = plan_for(model, model, day, terms, speed, None, geo, own_rates)
+        plan = plan_for(model, model, day, terms, speed, None, geo)
         if "endpoint_scope_unknown" in plan.flags:
             regional = replace(terms, endpoint_scope="regional")
-            plan = plan_for(model, model, day, regional, speed, None, geo, own_rates)
+            plan = plan_for(model, model, day, regional, speed, None, geo)
         if plan.leg is None:
             return None
         plans.append(plan)

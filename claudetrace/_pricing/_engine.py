@@ -14,7 +14,6 @@ from claudetrace._pricing._plan import plan_for
 from claudetrace._usage import count_of, usage_columns
 
 if TYPE_CHECKING:
-    from claudetrace._pricing._own import OwnRates
     from claudetrace._pricing._terms import Terms
 
 log = logging.getLogger("claudetrace")
@@ -34,7 +33,6 @@ def price_response(
     terms: Terms,
     final: bool = True,
     extra_flags: tuple[str, ...] = (),
-    own_rates: OwnRates | None = None,
 ) -> Priced:
     """The price of one response whose usage object is `usage` and fills `columns`. Never raises."""
     priced = price_any_size(
@@ -46,7 +44,6 @@ def price_response(
         day=day,
         terms=terms,
         extra_flags=extra_flags if final or usage is None else ("partial_usage", *extra_flags),
-        own_rates=own_rates,
     )
     if priced.picousd is not None and priced.picousd > LARGEST_PICOUSD:
         return Priced(None, in_order(("unpriced_component", *priced.flags)))
@@ -63,11 +60,10 @@ def price_any_size(
     day: str,
     terms: Terms,
     extra_flags: tuple[str, ...] = (),
-    own_rates: OwnRates | None = None,
 ) -> Priced:
     """The same, also beyond what a row can hold. Never raises."""
     try:
-        return _price(usage, columns, model, model_requested, stop_reason, day, terms, extra_flags, own_rates)
+        return _price(usage, columns, model, model_requested, stop_reason, day, terms, extra_flags)
     except Exception as error:
         pass_on(error)
         log.debug("claudetrace could not price a response", exc_info=error)
@@ -83,7 +79,6 @@ def _price(
     day: str,
     terms: Terms,
     extra_flags: tuple[str, ...],
-    own_rates: OwnRates | None,
 ) -> Priced:
     if terms.free_host or terms.replayed:
         return _costs_nothing(terms, extra_flags)
@@ -96,7 +91,7 @@ def _price(
     get = columns.get
     speed, tier, geo = get("speed"), get("service_tier"), get("inference_geo")
     served = model if iterations is None else serving_model(iterations) or model
-    plan = plan_for(served, model_requested, day, terms, speed, tier, geo, own_rates)
+    plan = plan_for(served, model_requested, day, terms, speed, tier, geo)
     if plan.leg is None:
         return Priced(None, in_order((*plan.flags, *doubts, *extra_flags)))
     bill = Bill(plan.flags)
@@ -110,7 +105,7 @@ def _price(
         if get("input_tokens") is None or get("output_tokens") is None or (ran_code(usage) and not terms.free_code):
             bill.flags += ("unpriced_component",)
     if iterations is not None:
-        rest = Iterations(bill, plan, columns, served, model_requested, day, terms, own_rates)
+        rest = Iterations(bill, plan, columns, served, model_requested, day, terms)
         rest.add(iterations)
     return bill.priced(extra_flags)
 

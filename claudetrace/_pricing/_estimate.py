@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from decimal import Decimal
 
-    from claudetrace._pricing._own import OwnRates
 
 _NOT_COUNTED = frozenset(
     ["max_tokens", "stream", "temperature", "top_p", "top_k", "stop_sequences", "metadata", "service_tier", "container"]
@@ -54,7 +53,6 @@ def estimate(
     max_tokens: int,
     median_output_tokens: Callable[[str], int | None] | None = None,
     terms: Terms | None = None,
-    own_rates: OwnRates | None = None,
     **request: Any,
 ) -> Any:
     """An `Estimate` of `client.messages.create(model=…, max_tokens=…, …)`; an awaitable for an async client.
@@ -67,7 +65,6 @@ def estimate(
         max_tokens=max_tokens,
         median_output_tokens=None if median_output_tokens is None else median_output_tokens(model),
         terms=terms or Terms(),
-        own_rates=own_rates,
         request=request,
     )
     beta = any(request.get(name) for name in _BETA_ALONE)
@@ -85,7 +82,6 @@ class _Asked:
     max_tokens: int
     median_output_tokens: int | None
     terms: Terms
-    own_rates: OwnRates | None
     request: Mapping[str, Any]
 
     async def after(self, counted: Awaitable[Any]) -> Estimate:
@@ -136,7 +132,6 @@ class _Asked:
             model_requested=self.model,
             day=day_of(None),
             terms=self.terms,
-            own_rates=self.own_rates,
         )
         return usd(priced.picousd), priced.flags, priced.rates_version
 

@@ -13,7 +13,6 @@ from claudetrace._usage import usage_columns
 
 if TYPE_CHECKING:
     from claudetrace._pricing._bill import Bill
-    from claudetrace._pricing._own import OwnRates
     from claudetrace._pricing._plan import Plan
     from claudetrace._pricing._terms import Terms
 
@@ -36,7 +35,7 @@ def serving_model(iterations: list[Any]) -> str | None:
 class Iterations:
     """Adds to `bill` what the top level, priced by `plan`, leaves out."""
 
-    __slots__ = ("asked", "bill", "columns", "day", "legs", "own_rates", "plan", "served", "terms")
+    __slots__ = ("asked", "bill", "columns", "day", "legs", "plan", "served", "terms")
 
     def __init__(
         self,
@@ -47,7 +46,6 @@ class Iterations:
         asked: str | None,
         day: str,
         terms: Terms,
-        own_rates: OwnRates | None,
     ) -> None:
         self.bill = bill
         self.plan = plan
@@ -57,7 +55,6 @@ class Iterations:
         self.asked = asked or served
         self.day = day
         self.terms = terms
-        self.own_rates = own_rates
         self.legs: list[tuple[str, str | None, Mapping[str, Any], str | None]] = []
 
     def add(self, entries: list[Any]) -> None:
@@ -122,10 +119,10 @@ class Iterations:
 
     def _plan(self, prefix: str, model: str, speed: str | None) -> Plan:
         tier, geo = self.columns.get("service_tier"), self.columns.get("inference_geo")
-        plan = plan_for(model, self.asked, self.day, self.terms, speed, tier, geo, self.own_rates, prefix)
+        plan = plan_for(model, self.asked, self.day, self.terms, speed, tier, geo, prefix)
         if plan.leg is None and speed == "fast":
             # A model without fast rates cannot have run fast.
-            return plan_for(model, self.asked, self.day, self.terms, None, tier, geo, self.own_rates, prefix)
+            return plan_for(model, self.asked, self.day, self.terms, None, tier, geo, prefix)
         return plan
 
     def _straddles(self, turns: list[Mapping[str, Any]]) -> bool:

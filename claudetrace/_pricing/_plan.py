@@ -104,11 +104,10 @@ def plan_for(
     speed: str | None,
     service_tier: str | None,
     inference_geo: str | None,
-    own_rates: OwnRates | None,
     prefix: str = "",
 ) -> Plan:
     """The plan of these facts, from a bounded cache."""
-    key = (model, day, terms.text, speed, service_tier, inference_geo, model_requested, own_rates, prefix)
+    key = (model, day, terms.text, speed, service_tier, inference_geo, model_requested, prefix)
     plan = _plans.get(key)
     if plan is None:
         if len(_plans) >= _MOST_PLANS:
@@ -122,7 +121,7 @@ def plan_for(
                 speed=speed,
                 service_tier=service_tier,
                 inference_geo=inference_geo,
-                own_rates=own_rates or _own_rates_of(terms),
+                own_rates=_own_rates_of(terms),
                 prefix=prefix,
             )
         )
@@ -238,8 +237,9 @@ def _scope(platform: str, asked: ModelId, served: ModelId, terms: Terms) -> str 
     return GOVCLOUD if GOVCLOUD in told else next(iter(told), None)
 
 
-def running_line(own: OwnRates | None, day: str) -> Line:
+def running_line(terms: Terms, day: str) -> Line:
     """The line of a session's running time, by the nanosecond, so that fractions of seconds stay exact."""
+    own = _own_rates_of(terms)
     discount = own.discount_on(day) if own else None
     rate = book().running_hour_picousd / (3600 * 10**9) * (_ONE if discount is None else 1 - discount)
     return Line(RUNNING, None, rate)

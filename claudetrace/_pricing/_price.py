@@ -18,7 +18,6 @@ from claudetrace._usage import usage_columns
 
 if TYPE_CHECKING:
     from claudetrace._call import Cost
-    from claudetrace._pricing._own import OwnRates
 
 _CENT_PICOUSD = 10**10
 _NS_PER_S = 10**9
@@ -43,7 +42,7 @@ def price(
     return priced_object(message, day_of(at), Terms(batch=bool(batch), **words)).cost()
 
 
-def priced_object(message: Any, day: str, terms: Terms, own_rates: OwnRates | None = None) -> Priced:
+def priced_object(message: Any, day: str, terms: Terms) -> Priced:
     """The price of `message` on `day`. Never raises, whatever `message` is."""
     facts = _plain(message)
     if isinstance(result := facts.get("result"), Mapping):
@@ -54,7 +53,7 @@ def priced_object(message: Any, day: str, terms: Terms, own_rates: OwnRates | No
     if not isinstance(usage, Mapping):
         return _without_usage(facts, terms)
     if facts.get("type") == "session":
-        return _session(facts, usage, day, terms, own_rates)
+        return _session(facts, usage, day, terms)
     content, columns = Content(facts.get("content")), usage_columns(usage)
     return price_any_size(
         usage,
@@ -68,7 +67,6 @@ def priced_object(message: Any, day: str, terms: Terms, own_rates: OwnRates | No
             code_execution=content.ran_code and not content.frees_code,
             free_code=content.frees_code,
         ),
-        own_rates=own_rates,
     )
 
 
@@ -91,9 +89,7 @@ def _without_usage(facts: Mapping[str, Any], terms: Terms) -> Priced:
     return Bill(("no_usage",)).priced() if terms.batch else Priced(None, ("no_usage",))
 
 
-def _session(
-    facts: Mapping[str, Any], usage: Mapping[str, Any], day: str, terms: Terms, own_rates: OwnRates | None
-) -> Priced:
+def _session(facts: Mapping[str, Any], usage: Mapping[str, Any], day: str, terms: Terms) -> Priced:
     """A session: its own list cost where it has one, else tokens, searches and running time."""
     agent = _mapping(facts.get("agent"))
     configured = _mapping(agent.get("model"))
@@ -101,7 +97,7 @@ def _session(
     speed, geo = _first(places, "speed"), _first(places, "inference_geo")
     cents = _list_cents(usage.get("list_cost"))
     model = _text(facts.get("model")) or _text(configured.get("id")) or _text(agent.get("model"))
-    plan = plan_for(model, None, day, _with(terms, batch=False), speed, None, geo, own_rates)
+    plan = plan_for(model, None, day, _with(terms, batch=False), speed, None, geo)
     if cents is not None:
         told = [flag for flag in plan.flags if flag == "billed_to_user_profile"]
         bill = Bill(("rounded_list_cost", *told))
@@ -116,7 +112,7 @@ def _session(
         bill.add(plan.search, searches)
     running_ns = _running_ns(usage.get("active_seconds"))
     if running_ns:
-        bill.add(running_line(own_rates, day), running_ns)
+        bill.add(running_line(terms, day), running_ns)
     bill.flags += doubts_of(usage, columns)
     # A session's counts are sums over its requests, which do not tell how long each prompt was.
     if running_ns is None or leg_for(plan, columns) is not plan.leg:

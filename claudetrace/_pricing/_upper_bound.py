@@ -33,7 +33,6 @@ from claudetrace._pricing._prompt_size import PromptSize, as_mapping
 
 if TYPE_CHECKING:
     from claudetrace._pricing._dearest import Dearest
-    from claudetrace._pricing._own import OwnRates
     from claudetrace._pricing._terms import Terms
 
 MOST_PICOUSD = 2**63 - 1
@@ -88,7 +87,6 @@ def bound(
     terms: Terms,
     day: str,
     has_middleware: bool = False,
-    own_rates: OwnRates | None = None,
 ) -> Bound:
     """What to reserve for `body`, as the SDK's options have it. Never raises; takes nothing from an iterator.
 
@@ -97,10 +95,7 @@ def bound(
     if operation in FREE:
         return NOTHING
     try:
-        if operation == _BATCH:
-            found = _batch(body, _as_batch(terms), day, own_rates)
-        else:
-            found = _one(body, model, terms, day, own_rates)
+        found = _batch(body, _as_batch(terms), day) if operation == _BATCH else _one(body, model, terms, day)
     except Exception as error:  # noqa: BLE001 - what we cannot read, the SDK may yet send
         pass_on(error)
         found = Bound(picousd=0, why_unbounded=f"a request that cannot be read ({type(error).__name__})")
@@ -116,7 +111,7 @@ def _as_batch(terms: Terms) -> Terms:
     return replace(terms, batch=True)
 
 
-def _batch(body: Mapping[str, Any], terms: Terms, day: str, own_rates: OwnRates | None) -> Bound:
+def _batch(body: Mapping[str, Any], terms: Terms, day: str) -> Bound:
     items = body.get("requests")
     if not isinstance(items, (list, tuple)):
         return Bound(picousd=0, why_unbounded="requests that can be read only once")
@@ -126,24 +121,24 @@ def _batch(body: Mapping[str, Any], terms: Terms, day: str, own_rates: OwnRates 
         if not isinstance(params, Mapping):
             why = why or "an item that cannot be read"
             continue
-        found = _one(params, None, terms, day, own_rates)
+        found = _one(params, None, terms, day)
         picousd += found.picousd
         why = why or found.why_unbounded
         priced = priced and found.priced
     return Bound(picousd=picousd, why_unbounded=why, calls=len(items), priced=priced)
 
 
-def _one(body: Mapping[str, Any], model: str | None, terms: Terms, day: str, own_rates: OwnRates | None) -> Bound:
+def _one(body: Mapping[str, Any], model: str | None, terms: Terms, day: str) -> Bound:
     if terms.free_host or terms.billed_to == "user_profile" or _bills_user_profile(body):
         return Bound(picousd=0)
     asked = model if model is not None else body.get("model")
     fast, worldwide = body.get("speed") == "fast", body.get("inference_geo") == "global"
     rates = None
     if isinstance(asked, str):
-        rates = dearest(asked, day, terms, fast, worldwide, own_rates)
+        rates = dearest(asked, day, terms, fast, worldwide)
         if rates is None and fast:
             # A model that is no longer fast runs at the standard speed, but nobody says so before.
-            rates = dearest(asked, day, terms, False, worldwide, own_rates)
+            rates = dearest(asked, day, terms, False, worldwide)
             if rates is not None:
                 return _priced(body, rates, "a speed without a price")
     if rates is None:

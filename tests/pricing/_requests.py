@@ -11,6 +11,7 @@ DAY = "2026-11-20"
 OPUS = "claude-opus-5-5"
 HELLO: dict[str, Any] = {"model": OPUS, "max_tokens": 100, "messages": [{"role": "user", "content": "Hello"}]}
 OWN = load_own_rates({"discount": 0.2, "models": {"claude-haiku-5-5": {"discount": 0.5}}})
+"""Own prices, for `Terms.with_own_rates`."""
 
 
 def of(body: dict[str, Any], operation: str = "messages.create", **more: Any) -> Bound:

@@ -11,12 +11,13 @@ import httpx2
 import pytest
 
 from claudetrace._errors import ClaudetraceError
-from claudetrace._pricing import Estimate, estimate, load_own_rates
+from claudetrace._pricing import Estimate, Terms, estimate, load_own_rates
 from claudetrace._pricing._rates import book
 
 HELLO: dict[str, Any] = {"max_tokens": 1000, "messages": [{"role": "user", "content": "Hello"}]}
 CACHED = {"type": "text", "text": "long", "cache_control": {"type": "ephemeral"}}
 COUNTED = "claude-opus-5-5"
+HALF = load_own_rates({"discount": 0.5})
 
 
 class Wire:
@@ -89,7 +90,10 @@ def test_only_what_is_counted_is_sent():
         ({"median_output_tokens": lambda model: 10**6}, ("0.04", "0.06", "0.1", ())),
         ({"median_output_tokens": lambda model: None}, ("0.04", None, "0.1", ())),
         ({"model": "claude-opus-5-6"}, (None, None, None, ("unknown_model",))),
-        ({"own_rates": load_own_rates({"discount": 0.5})}, ("0.02", None, "0.05", ("custom_rates",))),
+        (
+            {"terms": Terms().with_own_rates(load_own_rates({"discount": 0.5}))},
+            ("0.02", None, "0.05", ("custom_rates",)),
+        ),
     ],
 )
 def test_a_request_decides_its_estimate(request_, expected):

@@ -208,7 +208,7 @@ def test_a_foundry_deployment_may_be_in_a_data_zone():
 
 def test_own_prices_bind_what_they_charge():
     """A discount lowers the bound as it lowers the price."""
-    assert of(HELLO, own_rates=OWN).picousd == of(HELLO).picousd * 8 // 10
+    assert of(HELLO, terms=Terms().with_own_rates(OWN)).picousd == of(HELLO).picousd * 8 // 10
 
 
 def test_another_organizations_bill_reserves_nothing():
@@ -244,10 +244,10 @@ def test_a_legacy_completion_is_bound_like_a_message():
 def test_an_absurd_request_reserves_no_more_than_a_store_can_hold():
     """A sum beyond what SQLite's integers hold is the largest of them."""
     dollars = dict.fromkeys(("input", "cache_read", "cache_write_5m", "cache_write_1h", "output"), 10_000)
-    own = load_own_rates({"models": {"dear": dollars}})
+    terms = Terms().with_own_rates(load_own_rates({"models": {"dear": dollars}}))
     item = {"params": {**HELLO, "model": "dear", "max_tokens": 10**9}}
 
-    assert of({"requests": [item] * 2}, "messages.batches.create", own_rates=own).picousd == MOST_PICOUSD
+    assert of({"requests": [item] * 2}, "messages.batches.create", terms=terms).picousd == MOST_PICOUSD
 
 
 @given(st.text(), st.lists(st.text(), max_size=3))

@@ -245,11 +245,10 @@ def test_no_answer_that_a_request_allows_costs_more_than_its_bound(exchange):
     body = {**body, "messages": [{"role": "user", "content": "x" * body["messages"]}]}
     operation = "messages.batches.create" if batch else "messages.create"
     whole = {"requests": [{"custom_id": "a", "params": body}]} if batch else body
-    found = of(whole, operation, terms=sent, own_rates=own_rates)
+    found = of(whole, operation, terms=sent.with_own_rates(own_rates))
     asked = body["model"]
-    cost = price_response(
-        {}, columns, model=asked, model_requested=asked, day=DAY, terms=served, own_rates=own_rates
-    ).picousd
+    terms = served.with_own_rates(own_rates)
+    cost = price_response({}, columns, model=asked, model_requested=asked, day=DAY, terms=terms).picousd
 
     if found.why_unbounded is None:
         assert cost is not None
