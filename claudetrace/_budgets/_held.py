@@ -41,17 +41,16 @@ def rest_of(row: Mapping[str, Any]) -> Rest | None:
     return Rest(row["id"], datetime.fromisoformat(row["started_at"]).timestamp(), picousd) if picousd else None
 
 
-def hold(connection: sqlite3.Connection, budget: Budget, where: tuple[int, str, int], rest: Rest, now: float) -> None:
-    """Holds the rest in a budget that wants it, once for each row, until it is let go."""
+def hold(connection: sqlite3.Connection, budget: Budget, where: tuple[int, str, int], rest: Rest, now: float) -> bool:
+    """Holds the rest in a budget that wants it, once for each row, until it is let go. Whether it did so now."""
     if budget.cut_streams != "bound":
-        return
+        return False
     rolls = budget.per.startswith(ROLLING)
     end = None if rolls else window_of(budget.per, budget.timezone, where[2]).end
     until = int(rest.at) + LONGEST_S if end is None else end
     # So that no sum over the steps of a window overflows.
     most = MOST_PICOUSD // (2 * BUCKETS + 1) if rolls else MOST_PICOUSD
-    if until > now:
-        connection.execute(HOLD, (rest.row_id, *where, rest.picousd, until, most))
+    return until > now and connection.execute(HOLD, (rest.row_id, *where, rest.picousd, until, most)).rowcount == 1
 
 
 def hold_again(connection: sqlite3.Connection, budget_id: int, row_id: str, rest: Rest | None) -> None:

@@ -155,7 +155,10 @@ def _hold(
     rest: Rest | None,
 ) -> None:
     if rest is not None and budget_id in places and (terms := ledgers.find(connection, budget_id)) is not None:
-        hold(connection, terms.budget, (budget_id, *places[budget_id]), rest, ledgers.clock())
+        where = (budget_id, *places[budget_id])
+        if hold(connection, terms.budget, where, rest, ledgers.clock()):
+            # This process knows the counter with it.
+            charge(connection, ledgers, where, 0, 0)
 
 
 def _under(ledgers: Ledgers, besides: Sequence[Terms], row: Mapping[str, Any]) -> dict[int, tuple[Budget, str]]:

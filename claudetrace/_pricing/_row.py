@@ -71,8 +71,10 @@ def _priced(row: Mapping[str, Any], usage: dict[str, Any], terms: Terms, day: st
 def rest_of_cut(row: Mapping[str, Any]) -> int | None:
     """What a response that was cut costs with all its `max_tokens` beyond what its usage costs, in picodollars, or
     `None` where either cannot be known."""
-    usage, most = usage_of(row), row.get("max_tokens")
-    if row.get("usage_is_final", 1) or usage is None or most is None or row.get("operation") in FREE_OPERATIONS:
+    most = row.get("max_tokens")
+    if row.get("usage_is_final", 1) or most is None or row.get("operation") in FREE_OPERATIONS:
+        return None
+    if (usage := usage_of(row)) is None:
         return None
     seen, whole = (_spend(row, counts) for counts in (usage, {**usage, "output_tokens": most}))
     return None if seen is None or whole is None else max(0, whole - seen)

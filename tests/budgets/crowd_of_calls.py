@@ -6,12 +6,15 @@ import asyncio
 import random
 import threading
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import anthropic
 
 import claudetrace
 from claudetrace._budgets import _tending
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 CAP_USD = 2
 ASK: dict[str, Any] = {
@@ -55,12 +58,17 @@ def run_threads(db: str, url: str, callers: int) -> None:
             except anthropic.APIError:
                 continue
 
-    workers = [threading.Thread(target=call_on) for _ in range(callers)]
+    on_threads(callers, call_on)
+    claudetrace.uninstrument()
+
+
+def on_threads(callers: int, act: Callable[[], None]) -> None:
+    """Acts on so many threads at once, to their end."""
+    workers = [threading.Thread(target=act) for _ in range(callers)]
     for worker in workers:
         worker.start()
     for worker in workers:
         worker.join()
-    claudetrace.uninstrument()
 
 
 def run_tasks(db: str, url: str, callers: int) -> None:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import itertools
-import threading
 from typing import Any
 
 import anthropic
+from crowd_of_calls import on_threads
 
 import claudetrace
 
@@ -42,9 +42,5 @@ def run(db: str, url: str, cut_streams: str, callers: int) -> None:
                 if not error.reserved_usd:
                     return
 
-    workers = [threading.Thread(target=call_on) for _ in range(callers)]
-    for worker in workers:
-        worker.start()
-    for worker in workers:
-        worker.join()
+    on_threads(callers, call_on)
     claudetrace.uninstrument()

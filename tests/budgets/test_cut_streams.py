@@ -133,6 +133,18 @@ async def test_the_rest_of_an_async_stream_is_held(
     assert (state().spent_usd, state().held_usd, state().reserved_usd) == (SEEN, REST, 0)
 
 
+def test_the_rest_of_a_bedrock_stream_is_held(server: PlayServer, start: Any) -> None:
+    """As its frames tell it."""
+    start(budgets=[bound()])
+    frames = _wire.bedrock_stream(_wire.stream_events(LONG))
+    server.add(Exchange(path="*", headers={"content-type": "application/vnd.amazon.eventstream"}, body=[*frames][:3]))
+    keys: dict[str, Any] = {"aws_access_key": "k", "aws_secret_key": "k", "aws_region": "us-east-1"}
+    with anthropic.AnthropicBedrock(base_url=server.url, max_retries=0, **keys) as client:
+        list(client.messages.create(**{**ASK, "model": f"anthropic.{MODEL}"}, stream=True))
+
+    assert (state().spent_usd, state().held_usd) == (SEEN, REST)
+
+
 def test_nothing_is_held_by_default_or_of_what_was_answered_whole(
     client: anthropic.Anthropic, server: PlayServer, start: Any
 ) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,7 @@ from _asking import MODEL, block, state, until
 
 import claudetrace
 from claudetrace._budgets import _tending
+from claudetrace._budgets._held import Rest
 from claudetrace._budgets._keeper import Demand, Keeper
 from claudetrace._demo import _answers, _wire
 
@@ -43,7 +45,7 @@ class Program:
 
     def __init__(self, path: Path, guard: Guard, **said: Any) -> None:
         self.now = NOON
-        self.kept = Keeper([block(cut_streams="bound", **said)], path, guard=guard, clock=lambda: self.now)
+        self.kept = Keeper([block(**{"cut_streams": "bound", **said})], path, guard=guard, clock=lambda: self.now)
 
     def tend_at(self, now: float) -> None:
         self.now = now
@@ -196,6 +198,25 @@ def test_a_process_killed_before_it_could_settle_leaves_its_rest_held(
 
     until(lambda: state().reserved_calls == 0)
     assert (state().spent_usd, state().held_usd) == (SEEN, REST)
+
+
+@pytest.mark.parametrize(("cut_streams", "fits"), [("bound", 2), ("seen", 9)])
+def test_a_process_that_may_not_open_the_store_holds_its_rests_itself(
+    program: Callable[..., Program], monkeypatch: pytest.MonkeyPatch, cut_streams: str, fits: int
+) -> None:
+    """As a child that was forked while the store was in use: what it saw held, and what it holds, take room."""
+    one = program(usd="0.0047", cut_streams=cut_streams)
+    one.kept.offer([cut_row("before")])
+    monkeypatch.setattr("claudetrace._usable._why_not", "it was forked amid a transaction")
+    admitted = 0
+    with suppress(claudetrace.BudgetExceeded):
+        for call in "abcdefghi":
+            reservation = one.kept.admit(Demand(call, {}, 12 * 10**8))
+            assert reservation is not None
+            one.kept.settle(reservation, int(SEEN * 10**12), rests=[Rest(call, NOON, int(REST * 10**12))])
+            admitted += 1
+
+    assert admitted == fits
 
 
 def test_what_is_neither_seen_nor_bound_is_refused() -> None:
