@@ -1,25 +1,30 @@
-"""The store's outbox: an alert is in it as soon as what it tells of is, and until each channel has had it."""
+"""Where alerts wait for their channels: in the budgets' store, in the transaction that raises them, or in memory."""
 
 from __future__ import annotations
 
 import time
-from dataclasses import asdict, dataclass, fields, replace
+from collections import deque
+from dataclasses import asdict, fields, replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import orjson
 
+from claudetrace._alerts._channels import DeliveryFailed
 from claudetrace._budgets._budget import Alert
 from claudetrace._budgets._windows import period_of
 from claudetrace._call import Dollars
+from claudetrace._clock import monotonic
 from claudetrace._ids import uuid7
 
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Callable
 
+    from claudetrace._alerts._channels import Channel
     from claudetrace._budgets._budget import Budget
     from claudetrace._budgets._desk import Desk
+    from claudetrace._guard import Guard
 
 FIRED = """
     INSERT INTO fired (budget, mark, forget_at)
@@ -34,7 +39,7 @@ PENDING = """
     WHERE a.created_at >= c.since AND a.created_at >= ?2
         AND d.delivered_at IS NULL AND COALESCE(d.due_at, 0) <= ?3
     ORDER BY a.created_at, a.rowid
-    LIMIT ?4
+    LIMIT 1
 """
 LEASE = """
     INSERT INTO deliveries (alert_id, channel, due_at)
@@ -57,6 +62,14 @@ SEEN = """
     VALUES (?1, ?2, ?2)
     ON CONFLICT (channel) DO UPDATE SET seen_at = excluded.seen_at
 """
+MOST_WAITING = 1000
+"""Alerts that a channel keeps in memory, the newest ones."""
+MOST_TRIES_OF_PROCESS = 8
+"""A callable that raises may have done half of its work: it is not called for days."""
+LEASE_S = 120.0
+"""Longer than any try takes, so that no two processes send at once."""
+GIVE_UP_S = 3 * 86_400.0
+"""How long an alert is tried."""
 UNSEEN_S = 7 * 86_400
 """Longer than an alert waits to be sent: who has a channel again by then misses nothing."""
 FORGET_AFTER_S = 35 * 86_400
@@ -65,19 +78,84 @@ _TIMES = ("window_start", "window_end", "at")
 _MONEY = ("spent_usd", "limit_usd")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Outgoing:
+class Outgoing(NamedTuple):
     """An alert on its way to one channel."""
 
     id: str
-    """The same over all tries, channels and processes: a receiver knows doubles by it."""
+    """The same over all tries, channels and processes: a receiver deduplicates by it."""
     alert: Alert
     tries: int = 0
     """How many failed so far."""
 
 
+class MemoryOutbox:
+    """The alerts that wait in this process for one channel: all that a callable or the log gets, and what no store has.
+
+    `add` may be called on any thread and takes no lock; the rest is called on the channel's thread.
+    """
+
+    def __init__(self, guard: Guard, channel: Channel, give_up_s: float) -> None:
+        self._guard, self._channel, self._give_up_s = guard, channel, give_up_s
+        self._waiting: deque[_Waiting] = deque(maxlen=MOST_WAITING)
+        self._claimed: _Waiting | None = None
+
+    @property
+    def is_empty(self) -> bool:
+        return not self._waiting
+
+    def add(self, outgoing: Outgoing) -> None:
+        """Due at once."""
+        now = monotonic()
+        self._waiting.append(_Waiting(outgoing, now, now))
+
+    def claim(self, channel: str, *, max_age_s: float) -> Outgoing | None:  # noqa: ARG002 - as of a store
+        """The next alert that is due, which no longer waits."""
+        waiting = self._waiting
+        for _ in range(len(waiting)):
+            each = waiting.popleft()
+            if each.due <= monotonic():
+                self._claimed = each
+                return each.outgoing
+            waiting.append(each)
+        return None
+
+    def mark_delivered(self, *_alert: str) -> None:
+        """Gone."""
+        self._claimed = None
+
+    def mark_failed(self, *_alert: str, wait_s: float, reason: str) -> None:  # noqa: ARG002 - of interest to a store alone
+        """Due again after `wait_s`, unless there were enough tries."""
+        each, self._claimed = self._claimed, None
+        if each is None:
+            return
+        tries, now = each.outgoing.tries + 1, monotonic()
+        if now - each.since > self._give_up_s or (self._channel.of_process and tries >= MOST_TRIES_OF_PROCESS):
+            error = DeliveryFailed(f"given up after {tries} tries: {each.outgoing.alert.message}")
+            self._guard.caught(f"deliver an alert to {self._channel.name}", error)
+        else:
+            self._waiting.append(_Waiting(each.outgoing._replace(tries=tries), each.since, now + wait_s))
+
+    def take_all(self) -> list[Alert]:
+        """The alerts that no try has delivered, which no longer wait. On any thread."""
+        waiting, self._waiting = self._waiting, deque(maxlen=MOST_WAITING)
+        claimed, self._claimed = self._claimed, None
+        return [each.outgoing.alert for each in ([] if claimed is None else [claimed]) + list(waiting)]
+
+
+class _Waiting(NamedTuple):
+    """`since` and `due` are of the monotonic clock."""
+
+    outgoing: Outgoing
+    since: float
+    due: float
+
+
 class Outbox:
-    """The alerts that wait for their channels, each with how often it was tried. Times are in milliseconds."""
+    """The alerts in the store that wait for the channels on the wire, whichever process raised them.
+
+    A channel is known to the store by its public name, which holds no secret and is the same in all processes. Every
+    process sends through the channels that it has: so an alert outlives the process that raised it.
+    """
 
     def __init__(self, desk: Desk, clock: Callable[[], float]) -> None:
         self._desk = desk
@@ -85,8 +163,8 @@ class Outbox:
         self._channels: dict[str, None] = {}
         """Those that this process has."""
 
-    def _ms(self) -> int:
-        return int(self._clock() * 1000)
+    def _ms(self, after_s: float = 0.0) -> int:
+        return int((self._clock() + after_s) * 1000)
 
     def raise_alert(self, alert: Alert, *, mark: str) -> str | None:
         """The new alert's id, or `None` where its budget has fired `mark` already, in this or another process."""
@@ -104,35 +182,30 @@ class Outbox:
 
     def forget_channels(self, connection: sqlite3.Connection) -> None:
         """Forgets channels that no program has had for long, so that nothing waits for them. Inside a transaction."""
-        connection.execute("DELETE FROM channels WHERE seen_at < ?", (self._ms() - UNSEEN_S * 1000,))
+        connection.execute("DELETE FROM channels WHERE seen_at < ?", (self._ms(-UNSEEN_S),))
 
-    def claim(self, channel: str, *, lease_s: float, max_age_s: float) -> Outgoing | None:
-        """The oldest alert that `channel` has not had and that is due, this process's for `lease_s`."""
+    def claim(self, channel: str, *, lease_s: float = LEASE_S, max_age_s: float = GIVE_UP_S) -> Outgoing | None:
+        """The oldest alert that `channel` has not had, that is due and not too old; nobody else's for `lease_s`."""
+        if channel not in self._channels:
+            self.open_channel(channel)
 
         def act(connection: sqlite3.Connection) -> Outgoing | None:
-            now = self._ms()
-            found = connection.execute(PENDING, (channel, now - int(max_age_s * 1000), now, 1)).fetchall()
-            for alert_id, text, tries in found:
-                connection.execute(LEASE, (alert_id, channel, now + int(lease_s * 1000)))
-                return Outgoing(id=alert_id, alert=alert_from(text), tries=tries)
-            return None
+            found = connection.execute(PENDING, (channel, self._ms(-max_age_s), self._ms())).fetchone()
+            if found is None:
+                return None
+            alert_id, text, tries = found
+            connection.execute(LEASE, (alert_id, channel, self._ms(lease_s)))
+            return Outgoing(alert_id, alert_from(text), tries)
 
         return self._desk.do(act)  # type: ignore[no-any-return]  # what act gives
-
-    def pending_alerts(self, channel: str, limit: int = 100) -> list[Outgoing]:
-        """What `channel` has not had and is due, the oldest first."""
-        found = self._desk.do(
-            lambda connection: connection.execute(PENDING, (channel, 0, self._ms(), limit)).fetchall()
-        )
-        return [Outgoing(id=alert_id, alert=alert_from(text), tries=tries) for alert_id, text, tries in found]
 
     def mark_delivered(self, alert_id: str, channel: str) -> None:
         """Never again through this channel."""
         self._desk.do(lambda connection: connection.execute(DELIVERED, (alert_id, channel, self._ms())))
 
-    def mark_failed(self, alert_id: str, channel: str, *, again_at: datetime, reason: str) -> None:
-        """Due again from `again_at`, counted as a try; `reason` is for `claudetrace budgets`."""
-        values = (alert_id, channel, int(again_at.timestamp() * 1000), reason)
+    def mark_failed(self, alert_id: str, channel: str, *, wait_s: float, reason: str) -> None:
+        """Due again after `wait_s`, counted as a try; `reason` holds no secret and is for `claudetrace budgets`."""
+        values = (alert_id, channel, self._ms(wait_s), reason)
         self._desk.do(lambda connection: connection.execute(FAILED, values))
 
 

@@ -1,4 +1,4 @@
-"""`Watch`: what raises an alert besides thresholds, which the store raises with the sum that reaches them."""
+"""`Rules`: what raises an alert besides thresholds, which the store raises with the sum that reaches them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from claudetrace._alerts import _sentences
-from claudetrace._alerts._delivery import MemoryMarks
 from claudetrace._alerts._forecast import Forecasts, forecast
 from claudetrace._alerts._loops import Loops
 from claudetrace._alerts._outbox import mark_of
@@ -23,7 +22,6 @@ from claudetrace._call import exact_usd, spend_of
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from claudetrace._alerts._delivery import Marks
     from claudetrace._budgets._budget import Budget
     from claudetrace._budgets._windows import Window
     from claudetrace._call import Row
@@ -38,28 +36,26 @@ MOST_KEPT = 20_000
 RESULT = "messages.batches.result"
 
 
-class Watch:
+class Rules:
     """Looks at new rows, on the loader's thread, and raises an alert where one is due: a forecast, an unbounded call
     or unpriced calls once in a window, a spike once a day, a loop once for its session, lost rows once an hour.
 
-    With `marks` of a store that holds over all its processes, else in this one. `spent` gives a budget's picodollars
-    and calls in a window; without it there is no forecast. `send` gets each alert that this process was the first
-    to raise, with its id in the store's outbox, if it is there.
+    `raise_alert` gets an alert and the mark that it fires, each mark once in this process; where there is a store, it
+    sees to it that the mark fires once in all of them. `spent` gives a budget's picodollars and calls in a window;
+    without it there is no forecast.
     """
 
     def __init__(
         self,
         budgets: Sequence[Budget],
         *,
-        send: Callable[[Alert, str | None], None],
+        raise_alert: Callable[[Alert, str], None],
         guard: Guard,
-        marks: Marks | None = None,
         spent: Callable[[Budget, str, Window], tuple[int, int]] | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._budgets = tuple(budgets)
-        self._send, self._guard, self._marks, self._spent, self._clock = send, guard, marks, spent, clock
-        self._memory = MemoryMarks()
+        self._raise_alert, self._guard, self._spent, self._clock = raise_alert, guard, spent, clock
         self._forecasts, self._spikes, self._loops = Forecasts(), Spikes(), Loops()
         self._next: OrderedDict[tuple[str, str], float] = OrderedDict()
         self._known: OrderedDict[tuple[str | None, str], None] = OrderedDict()
@@ -170,19 +166,8 @@ class Watch:
     def _raise(self, alert: Alert, mark: str) -> None:
         if (alert.budget, mark) in self._known:
             return
-        stored_as = None
-        try:
-            if self._marks is not None:
-                stored_as = self._marks.raise_alert(alert, mark=mark)
-                first = stored_as is not None
-            else:
-                first = self._memory.raise_alert(alert, mark=mark) is not None
-        except Exception as error:  # noqa: BLE001 - better told by each process than by none
-            self._guard.caught("put an alert into the budgets' store", error)
-            first = self._memory.raise_alert(alert, mark=mark) is not None
         _keep(self._known, (alert.budget, mark), None)
-        if first:
-            self._send(alert, stored_as)
+        self._raise_alert(alert, mark)
 
 
 def _keep(kept: OrderedDict[Any, Any], name: Any, value: Any) -> None:

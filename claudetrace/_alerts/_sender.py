@@ -1,53 +1,32 @@
-"""`Courier`: the thread that takes alerts to one channel, in its own time, so that no channel holds up another."""
+"""`Sender`: sends each alert through each channel, again and again until it arrives, once for each channel."""
 
 from __future__ import annotations
 
 import random
 import threading
+import time
 from _thread import start_new_thread
 from collections import deque
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from queue import Empty, SimpleQueue
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
-from claudetrace._alerts._channels._kinds import DeliveryFailed
+from claudetrace._alerts._channels import DeliveryFailed
 from claudetrace._alerts._channels._notice import Notice
+from claudetrace._alerts._outbox import GIVE_UP_S, MemoryOutbox, Outgoing
 from claudetrace._clock import monotonic
+from claudetrace._forks import Forks, watch
+from claudetrace._ids import uuid7
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from claudetrace._alerts._channels import Channel
-    from claudetrace._alerts._outbox import Outgoing
+    from claudetrace._alerts._outbox import Outbox
+    from claudetrace._budgets._budget import Alert
     from claudetrace._guard import Guard
 
-MOST_WAITING = 1000
-"""Alerts that a channel keeps in memory, the newest ones."""
-MOST_TRIES_OF_PROCESS = 8
-"""A callable that raises may have done half of its work: it is not called for days."""
-LEASE_S = 120.0
-"""Longer than any try takes, so that no two processes send at once."""
-
-
-class Outbox(Protocol):
-    """The alerts of a store that wait for their channels; called on the threads of the delivery, one a channel.
-
-    A channel is known to the store by its public name, which holds no secret and is the same in all processes.
-    Every process delivers, through the channels that it has, what any process has raised: so an alert outlives
-    the process that raised it. Callables and the log are not in here: they belong to one process.
-    """
-
-    def open_channel(self, channel: str) -> None:
-        """Remembers since when there is this channel, the first time: it gets what is raised from then on."""
-
-    def claim(self, channel: str, *, lease_s: float, max_age_s: float) -> Outgoing | None:
-        """The oldest alert that `channel` has not had, that is due, not too old and nobody's at the moment; it is
-        this process's for `lease_s`. One atomic statement."""
-
-    def mark_delivered(self, alert_id: str, channel: str) -> None:
-        """Never again through this channel."""
-
-    def mark_failed(self, alert_id: str, channel: str, *, again_at: datetime, reason: str) -> None:
-        """Due again from `again_at`, counted as a try; `reason` holds no secret and is for `claudetrace budgets`."""
+EXIT_S = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,46 +38,110 @@ class Pace:
     longest_pause_s: float = 60.0
     """How long a channel that fails is left alone, whatever else waits for it."""
     poll_s: float = 5.0
-    """How often a courier looks for what other processes left."""
-    give_up_s: float = 3 * 86_400.0
+    """How often a channel's thread looks for what other processes raised."""
+    give_up_s: float = GIVE_UP_S
 
-    def after(self, tries: int, *, at_least_s: float = 0.0) -> float:
-        """How long to wait after so many failures; not the same for all, so that they do not come together."""
-        wait = min(self.first_s * 2.0 ** min(tries - 1, 30), self.longest_s)
-        return max(wait * random.uniform(0.75, 1.0), at_least_s)  # noqa: S311 - no secret
-
-
-@dataclass(slots=True)
-class Waiting:
-    """A notice for one channel: `due` and `since` by the monotonic clock."""
-
-    notice: Notice
-    since: float
-    due: float
-    tries: int = 0
-    stored: bool = False
+    def after(self, tries: int) -> float:
+        """How long to wait after so many failures."""
+        return _about(min(self.first_s * 2.0 ** min(tries - 1, 30), self.longest_s))
 
 
-class Courier:
-    """Takes notices on any thread and sends them on its own. No method raises."""
+NO_PACE = Pace()
+
+
+class Sender(Forks):
+    """Sends alerts on threads of its own, one a channel, off the caller's and the loader's.
+
+    Through a channel on the wire goes what any process raised in the store, before or after this one started, once
+    for each channel; where a process dies after sending and before it could say so, twice with one id. A callable
+    and the log get what this process raises, from memory: what they had not got when it ended, they do not get
+    later. What is raised without a store goes to every channel from memory.
+    """
+
+    def __init__(
+        self,
+        channels: Sequence[Channel],
+        *,
+        guard: Guard,
+        service: str,
+        outbox: Outbox | None = None,
+        pace: Pace = NO_PACE,
+    ) -> None:
+        self._guard, self._outbox = guard, outbox
+        self.threads = tuple(
+            ChannelThread(channel, guard=guard, service=service, outbox=outbox, pace=pace) for channel in channels
+        )
+        self._started = False
+        watch(self)
+
+    def start(self) -> None:
+        """Makes the channels known to the store, which keeps for them what is raised from then on: so before the
+        first call. Looks from now on for what other processes left there, and ended ones did."""
+        self._started = True
+        for thread in self.threads:
+            if thread.stored is not None:
+                with self._guard("make a channel known to the budgets' store"):
+                    thread.stored.open_channel(thread.channel.name)
+                thread.wake()
+
+    def raise_alert(self, alert: Alert, mark: str) -> None:
+        """Sends `alert`, unless its budget has fired `mark` in a process of the store already. Never raises."""
+        stored_as = None
+        if self._outbox is not None:
+            try:
+                stored_as = self._outbox.raise_alert(alert, mark=mark)
+            except Exception as error:  # noqa: BLE001 - better told by each process than by none
+                self._guard.caught("put an alert into the budgets' store", error)
+            else:
+                if stored_as is None:
+                    return
+        self.send(alert, stored_as)
+
+    def send(self, alert: Alert, stored_as: str | None = None) -> None:
+        """Sends `alert`, which this process raised: `stored_as` is its id in the store, if it is there. Returns at
+        once, takes no lock, never raises."""
+        outgoing = Outgoing(stored_as or uuid7(time.time_ns()), alert)
+        for thread in self.threads:
+            if stored_as is None or thread.stored is None:
+                thread.memory.add(outgoing)
+            thread.wake()
+
+    def close(self, timeout_s: float = EXIT_S) -> None:
+        """Tries what waits once more and stops, after `timeout_s` at the latest. What is in the store is sent by
+        another process or the next; what waits in memory is logged and gone."""
+        until = monotonic() + timeout_s
+        for thread in self.threads:
+            thread.close()
+        for thread in self.threads:
+            thread.stopped.wait(max(0.0, until - monotonic()))
+            if lost := thread.memory.take_all():
+                error = DeliveryFailed("; ".join(alert.message for alert in lost)[:400])
+                self._guard.caught(f"deliver {len(lost)} alerts to {thread.channel.name} before the end", error)
+
+    def after_fork_in_child(self) -> None:
+        for thread in self.threads:
+            thread.reset()
+
+    def begin_in_child(self) -> None:
+        if not self._started:
+            self.start()
+
+
+class ChannelThread:
+    """Sends to one channel, in its own time, so that no channel holds up another. No method raises."""
 
     def __init__(self, channel: Channel, *, guard: Guard, service: str, outbox: Outbox | None, pace: Pace) -> None:
         self.channel = channel
-        self.delivered = 0
-        self.last_error: str | None = None
-        """Why the last try failed; `None` once one went through."""
+        self.stored = None if channel.of_process else outbox
         self._guard, self._service, self._pace = guard, service, pace
-        self._outbox = None if channel.of_process else outbox
-        self._known = False
         self.reset()
 
     def reset(self) -> None:
         """As new: in a forked child, what waits is the parent's to send."""
+        self.memory = MemoryOutbox(self._guard, self.channel, self._pace.give_up_s)
         # Neither of the two takes a lock that a garbage collection could find held by its own thread.
-        self._inbox: SimpleQueue[Notice | None] = SimpleQueue()
+        self._woken: SimpleQueue[None] = SimpleQueue()
         self._starter: deque[None] = deque([None])
-        self._waiting: deque[Waiting] = deque(maxlen=MOST_WAITING)
-        self._sending: Waiting | None = None
         self._unmarked: set[str] = set()
         self._failures = 0
         self._paused_until = 0.0
@@ -106,20 +149,17 @@ class Courier:
         self.stopped = threading.Event()
         self.stopped.set()
 
-    def take(self, notice: Notice | None) -> None:
-        """Sends `notice` soon, and what the outbox has; `None` only for the latter. Takes no lock."""
-        self._inbox.put(notice)
-        self.start()
+    def wake(self) -> None:
+        """Has the outboxes looked into now, on a thread that is started if there is none."""
+        self._woken.put(None)
+        self._start()
 
-    def open(self) -> None:
-        """Makes the channel known to the store; where it cannot be now, the thread will."""
-        if self._outbox is not None and not self._known:
-            with self._guard("make a channel known to the budgets' store"):
-                self._outbox.open_channel(self.channel.name)
-                self._known = True
+    def close(self) -> None:
+        """Ends the thread after one more try of what waits; `stopped` tells when."""
+        self._closing = True
+        self._woken.put(None)
 
-    def start(self) -> None:
-        """Starts the thread if it does not run."""
+    def _start(self) -> None:
         try:
             self._starter.pop()
         except IndexError:
@@ -132,141 +172,84 @@ class Courier:
             self._starter.append(None)
             self._guard.caught("start the thread that delivers alerts", error)
 
-    def close(self) -> None:
-        """Ends the thread after one more try of what waits; `stopped` tells when."""
-        self._closing = True
-        self._inbox.put(None)
-
-    def undelivered_notices(self) -> list[Notice]:
-        """What waits in memory, and would be gone with the process; and is, once it was asked."""
-        notices = [each.notice for each in (self._sending, *self._waiting) if each is not None and not each.stored]
-        self._sending = None
-        self._waiting.clear()
-        while not self._inbox.empty():
-            if (notice := self._inbox.get()) is not None:
-                notices.append(notice)
-        return notices
-
-    # On the courier's thread.
+    # On the channel's thread.
 
     def _run(self) -> None:
-        inbox, starter, stopped = self._inbox, self._starter, self.stopped
+        woken, starter, stopped = self._woken, self._starter, self.stopped
         try:
             with self._guard("run the thread that delivers alerts"):
-                while not (self._closing and inbox.empty() and not self._may_go_on()):
-                    self._receive(0.0 if self._may_go_on() else self._nap_s())
-                    self._step()
+                closing = False
+                while not closing:
+                    self._sleep()
+                    # Asked before the last look, which then finds all that came before the end.
+                    closing = self._closing
+                    self._send_due()
         finally:
             starter.append(None)
             stopped.set()
-            if not inbox.empty():
-                self.start()
+            if not woken.empty():
+                self._start()
 
-    def _may_go_on(self) -> bool:
-        """Whether something in memory is due and the channel is not left alone."""
-        now = monotonic()
-        return now >= self._paused_until and any(each.due <= now for each in self._waiting)
-
-    def _nap_s(self) -> float | None:
-        now = monotonic()
-        moments = [max(each.due, self._paused_until) for each in self._waiting]
-        if self._outbox is not None:
-            moments.append(max(now + self._pace.poll_s * random.uniform(0.75, 1.0), self._paused_until))  # noqa: S311
-        return max(0.0, min(moments) - now) if moments else None
-
-    def _receive(self, timeout_s: float | None) -> None:
+    def _sleep(self) -> None:
+        """Until it is woken, or something may be due."""
+        nap_s = None if self.stored is None else _about(self._pace.poll_s)
+        if not self.memory.is_empty:
+            nap_s = min(self._pace.first_s, nap_s or self._pace.first_s)
+        if nap_s is not None:
+            nap_s = max(nap_s, self._paused_until - monotonic())
         try:
-            notice = self._inbox.get() if timeout_s is None else self._inbox.get(timeout=timeout_s or 1e-6)
+            self._woken.get(timeout=nap_s)
             while True:
-                if notice is not None:
-                    now = monotonic()
-                    self._waiting.append(Waiting(notice, since=now, due=now))
-                notice = self._inbox.get_nowait()
+                self._woken.get_nowait()
         except Empty:
             return
 
-    def _step(self) -> None:
-        """Sends what is due, the outbox's and memory's by turns, until nothing is or the channel fails."""
+    def _send_due(self) -> None:
+        """Sends what is due, memory's and the store's by turns, until nothing is or the channel fails."""
         sent = True
-        while sent and monotonic() >= self._paused_until:
+        while sent:
             sent = False
-            for pick in (self._due, self._claimed):
-                if (waiting := pick()) is not None and monotonic() >= self._paused_until:
-                    self._send(waiting)
+            for outbox in (self.memory, self.stored):
+                if outbox is not None and (found := self._claim(outbox)) is not None:
+                    self._send(outbox, found)
                     sent = True
 
-    def _due(self) -> Waiting | None:
-        now = monotonic()
-        found = None if now < self._paused_until else next((each for each in self._waiting if each.due <= now), None)
-        if found is not None:
-            self._waiting.remove(found)
-        return found
+    def _claim(self, outbox: MemoryOutbox | Outbox) -> Outgoing | None:
+        if monotonic() >= self._paused_until:
+            with self._guard("read the alerts that wait in the budgets' store"):
+                return outbox.claim(self.channel.name, max_age_s=self._pace.give_up_s)
+        return None
 
-    def _claimed(self) -> Waiting | None:
-        if self._outbox is None or monotonic() < self._paused_until:
-            return None
+    def _send(self, outbox: MemoryOutbox | Outbox, found: Outgoing) -> None:
         try:
-            self.open()
-            found = self._outbox.claim(self.channel.name, lease_s=LEASE_S, max_age_s=self._pace.give_up_s)
-        except Exception as error:  # noqa: BLE001 - asked again soon
-            self._guard.caught("read the alerts that wait in the budgets' store", error)
-            return None
-        if found is None:
-            return None
-        now = monotonic()
-        notice = Notice(id=found.id, alert=found.alert, service=self._service)
-        return Waiting(notice, since=now, due=now, tries=found.tries, stored=True)
-
-    def _send(self, waiting: Waiting) -> None:
-        self._sending = waiting
-        try:
-            if waiting.notice.id not in self._unmarked:
-                self.channel.send(waiting.notice)
+            if found.id not in self._unmarked:
+                self.channel.send(Notice(id=found.id, alert=found.alert, service=self._service))
         except Exception as error:  # noqa: BLE001 - a channel may be the user's code
-            self._sending = None
-            self._failed(waiting, error)
+            self._failed(outbox, found, error)
             return
-        self._sending = None
-        self._failures, self.last_error = 0, None
-        self.delivered += 1
-        if waiting.stored and self._outbox is not None:
-            # Sent, whatever happens now: where it cannot be marked, it is not sent again by this process.
-            self._unmarked.add(waiting.notice.id)
-            try:
-                self._outbox.mark_delivered(waiting.notice.id, self.channel.name)
-                self._unmarked.discard(waiting.notice.id)
-            except Exception as error:  # noqa: BLE001 - marked when its lease is over
-                self._guard.caught("mark an alert as delivered", error)
+        self._failures = 0
+        # Sent, whatever happens now: where it cannot be marked, it is not sent again by this process.
+        self._unmarked.add(found.id)
+        with self._guard("mark an alert as delivered"):
+            outbox.mark_delivered(found.id, self.channel.name)
+            self._unmarked.discard(found.id)
 
-    def _failed(self, waiting: Waiting, error: Exception) -> None:
+    def _failed(self, outbox: MemoryOutbox | Outbox, found: Outgoing, error: Exception) -> None:
         self._failures += 1
-        self.last_error = str(error)[:200] if isinstance(error, DeliveryFailed) else type(error).__name__
-        self._guard.caught(f"deliver alerts to {self.channel.name}; it is tried again", told(error))
+        said = error
+        if isinstance(error, DeliveryFailed):
+            # Made anew: the frames that it came through held a URL.
+            said = DeliveryFailed(str(error))
+        self._guard.caught(f"deliver alerts to {self.channel.name}; it is tried again", said)
         at_least_s = getattr(error, "retry_after_s", None) or 0.0
-        now, wait_s = monotonic(), self._pace.after(waiting.tries + 1, at_least_s=at_least_s)
         pause_s = min(self._pace.after(self._failures), self._pace.longest_pause_s)
-        self._paused_until = now + max(pause_s, at_least_s)
-        if not waiting.stored:
-            self._keep(waiting, now, wait_s)
-        elif self._outbox is not None:
-            again_at = datetime.now(UTC) + timedelta(seconds=wait_s)
-            with self._guard("put off an alert in the budgets' store"):
-                self._outbox.mark_failed(
-                    waiting.notice.id, self.channel.name, again_at=again_at, reason=self.last_error
-                )
-
-    def _keep(self, waiting: Waiting, now: float, wait_s: float) -> None:
-        """Keeps a notice for its next try, unless there were enough."""
-        waiting.tries += 1
-        waiting.due = now + wait_s
-        too_often = self.channel.of_process and waiting.tries >= MOST_TRIES_OF_PROCESS
-        if too_often or now - waiting.since > self._pace.give_up_s:
-            error = DeliveryFailed(f"given up after {waiting.tries} tries: {waiting.notice.alert.message}")
-            self._guard.caught(f"deliver an alert to {self.channel.name}", error)
-        else:
-            self._waiting.append(waiting)
+        self._paused_until = monotonic() + max(pause_s, at_least_s)
+        wait_s = max(self._pace.after(found.tries + 1), at_least_s)
+        reason = str(error)[:200] if isinstance(error, DeliveryFailed) else type(error).__name__
+        with self._guard("put off an alert in the budgets' store"):
+            outbox.mark_failed(found.id, self.channel.name, wait_s=wait_s, reason=reason)
 
 
-def told(error: Exception) -> Exception:
-    """`error` for a log. One of a channel on the wire is made anew: the frames that it came through held a URL."""
-    return DeliveryFailed(str(error)) if isinstance(error, DeliveryFailed) else error
+def _about(seconds: float) -> float:
+    """A little less, not the same for all processes, so that they do not come together."""
+    return seconds * random.uniform(0.75, 1.0)  # noqa: S311 - no secret

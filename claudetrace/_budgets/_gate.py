@@ -14,7 +14,7 @@ from claudetrace._pricing._upper_bound import FREE, bound
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from claudetrace._alerts._rules import Watch
+    from claudetrace._alerts._rules import Rules
     from claudetrace._budgets._keeper import Keeper, Reservation
     from claudetrace._budgets._run_admission import RunReservation
     from claudetrace._call import Row
@@ -53,9 +53,9 @@ class Admission:
 class Gate:
     """Admits calls to the budgets of the store, if there are any, and to the runs around them."""
 
-    def __init__(self, keeper: Keeper | None = None, watch: Watch | None = None) -> None:
+    def __init__(self, keeper: Keeper | None = None, rules: Rules | None = None) -> None:
         self.keeper = keeper
-        self.watch = watch
+        self.rules = rules
         self._blocking = tuple(budget for budget in keeper.budgets if budget.blocks) if keeper else ()
 
     def concerns(self, columns: Mapping[str, Any]) -> bool:
@@ -78,9 +78,9 @@ class Gate:
             has_middleware=has_middleware,
         )
         # A model without a price is told as that, if its budget wants it told.
-        if found.why_unbounded is not None and found.priced and self.watch is not None:
+        if found.why_unbounded is not None and found.priced and self.rules is not None:
             for budget, key in matching(self._blocking, columns):
-                self.watch.note_unbounded(budget, key, found.why_unbounded)
+                self.rules.note_unbounded(budget, key, found.why_unbounded)
         return Demand(
             call_id=call_id,
             columns=columns,

@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, NamedTuple
 
-from claudetrace._alerts._outbox import alert_from
-from claudetrace._alerts._sender import Pace
+from claudetrace._alerts._outbox import GIVE_UP_S, alert_from
 from claudetrace._budgets import _sql
 from claudetrace._budgets._definition import budget_from
 from claudetrace._budgets._file import VERSION, check_version, connect
@@ -25,7 +24,6 @@ if TYPE_CHECKING:
 
     from claudetrace._budgets._budget import Alert, Budget
 
-KEEP_ALERTS_S = Pace().give_up_s
 # Of one name the shape that was set last.
 BUDGETS = """
     SELECT id, name, definition, used_at
@@ -183,7 +181,7 @@ def raised(connection: sqlite3.Connection, limit: int) -> list[Raised]:
 
 def channels(connection: sqlite3.Connection, now: float) -> list[ChannelState]:
     """Each channel that programs on this store have, or had. Alerts too old to be sent any more do not wait."""
-    after = int((now - KEEP_ALERTS_S) * 1000)
+    after = int((now - GIVE_UP_S) * 1000)
     made = []
     for name, delivered, waiting, oldest in connection.execute(CHANNELS, (after,)).fetchall():
         reason, tries, due = connection.execute(FAILING, (name, after)).fetchone() or (None, 0, None)

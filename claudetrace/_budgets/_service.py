@@ -5,8 +5,8 @@ from __future__ import annotations
 import atexit
 from typing import TYPE_CHECKING, Any
 
-from claudetrace._alerts._delivery import Delivery
-from claudetrace._alerts._rules import Watch
+from claudetrace._alerts._rules import Rules
+from claudetrace._alerts._sender import EXIT_S, Sender
 from claudetrace._budgets._aside import Aside
 from claudetrace._budgets._gate import Gate
 from claudetrace._budgets._keeper import Keeper
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from claudetrace._call import Row
     from claudetrace._guard import Guard
 
-DELIVERY_S = 1.0
 REPLACED_S = 12.0
 """How long a meter that is replaced waits with its last rows for a store that is just made: counted later, they would
 be in what the store begins with and beside it."""
@@ -34,7 +33,7 @@ COUNT_S = 0.05
 
 
 class BudgetService:
-    """The keeper of the store, the watch for alerts and their delivery. Made before the loader, started with it."""
+    """The keeper of the store, the rules of alerts and their sender. Made before the loader, started with it."""
 
     def __init__(
         self,
@@ -53,15 +52,14 @@ class BudgetService:
         if store is not None:
             self.keeper = Keeper(budgets, store, guard=guard, spent_before=spent_before, on_alert=self._send)
         outbox = None if self.keeper is None else self.keeper.outbox
-        self.delivery = Delivery(channels, guard=guard, service=service, outbox=outbox)
-        self.watch = Watch(
+        self.sender = Sender(channels, guard=guard, service=service, outbox=outbox)
+        self.rules = Rules(
             budgets,
-            send=self._send,
+            raise_alert=self.sender.raise_alert,
             guard=guard,
-            marks=outbox,
             spent=None if self.keeper is None else self.keeper.spent,
         )
-        self.gate = Gate(self.keeper, self.watch)
+        self.gate = Gate(self.keeper, self.rules)
         self.observed = Observed(budgets, store, guard)
         # Before the loader's own, so that it runs after: what the last rows say is still counted.
         atexit.register(self._close_at_exit)
@@ -74,8 +72,8 @@ class BudgetService:
         if self.keeper is not None:
             with self._guard(f"open the budgets' store {self.keeper.path}"):
                 self.keeper.open()
-        with self._guard("start the delivery of alerts"):
-            self.delivery.start()
+        with self._guard("start the sender of alerts"):
+            self.sender.start()
 
     def count(self, rows: list[Row]) -> None:
         """Takes new rows of the ledger into account, before they are committed there: each is offered until it is.
@@ -94,7 +92,7 @@ class BudgetService:
 
     def look(self, rows: list[Row]) -> None:
         """Looks for what to alert of in rows that are in the ledger."""
-        self._aside.do(lambda: self.watch.rows(rows))
+        self._aside.do(lambda: self.rules.rows(rows))
 
     def tick(self, lost: int) -> None:
         """To be called every second or so, on the loader's thread."""
@@ -104,7 +102,7 @@ class BudgetService:
     def _look_after(self, lost: int) -> None:
         if self.keeper is not None:
             self.keeper.tend()
-        self.watch.tick(lost)
+        self.rules.tick(lost)
 
     def flush(self, timeout_s: float) -> bool:
         """Whether all that was handed over before is looked at. Blocks at most `timeout_s`."""
@@ -114,20 +112,20 @@ class BudgetService:
         """Each budget now."""
         return [] if self.keeper is None else self.keeper.status()
 
-    def close(self, timeout_s: float = DELIVERY_S) -> None:
-        """Ends delivery, after `timeout_s` at the latest, and lets go of the store."""
+    def close(self, timeout_s: float = EXIT_S) -> None:
+        """Ends the sender, after `timeout_s` at the latest, and lets go of the store."""
         self._closed = True
         atexit.unregister(self._close_at_exit)
         self._aside.wait(timeout_s)
-        self.delivery.close(timeout_s)
+        self.sender.close(timeout_s)
         if self.keeper is not None:
             self.keeper.close()
 
     def _close_at_exit(self) -> None:
-        self.close(min(DELIVERY_S, exit_left_s()))
+        self.close(min(EXIT_S, exit_left_s()))
 
     def _send(self, alert: Alert, stored_as: str | None) -> None:
-        self.delivery.send(alert, stored_as=stored_as)
+        self.sender.send(alert, stored_as)
 
 
 def before_of(read: Callable[..., dict[str, tuple[int, int]]], ledger: Path) -> Callable[[Budget, Window], Any]:

@@ -56,7 +56,7 @@ def test(said: tuple[Path | None, Path | None], name: str, store: Path | None, d
     Through the channels that `alert_to` in claudetrace.toml names; those that a program's code names are known to
     that program alone. Exits 1 where one fails, 2 where no budget has that name.
     """
-    from claudetrace._alerts._delivery import send_test
+    from claudetrace._alerts._send_test import send_test
     from claudetrace._config import resolve
     from claudetrace._places import resource
 

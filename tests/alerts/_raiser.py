@@ -8,8 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from claudetrace._alerts._channels import channels
-from claudetrace._alerts._delivery import Delivery
-from claudetrace._alerts._sender import Pace
+from claudetrace._alerts._sender import Pace, Sender
 from claudetrace._budgets._budget import Alert, Budget
 from claudetrace._budgets._keeper import Keeper
 from claudetrace._call import Row
@@ -22,19 +21,17 @@ PACE = Pace(first_s=0.02, longest_s=0.1, longest_pause_s=0.1, poll_s=0.05)
 def main(store: str, url: str, marks: int, seconds: float) -> None:
     guard = Guard()
     keeper = Keeper([Budget("all", usd=10)], Path(store), guard=guard)
-    delivery = Delivery(channels("alert_to", url), guard=guard, service="tests", outbox=keeper.outbox, pace=PACE)
-    delivery.start()
+    sender = Sender(channels("alert_to", url), guard=guard, service="tests", outbox=keeper.outbox, pace=PACE)
+    sender.start()
     print("ready", flush=True)
     sys.stdin.readline()
     # Ten cents each: of eight processes eight dollars together, whichever of them comes to a threshold.
     keeper.offer([a_row(uuid7(time.time_ns())) for _ in range(10)])
     for number in range(marks):
         alert = Alert(kind="spike", budget="all", at=datetime.now(UTC), message=f"Number {number}.")
-        stored_as = keeper.outbox.raise_alert(alert, mark=f"spike {number}")
-        if stored_as is not None:
-            delivery.send(alert, stored_as=stored_as)
+        sender.raise_alert(alert, f"spike {number}")
     time.sleep(seconds)
-    delivery.close()
+    sender.close()
     keeper.close()
 
 

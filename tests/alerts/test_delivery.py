@@ -18,8 +18,9 @@ from pathlib import Path
 import pytest
 
 from claudetrace._alerts._channels import channels
-from claudetrace._alerts._delivery import Delivery, MemoryMarks, Tried, send_test
-from claudetrace._alerts._sender import MOST_TRIES_OF_PROCESS
+from claudetrace._alerts._outbox import MOST_TRIES_OF_PROCESS
+from claudetrace._alerts._send_test import Tried, send_test
+from claudetrace._alerts._sender import Sender
 from claudetrace._budgets._budget import Alert, Budget
 from claudetrace._budgets._keeper import Keeper
 from claudetrace._errors import ClaudetraceError
@@ -52,28 +53,31 @@ def begin(store):
         guard = Guard()
         keeper = Keeper([BUDGET], store, guard=guard) if stored else None
         outbox = keeper.outbox if keeper else None
-        delivery = Delivery(channels("alert_to", alert_to), guard=guard, service="shop", outbox=outbox, pace=pace)
-        delivery.start()
-        running.append((delivery, keeper))
-        return Process(delivery, outbox, guard, keeper)
+        sender = Sender(channels("alert_to", alert_to), guard=guard, service="shop", outbox=outbox, pace=pace)
+        sender.start()
+        running.append((sender, keeper))
+        return Process(sender, outbox, guard, keeper)
 
     yield begun
-    for delivery, keeper in running:
-        delivery.close()
+    for sender, keeper in running:
+        sender.close()
         if keeper is not None:
             keeper.close()
 
 
 class Process:
-    def __init__(self, delivery, outbox, guard, keeper):
-        self.delivery, self.outbox, self.guard, self.keeper = delivery, outbox, guard, keeper
+    def __init__(self, sender, outbox, guard, keeper):
+        self.sender, self.outbox, self.guard, self.keeper = sender, outbox, guard, keeper
 
     def raise_(self, number=0):
         alert = an_alert(number)
-        stored_as = self.outbox.raise_alert(alert, mark=f"m {number}") if self.outbox else None
-        if stored_as is not None or self.outbox is None:
-            self.delivery.send(alert, stored_as=stored_as)
+        self.sender.raise_alert(alert, f"m {number}")
         return alert
+
+    @property
+    def first(self):
+        """The public name of its first channel."""
+        return self.sender.threads[0].channel.name
 
 
 def an_alert(number=0):
@@ -97,7 +101,7 @@ def test_every_channel_gets_each_alert_once(begin, receiver, stored):
     alerts = [process.raise_(number) for number in range(3)]
 
     assert until(lambda: len(receiver.got) == 6 and len(given) == 3)
-    process.delivery.close()
+    process.sender.close()
     assert given == alerts
     assert messages(receiver) == {"Number 0.": 2, "Number 1.": 2, "Number 2.": 2}
     assert set(ids(receiver).values()) == {2}
@@ -112,12 +116,11 @@ def test_what_was_raised_while_a_webhook_was_down_arrives(begin, stored, caplog)
     with caplog.at_level(logging.DEBUG):
         for number in range(3):
             process.raise_(number)
-        name = process.delivery.couriers[0].channel.name
+        name = process.first
         assert until(lambda: process.guard.failures[f"deliver alerts to {name}; it is tried again: DeliveryFailed"] > 4)
-        assert process.delivery.state() == {name: "the connection was refused"}
         with Receiver(port) as back:
             assert until(lambda: len(back.got) >= 3)
-            process.delivery.close()
+            process.sender.close()
 
     assert messages(back) == {"Number 0.": 1, "Number 1.": 1, "Number 2.": 1}
     warnings = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
@@ -134,15 +137,15 @@ def test_an_alert_outlives_its_process(begin, store):
     url = f"http://127.0.0.1:{port}/{SECRET}?token={SECRET}#secret={SECRET}"
     first = begin(url)
     stored_as = first.outbox.raise_alert(an_alert(), mark="m")
-    first.delivery.send(an_alert(), stored_as=stored_as)
-    assert until(lambda: first.delivery.couriers[0].last_error)
-    first.delivery.close()
+    first.sender.send(an_alert(), stored_as)
+    assert until(lambda: first.guard.failures)
+    first.sender.close()
     first.keeper.close()
 
     with Receiver(port) as back:
         second = begin(url)
         assert until(lambda: back.got)
-        second.delivery.close()
+        second.sender.close()
         assert ids(back) == {stored_as: 1}
 
     for path in store.parent.iterdir():
@@ -158,7 +161,7 @@ def test_no_secret_is_in_a_file(begin, receiver, store):
 
     files = {path.name: path.read_bytes() for path in store.parent.iterdir() if path.is_file()}
     assert [name for name, content in files.items() if SECRET.encode() in content] == []
-    assert any(process.delivery.couriers[0].channel.name.encode() in content for content in files.values())
+    assert any(process.first.encode() in content for content in files.values())
 
 
 def test_a_new_channel_gets_what_is_raised_from_then_on(begin, receiver):
@@ -186,8 +189,8 @@ def test_what_another_process_raised_is_not_for_this_ones_callable(begin, receiv
     alert = process.raise_()
 
     assert until(lambda: receiver.got and mine)
-    process.delivery.close()
-    other.delivery.close()
+    process.sender.close()
+    other.sender.close()
     assert (mine, others, len(receiver.got)) == ([alert], [], 1)
 
 
@@ -199,7 +202,7 @@ def test_a_channel_that_hangs_holds_up_no_other(begin, receiver):
         process.raise_()
 
         assert until(lambda: receiver.got)
-        process.delivery.close(timeout_s=0.05)
+        process.sender.close(timeout_s=0.05)
         (lost,) = [reason for reason in process.guard.failures if "before the end" in reason]
         assert "127.0.0.1" in lost
 
@@ -217,7 +220,7 @@ def test_a_callable_that_raises_is_tried_again(begin):
 
     assert until(lambda: len(calls) == MOST_TRIES_OF_PROCESS and len(fine) == 1)
     assert until(lambda: any(reason.startswith("deliver an alert to") for reason in process.guard.failures))
-    process.delivery.close()
+    process.sender.close()
     assert len(calls) == MOST_TRIES_OF_PROCESS
 
 
@@ -258,7 +261,7 @@ def test_what_is_too_old_is_given_up(begin, receiver):
     process.raise_(1)
 
     assert until(lambda: receiver.got)
-    process.delivery.close()
+    process.sender.close()
     assert messages(receiver) == {"Number 1.": 1}
 
 
@@ -281,21 +284,21 @@ def test_a_lease_keeps_others_away_and_ends(begin, receiver):
 def test_sent_and_not_marked_is_not_sent_again(begin, receiver):
     """Where the store cannot note that an alert was delivered, this process does not deliver it twice."""
     process = begin(f"http://{receiver.at}/")
-    courier = process.delivery.couriers[0]
     kept = process.outbox.mark_delivered
-    tries = []
+    tries, marked = [], []
 
     def fails_first(alert_id, channel):
         tries.append(alert_id)
         if len(tries) == 1:
-            process.outbox.mark_failed(alert_id, channel, again_at=datetime.now(UTC), reason="")
+            process.outbox.mark_failed(alert_id, channel, wait_s=0.0, reason="")
             raise OSError("the disk is full")
         kept(alert_id, channel)
+        marked.append(alert_id)
 
     process.outbox.mark_delivered = fails_first
     process.raise_()
 
-    assert until(lambda: len(tries) >= 2 and courier.delivered >= 2)
+    assert until(lambda: marked)
     assert len(receiver.got) == 1
 
 
@@ -380,22 +383,22 @@ def test_a_forked_child_sends_nothing_of_its_parents(begin, receiver):
     process = begin(f"http://{receiver.at}/", stored=False)
     process.raise_(0)
     assert until(lambda: receiver.got)
-    courier = process.delivery.couriers[0]
-    courier._waiting.append(None)  # what would be in the way
+    thread = process.sender.threads[0]
+    thread.memory._waiting.append(None)  # what would be in the way
     pid = os.fork()
     if pid == 0:
-        empty = not courier._waiting
+        empty = thread.memory.is_empty
         process.raise_(1)
-        process.delivery.close(timeout_s=10)
+        process.sender.close(timeout_s=10)
         os._exit(0 if empty else 1)
-    courier._waiting.clear()
+    thread.memory._waiting.clear()
 
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
     assert messages(receiver) == {"Number 0.": 1, "Number 1.": 1}
 
 
 def test_sending_waits_for_nothing(begin):
-    """An alert is handed over while the courier's channel is busy, from any thread."""
+    """An alert is handed over while the channel is busy, from any thread."""
     busy, go_on = threading.Event(), threading.Event()
 
     def slow(_alert):
@@ -451,10 +454,3 @@ def test_a_test_alert_does_not_wait_for_ever():
     let_go.set()
 
     assert tried.error == "no answer within 0.05 s"
-
-
-def test_marks_of_memory_fire_once():
-    """Without a store an alert is raised once in the process."""
-    marks = MemoryMarks()
-
-    assert [marks.raise_alert(an_alert(), mark="m") is None for _ in range(3)] == [False, True, True]

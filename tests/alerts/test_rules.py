@@ -9,8 +9,10 @@ from decimal import Decimal, localcontext
 import pytest
 
 from claudetrace._alerts import _sentences
+from claudetrace._alerts._channels import channels
 from claudetrace._alerts._forecast import forecast
-from claudetrace._alerts._rules import Watch
+from claudetrace._alerts._rules import Rules
+from claudetrace._alerts._sender import Sender
 from claudetrace._budgets._budget import Budget
 from claudetrace._budgets._keeper import Keeper
 from claudetrace._budgets._windows import window_of
@@ -22,18 +24,17 @@ DAY = datetime(2026, 11, 16, tzinfo=UTC).timestamp()
 
 
 class Watched:
-    """A watch with a clock of the test's, and a spend that adds up what it is shown, as the store does."""
+    """The rules with a clock of the test's, and a spend that adds up what they are shown, as the store does."""
 
-    def __init__(self, *budgets, marks=None):
+    def __init__(self, *budgets, sender=None):
         self.now = DAY
         self.alerts = []
         self.guard = Guard()
         self.sums = {}
-        self.watch = Watch(
+        self.rules = Rules(
             budgets,
-            send=lambda alert, stored_as: self.alerts.append(alert),
+            raise_alert=sender.raise_alert if sender else lambda alert, mark: self.alerts.append(alert),
             guard=self.guard,
-            marks=marks,
             spent=self.spent,
             clock=lambda: self.now,
         )
@@ -60,9 +61,9 @@ class Watched:
         }
         if picousd is not None:
             row["cost_picousd"] = picousd
-        for budget in self.watch._budgets:
+        for budget in self.rules._budgets:
             self.sums.setdefault((budget.name, key), []).append((self.now, picousd or 0))
-        self.watch.rows([row])
+        self.rules.rows([row])
 
     @property
     def kinds(self):
@@ -434,9 +435,9 @@ def test_a_call_without_a_bound_is_told_once_for_all_keys():
     budget = Budget("users", usd=5, per="day", tags={"user": "*"}, on_exceeded="block")
     watched = Watched(budget)
     for user in range(100):
-        watched.watch.note_unbounded(budget, f"u{user}", "a URL source")
+        watched.rules.note_unbounded(budget, f"u{user}", "a URL source")
     assert watched.kinds == []
-    watched.watch.tick()
+    watched.rules.tick()
 
     (alert,) = watched.alerts
     assert (alert.kind, alert.key) == ("unbounded", "u0")
@@ -450,10 +451,10 @@ def test_lost_rows_are_told_once_an_hour():
     """Rows that are lost are told with their number; more of them again in the next hour, and not for none."""
     watched = Watched()
     for lost in (0, 2, 2, 5):
-        watched.watch.tick(lost=lost)
+        watched.rules.tick(lost=lost)
     watched.now += 3600
-    watched.watch.tick(lost=5)
-    watched.watch.tick(lost=7)
+    watched.rules.tick(lost=5)
+    watched.rules.tick(lost=7)
 
     assert [alert.message[:14] for alert in watched.alerts] == ["2 calls of thi", "7 calls of thi"]
 
@@ -463,15 +464,15 @@ def test_lost_rows_are_told_once_an_hour():
 
 def test_of_two_processes_one_raises_it(tmp_path):
     """An alert that two processes of a store come to at the same time is raised by one of them."""
-    budget = day_budget(forecast=False)
-    keepers = [Keeper([budget], tmp_path / "budgets", guard=Guard()) for _ in range(2)]
-    watched = [Watched(budget, marks=keeper.outbox) for keeper in keepers]
-    for each in watched:
-        each.call(None)
-    for keeper in keepers:
+    budget, given = day_budget(forecast=False), []
+    for _ in range(2):
+        keeper = Keeper([budget], tmp_path / "budgets", guard=Guard())
+        sender = Sender(channels("alert_to", given.append), guard=Guard(), service="shop", outbox=keeper.outbox)
+        Watched(budget, sender=sender).call(None)
+        sender.close()
         keeper.close()
 
-    assert sorted(each.kinds for each in watched) == [[], ["unpriced"]]
+    assert [alert.kind for alert in given] == ["unpriced"]
 
 
 def test_a_store_at_fault_keeps_no_alert_back():
@@ -481,19 +482,22 @@ def test_a_store_at_fault_keeps_no_alert_back():
         def raise_alert(self, alert, *, mark):
             raise OSError("the disk is full")
 
-    watched = Watched(day_budget(forecast=False), marks=Broken())
+    given, guard = [], Guard()
+    sender = Sender(channels("alert_to", given.append), guard=guard, service="shop", outbox=Broken())
+    watched = Watched(day_budget(forecast=False), sender=sender)
     watched.call(None)
     watched.call(None)
+    sender.close()
 
-    assert [alert.kind for alert in watched.alerts] == ["unpriced"]
-    assert watched.guard.failures == {"put an alert into the budgets' store: OSError": 1}
+    assert [alert.kind for alert in given] == ["unpriced"]
+    assert guard.failures == {"put an alert into the budgets' store: OSError": 1}
 
 
 def test_a_strange_row_raises_nothing():
     """A row that nothing can be made of is counted, and the next one is looked at."""
     watched = Watched(day_budget())
     strange = {"started_at": "yesterday", "session_id": "s", "message_count": 1}
-    watched.watch.rows([strange, {"started_at": "2026-11-16T00:00:00.000Z", "outcome": "ok"}])
+    watched.rules.rows([strange, {"started_at": "2026-11-16T00:00:00.000Z", "outcome": "ok"}])
 
     assert [alert.kind for alert in watched.alerts] == ["unpriced"]
     assert list(watched.guard.failures) == ["look for what to alert of: ValueError"]
@@ -553,7 +557,7 @@ def test_what_is_told_once_in_a_window_is_told_again_after_its_length(per, hours
     """Unpriced and unbounded calls are told of once in each span of the window's length, rolling or not."""
     watched = Watched(Budget("b", usd=10, per=per, forecast=False))
     for _ in range(4 * hours * 2):
-        watched.watch.note_unbounded(watched.watch._budgets[0], "", "a URL source")
+        watched.rules.note_unbounded(watched.rules._budgets[0], "", "a URL source")
         watched.call(None, after_s=1800)
 
     assert sorted(watched.kinds) == ["unbounded"] * 5 + ["unpriced"] * 5

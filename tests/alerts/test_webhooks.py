@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 import pytest
 
-from claudetrace._alerts._delivery import Delivery
-from claudetrace._alerts._sender import Pace
+from claudetrace._alerts._sender import Pace, Sender
 from claudetrace._demo import _answers
 from tests.alerts._receiver import Receiver, until
 from tests.budgets._asking import ASK, HELLO, block
@@ -31,7 +30,7 @@ ONCE = {0.5: 1, 0.8: 1, 1.0: 1}
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Alerts are tried again after moments."""
     pace = Pace(first_s=0.02, longest_s=0.1, longest_pause_s=0.1, poll_s=0.05)
-    monkeypatch.setitem(Delivery.__init__.__kwdefaults__, "pace", pace)
+    monkeypatch.setitem(Sender.__init__.__kwdefaults__, "pace", pace)
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import os
 import pickle
 import sqlite3
 from contextlib import closing
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,6 +25,7 @@ from claudetrace._ids import uuid7
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from claudetrace._alerts._outbox import Outgoing
     from claudetrace._guard import Guard
 
 USD = 10**12
@@ -78,6 +79,11 @@ def spent(kept: Keeper) -> list[tuple[str | None, float, float, int]]:
     return [
         (state.key, float(state.spent_usd), float(state.reserved_usd), state.spent_calls) for state in kept.status()
     ]
+
+
+def all_waiting(kept: Keeper, channel: str) -> list[Outgoing]:
+    """What waits for the channel, the oldest first, claimed."""
+    return list(iter(lambda: kept.outbox.claim(channel), None))
 
 
 def test_a_call_beyond_the_limit_is_stopped_and_says_why(keep: Callable[..., Keeper]) -> None:
@@ -377,14 +383,15 @@ def test_each_threshold_is_told_once_in_its_window(keep: Callable[..., Keeper], 
     clock.now += 86_400
     one.offer([row("e", 5, at=clock.now)])
 
-    told = [each.alert for each in other.outbox.pending_alerts("log")]
+    waiting = all_waiting(other, "log")
+    told = [each.alert for each in waiting]
     assert [(alert.threshold, float(alert.spent_usd or 0)) for alert in told] == [
         (0.5, 6),
         (0.8, 9),
         (1, 11.5),
         (0.5, 5),
     ]
-    (second,) = (each for each in other.outbox.pending_alerts("log") if each.alert.threshold == 0.8)
+    (second,) = (each for each in waiting if each.alert.threshold == 0.8)
     assert handed_on == [(second.alert, second.id)]
     assert all(alert_from(alert_text(alert)) == alert for alert in told)
     assert told[0].window_end == datetime(2026, 11, 22, tzinfo=UTC)
@@ -409,7 +416,7 @@ def test_a_raised_limit_is_told_of_again(
         higher.offer([row(f"b{once}{number}", 1) for number in range(4)])
         higher.close()
 
-    told = [each.alert for each in keep(Budget("b", **raised, **said)).outbox.pending_alerts("log")]
+    told = [each.alert for each in all_waiting(keep(Budget("b", **raised, **said)), "log")]
     limits = [(alert.threshold, alert.limit_usd, alert.message.split(" of ")[-1][:2]) for alert in told]
     assert [each[:2] for each in limits] == [
         (0.5, limit.get("usd")),
@@ -448,8 +455,7 @@ def test_an_alert_waits_in_the_store_until_its_channel_has_it(keep: Callable[...
     first = kept.outbox.claim("hook", lease_s=30, max_age_s=3600)
     assert first is not None
     assert kept.outbox.claim("hook", lease_s=30, max_age_s=3600) is None
-    again_at = datetime.fromtimestamp(clock.now, UTC) + timedelta(seconds=5)
-    kept.outbox.mark_failed(first.id, "hook", again_at=again_at, reason="503")
+    kept.outbox.mark_failed(first.id, "hook", wait_s=5, reason="503")
     clock.now += 6
     second = kept.outbox.claim("hook", lease_s=30, max_age_s=3600)
     assert second is not None
@@ -610,7 +616,7 @@ def test_a_store_made_anew_knows_the_channels_at_once(keep: Callable[..., Keeper
         Alert(kind="spike", budget="b", at=datetime.fromtimestamp(NOON, UTC), message="."), mark="m"
     )
 
-    assert [each.alert.kind for each in kept.outbox.pending_alerts("hook")] == ["spike"]
+    assert [each.alert.kind for each in all_waiting(kept, "hook")] == ["spike"]
 
 
 def test_rows_that_waited_are_not_added_to_a_store_begun_from_their_ledger(

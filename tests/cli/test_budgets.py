@@ -162,7 +162,8 @@ def test_alerts_and_channels_are_shown(keep: Callable[..., Keeper], db: Path) ->
     kept.outbox.raise_alert(Alert(kind="lost", at=at + timedelta(seconds=1), message="Sec\nond."), mark="2")
     assert first is not None
     kept.outbox.mark_delivered(first, "https://a.example#1")
-    kept.outbox.mark_failed(first, "https://b.example#2", again_at=datetime(2999, 1, 1, tzinfo=UTC), reason="HTTP 500")
+    until_2999 = datetime(2999, 1, 1, tzinfo=UTC) - datetime.now(UTC)
+    kept.outbox.mark_failed(first, "https://b.example#2", wait_s=until_2999.total_seconds(), reason="HTTP 500")
     output = run("budgets", "--db", db).output
     alerts = [line for line in output.splitlines() if "First." in line or "Sec\\nond." in line]
 
@@ -306,7 +307,7 @@ def test_doctor_tells_channels_that_fail_and_alerts_that_wait(
         kept.outbox.open_channel(name)
     alert_id = kept.outbox.raise_alert(Alert(kind="lost", at=datetime.now(UTC), message="Lost."), mark="1")
     assert alert_id is not None
-    kept.outbox.mark_failed(alert_id, "fails", again_at=datetime.now(UTC), reason="HTTP 500")
+    kept.outbox.mark_failed(alert_id, "fails", wait_s=0, reason="HTTP 500")
     kept.outbox.mark_delivered(alert_id, "fresh")
 
     def findings(age_s: int) -> str:
