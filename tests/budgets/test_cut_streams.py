@@ -145,6 +145,18 @@ def test_the_rest_of_a_bedrock_stream_is_held(server: PlayServer, start: Any) ->
     assert (state().spent_usd, state().held_usd) == (SEEN, REST)
 
 
+def test_the_rest_of_a_stream_that_the_api_breaks_off_is_held(
+    client: anthropic.Anthropic, server: PlayServer, start: Any
+) -> None:
+    """An error amid the events is no end of the answer."""
+    start(budgets=[bound()])
+    server.add(_answers.stream_of([*_wire.stream_events(LONG)[:3], _wire.error("overloaded_error")]))
+    with pytest.raises(anthropic.APIStatusError):
+        list(client.messages.create(**ASK, stream=True))
+
+    assert (state().spent_usd, state().held_usd) == (SEEN, REST)
+
+
 def test_nothing_is_held_by_default_or_of_what_was_answered_whole(
     client: anthropic.Anthropic, server: PlayServer, start: Any
 ) -> None:
