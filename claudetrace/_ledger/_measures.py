@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple
 
 import orjson
 
@@ -37,9 +37,6 @@ FIRST_OF_CALL = """(
                 )
             )
         )"""
-
-Totals: TypeAlias = dict[tuple[str, ...], list[int]]
-
 
 CACHE_WRITES = tuple(name for name in CACHE_WRITE_PARTS if "." not in name)
 """The names without a prefix: a row whose parts have none of them in their text wrote nothing."""
@@ -98,7 +95,7 @@ LOWER_BOUND = """(
 """`is_lower_bound` in SQL, of the columns behind a prefix."""
 MEASURES = (
     Measure("responses", "1", lambda _: 1),
-    # `Deltas.add` sets it: whether a row is the first of its call is a question to the table.
+    # `Sums` sets it: whether a row is the first of its call is a question to the table.
     Measure("calls", FIRST_OF_CALL, lambda _: 0),
     Measure(
         "errors",

@@ -7,11 +7,13 @@ from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from claudetrace._clock import monotonic
-from claudetrace._ledger import _outbox, _sessions
+from claudetrace._ledger import _outbox
 from claudetrace._ledger._edit import CHUNK_ROWS, NAP_S, opened_ledger, transaction, truncate_log
 from claudetrace._ledger._forget import forget
-from claudetrace._ledger._proof import EXACT_FROM_DAY, keys_of_view
-from claudetrace._ledger._rollups import COUNTED, OTHER, ROLLUPS, TAG_WEEKS, sum_up, week_of
+from claudetrace._ledger._proof import EXACT_FROM_DAY
+from claudetrace._ledger._rollups import ROLLUPS, TAG_WEEKS, week_of
+from claudetrace._ledger._store import rows_of
+from claudetrace._ledger._sums import TagValues, exchange, remake_sessions
 
 if TYPE_CHECKING:
     import sqlite3
@@ -29,6 +31,11 @@ FIRST_WITHOUT_ITS_ID = """
         AND NOT EXISTS (SELECT 1 FROM calls AS o WHERE o.id = :call_id AND o.rowid < c.rowid)
 """
 NO_DAY = "9999"
+# The week in which the first kept day is.
+WEEK_ANEW = (
+    "DELETE FROM rollup_tag_weeks WHERE week = ?",
+    f"INSERT INTO rollup_tag_weeks ({TAG_WEEKS.columns}) {TAG_WEEKS.rows(TAG_WEEKS.derived['week'] + ' = ?')}",
+)
 
 
 def prune(
@@ -51,10 +58,10 @@ def prune(
         if everything:
             with transaction(connection):
                 for rollup in ROLLUPS:
-                    connection.execute(f"DELETE FROM {rollup.table} WHERE {rollup.period} < ?", (first_kept,))  # noqa: S608 - names of ours
-                connection.execute("DELETE FROM rollup_headroom WHERE hour < ?", (first_kept,))
-                # The week in which the first kept day is.
-                sum_up(connection, TAG_WEEKS, week_of(first_kept), _week_after(first_kept))
+                    if rollup.period is not None:
+                        connection.execute(f"DELETE FROM {rollup.table} WHERE {rollup.period} < ?", (first_kept,))  # noqa: S608 - names of ours
+                for sql in WEEK_ANEW:
+                    connection.execute(sql, (week_of(first_kept),))
                 connection.execute("DELETE FROM quarantine WHERE quarantined_at < ?", (first_kept,))
     return removed
 
@@ -67,17 +74,17 @@ def prune_chunk(connection: sqlite3.Connection, first_kept: str = NO_DAY, rows: 
             return 0
         exact_from = _day_after(found[-1][2])
         calls = {call_id for _, call_id, _, _ in found}
-        began = _sessions.first_at(connection, {session for _, _, _, session in found if session is not None})
         before = {call_id: _first_without_its_id(connection, call_id) for call_id in calls}
         connection.executemany("DELETE FROM calls WHERE id = ?", [(id_,) for id_, _, _, _ in found])
         _outbox.lose(connection, [id_ for id_, _, _, _ in found])
         connection.execute(EXACT_FROM_DAY, (exact_from,))
-        for call_id in calls:
-            first = _first_without_its_id(connection, call_id)
-            if first is not None and first != before[call_id]:
-                _count_call(connection, first, exact_from if first_kept == NO_DAY else first_kept)
-                began |= _session_of(connection, first)
-        _sessions.refresh(connection, began)
+        # A row counts as its call when those before it are gone, so that its day's rollups equal its calls.
+        after = {call_id: _first_without_its_id(connection, call_id) for call_id in calls}
+        firsts = rows_of(connection, [id_ for call_id, id_ in after.items() if id_ and id_ != before[call_id]])
+        remake_sessions(connection, {session for _, _, _, session in found} | {row["session_id"] for row in firsts})
+        from_day = exact_from if first_kept == NO_DAY else first_kept
+        kept = [row for row in firsts if row["started_at"] >= from_day]
+        exchange(connection, kept, kept, TagValues(), new_firsts={row["id"] for row in kept})
     return len(found)
 
 
@@ -87,29 +94,8 @@ def _first_without_its_id(connection: sqlite3.Connection, call_id: str) -> str |
     return found[0] if found else None
 
 
-def _session_of(connection: sqlite3.Connection, id_: str) -> dict[str, str]:
-    """The session of a row, with when it began."""
-    ((session,),) = connection.execute("SELECT session_id FROM calls WHERE id = ?", (id_,))
-    return {} if session is None else _sessions.first_at(connection, [session])
-
-
-def _count_call(connection: sqlite3.Connection, id_: str, from_day: str) -> None:
-    """Counts a row as a call, now that the rows before it are gone, so that its day's rollups equal its calls."""
-    for rollup in COUNTED:
-        keys = (
-            f"SELECT {', '.join(keys_of_view(rollup))} FROM {rollup.view} AS v WHERE v.id = :id AND v.day >= :from_day"  # noqa: S608 - names of ours
-        )
-        conditions = " AND ".join(f"{name} = ?" for name in rollup.key)
-        found = connection.execute(keys, {"id": id_, "from_day": from_day, "other": OTHER}).fetchall()
-        connection.executemany(f"UPDATE {rollup.table} SET calls = calls + 1 WHERE {conditions}", found)  # noqa: S608 - names of ours
-
-
 def _day_after(moment: str) -> str:
     return date.fromordinal(date.fromisoformat(moment[:10]).toordinal() + 1).isoformat()
-
-
-def _week_after(day: str) -> str:
-    return date.fromordinal(date.fromisoformat(week_of(day)).toordinal() + 7).isoformat()
 
 
 def used_mb(connection: sqlite3.Connection) -> float:

@@ -4,31 +4,26 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from operator import sub
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import orjson
 
 from claudetrace._call import spend_of
 from claudetrace._guard import Guard
-from claudetrace._ledger import _sessions
-from claudetrace._ledger._deltas import Deltas
 from claudetrace._ledger._edit import CHUNK_ROWS, NAP_S, opened_ledger, transaction
-from claudetrace._ledger._measures import MEASURE_NAMES
 from claudetrace._ledger._recover import load_orphans
-from claudetrace._ledger._rollups import DAYS, HOURS, OTHER, TAG_DAYS, TAG_WEEKS, Rollup, accumulate, folded, week_of
 from claudetrace._ledger._store import COLUMNS
+from claudetrace._ledger._sums import TagValues, exchange
 from claudetrace._ledger._times import stamp
 from claudetrace._pricing._row import FREE_OPERATIONS, PRICE_COLUMNS, price_row
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
     from datetime import datetime
     from pathlib import Path
 
     from claudetrace._call import Row
-    from claudetrace._ledger._measures import Totals
 
 EARLIEST = "0001"
 PRICED_BY_USAGE = f"""
@@ -64,7 +59,6 @@ UNTOLD = f"""
     ORDER BY r.number
     LIMIT {CHUNK_ROWS}
 """  # noqa: S608 - names of ours
-NAMED = "SELECT 1 FROM rollup_tag_days WHERE tag = ? AND day = ? AND value = ? AND NOT others LIMIT 1"
 
 
 class Correction(NamedTuple):
@@ -118,7 +112,7 @@ def reprice(
     load_orphans(db, Guard())
     asked = {"everything": int(everything), "since": EARLIEST if since is None else stamp(since)}
     models: dict[str | None, Repriced] = {}
-    done, after = 0, ""
+    tag_values, done, after = TagValues(), 0, ""
     with opened_ledger(db) as connection:
         while rows := _rows(connection, CHUNK, {**asked, "after": after, "rows": CHUNK_ROWS}):
             after = rows[-1]["id"]
@@ -126,7 +120,7 @@ def reprice(
             changed = [old["id"] for old, new in pairs if new is not old]
             if apply and changed:
                 pairs = [pair for pair in pairs if pair[1] is pair[0]] + _write(
-                    connection, changed, notes=correct is not None
+                    connection, changed, tag_values, notes=correct is not None
                 )
             if apply and correct is not None:
                 _tell(connection, correct)
@@ -175,7 +169,9 @@ def _tell(connection: sqlite3.Connection, correct: Callable[[list[Correction]], 
             connection.execute("DELETE FROM respent WHERE number <= ?", (found[-1][0],))
 
 
-def _write(connection: sqlite3.Connection, ids: list[str], *, notes: bool) -> list[tuple[Row, Row]]:
+def _write(
+    connection: sqlite3.Connection, ids: list[str], tag_values: TagValues, *, notes: bool
+) -> list[tuple[Row, Row]]:
     """Prices the rows of `ids` again as they are now, rows and rollups in one transaction. With `notes` it keeps what
     changes in spend, to be told."""
     with transaction(connection):
@@ -185,46 +181,8 @@ def _write(connection: sqlite3.Connection, ids: list[str], *, notes: bool) -> li
         if notes:
             moved = [(old["id"], (spend_of(new) or 0) - (spend_of(old) or 0)) for old, new in changed]
             connection.executemany(CHANGED, [each for each in moved if each[1]])
-        before, after = _sums(old for old, _ in changed), _sums(new for _, new in changed)
-        hours = _differences(before.hours, after.hours)
-        tag_days = _named(connection, _differences(before.tag_days, after.tag_days))
-        _shift(connection, HOURS, hours)
-        _shift(connection, DAYS, folded(hours, 0, lambda hour: hour[:10]))
-        _shift(connection, TAG_DAYS, tag_days)
-        _shift(connection, TAG_WEEKS, folded(tag_days, 1, week_of))
-        sessions = [session for old, _ in changed if (session := old.get("session_id")) is not None]
-        _sessions.refresh(connection, _sessions.first_at(connection, sessions))
+        exchange(connection, [old for old, _ in changed], [new for _, new in changed], tag_values)
     return pairs
-
-
-def _sums(rows: Iterable[Row]) -> Deltas:
-    sums = Deltas()
-    # Which row is the first of its call does not matter: it is so before and after, and cancels out.
-    sums.add(rows, ())
-    return sums
-
-
-def _differences(before: Totals, after: Totals) -> Totals:
-    return {key: list(map(sub, amounts, before[key])) for key, amounts in after.items()}
-
-
-def _named(connection: sqlite3.Connection, tag_days: Totals) -> Totals:
-    """`tag_days` as the rollup has them: a value that the day does not name is among its others."""
-    named: Totals = {}
-    for key, amounts in tag_days.items():
-        tag, day, value, *rest = key
-        others = connection.execute(NAMED, (tag, day, value)).fetchone() is None
-        accumulate(named, (tag, day, OTHER if others else value, int(others), *rest), amounts)
-    return named
-
-
-def _shift(connection: sqlite3.Connection, rollup: Rollup, differences: Totals) -> None:
-    """Moves the sums in `rollup` by what the rows of each key differ."""
-    sums = ", ".join(f"{name} = {name} + ?" for name in MEASURE_NAMES)
-    where = " AND ".join(f"{name} = ?" for name in rollup.key)
-    sql = f"UPDATE {rollup.table} SET {sums} WHERE {where}"  # noqa: S608 - names of ours
-    changes = [(*amounts, *key) for key, amounts in differences.items() if any(amounts)]
-    connection.executemany(sql, changes)
 
 
 def _rows(connection: sqlite3.Connection, sql: str, values: Any) -> list[Row]:

@@ -1,20 +1,22 @@
-"""The rollups: sums of a view's rows, so that `rollup_differences` can prove each in SQL."""
+"""The rollups: tables of sums. The loader adds to them and the proof checks them by the one definition here."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
 from functools import lru_cache
 from operator import add
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from claudetrace._ledger._latency import create_buckets
-from claudetrace._ledger._measures import MEASURE_NAMES, Totals
+from claudetrace._ledger._measures import MEASURE_NAMES
 from claudetrace._ledger._views import VIEWS
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
+
+Key: TypeAlias = tuple[Any, ...]
 
 MAX_VALUES_A_DAY = 1000
 OTHER = "(other)"
@@ -22,133 +24,36 @@ OTHER = "(other)"
 may have that value too, which is counted by its name like any other."""
 NUMBERS = ("bucket", "others")
 """The keys that are no text."""
+PROMPT_TOKENS = ("input_tokens", "cache_read_tokens", "cache_write_5m_tokens", "cache_write_1h_tokens")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Rollup:
-    """A table that holds the sums of a view's `measures` for each `key`; `period` is the key that is time."""
+class Measure(NamedTuple):
+    """A column that is no key: its type, and how many values become one, each time the same way."""
 
-    table: str
-    view: str
-    period: str
-    key: tuple[str, ...]
-    measures: tuple[str, ...] = MEASURE_NAMES
-    finer: str | None = None
-    """The rollup whose sums this one has too, so that it can be made from it also where calls are pruned."""
-
-    def ddl(self) -> str:
-        columns = [f"{name} {'INTEGER' if name in NUMBERS else 'TEXT'} NOT NULL" for name in self.key]
-        columns += [f"{name} INTEGER NOT NULL" for name in self.measures]
-        columns.append(f"PRIMARY KEY ({', '.join(self.key)})")
-        return f"CREATE TABLE {self.table} (\n    " + ",\n    ".join(columns) + "\n) STRICT, WITHOUT ROWID"
-
-    def upsert(self) -> str:
-        names = (*self.key, *self.measures)
-        sums = ", ".join(f"{name} = {name} + excluded.{name}" for name in self.measures)
-        return (
-            f"INSERT INTO {self.table} ({', '.join(names)}) VALUES ({', '.join('?' * len(names))}) "  # noqa: S608 - names of ours
-            f"ON CONFLICT ({', '.join(self.key)}) DO UPDATE SET {sums}"
-        )
+    type: str
+    of_rows: str
+    """In a query over the rows of the source."""
+    of_two: str
+    """Where a row is added to the one that the table has."""
+    of_batch: Callable[[Any, Any], Any]
+    """In Python, before that."""
 
 
-HOURS = Rollup(
-    table="rollup_hours",
-    view="measured_calls",
-    period="hour",
-    key=("hour", "platform", "model", "feature", "operation", "outcome", "reason"),
-)
-DAYS = Rollup(
-    table="rollup_days",
-    view="measured_calls",
-    period="day",
-    key=("day", "platform", "model", "feature", "operation", "outcome", "reason"),
-    finer="rollup_hours",
-)
-TAG_DAYS = Rollup(
-    table="rollup_tag_days",
-    view="measured_call_tags",
-    period="day",
-    key=("tag", "day", "value", "others", "platform", "model", "feature"),
-)
-# By week, because a quarter of days × users is more than a page can wait for.
-TAG_WEEKS = Rollup(
-    table="rollup_tag_weeks",
-    view="measured_call_tags",
-    period="week",
-    key=("tag", "week", "value", "others", "platform", "model", "feature"),
-    finer="rollup_tag_days",
-)
-FEATURE_LATENCIES = Rollup(
-    table="rollup_feature_latencies",
-    view="measured_latencies",
-    period="day",
-    key=("kind", "day", "feature", "bucket", "platform", "model"),
-    measures=("responses",),
-)
-LATENCIES = Rollup(
-    table="rollup_latencies",
-    view="measured_latencies",
-    period="day",
-    key=("kind", "day", "bucket", "platform", "model"),
-    measures=("responses",),
-    finer="rollup_feature_latencies",
-)
-ROLLUPS = (HOURS, DAYS, TAG_DAYS, TAG_WEEKS, FEATURE_LATENCIES, LATENCIES)
-"""A finer one comes before those that are made from it."""
-BY_TABLE = {rollup.table: rollup for rollup in ROLLUPS}
-TAGGED = (TAG_DAYS, TAG_WEEKS)
-COUNTED = (HOURS, DAYS, *TAGGED)
-"""Those that count calls and money, beside responses."""
-COARSER_PERIODS = {
-    DAYS.table: "SUBSTR(f.hour, 1, 10)",
-    TAG_WEEKS.table: "DATE(f.day, 'weekday 0', '-6 days')",
-    LATENCIES.table: "f.day",
-}
-"""The period of a row `f` of the finer rollup, as the coarser one has it."""
+def _extreme(type_: str, function: str, expression: str, of_batch: Callable[[Any, Any], Any]) -> Measure:
+    two = f"COALESCE({function}({{0}}, excluded.{{0}}), {{0}}, excluded.{{0}})"
+    return Measure(type_, f"{function}({expression})", two, of_batch)
 
 
-def create_rollups(connection: sqlite3.Connection) -> None:
-    """Makes the rollups and the views that they are the sums of."""
-    create_buckets(connection)
-    for ddl in (*(rollup.ddl() for rollup in ROLLUPS), *VIEWS.values()):
-        connection.execute(ddl)
+def _least(one: Any, two: Any) -> Any:
+    return two if one is None else one if two is None or one < two else two
 
 
-def sum_up(connection: sqlite3.Connection, rollup: Rollup, first: str, past: str) -> None:
-    """Makes the periods of `rollup` from `first` until before `past` anew, from the finer one. Both are days, and
-    for weeks Mondays."""
-    finer, period = BY_TABLE[rollup.finer or ""], COARSER_PERIODS[rollup.table]
-    keys = ", ".join(f"{period} AS {name}" if name == rollup.period else f"f.{name}" for name in rollup.key)
-    values = {"first": first, "past": past}
-    connection.execute(
-        f"DELETE FROM {rollup.table} WHERE {rollup.period} >= :first AND {rollup.period} < :past",  # noqa: S608 - names of ours
-        values,
-    )
-    connection.execute(
-        f"""
-        INSERT INTO {rollup.table} ({", ".join((*rollup.key, *rollup.measures))})
-        SELECT {keys}, {", ".join(f"SUM(f.{name})" for name in rollup.measures)}
-        FROM {finer.table} AS f
-        WHERE f.{finer.period} >= :first AND f.{finer.period} < :past
-        GROUP BY {", ".join(str(number + 1) for number in range(len(rollup.key)))}
-        """,  # noqa: S608 - names of ours
-        values,
-    )
+def _most(one: Any, two: Any) -> Any:
+    return two if one is None else one if two is None or one > two else two
 
 
-def folded(totals: Totals, place: int, of: Callable[[str], str] | None) -> Totals:
-    """`totals` with the part of the key at `place` made coarser by `of`, or left out."""
-    coarser: Totals = {}
-    for key, amounts in totals.items():
-        kept = key[:place] + (() if of is None else (of(key[place]),)) + key[place + 1 :]
-        accumulate(coarser, kept, amounts)
-    return coarser
-
-
-def accumulate(totals: Totals, key: tuple[Any, ...], amounts: list[int]) -> None:
-    """Adds `amounts` to those of `key`."""
-    known = totals.get(key)
-    totals[key] = amounts if known is None else list(map(add, known, amounts))
+SUM = Measure("INTEGER NOT NULL", "SUM(v.{0})", "{0} + excluded.{0}", add)
+SUMS = dict.fromkeys(MEASURE_NAMES, SUM)
 
 
 @lru_cache(maxsize=1000)
@@ -156,3 +61,165 @@ def week_of(day: str) -> str:
     """The Monday of the week of `day`, as the views say it."""
     at = date.fromisoformat(day)
     return date.fromordinal(at.toordinal() - at.weekday()).isoformat()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Rollup:
+    """A table with one row for each `key` of the rows of a view."""
+
+    table: str
+    source: str
+    """The view; or the finer rollup whose sums this one has too, also where calls are pruned."""
+    period: str | None
+    """The key that is time. A rollup without one goes with its calls when they are pruned."""
+    key: tuple[str, ...]
+    measures: Mapping[str, Measure] = field(default_factory=lambda: SUMS)
+    condition: str = "TRUE"
+    """Which rows of the source count."""
+    derived: Mapping[str, str] = field(default_factory=dict)
+    """The keys that the source has by no column of that name."""
+    folded: Callable[[Key], Key] | None = None
+    """The key of this rollup, for one of the finer rollup that is its source."""
+
+    @property
+    def columns(self) -> str:
+        """Their names, keys first."""
+        return ", ".join((*self.key, *self.measures))
+
+    def ddl(self) -> str:
+        """Makes the table."""
+        columns = [f"{name} {'INTEGER' if name in NUMBERS else 'TEXT'} NOT NULL" for name in self.key]
+        columns += [f"{name} {measure.type}" for name, measure in self.measures.items()]
+        columns.append(f"PRIMARY KEY ({', '.join(self.key)})")
+        return f"CREATE TABLE {self.table} (\n    " + ",\n    ".join(columns) + "\n) STRICT, WITHOUT ROWID"
+
+    def upsert(self) -> str:
+        """Adds a row to the one that has its key."""
+        places = ", ".join("?" * (len(self.key) + len(self.measures)))
+        added = ", ".join(f"{name} = {measure.of_two.format(name)}" for name, measure in self.measures.items())
+        return (
+            f"INSERT INTO {self.table} ({self.columns}) VALUES ({places}) "  # noqa: S608 - names of ours
+            f"ON CONFLICT ({', '.join(self.key)}) DO UPDATE SET {added}"
+        )
+
+    def rows(self, condition: str = "TRUE") -> str:
+        """What the table is to have of those rows `v` of its source that are in `condition`."""
+        keys = [f"{self.derived.get(name, f'v.{name}')} AS {name}" for name in self.key]
+        values = [f"{measure.of_rows.format(name)} AS {name}" for name, measure in self.measures.items()]
+        return f"""
+            SELECT {", ".join((*keys, *values))}
+            FROM {self.source} AS v
+            WHERE {self.condition} AND {condition}
+            GROUP BY {", ".join(str(number + 1) for number in range(len(self.key)))}
+        """  # noqa: S608 - names of ours
+
+
+NAMED = """EXISTS (
+                SELECT 1
+                FROM rollup_tag_days AS r
+                WHERE r.tag = v.tag AND r.day = v.day AND r.value = v.value AND NOT r.others
+            )"""
+"""Whether a tag's day counts the value of a row `v` by its name."""
+HOURS = Rollup(
+    table="rollup_hours",
+    source="measured_calls",
+    period="hour",
+    key=("hour", "platform", "model", "feature", "operation", "outcome", "reason"),
+)
+DAYS = Rollup(
+    table="rollup_days",
+    source=HOURS.table,
+    period="day",
+    key=("day", *HOURS.key[1:]),
+    derived={"day": "SUBSTR(v.hour, 1, 10)"},
+    folded=lambda key: (key[0][:10], *key[1:]),
+)
+TAG_DAYS = Rollup(
+    table="rollup_tag_days",
+    source="measured_call_tags",
+    period="day",
+    key=("tag", "day", "value", "others", "platform", "model", "feature"),
+    derived={"value": f"CASE WHEN {NAMED} THEN v.value ELSE '{OTHER}' END", "others": f"NOT {NAMED}"},
+)
+# By week, because a quarter of days × users is more than a page can wait for.
+TAG_WEEKS = Rollup(
+    table="rollup_tag_weeks",
+    source=TAG_DAYS.table,
+    period="week",
+    key=("tag", "week", *TAG_DAYS.key[2:]),
+    derived={"week": "DATE(v.day, 'weekday 0', '-6 days')"},
+    folded=lambda key: (key[0], week_of(key[1]), *key[2:]),
+)
+FEATURE_LATENCIES = Rollup(
+    table="rollup_feature_latencies",
+    source="measured_latencies",
+    period="day",
+    key=("kind", "day", "feature", "bucket", "platform", "model"),
+    measures={"responses": SUM},
+)
+LATENCIES = Rollup(
+    table="rollup_latencies",
+    source=FEATURE_LATENCIES.table,
+    period="day",
+    key=("kind", "day", "bucket", "platform", "model"),
+    measures={"responses": SUM},
+    folded=lambda key: (*key[:2], *key[3:]),
+)
+# What was left of the tightest rate limit, at the least.
+HEADROOM = Rollup(
+    table="rollup_headroom",
+    source="calls",
+    period="hour",
+    key=("hour", "rate_limit", "platform", "model", "feature"),
+    measures={"least_headroom": _extreme("REAL NOT NULL", "MIN", "v.rate_limit_headroom", min)},
+    condition="v.rate_limit_headroom IS NOT NULL",
+    derived={
+        "hour": "SUBSTR(v.started_at, 1, 13)",
+        **{name: f"COALESCE(v.{name}, '')" for name in ("rate_limit", "model", "feature")},
+    },
+)
+# A prompt of no tokens is one of which nothing is known.
+_PROMPT = f"NULLIF({' + '.join(f'v.{name}' for name in PROMPT_TOKENS)}, 0)"
+_REST = "spend_rest_picousd + excluded.spend_rest_picousd"
+# A session is found by the day on which it began: the most expensive of a range, day by day. Unlike the sums by day it
+# says who it was.
+SESSIONS = Rollup(
+    table="rollup_sessions",
+    source="measured_calls",
+    period=None,
+    key=("session_id",),
+    measures={
+        "day": _extreme("TEXT NOT NULL", "MIN", "v.day", min),
+        "first_at": _extreme("TEXT NOT NULL", "MIN", "v.started_at", min),
+        "last_at": _extreme("TEXT NOT NULL", "MAX", "v.started_at", max),
+        **dict.fromkeys(("responses", "calls", "errors", "unpriced_calls", "lower_bound_calls"), SUM),
+        "tool_stops": SUM._replace(of_rows="SUM(v.outcome = 'ok' AND v.reason = 'tool_use')"),
+        "least_prompt_tokens": _extreme("INTEGER", "MIN", _PROMPT, _least),
+        "most_prompt_tokens": _extreme("INTEGER", "MAX", _PROMPT, _most),
+        # The rest is less than a microdollar, so that the first alone puts them in order.
+        "spend_microusd": SUM._replace(
+            of_rows="SUM(v.spend_microusd) + SUM(v.spend_rest_picousd) / 1000000",
+            of_two=f"spend_microusd + excluded.spend_microusd + ({_REST}) / 1000000",
+        ),
+        "spend_rest_picousd": SUM._replace(
+            of_rows="SUM(v.spend_rest_picousd) % 1000000", of_two=f"({_REST}) % 1000000"
+        ),
+    },
+    condition="v.session_id IS NOT NULL",
+)
+ROLLUPS = (HOURS, DAYS, TAG_DAYS, TAG_WEEKS, FEATURE_LATENCIES, LATENCIES, HEADROOM, SESSIONS)
+"""A finer one comes before those that are made from it."""
+TAGGED = (TAG_DAYS, TAG_WEEKS)
+BY_TABLE = {rollup.table: rollup for rollup in ROLLUPS}
+INDEXES = (
+    "CREATE INDEX sessions_dearest ON rollup_sessions (day, spend_microusd)",
+    # Not `>= 10`, which would be taken for the range to look up in place of the one that a query asks for.
+    "CREATE INDEX sessions_tool_loops ON rollup_sessions (day, tool_stops) WHERE tool_stops / 10 > 0",
+)
+
+
+def create_rollups(connection: sqlite3.Connection) -> None:
+    """Makes the rollups and the views that they are the sums of."""
+    create_buckets(connection)
+    for ddl in (*(rollup.ddl() for rollup in ROLLUPS), *INDEXES, *VIEWS.values()):
+        connection.execute(ddl)

@@ -14,7 +14,6 @@ from claudetrace import _sqlite
 from claudetrace._clock import monotonic
 from claudetrace._errors import ClaudetraceError
 from claudetrace._files import make_database, make_folder, open_file, refuse_foreign_database
-from claudetrace._ledger import _headroom, _sessions
 from claudetrace._ledger._rollups import create_rollups
 from claudetrace._version import __version__
 
@@ -48,8 +47,6 @@ def _first_version(connection: sqlite3.Connection) -> None:
     for statement in _statements(schema):
         connection.execute(statement)
     create_rollups(connection)
-    for ddl in (_headroom.DDL, *_sessions.DDL):
-        connection.execute(ddl)
 
 
 def _statements(script: str) -> Iterator[str]:

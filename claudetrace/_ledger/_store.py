@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING
 import orjson
 
 from claudetrace._call import CALL_FIELDS
-from claudetrace._ledger import _outbox, _replays, _sessions
-from claudetrace._ledger._deltas import Deltas, TagValues
+from claudetrace._ledger import _outbox, _replays
 from claudetrace._ledger._edit import transaction
 from claudetrace._ledger._file import COUNT, LedgerFile
 from claudetrace._ledger._measures import FIRST_OF_CALL
 from claudetrace._ledger._schema import begin
+from claudetrace._ledger._sums import Sums, TagValues
 from claudetrace._places import spool_of
 
 if TYPE_CHECKING:
@@ -33,6 +33,7 @@ INSERT = (
     f"INSERT INTO calls ({', '.join(COLUMNS)}) VALUES ({', '.join('?' * len(COLUMNS))}) "  # noqa: S608 - names of ours
     "ON CONFLICT DO NOTHING"
 )
+ROWS = f"SELECT {', '.join(COLUMNS)} FROM calls WHERE id IN (SELECT value FROM json_each(?))"  # noqa: S608 - names of ours
 FIRST_OF_FURTHER = f"SELECT c.id FROM calls AS c WHERE c.id IN (SELECT value FROM json_each(?)) AND {FIRST_OF_CALL}"  # noqa: S608 - SQL of ours
 TAGS_OF_BATCH = """
     SELECT started_at, user_id, session_id, feature, customer, prompt, tags
@@ -159,12 +160,12 @@ class Store:
         connection = self.connection()
         begin(connection)
         try:
-            written, deltas = Written(), Deltas()
+            written, sums = Written(), list[Sums]()
             rows = _replays.decided(connection, self.batch_rows.completed(connection, rows), self._guard)
-            first_before = _sessions.first_at(connection, _sessions_of(rows))
-            self._insert(connection, rows, written, deltas)
+            self._insert(connection, rows, written, sums)
             if not self.only_outbox:
-                deltas.write(connection, self._tag_values, first_before)
+                for each in sums:
+                    each.write(connection, self._tag_values)
             if unsent:
                 _outbox.mark(connection, written.rows)
             if segment is not None:
@@ -181,15 +182,14 @@ class Store:
             raise
         return written
 
-    def _insert(self, connection: sqlite3.Connection, rows: list[Row], written: Written, deltas: Deltas) -> None:
+    def _insert(self, connection: sqlite3.Connection, rows: list[Row], written: Written, sums: list[Sums]) -> None:
         """Inserts `rows`, by halves where one of them has a fault, down to that one."""
         if not rows:
             return
         connection.execute("SAVEPOINT some_rows")
         try:
             new = _insert_all(connection, rows)
-            sums = Deltas()
-            sums.add(new, _further_firsts(connection, new))
+            sums_of_new = Sums(new, _further_firsts(connection, new))
         except FAULTS_OF_A_ROW as error:
             connection.execute("ROLLBACK TO some_rows")
             connection.execute("RELEASE some_rows")
@@ -198,12 +198,12 @@ class Store:
                 written.quarantined += 1
                 return
             middle = len(rows) // 2
-            self._insert(connection, rows[:middle], written, deltas)
-            self._insert(connection, rows[middle:], written, deltas)
+            self._insert(connection, rows[:middle], written, sums)
+            self._insert(connection, rows[middle:], written, sums)
             return
         connection.execute("RELEASE some_rows")
         written.rows += new
-        deltas.merge(sums)
+        sums.append(sums_of_new)
 
 
 class BatchRows:
@@ -246,6 +246,12 @@ class BatchRows:
         return self._known[batch_id]
 
 
+def rows_of(connection: sqlite3.Connection, ids: list[str]) -> list[Row]:
+    """The rows of `ids` as the table has them."""
+    found = connection.execute(ROWS, (orjson.dumps(ids).decode(),))
+    return [dict(zip(COLUMNS, row, strict=True)) for row in found]
+
+
 def _insert_all(connection: sqlite3.Connection, rows: list[Row]) -> list[Row]:
     """Inserts `rows`, and answers which of them the ledger did not have."""
     values = [tuple(map(row.get, COLUMNS)) for row in rows]
@@ -272,10 +278,6 @@ def _quarantine(connection: sqlite3.Connection, row: Row, error: Exception) -> N
         "INSERT INTO quarantine (quarantined_at, reason, line) VALUES (?, ?, ?)",
         (_now(), f"{type(error).__name__}: {error}"[:500], _line(row)),
     )
-
-
-def _sessions_of(rows: list[Row]) -> set[str]:
-    return {session for row in rows if (session := row.get("session_id")).__class__ is str}
 
 
 def _line(row: Row) -> str:

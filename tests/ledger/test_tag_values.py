@@ -12,9 +12,10 @@ from rows import row
 
 from claudetrace import Ledger
 from claudetrace._guard import Guard
-from claudetrace._ledger import _proof, _rollups
+from claudetrace._ledger import _rollups
 from claudetrace._ledger._forget import forget
-from claudetrace._ledger._proof import rebuild, rollup_differences
+from claudetrace._ledger._proof import rollup_differences
+from claudetrace._ledger._reprice import reprice
 from claudetrace._ledger._store import Store
 from claudetrace.cli import main
 
@@ -24,8 +25,7 @@ NAMED = 3
 
 @pytest.fixture(autouse=True)
 def _few(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (_rollups, _proof):
-        monkeypatch.setattr(module, "MAX_VALUES_A_DAY", NAMED)
+    monkeypatch.setattr(_rollups, "MAX_VALUES_A_DAY", NAMED)
 
 
 def of(customer: str, day: str = DAY, **more: Any) -> dict[str, Any]:
@@ -98,22 +98,17 @@ def test_one_value_is_exact_also_among_the_others(tmp_path: Path) -> None:
     assert asked.calls == 2
 
 
-def _rebuilt(path: Path) -> None:
-    store = Store(path, Guard())
-    connection = store.connection()
-    connection.execute("BEGIN IMMEDIATE")
-    rebuild(connection, "2026-06-01")
-    connection.execute("COMMIT")
-    store.close()
-
-
 def _forgotten(path: Path) -> None:
     forget(path, "u")
 
 
-@pytest.mark.parametrize("change", [_rebuilt, _forgotten], ids=lambda change: change.__name__)
+def _repriced(path: Path) -> None:
+    assert any(each.changed_rows for each in reprice(path, everything=True, apply=True))
+
+
+@pytest.mark.parametrize("change", [_repriced, _forgotten], ids=lambda change: change.__name__)
 def test_changes_keep_the_others_apart(tmp_path: Path, change: Callable[[Path], None]) -> None:
-    """Sums that are made anew, and those from which a user is taken, are those of the calls, others apart."""
+    """Sums of rows that are priced again, and those that a user left, are those of the calls, others apart."""
     rows = [of("(other)"), of("a"), of("b"), of("c"), of("d"), {**of("(other)"), "user_id": "u"}]
     path = stored(tmp_path, rows)
     before = spent(path)

@@ -20,7 +20,7 @@ PICOUSD = 1000 * 4_000_000 + 500 * 20_000_000
 DIES = """
 import os, signal, sys
 from pathlib import Path
-from claudetrace._ledger import _reprice
+from claudetrace._ledger import _reprice, _sums
 
 def die(*_):
     os.kill(os.getpid(), signal.SIGKILL)
@@ -28,14 +28,14 @@ def die(*_):
 where, db = sys.argv[1:]
 if where == "between transactions":
     _reprice.reprice(Path(db), apply=True, progress=lambda done: done >= 600 and die())
-shift, calls = _reprice._shift, []
+remake, calls = _sums.remake_sessions, []
 
-def shift_or_die(*args):
+def remake_or_die(*args):
     calls.append(1)
-    # The third chunk: its rows are written, and its sums by hour and day, not those by tag.
-    die() if len(calls) == 11 else shift(*args)
+    # The third chunk: its rows are written, and its sums by hour, day and tag, not those of sessions.
+    die() if len(calls) == 3 else remake(*args)
 
-_reprice._shift = shift_or_die
+_sums.remake_sessions = remake_or_die
 _reprice.reprice(Path(db), apply=True)
 """
 

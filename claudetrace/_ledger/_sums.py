@@ -1,0 +1,213 @@
+"""What rows add up to: added to the rollups, or put there in place of what they were."""
+
+from __future__ import annotations
+
+from operator import add
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import orjson
+
+from claudetrace._call import RESERVED_TAGS
+from claudetrace._ledger import _rollups
+from claudetrace._ledger._latency import buckets_of
+from claudetrace._ledger._measures import CALLS, FORMULAS, MEASURE_NAMES, TAG_COLUMNS, TEXTS
+from claudetrace._ledger._rollups import (
+    BY_TABLE,
+    FEATURE_LATENCIES,
+    HEADROOM,
+    HOURS,
+    OTHER,
+    PROMPT_TOKENS,
+    ROLLUPS,
+    SESSIONS,
+    TAG_DAYS,
+    Key,
+    Rollup,
+)
+from claudetrace._usage import LARGEST_IN_A_ROW
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Collection, Iterable
+
+    from claudetrace._call import Row
+
+Totals: TypeAlias = dict[Key, list[Any]]
+
+VALUES = "SELECT DISTINCT value, others FROM rollup_tag_days WHERE tag = ? AND day = ?"
+UPSERTS = {rollup: rollup.upsert() for rollup in ROLLUPS}
+REMOVE_EMPTY = {
+    rollup: f"DELETE FROM {rollup.table} WHERE {' AND '.join(f'{name} = ?' for name in rollup.key)} AND responses = 0"  # noqa: S608 - names of ours
+    for rollup in ROLLUPS
+}
+OF_SESSIONS = "v.session_id IN (SELECT value FROM json_each(?))"
+REMOVE_SESSIONS = f"DELETE FROM rollup_sessions AS v WHERE {OF_SESSIONS}"  # noqa: S608 - SQL of ours
+MAKE_SESSIONS = f"INSERT INTO rollup_sessions ({SESSIONS.columns}) {SESSIONS.rows(OF_SESSIONS)}"
+PROMPT = tuple(MEASURE_NAMES.index(name) for name in PROMPT_TOKENS)
+IN_SESSION = {name: MEASURE_NAMES.index(name) for name in SESSIONS.measures if name in MEASURE_NAMES}
+COUNTS = tuple(place for name, place in IN_SESSION.items() if not name.startswith("spend"))
+SPEND = (IN_SESSION["spend_microusd"], IN_SESSION["spend_rest_picousd"])
+SESSION_WAYS = tuple(measure.of_batch for measure in SESSIONS.measures.values())
+
+
+class Sums:
+    """What rows add up to, for each rollup of calls."""
+
+    def __init__(self, rows: Iterable[Row], further_firsts: Collection[str] = ()) -> None:
+        """Raises at the first row that cannot be added. `further_firsts` are the ids of those that are the first of
+        their call without bearing its id."""
+        self.hours: Totals = {}
+        self.tag_days: Totals = {}
+        self.latencies: Totals = {}
+        self.headroom: Totals = {}
+        self.sessions: Totals = {}
+        for row in rows:
+            _require_texts(row)
+            amounts = [formula(row) for formula in FORMULAS]
+            amounts[CALLS] = int(row["id"] == row["call_id"] or row["id"] in further_firsts)
+            if max(amounts) > LARGEST_IN_A_ROW or min(amounts) < -LARGEST_IN_A_ROW:
+                raise ValueError("a count is too large to be true")
+            self._add(row, amounts)
+
+    def _add(self, row: Row, amounts: list[int]) -> None:
+        hour, day, outcome = row["started_at"][:13], row["started_at"][:10], row["outcome"]
+        platform, model, feature = whose = (row["platform"], row.get("model") or "", row.get("feature") or "")
+        reason = row.get("stop_reason" if outcome == "ok" else "error_type") or ""
+        _accumulate(self.hours, (hour, *whose, row["operation"], outcome, reason), amounts)
+        for tag, value in _tags(row).items():
+            _accumulate(self.tag_days, (tag, day, value, *whose), amounts)
+        for kind, bucket in buckets_of(row):
+            _accumulate(self.latencies, (kind, day, feature, bucket, platform, model), [1])
+        if (headroom := row.get("rate_limit_headroom")) is not None:
+            key = (hour, row.get("rate_limit") or "", *whose)
+            self.headroom[key] = min(self.headroom.get(key, [headroom]), [headroom])
+        if (session := row.get("session_id")) is not None:
+            self._add_to_session((session,), row, amounts)
+
+    def _add_to_session(self, key: Key, row: Row, amounts: list[int]) -> None:
+        at = row["started_at"]
+        prompt = sum([amounts[place] for place in PROMPT]) or None
+        tool_stop = int(row["outcome"] == "ok" and row.get("stop_reason") == "tool_use")
+        new = [at[:10], at, at, *[amounts[place] for place in COUNTS], tool_stop, prompt, prompt]
+        new += [amounts[place] for place in SPEND]
+        if known := self.sessions.get(key):
+            new = [way(one, two) for way, one, two in zip(SESSION_WAYS, known, new, strict=True)]
+        self.sessions[key] = new
+
+    def write(self, connection: sqlite3.Connection, tag_values: TagValues) -> dict[Rollup, Totals]:
+        """Adds all to the ledger. Answers what was added to each rollup."""
+        written = {
+            HOURS: self.hours,
+            TAG_DAYS: tag_values.limited(connection, self.tag_days),
+            FEATURE_LATENCIES: self.latencies,
+            HEADROOM: self.headroom,
+            SESSIONS: {
+                key: [*amounts, micro + rest // 10**6, rest % 10**6]
+                for key, (*amounts, micro, rest) in self.sessions.items()
+            },
+        }
+        for rollup in ROLLUPS:
+            if rollup.folded is not None:
+                totals: Totals = {}
+                for key, amounts in written[BY_TABLE[rollup.source]].items():
+                    _accumulate(totals, rollup.folded(key), amounts)
+                written[rollup] = totals
+            connection.executemany(UPSERTS[rollup], [(*key, *amounts) for key, amounts in written[rollup].items()])
+        return written
+
+
+def exchange(
+    connection: sqlite3.Connection,
+    before: list[Row],
+    after: list[Row],
+    tag_values: TagValues,
+    new_firsts: Collection[str] = (),
+) -> None:
+    """Makes the sums right after the rows `before` have become `after` in the table `calls`. `new_firsts` are the ids
+    of those that have become the first of their call."""
+    sums, old = Sums(after, new_firsts), Sums(before)
+    sums.hours = _less(sums.hours, old.hours)
+    sums.tag_days = _less(sums.tag_days, old.tag_days)
+    sums.latencies = _less(sums.latencies, old.latencies)
+    # No row has another headroom, and what is least cannot be taken away: sessions are made anew.
+    sums.headroom, sums.sessions = {}, {}
+    for rollup, totals in sums.write(connection, tag_values).items():
+        emptied = [key for key, amounts in totals.items() if amounts[0] < 0]
+        if emptied:
+            connection.executemany(REMOVE_EMPTY[rollup], emptied)
+    remake_sessions(connection, {row["session_id"] for row in before})
+
+
+def remake_sessions(connection: sqlite3.Connection, sessions: Iterable[str | None]) -> None:
+    """Makes the rows of `sessions` anew from the calls that are left of them."""
+    names = (orjson.dumps([*sessions]).decode(),)
+    connection.execute(REMOVE_SESSIONS, names)
+    connection.execute(MAKE_SESSIONS, names)
+
+
+def _accumulate(totals: Totals, key: Key, amounts: list[Any]) -> None:
+    known = totals.get(key)
+    totals[key] = amounts if known is None else list(map(add, known, amounts))
+
+
+def _less(totals: Totals, taken: Totals) -> Totals:
+    """What is in `totals` and not in `taken`, less what is there and not here."""
+    left = dict(totals)
+    for key, amounts in taken.items():
+        _accumulate(left, key, [-amount for amount in amounts])
+    return {key: amounts for key, amounts in left.items() if any(amounts)}
+
+
+def _require_texts(row: Row) -> None:
+    for name in TEXTS:
+        value = row.get(name)
+        if value is not None and value.__class__ is not str:
+            raise TypeError(f"{name} is not text")
+
+
+def _tags(row: Row) -> dict[str, str]:
+    """Each tag of the row that `rollup_tag_days` has, with its value."""
+    free: dict[str, Any] = orjson.loads(row["tags"]) if row.get("tags") else {}
+    tags = {tag: value for tag, value in free.items() if tag not in RESERVED_TAGS}
+    if any(value.__class__ is not str for value in tags.values()):
+        raise TypeError("a tag is not text")
+    for tag, column in TAG_COLUMNS.items():
+        if (value := row.get(column)) is not None:
+            tags[tag] = value
+    return tags
+
+
+class TagValues:
+    """Which values of a tag a day's rollup counts by name: the first 1,000. Knows them between batches, so
+    that a batch without new values asks nothing."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[str, str], set[str | None]] = {}
+        """The values that a tag's day names; `None` among them where it counts further ones as others."""
+
+    def clear(self) -> None:
+        """Forgets all, as after a transaction that was rolled back."""
+        self._known.clear()
+
+    def limited(self, connection: sqlite3.Connection, tag_days: Totals) -> Totals:
+        """`tag_days` as the rollup has them: values beyond a day's limit are its others."""
+        if len(self._known) > 10_000:
+            self._known.clear()
+        read: set[tuple[str, str]] = set()
+        limited: Totals = {}
+        for key, amounts in tag_days.items():
+            tag, day, value, *rest = key
+            known = self._known.get((tag, day), set())
+            if value not in known and None not in known and (tag, day) not in read:
+                # Another process may have added values, or the last that fit.
+                read.add((tag, day))
+                found = connection.execute(VALUES, (tag, day))
+                known = known | {None if others else stored for stored, others in found}
+                self._known[tag, day] = known
+            if value not in known:
+                # Once there are others, nothing more is let in: an earlier row of the value may be among them.
+                fits = None not in known and len(known) < _rollups.MAX_VALUES_A_DAY
+                known.add(value if fits else None)
+            others = value not in known
+            _accumulate(limited, (tag, day, OTHER if others else value, int(others), *rest), amounts)
+        return limited
