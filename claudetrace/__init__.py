@@ -15,7 +15,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from claudetrace._budgets._budget import Alert, Budget
+    from claudetrace._alerts._alert import Alert
+    from claudetrace._budgets._budget import Budget
     from claudetrace._call import Call, Cost, CostPart, Usage
     from claudetrace._consumers import Sink
     from claudetrace._errors import BudgetExceeded, ClaudetraceError
@@ -32,7 +33,7 @@ _WHERE = {
     "Instrumentation": "_instrument",
     "Sink": "_consumers",
     "Budget": "_budgets._budget",
-    "Alert": "_budgets._budget",
+    "Alert": "_alerts._alert",
     "tag": "_tags",
     "tagged": "_tags",
     "price": "_pricing",

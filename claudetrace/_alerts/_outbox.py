@@ -4,23 +4,20 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from dataclasses import asdict, fields, replace
-from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-import orjson
-
+from claudetrace._alerts._alert import alert_from, alert_text
 from claudetrace._alerts._channels import DeliveryFailed
-from claudetrace._budgets._budget import Alert
 from claudetrace._budgets._windows import period_of
-from claudetrace._call import Dollars
 from claudetrace._clock import monotonic
 from claudetrace._ids import uuid7
 
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Callable
+    from datetime import datetime
 
+    from claudetrace._alerts._alert import Alert
     from claudetrace._alerts._channels import Channel
     from claudetrace._budgets._budget import Budget
     from claudetrace._budgets._desk import Desk
@@ -73,9 +70,6 @@ GIVE_UP_S = 3 * 86_400.0
 UNSEEN_S = 7 * 86_400
 """Longer than an alert waits to be sent: who has a channel again by then misses nothing."""
 FORGET_AFTER_S = 35 * 86_400
-ALERT_FIELDS = frozenset(each.name for each in fields(Alert))
-_TIMES = ("window_start", "window_end", "at")
-_MONEY = ("spent_usd", "limit_usd")
 
 
 class Outgoing(NamedTuple):
@@ -230,24 +224,3 @@ def raise_in(connection: sqlite3.Connection, alert: Alert, mark: str, now: int) 
 
 def _forget_at(ends: datetime | None, now: int) -> int:
     return max(now, int(ends.timestamp()) if ends else now) + FORGET_AFTER_S
-
-
-def at(alert: Alert, now: float) -> Alert:
-    """The alert with the moment of its raising."""
-    return replace(alert, at=datetime.fromtimestamp(now, UTC))
-
-
-def alert_text(alert: Alert) -> str:
-    """The alert as JSON: money as exact text, moments as ISO 8601."""
-    return orjson.dumps(asdict(alert), default=str).decode()
-
-
-def alert_from(text: str) -> Alert:
-    """The alert of `alert_text`."""
-    said: dict[str, Any] = orjson.loads(text)
-    for name in _TIMES:
-        said[name] = None if said[name] is None else datetime.fromisoformat(said[name])
-    for name in _MONEY:
-        said[name] = None if said[name] is None else Dollars(said[name])
-    # A later version may say more in it.
-    return Alert(**{name: value for name, value in said.items() if name in ALERT_FIELDS})

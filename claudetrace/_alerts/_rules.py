@@ -4,24 +4,24 @@ from __future__ import annotations
 
 import time
 from collections import OrderedDict, deque
-from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import datetime
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from claudetrace._alerts import _sentences
+from claudetrace._alerts._alert import alert_of
 from claudetrace._alerts._forecast import Forecasts, forecast
 from claudetrace._alerts._loops import Loops
 from claudetrace._alerts._outbox import mark_of
 from claudetrace._alerts._spikes import Spikes
-from claudetrace._budgets._budget import Alert
 from claudetrace._budgets._match import matching
-from claudetrace._budgets._windows import window_of
+from claudetrace._budgets._windows import ROLLING, window_of
 from claudetrace._call import exact_usd, spend_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from claudetrace._alerts._alert import Alert
     from claudetrace._budgets._budget import Budget
     from claudetrace._budgets._windows import Window
     from claudetrace._call import Row
@@ -87,16 +87,16 @@ class Rules:
         if lost is not None and lost > self._lost:
             self._lost = lost
             with self._guard("alert of lost calls"):
-                self._raise(self._alert("lost", _sentences.lost(lost)), f"lost {int(self._clock()) // 3600}")
+                self._raise("lost", _sentences.lost(lost), f"lost {int(self._clock()) // 3600}")
 
     def _look(self, row: Row, touched: dict[tuple[str, str], Budget]) -> None:
         if (found := self._loops.add(row)) is not None:
-            alert = replace(self._alert("loop", _sentences.loop(found)), key=found.name)
-            self._raise(replace(alert, spent_usd=exact_usd(found.picousd)), f"loop {found.kind} {found.name}")
+            mark, said = f"loop {found.kind} {found.name}", _sentences.loop(found)
+            self._raise("loop", said, mark, key=found.name, spent_picousd=found.picousd)
         unpriced = row.get("outcome") == "ok" and row.get("cost_picousd") is None
         if unpriced and not self._budgets:
             message = _sentences.unpriced(None, None, row.get("model"))
-            self._raise(self._alert("unpriced", message), f"unpriced {row.get('model')}")
+            self._raise("unpriced", message, f"unpriced {row.get('model')}")
         for budget, key in matching(self._budgets, row):
             touched[str(budget.name), key] = budget
             if unpriced and budget.unpriced != "ignore":
@@ -111,9 +111,8 @@ class Rules:
         at = datetime.fromisoformat(row["started_at"]).timestamp() + (row.get("duration_ms") or 0.0) / 1000
         found = self._spikes.add(budget, key, at, picousd)
         if found is not None:
-            message = _sentences.spike(budget, key, found)
-            alert = replace(self._alert("spike", message), budget=budget.name, key=key or None, limit_usd=budget.usd)
-            self._raise(replace(alert, spent_usd=exact_usd(found.picousd)), f"spike {int(at) // DAY_S} {key}")
+            mark, said = f"spike {int(at) // DAY_S} {key}", _sentences.spike(budget, key, found)
+            self._raise("spike", said, mark, budget=budget, key=key, spent_picousd=found.picousd)
 
     def _look_ahead(self, budget: Budget, key: str) -> None:
         """Alerts where the budget is on course to pass its limit."""
@@ -136,7 +135,7 @@ class Rules:
         self,
         budget: Budget,
         key: str,
-        kind: Any,
+        kind: str,
         message: str,
         *,
         spent_picousd: int | None = None,
@@ -149,25 +148,24 @@ class Rules:
             return
         if spent_picousd is None and self._spent is not None:
             spent_picousd = self._spent(budget, key, window)[0]
-        alert = replace(
-            self._alert(kind, message),
-            budget=budget.name,
-            key=key or None,
-            spent_usd=None if spent_picousd is None else exact_usd(spent_picousd),
-            limit_usd=budget.usd,
-            window_start=window.start_at,
-            window_end=window.end_at,
-        )
-        self._raise(alert, mark)
+        self._raise(kind, message, mark, budget=budget, key=key, spent_picousd=spent_picousd, window=window)
 
-    def _alert(self, kind: Any, message: str) -> Alert:
-        return Alert(kind=kind, at=datetime.fromtimestamp(self._clock(), UTC), message=message)
+    def _raise(self, kind: str, message: str, mark: str, *, budget: Budget | None = None, **more: Any) -> None:
+        known = None if budget is None else budget.name, mark
+        if known not in self._known:
+            _keep(self._known, known, None)
+            self._raise_alert(alert_of(kind, message, self._clock(), budget=budget, **more), mark)
 
-    def _raise(self, alert: Alert, mark: str) -> None:
-        if (alert.budget, mark) in self._known:
-            return
-        _keep(self._known, (alert.budget, mark), None)
-        self._raise_alert(alert, mark)
+
+def threshold_alert(
+    budget: Budget, key: str, window: Window, threshold: float, spent: tuple[int, int], now: float
+) -> Alert:
+    """Of a threshold that the spend, of picodollars and calls, has reached."""
+    end = None if budget.per.startswith(ROLLING) else window.end_at
+    message = _sentences.threshold(budget, key, share=threshold, spent_usd=exact_usd(spent[0]), calls=spent[1], end=end)
+    return alert_of(
+        "threshold", message, now, budget=budget, key=key, spent_picousd=spent[0], window=window, threshold=threshold
+    )
 
 
 def _keep(kept: OrderedDict[Any, Any], name: Any, value: Any) -> None:

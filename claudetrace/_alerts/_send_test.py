@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from claudetrace._alerts._alert import Alert
 from claudetrace._alerts._channels import DeliveryFailed
 from claudetrace._alerts._channels._notice import Notice
-from claudetrace._budgets._budget import Alert
 from claudetrace._clock import monotonic
 from claudetrace._errors import ClaudetraceError
 from claudetrace._ids import uuid7

@@ -21,9 +21,9 @@ from claudetrace._ids import uuid7
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from claudetrace._alerts._alert import Alert
     from claudetrace._alerts._channels import Channel
     from claudetrace._alerts._outbox import Outbox
-    from claudetrace._budgets._budget import Alert
     from claudetrace._guard import Guard
 
 EXIT_S = 1.0

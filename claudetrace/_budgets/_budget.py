@@ -1,8 +1,8 @@
-"""`Budget`: what may be spent, by whom, in which window. `Alert`: what is said about it."""
+"""`Budget`: what may be spent, by whom, in which window."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
 from decimal import ROUND_FLOOR, Context, Decimal, InvalidOperation
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Literal, NoReturn
@@ -14,7 +14,6 @@ from claudetrace._errors import ClaudetraceError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
-    from datetime import datetime
     from types import TracebackType
 
     from claudetrace._budgets._run import Run
@@ -130,22 +129,6 @@ class Budget:
         from claudetrace._budgets._current import runs
 
         runs.leave(self, caller())
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Alert:
-    """Something to know about a budget, once in its window. `key` is the tag's value where each has a budget."""
-
-    kind: Literal["threshold", "forecast", "spike", "loop", "unpriced", "unbounded", "lost"]
-    budget: str | None = None
-    threshold: float | None = None
-    spent_usd: Decimal | None = None
-    limit_usd: Decimal | None = None
-    window_start: datetime | None = None
-    window_end: datetime | None = None
-    key: str | None = None
-    at: datetime = field()
-    message: str = ""
 
 
 def budgets_from(given: object) -> tuple[Budget, ...]:

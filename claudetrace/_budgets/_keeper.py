@@ -32,7 +32,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
     from pathlib import Path
 
-    from claudetrace._budgets._budget import Alert, Budget
+    from claudetrace._alerts._alert import Alert
+    from claudetrace._budgets._budget import Budget
     from claudetrace._budgets._states import BudgetState
     from claudetrace._budgets._windows import Window
     from claudetrace._call import Row

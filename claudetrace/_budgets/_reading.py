@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, NamedTuple
 
-from claudetrace._alerts._outbox import GIVE_UP_S, alert_from
+from claudetrace._alerts._alert import alert_from
+from claudetrace._alerts._outbox import GIVE_UP_S
 from claudetrace._budgets import _sql
 from claudetrace._budgets._definition import budget_from
 from claudetrace._budgets._file import VERSION, check_version, connect
@@ -22,7 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from pathlib import Path
 
-    from claudetrace._budgets._budget import Alert, Budget
+    from claudetrace._alerts._alert import Alert
+    from claudetrace._budgets._budget import Budget
 
 # Of one name the shape that was set last.
 BUDGETS = """

@@ -7,18 +7,19 @@ from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
-from claudetrace._alerts import _outbox, _sentences
+from claudetrace._alerts import _outbox
+from claudetrace._alerts._rules import threshold_alert
 from claudetrace._budgets import _sql
-from claudetrace._budgets._budget import Alert, Budget
 from claudetrace._budgets._definition import budget_from, definition_of, shape_of
 from claudetrace._budgets._known import Known
 from claudetrace._budgets._windows import Window, bucket_s, period_of, rolling_s, window_of
-from claudetrace._call import exact_usd
 
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Callable, Mapping, Sequence
 
+    from claudetrace._alerts._alert import Alert
+    from claudetrace._budgets._budget import Budget
     from claudetrace._guard import Guard
 
 SAID, ESTIMATED, ROWS = 0, 1, 2
@@ -303,32 +304,10 @@ def tell(
         if known in ledgers.told:
             continue
         window = window or window_of(budget.per, budget.timezone, slot)
-        alert = _threshold_alert(budget, key, window, threshold, (picousd, calls), ledgers.clock())
         mark = _outbox.mark_of(budget, f"threshold {threshold:g}", slot, key, of_limit=True)
+        alert = threshold_alert(budget, key, window, threshold, (picousd, calls), ledgers.clock())
         alert_id = _outbox.raise_in(connection, alert, mark, int(ledgers.clock()))
         ledgers.telling.append((known, alert, alert_id))
-
-
-def _threshold_alert(
-    budget: Budget, key: str, window: Window, threshold: float, spent: tuple[int, int], now: float
-) -> Alert:
-    spent_usd, end = exact_usd(spent[0]), None if budget.per.startswith("rolling") else window.end_at
-    message = _sentences.threshold(budget, key, share=threshold, spent_usd=spent_usd, calls=spent[1], end=end)
-    return _outbox.at(
-        Alert(
-            kind="threshold",
-            budget=budget.name,
-            threshold=threshold,
-            spent_usd=spent_usd,
-            limit_usd=budget.usd,
-            window_start=window.start_at,
-            window_end=window.end_at,
-            key=key or None,
-            at=window.start_at,
-            message=message,
-        ),
-        now,
-    )
 
 
 def totals(connection: sqlite3.Connection, budget_id: int, key: str, window: Window) -> Totals:

@@ -7,9 +7,10 @@ import time
 from datetime import UTC, datetime
 from pathlib import Path
 
+from claudetrace._alerts._alert import Alert
 from claudetrace._alerts._channels import channels
 from claudetrace._alerts._sender import Pace, Sender
-from claudetrace._budgets._budget import Alert, Budget
+from claudetrace._budgets._budget import Budget
 from claudetrace._budgets._keeper import Keeper
 from claudetrace._call import Row
 from claudetrace._guard import Guard

@@ -17,9 +17,9 @@ from importlib.util import find_spec
 
 import pytest
 
+from claudetrace._alerts._alert import Alert
 from claudetrace._alerts._channels import DeliveryFailed, _http, channels
 from claudetrace._alerts._channels._notice import Notice
-from claudetrace._budgets._budget import Alert
 from claudetrace._errors import ClaudetraceError
 from tests.alerts._receiver import Receiver
 

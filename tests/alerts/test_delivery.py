@@ -17,11 +17,12 @@ from pathlib import Path
 
 import pytest
 
+from claudetrace._alerts._alert import Alert
 from claudetrace._alerts._channels import channels
 from claudetrace._alerts._outbox import MOST_TRIES_OF_PROCESS
 from claudetrace._alerts._send_test import Tried, send_test
 from claudetrace._alerts._sender import Sender
-from claudetrace._budgets._budget import Alert, Budget
+from claudetrace._budgets._budget import Budget
 from claudetrace._budgets._keeper import Keeper
 from claudetrace._errors import ClaudetraceError
 from claudetrace._guard import Guard

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from claudetrace._alerts._outbox import alert_from, alert_text
+from claudetrace._alerts._alert import Alert, alert_from, alert_text
 from claudetrace._budgets import _tending
-from claudetrace._budgets._budget import Alert, Budget
+from claudetrace._budgets._budget import Budget
 from claudetrace._budgets._desk import Desk
 from claudetrace._budgets._file import StoreFile
 from claudetrace._budgets._keeper import Demand, Keeper, Reservation

@@ -18,7 +18,8 @@ from typing import Any
 import click
 import pytest
 
-from claudetrace._budgets._budget import Alert, Budget
+from claudetrace._alerts._alert import Alert
+from claudetrace._budgets._budget import Budget
 from claudetrace._budgets._keeper import Demand, Keeper
 from claudetrace._guard import Guard
 from claudetrace._ids import uuid7

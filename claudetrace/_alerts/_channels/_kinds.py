@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from claudetrace._alerts._alert import Alert
     from claudetrace._alerts._channels._notice import Notice
-    from claudetrace._budgets._budget import Alert
 
 log = logging.getLogger("claudetrace")
 

@@ -9,7 +9,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from claudetrace._budgets._budget import Alert
+    from claudetrace._alerts._alert import Alert
 
 ALERT_FIELDS = (
     "kind",

@@ -1,0 +1,81 @@
+"""`Alert`: something to know about a budget, as users get it and as the store keeps it."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field, fields
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Literal
+
+import orjson
+
+from claudetrace._call import Dollars, usd
+
+if TYPE_CHECKING:
+    from decimal import Decimal
+
+    from claudetrace._budgets._budget import Budget
+    from claudetrace._budgets._windows import Window
+
+_TIMES = ("window_start", "window_end", "at")
+_MONEY = ("spent_usd", "limit_usd")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Alert:
+    """Something to know about a budget, once in its window. `key` is the tag's value where each has a budget."""
+
+    kind: Literal["threshold", "forecast", "spike", "loop", "unpriced", "unbounded", "lost"]
+    budget: str | None = None
+    threshold: float | None = None
+    spent_usd: Decimal | None = None
+    limit_usd: Decimal | None = None
+    window_start: datetime | None = None
+    window_end: datetime | None = None
+    key: str | None = None
+    at: datetime = field()
+    message: str = ""
+
+
+_FIELDS = frozenset(each.name for each in fields(Alert))
+
+
+def alert_of(
+    kind: Any,
+    message: str,
+    now: float,
+    *,
+    budget: Budget | None = None,
+    key: str | None = None,
+    spent_picousd: int | None = None,
+    window: Window | None = None,
+    threshold: float | None = None,
+) -> Alert:
+    """An alert that is raised now."""
+    return Alert(
+        kind=kind,
+        budget=None if budget is None else budget.name,
+        threshold=threshold,
+        spent_usd=usd(spent_picousd),
+        limit_usd=None if budget is None else budget.usd,
+        window_start=None if window is None else window.start_at,
+        window_end=None if window is None else window.end_at,
+        key=key or None,
+        at=datetime.fromtimestamp(now, UTC),
+        message=message,
+    )
+
+
+def alert_text(alert: Alert) -> str:
+    """The alert as JSON: money as exact text, moments as ISO 8601."""
+    return orjson.dumps(asdict(alert), default=str).decode()
+
+
+def alert_from(text: str) -> Alert:
+    """The alert of `alert_text`."""
+    said: dict[str, Any] = orjson.loads(text)
+    for name in _TIMES:
+        said[name] = None if said[name] is None else datetime.fromisoformat(said[name])
+    for name in _MONEY:
+        said[name] = None if said[name] is None else Dollars(said[name])
+    # A later version may say more in it.
+    return Alert(**{name: value for name, value in said.items() if name in _FIELDS})
