@@ -109,8 +109,8 @@ def unpriced(budget: Budget | None, key: str | None, model: str | None) -> str:
     verb = "of the model" if budget is None else "have no price, of the model"
     lack = " have no price and are in no total" if budget is None else ", and does not count what they cost"
     return (
-        f"{subject} {verb} {named(model or 'unknown')}{lack}: give its rates with rates=, or upgrade claudetrace, and "
-        "run claudetrace reprice."
+        f"{subject} {verb} {named(model or 'unknown')}{lack}: upgrade claudetrace, or take a list that has it with "
+        "claudetrace prices update, and run claudetrace reprice; rates= gives calls to come a price."
     )
 
 

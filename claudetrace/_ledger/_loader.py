@@ -41,7 +41,7 @@ LONGEST_RETRY_S = 5.0
 FORK_WAIT_S = 0.5
 IN_FLIGHT_S = 0.01
 PATIENCE_S = 5.0
-"""How long the ledger may be locked by others before that is told."""
+"""How long others may keep this process from writing anything before that is told."""
 
 
 class LedgerWriter(Forks):
@@ -101,7 +101,7 @@ class LedgerWriter(Forks):
         self._intake: Intake | None = None
         self._sender: Sender | None = None
         self._retry_s = 0.0
-        self._locked_since: float | None = None
+        self._locked: tuple[float, int] | None = None
         self._next_orphans = self._next_tick = 0.0
         self._upkeep: Upkeep | None = None
 
@@ -270,7 +270,7 @@ class LedgerWriter(Forks):
             self._faulted(error)
             done = False
         else:
-            self._retry_s, self._locked_since = 0.0, None
+            self._retry_s, self._locked = 0.0, None
         self._waiting.extend(waiting)
         return done
 
@@ -302,10 +302,12 @@ class LedgerWriter(Forks):
         kind = getattr(error, "sqlite_errorname", None) or type(error).__name__
         if kind.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
             # Others are writing. Different waits, so that of many processes none is always last.
-            now = monotonic()
-            self._locked_since = self._locked_since or now
+            now, handled = monotonic(), self._intake.handled if self._intake else 0
+            if self._locked is None or self._locked[1] != handled:
+                # What was written meanwhile shows that it is no lock, but many who write.
+                self._locked = now, handled
             self._retry_s = random.uniform(0.01, 0.1)  # noqa: S311 - no secret
-            if now - self._locked_since < PATIENCE_S:
+            if now - self._locked[0] < PATIENCE_S:
                 return
         else:
             self._retry_s = min(max(TAIL_S, self._retry_s * 2), LONGEST_RETRY_S)

@@ -73,10 +73,11 @@ def usd_text(amount: Decimal | None, digits: int) -> str:
     """`amount` rounded to `digits`; what would be rounded to nothing is told as less than the least."""
     if amount is None:
         return "unknown"
-    least = Decimal(1).scaleb(-digits)
-    if 0 < abs(amount) < least / 2:
-        return f"<${least:f}"
-    return f"{'-' if amount < 0 else ''}${abs(amount):,.{digits}f}"
+    least, sign = Decimal(1).scaleb(-digits), "-" if amount < 0 else ""
+    # A half is rounded to nothing as well.
+    if 0 < abs(amount) <= least / 2:
+        return f"{sign}<${least:f}"
+    return f"{sign}${abs(amount):,.{digits}f}"
 
 
 def count_text(count: int | None) -> str:

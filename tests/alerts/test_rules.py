@@ -395,7 +395,8 @@ def test_an_answered_call_without_a_price_is_told_once():
     assert (alert.kind, alert.budget, alert.spent_usd) == ("unpriced", "all", Decimal(0))
     assert alert.message == (
         'Budget "all" has calls that have no price, of the model "claude-next-1", and does not count what they cost: '
-        "give its rates with rates=, or upgrade claudetrace, and run claudetrace reprice."
+        "upgrade claudetrace, or take a list that has it with claudetrace prices update, and run claudetrace reprice; "
+        "rates= gives calls to come a price."
     )
 
 

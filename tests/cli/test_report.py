@@ -107,6 +107,8 @@ def test_a_trace_gives_its_calls(db):
         (Decimal(0), 4, "$0.0000"),
         (Decimal("12345.678"), 2, "$12,345.68"),
         (Decimal("-0.5"), 4, "-$0.5000"),
+        (Decimal("-0.00001"), 4, "-<$0.0001"),
+        (Decimal("0.005"), 2, "<$0.01"),
         (None, 4, "unknown"),
     ],
 )
