@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, fields
 from functools import cache
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from claudetrace import _hosts, _parse
 from claudetrace._errors import ClaudetraceError
-from claudetrace._files import FILE_MODE
+from claudetrace._files import FILE_MODE, set_file_mode
 from claudetrace._places import ledger_path
 from claudetrace._text import without_password
 
@@ -118,6 +119,15 @@ def config_file(path: object) -> tuple[Path | None, bool]:
         return _parse.path("config", named), True
     found = Path(os.environ.get(FOUND_VARIABLE) or CONFIG_NAME)
     return (found if found.is_file() else None), False
+
+
+def use_file_mode() -> None:
+    """Shares new files of this process with a group where the settings that the environment names say so."""
+    if os.environ.get("CLAUDETRACE_CONFIG"):
+        with suppress(ClaudetraceError):
+            said = read_config(None).get("file_mode")
+            if said is not None:
+                set_file_mode(_parse.file_mode("file_mode", said))
 
 
 def read_config(path: object) -> Mapping[str, Any]:

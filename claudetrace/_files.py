@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from claudetrace._errors import ClaudetraceError
@@ -46,9 +47,20 @@ def make_folder(folder: Path) -> None:
             raise
         refuse_foreign(folder)
     else:
+        _give(folder, folder.parent.stat())
         if _mode != FILE_MODE:
             # What the umask has taken off.
             folder.chmod(folder_mode())
+
+
+def _give(made: int | Path, folder: os.stat_result) -> None:
+    """Gives what is new in `folder` to whom SQLite would give its own: by root to the folder's owner, who could not
+    use it else; where it is for a group, to the folder's."""
+    with suppress(OSError, AttributeError):
+        if os.geteuid() == 0 and folder.st_uid != 0:
+            os.chown(made, folder.st_uid, folder.st_gid)
+        elif _mode & stat.S_IWGRP and folder.st_mode & stat.S_IWGRP:
+            os.chown(made, -1, folder.st_gid)
 
 
 def open_file(path: Path, flags: int) -> int:
@@ -68,8 +80,10 @@ def open_file(path: Path, flags: int) -> int:
             raise ForeignFile(_told(path, "a link")) from error
         raise
     try:
-        if flags & os.O_CREAT and _mode != FILE_MODE:
-            os.fchmod(fd, _mode)
+        if flags & os.O_CREAT:
+            _give(fd, path.parent.stat())
+            if _mode != FILE_MODE:
+                os.fchmod(fd, _mode)
         _refuse(path, os.fstat(fd))
     except BaseException:
         os.close(fd)
@@ -85,6 +99,21 @@ def make_database(path: Path) -> None:
         os.close(open_file(path, os.O_RDWR | os.O_CREAT | os.O_EXCL))
     except FileExistsError:
         refuse_foreign_database(path)
+
+
+def is_writable(database: Path) -> bool:
+    """Whether this user may write the database, or make it, and files beside it, without which SQLite changes none."""
+    real = os.path.realpath(database)
+    folder = os.path.dirname(real)  # noqa: PTH120 - nothing here raises
+    if not os.path.exists(folder):  # noqa: PTH110 - nothing here raises
+        return True
+    return os.access(folder, os.W_OK | os.X_OK) and (not os.path.lexists(real) or os.access(real, os.W_OK))
+
+
+def require_writable(database: Path) -> None:
+    """Raises `ClaudetraceError` where this user may not write the database."""
+    if not is_writable(database):
+        raise ClaudetraceError(f"{database} or its folder cannot be written by this user, so nothing of it is changed")
 
 
 def refuse_foreign_database(path: Path) -> None:

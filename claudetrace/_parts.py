@@ -14,7 +14,7 @@ from claudetrace._consumers import Consumers, to_sinks
 from claudetrace._errors import ClaudetraceError
 from claudetrace._exit import OTHERS_S
 from claudetrace._files import set_file_mode
-from claudetrace._places import default_db, resource
+from claudetrace._places import RECORDS_DB, default_db, resource
 from claudetrace._pricing import load_own_rates
 from claudetrace._pricing._list import use_rates_of
 from claudetrace._recorder import CallRecorder
@@ -41,8 +41,6 @@ log = logging.getLogger("claudetrace")
 CLOSE_S = 2.0
 FLUSH_BUDGETS_S = 5.0
 """How long a flush waits for a budgets' store, of which it does not depend."""
-RECORDS_DB = "records.db"
-"""Where rows wait to be sent as records if there is to be no ledger."""
 
 
 class Parts:

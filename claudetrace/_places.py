@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("claudetrace")
 
+RECORDS_DB = "records.db"
+"""Where rows of programs without a ledger wait to be sent, beside the default one."""
+
 NOWHERE = Path(os.devnull) / "ledger.db"
 """A place where no file can ever be."""
 

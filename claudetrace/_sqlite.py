@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import sqlite3
+import stat
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -14,6 +15,8 @@ from urllib.parse import quote
 from claudetrace import _usable
 from claudetrace._clock import monotonic
 from claudetrace._descriptors import identity
+from claudetrace._errors import ClaudetraceError
+from claudetrace._files import is_writable
 
 log = logging.getLogger("claudetrace")
 
@@ -41,17 +44,92 @@ class NamedPath(str):
         return quote(os.fsencode(self))
 
 
-def connect(path: Path, mode: str, timeout_s: float) -> sqlite3.Connection:
+def connect(
+    path: Path, mode: str, timeout_s: float, factory: type[sqlite3.Connection] = sqlite3.Connection
+) -> sqlite3.Connection:
     """A connection in autocommit to the file of exactly that name, whatever characters it has. Raises `UnusableError`
     where this process may not open it now."""
     _usable.check(path)
-    return sqlite3.connect(
+    connection = sqlite3.connect(
         f"file:{NamedPath(path)}?mode={mode}",
         uri=True,
         timeout=timeout_s,
         isolation_level=None,
         check_same_thread=False,
+        factory=factory,
     )
+    if factory is sqlite3.Connection:
+        _share(connection, path)
+    return connection
+
+
+def _share(connection: sqlite3.Connection, path: Path) -> None:
+    """Gives what SQLite makes beside a file that is for a group to that group: it only gives it the file's mode."""
+    try:
+        found = path.stat()
+    except OSError:
+        return
+    if not found.st_mode & stat.S_IWGRP or found.st_gid == os.getegid():
+        return
+    with suppress(sqlite3.Error):
+        # Whoever is the first to read makes them.
+        connection.execute("PRAGMA schema_version").fetchall()
+    for suffix in ("-wal", "-shm"):
+        with suppress(OSError):
+            beside = os.lstat(f"{path}{suffix}")
+            if beside.st_uid == os.geteuid() and beside.st_gid != found.st_gid:
+                os.chown(f"{path}{suffix}", -1, found.st_gid, follow_symlinks=False)
+
+
+def connect_to_read(path: Path, timeout_s: float) -> sqlite3.Connection:
+    """A connection that leaves nothing beside the file by which its owner is shut out.
+
+    Who may not write the file would make a log of their own where there is none: so it is read as it is, and
+    `check_unchanged` says whether it was that throughout. Raises `ClaudetraceError`.
+    """
+    if is_writable(path) or not os.path.lexists(path):
+        return connect(path, "ro", timeout_s)
+    if not os.access(path, os.R_OK):
+        raise ClaudetraceError(f"{path} cannot be read by this user")
+    before = _state(path)
+    if os.path.lexists(f"{path}-wal") and os.path.lexists(f"{path}-shm"):
+        return connect(path, "ro", timeout_s)
+    if before[-1]:
+        raise ClaudetraceError(
+            f"{path} has rows in {path.name}-wal that its owner has to take in first: have them read it"
+        )
+    connection = connect(path, "ro&immutable=1", timeout_s, Unlogged)
+    assert isinstance(connection, Unlogged)
+    connection.path, connection.state = path, before
+    return connection
+
+
+class Unlogged(sqlite3.Connection):
+    """A connection to a file that is read as it is, without a log."""
+
+    path: Path
+    state: tuple[int, ...]
+
+
+def is_changed(connection: object) -> bool:
+    """Whether a file that is read as it is has changed since, so that what was read of it may be wrong."""
+    return isinstance(connection, Unlogged) and _state(connection.path) != connection.state
+
+
+def check_unchanged(connection: object) -> None:
+    """Raises `ClaudetraceError` where `is_changed`."""
+    if is_changed(connection):
+        raise ClaudetraceError("the file was written to while it was read by one who may not write it: ask again")
+
+
+def _state(path: Path) -> tuple[int, ...]:
+    """Which file it is, when it was written to, and how much it and its log hold."""
+    found = path.stat()
+    try:
+        log = os.stat(f"{path}-wal").st_size  # noqa: PTH116 - beside the others
+    except OSError:
+        log = 0
+    return found.st_dev, found.st_ino, found.st_mtime_ns, found.st_size, log
 
 
 def limit_time(connection: sqlite3.Connection, path: Path) -> None:

@@ -14,7 +14,7 @@ from claudetrace import _sqlite, _usable
 from claudetrace._clock import monotonic
 from claudetrace._descriptors import numbers
 from claudetrace._errors import ClaudetraceError
-from claudetrace._files import make_database, make_folder, open_file, refuse_foreign_database
+from claudetrace._files import make_database, make_folder, open_file, refuse_foreign_database, require_writable
 from claudetrace._sqlite import Held
 from claudetrace._version import __version__
 
@@ -171,6 +171,7 @@ def open_store(path: Path) -> sqlite3.Connection:
         raise ClaudetraceError(f"{path} is a folder; name a file in it as budget_store")
     make_folder(path.parent)
     refuse_foreign_database(path)
+    require_writable(path)
     if not _is_current(path):
         with creation_lock(path):
             _sqlite.part_from_log(path)

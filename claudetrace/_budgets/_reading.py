@@ -12,11 +12,11 @@ from claudetrace._alerts._alert import alert_from
 from claudetrace._alerts._outbox import GIVE_UP_S
 from claudetrace._budgets import _sql
 from claudetrace._budgets._definition import budget_from
-from claudetrace._budgets._file import VERSION, check_version, connect
+from claudetrace._budgets._file import OPENING_S, VERSION, check_version
 from claudetrace._budgets._states import BudgetState, state_of, top_keys
 from claudetrace._budgets._windows import window_of
 from claudetrace._errors import ClaudetraceError
-from claudetrace._sqlite import limit_time
+from claudetrace._sqlite import check_unchanged, connect_to_read, limit_time
 
 if TYPE_CHECKING:
     import sqlite3
@@ -130,12 +130,13 @@ def reading(path: Path) -> Iterator[sqlite3.Connection]:
             f"there is no budgets' store at {path}; it is made by the first program that calls "
             "claudetrace.instrument(budgets=[…]); name another with --store or --db"
         )
-    with closing(connect(path, "ro")) as connection:
+    with closing(connect_to_read(path, OPENING_S)) as connection:
         limit_time(connection, path)
         if check_version(connection, path) != VERSION:
             raise ClaudetraceError(f"{path} is not a budgets' store yet; name another with --store")
         connection.execute("BEGIN")
         yield connection
+        check_unchanged(connection)
 
 
 def stored(connection: sqlite3.Connection) -> list[Stored]:

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from claudetrace._call import RESERVED_TAGS
-from claudetrace._ledger._schema import connect
+from claudetrace._ledger._schema import connect_to_read
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -67,7 +67,7 @@ def spent_before(
             values[f"tag_{number}"] = wanted
             conditions.append(f"AND {column} = :tag_{number}")
     sql = SPENT.format(key=key, conditions=" ".join(conditions))
-    with closing(connect(path, "ro")) as connection:
+    with closing(connect_to_read(path)) as connection:
         try:
             found = connection.execute(sql, values).fetchall()
         except sqlite3.OperationalError as error:

@@ -7,6 +7,7 @@ from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING
 
 from claudetrace._errors import ClaudetraceError
+from claudetrace._files import require_writable
 from claudetrace._ledger._schema import begin, open_ledger
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ def opened_ledger(db: Path) -> Iterator[sqlite3.Connection]:
     """The ledger at `db`, to be changed by a person, who may wait. Raises `ClaudetraceError`."""
     if not db.is_file():
         raise ClaudetraceError(f"there is no ledger at {db}; name another with --db or CLAUDETRACE_DB")
+    require_writable(db)
     try:
         with closing(open_ledger(db, make=False)) as connection:
             connection.execute(f"PRAGMA busy_timeout = {BUSY_MS}")
@@ -43,6 +45,7 @@ def transaction(connection: sqlite3.Connection) -> Iterator[None]:
         raise
 
 
-def truncate_log(connection: sqlite3.Connection) -> None:
-    """Empties the write-ahead log into the file, unless somebody keeps reading an older state for seconds."""
-    connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+def truncate_log(connection: sqlite3.Connection) -> bool:
+    """Whether the write-ahead log is emptied into the file: not while somebody keeps reading an older state."""
+    ((busy, _, _),) = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+    return not busy

@@ -6,7 +6,7 @@ from contextlib import closing
 from statistics import median_low
 from typing import TYPE_CHECKING
 
-from claudetrace._ledger._schema import connect
+from claudetrace._ledger._schema import connect_to_read
 from claudetrace._pricing._listing import same_model
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ def median_output_tokens(db: Path, model: str, feature: str | None) -> int | Non
     """
     known: dict[tuple[str | None, str | None], bool] = {}
     found: list[int] = []
-    with closing(connect(db, "ro")) as connection:
+    with closing(connect_to_read(db)) as connection:
         connection.execute(f"PRAGMA busy_timeout = {BUSY_MS}")
         for served, asked, tokens in connection.execute(RECENT, (RECENT_ROWS, feature)):
             names = (served, asked)

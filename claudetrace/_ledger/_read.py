@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sqlite3
 import time
 from contextlib import closing, contextmanager
@@ -11,17 +10,20 @@ from typing import TYPE_CHECKING, Self
 
 from claudetrace._call import Call
 from claudetrace._clock import monotonic
+from claudetrace._config import use_file_mode
 from claudetrace._errors import ClaudetraceError
+from claudetrace._files import is_writable
 from claudetrace._guard import Guard
 from claudetrace._ledger._recover import load_orphans
 from claudetrace._ledger._refuge import left
-from claudetrace._ledger._schema import VERSION, connect, ledger_version, open_ledger, refuse_old_sqlite
+from claudetrace._ledger._schema import VERSION, connect_to_read, ledger_version, open_ledger, refuse_old_sqlite
 from claudetrace._ledger._spend import Spend, matching_ids, read_spend
 from claudetrace._ledger._times import span
 from claudetrace._places import spool_of
-from claudetrace._sqlite import TOO_LONG, limit_time
+from claudetrace._sqlite import TOO_LONG, check_unchanged, is_changed, limit_time
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Iterator, Mapping
 
     import sqlite_utils
@@ -48,6 +50,16 @@ class Ledger:
         self.path = Path(path)
         self._db: sqlite_utils.Database | None = None
         refuse_old_sqlite()
+        use_file_mode()
+        try:
+            self._require_ledger()
+        except PermissionError as error:
+            raise ClaudetraceError(f"the ledger {self.path} cannot be read by this user: {error.strerror}") from error
+        load_orphans(self.path, Guard())
+        with self._reading():
+            pass
+
+    def _require_ledger(self) -> None:
         if self.path.is_dir():
             raise ClaudetraceError(f"{self.path} is a folder; name a file in it as the ledger")
         if not self.path.is_file() and not self._spool().is_dir() and not left(self._spool()):
@@ -55,9 +67,6 @@ class Ledger:
                 f"there is no ledger at {self.path}; call claudetrace.instrument() in the program whose calls it is "
                 "to hold, or name another with db= or CLAUDETRACE_DB"
             )
-        load_orphans(self.path, Guard())
-        with self._reading():
-            pass
 
     def _spool(self) -> Path:
         return spool_of(self.path)
@@ -101,6 +110,8 @@ class Ledger:
     @property
     def db(self) -> sqlite_utils.Database:
         """The file as a `sqlite_utils.Database`, open until the ledger is closed. Close it before a fork."""
+        if self._db is not None and is_changed(self._db.conn):
+            self.close()
         if self._db is None:
             from sqlite_utils import Database
 
@@ -130,10 +141,12 @@ class Ledger:
             connection.execute("BEGIN")
             try:
                 yield connection
-            except sqlite3.OperationalError as error:
-                if error.sqlite_errorname != "SQLITE_INTERRUPT":
+            except sqlite3.DatabaseError as error:
+                check_unchanged(connection)
+                if getattr(error, "sqlite_errorname", "") != "SQLITE_INTERRUPT":
                     raise
                 raise ClaudetraceError(f"the ledger {self.path} cannot be read: {TOO_LONG}") from error
+            check_unchanged(connection)
 
     def _connect(self) -> sqlite3.Connection:
         deadline = monotonic() + BUSY_S
@@ -155,10 +168,10 @@ class Ledger:
         return connection
 
     def _opened(self) -> sqlite3.Connection:
-        if os.access(self.path.parent, os.W_OK) and (not self.path.exists() or os.access(self.path, os.W_OK)):
+        if is_writable(self.path):
             # Beside a journal it may be that a program is just making the ledger.
             return open_ledger(self.path, make=self._spool().is_dir())
-        connection = connect(self.path, "ro")
+        connection = connect_to_read(self.path)
         try:
             self._require_current(ledger_version(connection, self.path))
         except BaseException:

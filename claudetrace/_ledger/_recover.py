@@ -6,6 +6,7 @@ import os
 import threading
 from typing import TYPE_CHECKING
 
+from claudetrace._files import is_writable
 from claudetrace._ledger import _refuge, _segments
 from claudetrace._ledger._intake import Intake
 from claudetrace._ledger._store import Store
@@ -22,7 +23,7 @@ def load_orphans(db: Path, guard: Guard) -> int:
     """How many rows of processes that are gone were taken into the ledger. Never raises; does nothing where
     the folder cannot be written."""
     spool = spool_of(db)
-    if not (_segments.paths(spool) or _refuge.left(spool)) or not os.access(db.parent, os.W_OK):
+    if not (_segments.paths(spool) or _refuge.left(spool)) or not is_writable(db):
         return 0
     if spool.exists() and not os.access(spool, os.W_OK):
         return 0

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from claudetrace import _sqlite
 from claudetrace._clock import monotonic
 from claudetrace._errors import ClaudetraceError
-from claudetrace._files import make_database, make_folder, open_file, refuse_foreign_database
+from claudetrace._files import make_database, make_folder, open_file, refuse_foreign_database, require_writable
 from claudetrace._ledger._rollups import create_rollups
 from claudetrace._version import __version__
 
@@ -83,6 +83,7 @@ def open_ledger(path: Path, *, make: bool = True) -> sqlite3.Connection:
     if path.is_dir():
         raise ClaudetraceError(f"{path} is a folder; name a file in it as the ledger")
     refuse_foreign_database(path)
+    require_writable(path)
     version = 0
     if _size(path):
         with closing(connect(path, "ro")) as connection:
@@ -110,6 +111,11 @@ def open_ledger(path: Path, *, make: bool = True) -> sqlite3.Connection:
 def connect(path: Path, mode: str) -> sqlite3.Connection:
     """A connection in autocommit, which waits for locks so briefly that no fork or flush is held up."""
     return _sqlite.connect(path, mode, BUSY_S)
+
+
+def connect_to_read(path: Path) -> sqlite3.Connection:
+    """The same for who may be allowed to read it alone. Raises `ClaudetraceError`."""
+    return _sqlite.connect_to_read(path, BUSY_S)
 
 
 def refuse_old_sqlite() -> None:

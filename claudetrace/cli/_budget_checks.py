@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, NamedTuple
@@ -39,7 +40,7 @@ def check_budgets(path: Path) -> list[Check]:
     that is not there."""
     from claudetrace._ledger._schema import fragile_filesystem
 
-    if not path.exists():
+    if not os.path.lexists(path):
         return []
     checks = [Check("path", str(path))]
     if fragile := fragile_filesystem(path):
@@ -47,7 +48,7 @@ def check_budgets(path: Path) -> list[Check]:
         checks.append(Check("file system", "not for lasting data", f"{fragile}, and {lost}; set budget_store="))
     try:
         checks += _checks(path)
-    except ClaudetraceError as error:
+    except (ClaudetraceError, OSError) as error:
         checks.append(Check("store", "cannot be read", str(error)))
     except sqlite3.Error as error:
         way_out = "a program that uses it sets a broken one aside and begins anew from the ledger"

@@ -15,7 +15,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING
 
 from claudetrace._errors import ClaudetraceError
-from claudetrace._places import spool_of
+from claudetrace._places import RECORDS_DB, spool_of
 from claudetrace._sqlite import TOO_LONG
 from claudetrace.cli._host_checks import check_hosts
 from claudetrace.cli._options import calls_text
@@ -29,8 +29,6 @@ if TYPE_CHECKING:
 
 OLDEST_ANTHROPIC = (0, 84)
 VARIABLES = ("CLAUDETRACE_DB", "CLAUDETRACE_TAGS", "CLAUDETRACE_SPANS", "CLAUDETRACE_CONFIG")
-RECORDS_DB = "records.db"
-"""Where rows of programs without a ledger wait to be sent."""
 MANY_RECORDS = 100_000
 DAMAGED = "; copy it away, and keep what `sqlite3 LEDGER .recover` reads of it"
 WAYS_OUT = {"SQLITE_CORRUPT": DAMAGED, "SQLITE_NOTADB": DAMAGED, "SQLITE_INTERRUPT": f": {TOO_LONG}"}
@@ -134,11 +132,13 @@ def check_ledger(path: Path) -> list[Check]:
             checks += check_hosts(ledger.db.conn)
             checks.append(_rates(path))
     except ClaudetraceError as error:
-        checks.append(Check("ledger", "cannot be read" if path.exists() else "missing", str(error)))
+        checks.append(Check("ledger", "cannot be read" if os.path.lexists(path) else "missing", str(error)))
+    except OSError as error:
+        checks.append(Check("ledger", "cannot be read", str(error)))
     except sqlite3.Error as error:
         way_out = WAYS_OUT.get(error.sqlite_errorname, "")
         checks.append(Check("ledger", "cannot be read", f"SQLite says: {error}{way_out}"))
-    if (alone := path.with_name(RECORDS_DB)).is_file() and alone != path:
+    if os.path.isfile(alone := path.with_name(RECORDS_DB)) and alone != path:  # noqa: PTH113 - never raises
         checks += _records_alone(alone)
     return checks
 
@@ -153,7 +153,7 @@ def _modes(path: Path) -> Iterator[Check]:
     for found in (*path.parent.glob(f"{glob.escape(path.name)}*"), *path.parent.glob(f"{glob.escape(path.name)}.*/*")):
         with suppress(OSError):
             mode = found.lstat().st_mode
-            if stat.S_ISREG(mode) and stat.S_IMODE(mode) & ~wanted:
+            if stat.S_ISREG(mode) and mode & 0o777 & ~wanted:
                 wider.append(found)
     if wider:
         told = f"{wider[0]} is one: chmod {wanted:o} it, or set file_mode in a claudetrace.toml that is named"
@@ -187,6 +187,11 @@ def _journal(ledger: Ledger) -> Iterator[Check]:
     from claudetrace._ledger._segments import UNREADABLE, adopt, paths
 
     connection, spool = ledger.db.conn, spool_of(ledger.path)
+    if os.path.lexists(spool) and not os.access(spool, os.R_OK | os.W_OK | os.X_OK):
+        yield Check(
+            "journal", "cannot be seen by this user", f"only its owner can load {spool}, and tell what waits in it"
+        )
+        return
     loaded = dict(connection.execute("SELECT name, loaded_bytes FROM segments"))
     living, pending_bytes, orphans, idle = 0, 0, [], 0
     for path in (*paths(spool), *left_elsewhere(spool)):
@@ -244,7 +249,7 @@ def _records_alone(path: Path) -> list[Check]:
         with Ledger(path) as outbox:
             limit_time(outbox.db.conn, path)
             return [check._replace(name=f"{check.name} ({path.name})") for check in _records(outbox)]
-    except (ClaudetraceError, sqlite3.Error) as error:
+    except (ClaudetraceError, sqlite3.Error, OSError) as error:
         return [Check(path.name, "cannot be read", str(error))]
 
 
@@ -265,11 +270,11 @@ def _rates(path: Path) -> Check:
 def _proofs(ledger: Ledger) -> Iterator[Check]:
     """That costs are the sum of their parts, that rollups equal the calls, and that SQLite finds no damage."""
     from claudetrace._ledger._proof import rollup_differences
-    from claudetrace._ledger._schema import connect
+    from claudetrace._ledger._schema import connect_to_read
     from claudetrace._sqlite import limit_time
 
     # A connection of its own: a question that fails leaves `ledger.db` as it is.
-    with closing(connect(ledger.path, "ro")) as connection:
+    with closing(connect_to_read(ledger.path)) as connection:
         limit_time(connection, ledger.path)
         (damage,) = connection.execute("PRAGMA quick_check(1)").fetchone()
         damaged = None if damage == "ok" else f"{damage}; copy the file away and begin a new one"

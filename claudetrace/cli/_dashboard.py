@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import ipaddress
+import os
 import socket
 import sqlite3
 import sys
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from claudetrace._errors import ClaudetraceError
+from claudetrace._files import is_writable
 from claudetrace.cli._options import DB
 
 if TYPE_CHECKING:
@@ -134,6 +136,12 @@ def bring_up_to_date(path: Path) -> None:
         click.echo(f"There is no ledger at {path} yet; the page says how to begin one.")
         return
     Ledger(path).close()
+    if not is_writable(path) and os.access(path.parent, os.W_OK):
+        # Datasette opens it by SQLite alone, which would make a log here that shuts the owner out.
+        raise ClaudetraceError(
+            f"{path} cannot be written by this user, and the dashboard would leave files beside it that stop its "
+            "owner; have its owner start it, or look at a copy"
+        )
 
 
 def listen(host: str, port: int | None) -> socket.socket:

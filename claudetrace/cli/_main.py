@@ -70,6 +70,10 @@ class _Commands(click.Group):
             return super().invoke(ctx)
         except ClaudetraceError as error:
             raise Refused(str(error)) from error
+        except PermissionError as error:
+            raise Refused(
+                f"{error.filename or 'a file'} cannot be used by this user: {error.strerror or error}"
+            ) from error
         except sqlite3.Error as error:
             if getattr(error, "sqlite_errorname", "") == "SQLITE_INTERRUPT":
                 raise Refused(f"SQLite says: {error}: {TOO_LONG}") from error
