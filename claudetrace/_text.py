@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from hashlib import sha256
 
+import orjson
+
 LONGEST_TEXT = 1024
 """Of what a server names: models, ids, reasons, types of errors."""
 
@@ -25,3 +27,16 @@ def bounded(text: str, most: int = LONGEST_TEXT) -> str:
 def without_password(text: str) -> str:
     """`text` without the user and the password of URLs in it, and without their queries, which may be a key."""
     return re.sub(r"(?<=//)[^/\s@]+(?=@)|(?<=\?)[^\s()'\"]+", "…", text)
+
+
+def spellings(value: str) -> list[bytes]:
+    """`value` as it is, as it is in JSON, and in JSON that is a text in JSON."""
+    forms = [value]
+    for _ in range(2):
+        forms.append(orjson.dumps(forms[-1]).decode()[1:-1])
+    return [form.encode() for form in dict.fromkeys(forms)]
+
+
+def naming(value: str) -> re.Pattern[bytes]:
+    """What finds `value` in a line, however it is spelt, but not inside of a word."""
+    return re.compile(rb"(?<!\w)(?:%b)(?!\w)" % b"|".join(map(re.escape, spellings(value))))

@@ -52,7 +52,7 @@ OPEN = """
 OPEN_COLUMNS = "call_id, budget_id, key, slot, picousd, calls, seen_rows, seen_picousd"
 CLOSE = f"DELETE FROM open WHERE call_id = ? RETURNING {OPEN_COLUMNS}"  # noqa: S608 - names of ours
 
-CLOSE_ONE = "DELETE FROM open WHERE call_id = ? AND budget_id = ?"
+CLOSE_ONE = "DELETE FROM open WHERE call_id = ? AND budget_id = ? RETURNING key, slot"
 
 CHARGE = f"""
     INSERT INTO counters (budget_id, key, slot, ends, spent_usd, spent_picousd, spent_calls)

@@ -222,11 +222,11 @@ def settle_claims(
     needed: tuple[int, int],
     charged: tuple[int, int],
 ) -> None:
-    """As `settle`, where the reservation is at hand: without a look at what it was."""
-    for budget, key, window in claims:
+    """As `settle`, where how much is reserved is at hand. The key is the store's: its user may be forgotten."""
+    for budget, _, _ in claims:
         budget_id = ledgers.terms[str(budget.name)].id
-        if connection.execute(_sql.CLOSE_ONE, (call_id, budget_id)).rowcount == 1:
-            _exchange(connection, ledgers, call_id, (budget_id, key, window.slot), needed, charged, SAID)
+        if found := connection.execute(_sql.CLOSE_ONE, (call_id, budget_id)).fetchall():
+            _exchange(connection, ledgers, call_id, (budget_id, *found[0]), needed, charged, SAID)
         else:
             _correct(connection, ledgers, call_id, *charged)
 

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import os
 import time
 from typing import TYPE_CHECKING
 
 import orjson
 
-from claudetrace._files import open_file
+from claudetrace._errors import ClaudetraceError
 from claudetrace._guard import Guard
 from claudetrace._ledger import _sessions
 from claudetrace._ledger._edit import CHUNK_ROWS, NAP_S, opened_ledger, transaction, truncate_log
 from claudetrace._ledger._measures import MEASURE_NAMES, TAG_COLUMNS
-from claudetrace._ledger._proof import keys_of_view
+from claudetrace._ledger._proof import exact_from_day, keys_of_view
 from claudetrace._ledger._recover import load_orphans
 from claudetrace._ledger._rollups import OTHER, TAGGED
-from claudetrace._ledger._segments import UNREADABLE
+from claudetrace._text import naming
 
 if TYPE_CHECKING:
     import sqlite3
@@ -57,16 +56,46 @@ SESSIONS = """
 """
 DAYS = "SELECT COUNT(DISTINCT day) FROM rollup_tag_days WHERE tag = 'user' AND value = ? AND NOT others"
 OF_USER = tuple(f"DELETE FROM {rollup.table} WHERE tag = 'user' AND value = ? AND NOT others" for rollup in TAGGED)  # noqa: S608 - names of ours
+NAMING = (
+    "DELETE FROM quarantine WHERE names(line) OR names(reason)",
+    "UPDATE unsent SET refused = 'the receiver refuses it' WHERE refused IS NOT NULL AND names(refused)",
+)
+OWN_SESSIONS = """
+    SELECT DISTINCT session_id
+    FROM calls AS theirs
+    WHERE user_id = ?
+        AND session_id IS NOT NULL
+        AND NOT EXISTS (
+            SELECT 1 FROM calls WHERE session_id = theirs.session_id AND user_id IS NOT theirs.user_id
+        )
+"""
+NAMES_OF_RESULTS = "SELECT batch_id || '/' || custom_id, id FROM calls WHERE user_id = ? AND custom_id IS NOT NULL"
+OF_PRUNED = tuple(
+    f"""
+    DELETE FROM {rollup.table} AS sums
+    WHERE value = :user
+        AND NOT others
+        AND tag NOT IN ({KEPT_TAGS})
+        AND NOT EXISTS (
+            SELECT 1 FROM rollup_tag_days
+            WHERE tag = sums.tag AND value = sums.value AND NOT others AND day >= :exact_from
+        )
+"""  # noqa: S608 - names of ours
+    # The days last: they say which are of pruned calls alone.
+    for rollup in reversed(TAGGED)
+)
 EMPTY = tuple(f"DELETE FROM {rollup.table} WHERE responses = 0" for rollup in TAGGED)  # noqa: S608 - names of ours
 
 
 def forget(db: Path, user: str, progress: Callable[[int], None] | None = None) -> int:
     """How many calls do not tell any more that they were of `user`. What they cost stays; the user, the session,
-    the free tags and the ids of request and trace go, from the file's free pages and its log too."""
+    the free tags and the ids of request and trace go, from the file's free pages and its log too. Raises
+    `ClaudetraceError` where that cannot be."""
     load_orphans(db, Guard())
-    forgotten = 0
+    forgotten, found = 0, naming(user)
     with opened_ledger(db) as connection:
         connection.execute("PRAGMA secure_delete = ON")
+        connection.create_function("names", 1, lambda text: found.search(text.encode()) is not None)
         while chunk := _forget_chunk(connection, user):
             forgotten += chunk
             if progress is not None:
@@ -75,11 +104,14 @@ def forget(db: Path, user: str, progress: Callable[[int], None] | None = None) -
         with transaction(connection):
             for sql in OF_USER:
                 connection.execute(sql, (user,))
-            for sql in EMPTY:
+            for sql in OF_PRUNED:
+                connection.execute(sql, {"user": user, "exact_from": exact_from_day(connection)})
+            for sql in (*EMPTY, *NAMING):
                 connection.execute(sql)
-            connection.execute("DELETE FROM quarantine WHERE INSTR(line, ?) > 0", (_as_json(user),))
-        truncate_log(connection)
-    _forget_unreadable(db.with_name(f"{db.name}.spool") / UNREADABLE, user)
+        # What was removed before, by whomever, is in free pages still.
+        connection.execute("VACUUM")
+        if not truncate_log(connection):
+            raise ClaudetraceError(f"{db}-wal may still name them: a program reads an older state; run this again")
     return forgotten
 
 
@@ -104,18 +136,8 @@ def _forget_chunk(connection: sqlite3.Connection, user: str) -> int:
     return len(ids)
 
 
-def _as_json(user: str) -> str:
-    return orjson.dumps(user).decode()
-
-
-def _forget_unreadable(path: Path, user: str) -> None:
-    """Drops the lines that name `user` from those that could not be read."""
-    if not path.exists():
-        return
-    lines = path.read_bytes().splitlines(keepends=True)
-    kept = [line for line in lines if user.encode() not in line]
-    if len(kept) < len(lines):
-        anew = path.with_name(f"{path.name}.{os.getpid()}.new")
-        with os.fdopen(open_file(anew, os.O_WRONLY | os.O_CREAT | os.O_EXCL), "wb") as opened:
-            opened.write(b"".join(kept))
-        anew.replace(path)
+def known_as(db: Path, user: str) -> tuple[set[str], dict[str, str]]:
+    """The sessions that are of nobody but `user`, and what rows of batches are called elsewhere, each with its id."""
+    with opened_ledger(db) as connection:
+        sessions = {session for (session,) in connection.execute(OWN_SESSIONS, (user,))}
+        return sessions, dict(connection.execute(NAMES_OF_RESULTS, (user,)).fetchall())

@@ -144,8 +144,9 @@ class Intake:
         return any(segment.name == name for segment in (*journal.retired, journal.segment) if segment)
 
     def _follow_folder(self, journal: Journal) -> None:
-        """Leads writers to a new file if theirs was removed; the old one is still read to its end."""
-        if journal.segment is not None and not journal.segment.is_linked():
+        """Leads writers to a new file if theirs was removed or asked for; the old one is still read to its end."""
+        segment = journal.segment
+        if segment is not None and (segment.is_asked_for() or not segment.is_linked()):
             self._rotate(journal)
 
     def _rotate(self, journal: Journal) -> None:

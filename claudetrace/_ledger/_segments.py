@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import secrets
+import stat
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -30,6 +31,8 @@ SUFFIX = ".jsonl"
 TO_SEND = ".send.jsonl"
 """Ends the name of a segment whose rows are to be sent as records, whoever loads them."""
 UNREADABLE = "unreadable.jsonl"
+ASKED_FOR = stat.S_ISVTX
+"""The bit of a segment's mode by which another process asks that it be left; it means nothing else for a file."""
 READ_BYTES = 1 << 20
 MAX_ROWS = 1000
 
@@ -75,6 +78,13 @@ class Segment:
     def is_linked(self) -> bool:
         """Whether its path still leads to it: somebody may have removed the folder."""
         return identity(self.path) == self.held.file
+
+    def is_asked_for(self) -> bool:
+        """Whether somebody has asked its owner to go on in another."""
+        try:
+            return bool(os.fstat(self.fd).st_mode & ASKED_FOR)
+        except OSError:
+            return False
 
     def delete(self) -> None:
         """Removes the file and lets go of it."""

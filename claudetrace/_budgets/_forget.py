@@ -1,0 +1,98 @@
+"""Takes out of the budgets' store what tells who a user was. What they spent stays, under a name that tells nothing."""
+
+from __future__ import annotations
+
+import re
+import secrets
+from contextlib import closing
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from claudetrace._alerts._sentences import named
+from claudetrace._budgets._budget import EACH
+from claudetrace._budgets._file import VERSION, begin, check_version, connect
+from claudetrace._call import RESERVED_TAGS
+from claudetrace._errors import ClaudetraceError
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Mapping
+    from pathlib import Path
+
+PATIENCE_S = 10.0
+KEYED = """
+    SELECT 'UPDATE ' || t.name || ' SET key = ? WHERE budget_id = ? AND key = ?'
+    FROM sqlite_master AS t
+    JOIN pragma_table_info(t.name) AS c
+    WHERE t.type = 'table' AND c.name = 'key'
+"""
+"""What renames a key, in each table that has one."""
+MARK = re.compile(r"(\w+(?: [\d.e+-]+)?(?: of \S+)? -?\d+ |loop session )(.*)", re.DOTALL)
+"""What a mark begins with, and whose it is."""
+
+
+def forget_in_store(path: Path, user: str, sessions: set[str], rows: Mapping[str, str]) -> tuple[int, list[str]]:
+    """How many counters, reservations and alerts of the store at `path` were of `user` or of one of `sessions`, and
+    are of nobody now; and the budgets that name them in their own definition, which stay. Rows that are counted get
+    the names that `rows` has for them.
+
+    Raises `ClaudetraceError` for what is no store, or cannot be rid of them, and `sqlite3.Error` for a broken one.
+    """
+    with closing(connect(path, "rw")) as connection:
+        if check_version(connection, path) != VERSION:
+            raise ClaudetraceError(f"{path} is no budgets' store")
+        connection.execute("PRAGMA secure_delete = ON")
+        begin(connection, PATIENCE_S)
+        found = connection.execute("SELECT id, name, definition FROM budgets").fetchall()
+        tags_of = [(id_, name, tag, value) for id_, name, text in found for tag, value in _tags(text)]
+        # One name for each: two together would have spent more than the limit of one.
+        anew = {key: f"(forgotten {secrets.token_hex(4)})" for key in (user, *sessions)}
+        keyed = [sql for (sql,) in connection.execute(KEYED)]
+        by_name, changed = {("", key): anew[key] for key in sessions}, 0
+        for id_, name, tag, value in tags_of:
+            for key in _keys(tag, user, sessions) if value == EACH else ():
+                by_name[name, key] = anew[key]
+                changed += sum(connection.execute(sql, (anew[key], id_, key)).rowcount for sql in keyed)
+        changed += _rename_told(connection, by_name)
+        connection.executemany("UPDATE OR REPLACE counted SET row_key = ?2 WHERE row_key = ?1", rows.items())
+        connection.execute("COMMIT")
+        # What was removed before is in free pages still.
+        connection.execute("VACUUM")
+        ((busy, _, _),) = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+    if busy:
+        raise ClaudetraceError(f"{path}-wal may still name them: a program reads an older state; run this again")
+    return changed, sorted({name for _, name, tag, value in tags_of if value in _keys(tag, user, sessions)})
+
+
+def _tags(definition: str) -> list[tuple[str, str]]:
+    """The tags of a budget, also of one that this version cannot use."""
+    return list((orjson.loads(definition).get("tags") or {}).items())
+
+
+def _keys(tag: str, user: str, sessions: set[str]) -> set[str]:
+    """Which values of a tag are forgotten: those that the ledger forgets too."""
+    if tag == "session":
+        return sessions
+    return {user} if tag == "user" or tag not in RESERVED_TAGS else set()
+
+
+def _rename_told(connection: sqlite3.Connection, by_name: Mapping[tuple[str, str], str]) -> int:
+    """How many alerts were of one of these, by their budgets: they and the marks of what was told name nobody now."""
+    for budget, mark in connection.execute("SELECT budget, mark FROM fired").fetchall():
+        found = MARK.fullmatch(mark)
+        if found and (neutral := by_name.get((budget, found[2]))):
+            anew = f"{found[1]}{neutral}"
+            connection.execute("UPDATE fired SET mark = ? WHERE budget = ? AND mark = ?", (anew, budget, mark))
+    changed = 0
+    for id_, text in connection.execute("SELECT id, alert FROM alerts").fetchall():
+        said: dict[str, Any] = orjson.loads(text)
+        key = said.get("key") or ""
+        if neutral := by_name.get((said.get("budget") or "", key)):
+            said |= {"key": neutral, "message": str(said.get("message")).replace(named(key), named(neutral))}
+            connection.execute("UPDATE alerts SET alert = ? WHERE id = ?", (orjson.dumps(said).decode(), id_))
+            # What a receiver says of an alert may say whose it is.
+            sql = "UPDATE deliveries SET reason = ? WHERE alert_id = ? AND INSTR(reason, ?) > 0"
+            connection.execute(sql, ("its answer named somebody who is forgotten", id_, key))
+            changed += 1
+    return changed

@@ -1,0 +1,239 @@
+"""`forget`: takes a user out of every file of ours on this machine, and says what is left."""
+
+from __future__ import annotations
+
+import glob
+import os
+import re
+import sqlite3
+import tempfile
+import time
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import orjson
+
+from claudetrace._attribution import hashed_as
+from claudetrace._budgets._forget import forget_in_store
+from claudetrace._clock import monotonic
+from claudetrace._errors import ClaudetraceError
+from claudetrace._files import open_file
+from claudetrace._guard import Guard
+from claudetrace._ledger import _forget, _refuge, _segments
+from claudetrace._ledger._recover import load_orphans
+from claudetrace._places import RECORDS_DB, spool_of
+from claudetrace._tags import tag_text
+from claudetrace._text import naming, spellings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+LIVING_S = 8.0
+"""How long programs that run have to go on in another segment, which takes them two seconds and a bit."""
+LOOK_S = 0.25
+SHORTEST_BYTES = 4
+"""Shorter names are in much else, and are not overwritten in a file that SQLite cannot read."""
+CHUNK_BYTES = 1 << 20
+
+
+@dataclass(slots=True)
+class Forgotten:
+    """How many calls, days of sums, entries of budgets and unreadable lines no longer tell of a user, and what may
+    still."""
+
+    calls: int = 0
+    days: int = 0
+    entries: int = 0
+    lines: int = 0
+    left: list[str] = field(default_factory=list)
+
+    @property
+    def is_something(self) -> bool:
+        """Whether anything told of the user."""
+        return bool(self.calls or self.days or self.entries or self.lines)
+
+    @contextmanager
+    def each(self, path: Path) -> Iterator[None]:
+        """Notes that the file cannot be changed, and goes on with the others."""
+        try:
+            yield
+        except (ClaudetraceError, sqlite3.Error, OSError) as error:
+            told = str(error)
+            self.left.append(told if str(path) in told else f"{path} cannot be changed: {told}")
+
+
+def forget(db: Path, store: Path, user: str, progress: Callable[[int], None] | None = None) -> Forgotten:
+    """Takes `user` out of the ledger at `db`, the records that wait beside it, their journals, the budgets' store,
+    and what was set aside of them."""
+    done, value = Forgotten(), tag_text(user)
+    ledgers = [
+        path for path in dict.fromkeys((db, db.with_name(RECORDS_DB))) if path.exists() or spool_of(path).is_dir()
+    ]
+    names = dict.fromkeys((value, hashed_as(value, db) or value))
+    spools = {**{spool_of(path): path for path in ledgers}, **dict.fromkeys(_spools_without_ledger())}
+    for spool, path in spools.items():
+        _let_load(spool, path, [_rows_of(name) for name in names])
+    for name in names:
+        _forget_in_stores(store, ledgers, name, done)
+        for path in ledgers:
+            with done.each(path):
+                done.days = max(done.days, _forget.days_of(path, name))
+                done.calls += _forget.forget(path, name, progress=progress)
+            for aside in _set_aside(path, "overwritten"):
+                with done.each(aside):
+                    _rid(aside, name, partial(_forget.forget, aside, name))
+        for spool, path in spools.items():
+            _forget_in_journal(spool, path, name, done)
+        for log in (
+            log for path in (*ledgers, store) for log in path.parent.glob(f"{glob.escape(path.name)}.left-*-wal")
+        ):
+            if _holds(log, spellings(name)):
+                done.left.append(
+                    f"{log} may name them, and is of a file that is gone: delete it when you have no use for it"
+                )
+    return done
+
+
+def _spools_without_ledger() -> list[Path]:
+    """The journals of programs of this user that have no ledger, also of killed ones, whose rows nobody loads."""
+    found = Path(tempfile.gettempdir()).glob("claudetrace-*")
+    return [
+        folder
+        for folder in found
+        if folder.is_dir() and not folder.is_symlink() and folder.stat().st_uid == os.getuid()
+    ]
+
+
+def _rows_of(name: str) -> re.Pattern[bytes]:
+    """What finds a row of theirs in a journal."""
+    return re.compile(rb'"user_id":\s*' + re.escape(orjson.dumps(name)))
+
+
+def _let_load(spool: Path, db: Path | None, theirs: list[re.Pattern[bytes]]) -> None:
+    """Loads what processes left that are gone, and has those that run load and let go of what names somebody."""
+    until = monotonic() + LIVING_S
+    while True:
+        if db is not None:
+            load_orphans(db, Guard())
+        naming_them = [path for path in _segments.paths(spool) if any(_is_in(path, found) for found in theirs)]
+        for path in naming_them:
+            with suppress(OSError):
+                path.chmod(path.stat().st_mode | _segments.ASKED_FOR)
+        if monotonic() > until or not any(_is_held(path) for path in naming_them):
+            return
+        time.sleep(LOOK_S)
+
+
+def _is_held(path: Path) -> bool:
+    """Whether a process that runs has the segment."""
+    with suppress(OSError):
+        if (segment := _segments.adopt(path)) is None:
+            return path.exists()
+        segment.close()
+    return False
+
+
+def _forget_in_stores(store: Path, ledgers: list[Path], name: str, done: Forgotten) -> None:
+    sessions, rows = set[str](), dict[str, str]()
+    for path in ledgers:
+        with done.each(path):
+            more = _forget.known_as(path, name)
+            sessions |= more[0]
+            rows |= more[1]
+    if store.exists():
+        with done.each(store):
+            entries, defined = forget_in_store(store, name, sessions, rows)
+            done.entries += entries
+            done.left += [
+                f"the budget {each!r} is for them by its definition: change the program that has it" for each in defined
+            ]
+    for aside in _set_aside(store, "broken"):
+        with done.each(aside):
+            _rid(aside, name, partial(forget_in_store, aside, name, sessions, rows))
+
+
+def _set_aside(path: Path, why: str) -> list[Path]:
+    found = path.parent.glob(f"{glob.escape(path.name)}.{why}-*")
+    return [aside for aside in found if not aside.name.endswith(("-wal", "-shm", "-journal"))]
+
+
+def _forget_in_journal(spool: Path, db: Path | None, name: str, done: Forgotten) -> None:
+    """Drops lines that name somebody where nobody loads them, and notes what others still have to load."""
+    with done.each(spool):
+        done.lines += _drop_lines(spool / _segments.UNREADABLE, naming(name))
+    for path in (*_segments.paths(spool), *(_refuge.left(spool) if db else ())):
+        with done.each(path):
+            if db is None and not _is_held(path):
+                done.lines += _drop_lines(path, _rows_of(name))
+            elif _is_in(path, _rows_of(name)):
+                done.left.append(f"{path} has calls of theirs that wait to be loaded: run this again, or doctor")
+
+
+def _is_in(path: Path, found: re.Pattern[bytes]) -> bool:
+    try:
+        return found.search(path.read_bytes()) is not None
+    except OSError:
+        return False
+
+
+def _drop_lines(path: Path, found: re.Pattern[bytes]) -> int:
+    """How many lines of the file name somebody. They go."""
+    if not _is_in(path, found):
+        return 0
+    lines = path.read_bytes().splitlines(keepends=True)
+    kept = [line for line in lines if not found.search(line)]
+    anew = path.with_name(f"{path.name}.{os.getpid()}.new")
+    with os.fdopen(open_file(anew, os.O_WRONLY | os.O_CREAT | os.O_EXCL), "wb") as opened:
+        opened.write(b"".join(kept))
+    anew.replace(path)
+    return len(lines) - len(kept)
+
+
+def _rid(path: Path, name: str, act: Callable[[], object]) -> None:
+    """Has a file that was set aside name somebody no more: by `act`, or byte by byte where SQLite cannot read it."""
+    try:
+        act()
+    except (ClaudetraceError, sqlite3.Error):
+        forms = spellings(name)
+        if not _holds(path, forms):
+            return
+        if min(map(len, forms)) < SHORTEST_BYTES:
+            raise
+        _overwrite(path, forms)
+
+
+def _overwrite(path: Path, forms: list[bytes]) -> None:
+    fd = open_file(path, os.O_RDWR)
+    try:
+        for form in forms:
+            for at in _places(fd, form):
+                os.pwrite(fd, b"x" * len(form), at)
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def _holds(path: Path, forms: list[bytes]) -> bool:
+    """Whether one of `forms` is in the file. Not for one that this process may have open by SQLite."""
+    try:
+        fd = open_file(path, os.O_RDONLY)
+    except OSError:
+        return False
+    try:
+        return any(next(_places(fd, form), None) is not None for form in forms)
+    finally:
+        os.close(fd)
+
+
+def _places(fd: int, form: bytes) -> Iterator[int]:
+    """Where in the file `form` is."""
+    start = 0
+    while chunk := os.pread(fd, CHUNK_BYTES + len(form) - 1, start):
+        at = chunk.find(form)
+        while at >= 0:
+            yield start + at
+            at = chunk.find(form, at + 1)
+        start += CHUNK_BYTES
