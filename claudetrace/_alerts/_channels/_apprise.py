@@ -8,7 +8,7 @@ import warnings
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from claudetrace._alerts._channels._kinds import DeliveryFailed, wire_name
+from claudetrace._alerts._channels._kinds import Channel, DeliveryFailed, wire_name
 from claudetrace._errors import ClaudetraceError
 
 if TYPE_CHECKING:
@@ -20,10 +20,8 @@ LOUD = ("apprise", "urllib3.connectionpool", "urllib3.util.retry", "requests")
 """Loggers that write the addresses they send to, tokens and all, where somebody listens at DEBUG."""
 
 
-class AppriseChannel:
+class AppriseChannel(Channel):
     """Sends an alert's message through one service of apprise's."""
-
-    of_process = False
 
     def __init__(self, where: str, scheme: str, url: str) -> None:
         try:
@@ -37,7 +35,7 @@ class AppriseChannel:
         if getattr(service, "redirects", None):
             service.redirects = False
         self.name = wire_name(scheme, _host(url) if scheme in WITH_A_HOST else None, url)
-        self._url = url
+        self.target = url
         self._service: Any = service
 
     def send(self, notice: Notice) -> None:
@@ -51,15 +49,6 @@ class AppriseChannel:
             return bool(self._service.notify(body=notice.alert.message, title=notice.headline(), notify_type="warning"))
         except Exception:  # noqa: BLE001 - its words may hold the address
             return False
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, AppriseChannel) and other._url == self._url
-
-    def __hash__(self) -> int:
-        return hash(self.name)
-
-    def __repr__(self) -> str:
-        return self.name
 
 
 class _Quiet(threading.local, logging.Filter):

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from typing import TYPE_CHECKING, Protocol
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from claudetrace._alerts._alert import Alert
     from claudetrace._alerts._channels._notice import Notice
-
-log = logging.getLogger("claudetrace")
 
 NAME_ROUNDS = 20_000
 
@@ -25,63 +24,54 @@ class DeliveryFailed(Exception):  # noqa: N818 - it is what happened
         self.retry_after_s = retry_after_s
 
 
-class Channel(Protocol):
-    """Where alerts go. Its `repr` is its name; equal channels deliver the same way to the same place."""
+class Channel(ABC):
+    """Where alerts go. Its `repr` is its name; channels of one `target` deliver the same way to the same place."""
 
-    @property
-    def name(self) -> str:
-        """Public: it may be logged and stored, and is the same in every process."""
+    name: str
+    """Public: it may be logged and stored, and is the same in every process."""
+    of_process = False
+    """Whether it is of this process alone: it gets what this process raises, and nothing after a restart."""
+    target: object
+    """What it sends to, with its secrets."""
 
-    @property
-    def of_process(self) -> bool:
-        """Whether it is of this process alone: it gets what this process raises, and nothing after a restart."""
-
+    @abstractmethod
     def send(self, notice: Notice) -> None:
         """Blocks for a bounded time. Raises `DeliveryFailed`, or whatever a callable raises."""
 
+    def __eq__(self, other: object) -> bool:
+        return type(other) is type(self) and isinstance(other, Channel) and other.target == self.target
 
-class CallableChannel:
+    def __hash__(self) -> int:
+        return hash(type(self))
+
+    def __repr__(self) -> str:
+        return self.name
+
+
+class CallableChannel(Channel):
     """Calls `function(alert)`."""
 
     of_process = True
 
     def __init__(self, function: Callable[[Alert], object]) -> None:
-        self.function = function
+        self.target = self._function = function
         named = getattr(function, "__qualname__", None) or type(function).__qualname__
         # Two closures of one name are two channels.
         self.name = f"callable:{getattr(function, '__module__', None) or '?'}.{named}#{id(function):x}"
 
     def send(self, notice: Notice) -> None:
-        self.function(notice.alert)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, CallableChannel) and other.function == self.function
-
-    def __hash__(self) -> int:
-        return hash(self.function)
-
-    def __repr__(self) -> str:
-        return self.name
+        self._function(notice.alert)
 
 
-class LogChannel:
+class LogChannel(Channel):
     """Writes the alert's message to the logger `claudetrace.alerts`, as a warning."""
 
     of_process = True
-    name = "log"
+    name = target = "log"
 
     def send(self, notice: Notice) -> None:
         # The message is a sentence that holds values of tags: as an argument, so that none of it is a format.
         logging.getLogger("claudetrace.alerts").warning("%s", notice.alert.message, extra={"claudetrace_alert": notice})
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, LogChannel)
-
-    def __hash__(self) -> int:
-        return hash(self.name)
-
-    def __repr__(self) -> str:
-        return self.name
 
 
 def wire_name(scheme: str, host: str | None, url: str) -> str:

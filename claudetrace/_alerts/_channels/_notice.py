@@ -12,15 +12,7 @@ if TYPE_CHECKING:
     from claudetrace._alerts._alert import Alert
 
 ALERT_FIELDS = (
-    "kind",
-    "budget",
-    "key",
-    "threshold",
-    "spent_usd",
-    "limit_usd",
-    "window_start",
-    "window_end",
-    "at",
+    *("kind", "budget", "key", "threshold", "spent_usd", "limit_usd", "window_start", "window_end", "at"),
     "message",
 )
 HEADLINES = {

@@ -11,6 +11,7 @@ import time
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qs, unquote_to_bytes, urldefrag, urlsplit, urlunsplit
 
+from claudetrace._alerts._channels._kinds import Channel
 from claudetrace._errors import ClaudetraceError
 
 if TYPE_CHECKING:
@@ -21,31 +22,21 @@ if TYPE_CHECKING:
 SECRET_PREFIX = "whsec_"  # noqa: S105 - how such secrets begin, no secret
 
 
-class _WebChannel:
+class _WebChannel(Channel):
     """A channel that posts to `url`, with the header `login` where the URL had a user and a password."""
-
-    of_process = False
 
     def __init__(self, name: str, url: str, login: str | None, secret: bytes | None = None) -> None:
         self.name = name
         self._url = url
         self._login = {} if login is None else {"Authorization": login}
         self._secret = secret
+        self.target = url, login, secret
 
     def _post(self, body: bytes, headers: Mapping[str, str]) -> None:
         # Here and not above: what HTTP needs is imported when there is something to send.
         from claudetrace._alerts._channels._http import post
 
         post(self._url, body, {**self._login, **headers})
-
-    def __eq__(self, other: object) -> bool:
-        return type(other) is type(self) and vars(other) == vars(self)
-
-    def __hash__(self) -> int:
-        return hash(self.name)
-
-    def __repr__(self) -> str:
-        return self.name
 
 
 class WebhookChannel(_WebChannel):
