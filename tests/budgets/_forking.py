@@ -15,11 +15,11 @@ import anthropic
 import claudetrace
 
 LOCK = """
-import sqlite3, sys, time
+import sqlite3, sys
 connection = sqlite3.connect(sys.argv[1], isolation_level=None)
 connection.execute("BEGIN EXCLUSIVE")
 print("locked", flush=True)
-time.sleep(3)
+sys.stdin.read()
 """
 BUDGET = claudetrace.Budget("cap", max_calls=10, per="total", thresholds=(), on_exceeded="block")
 
@@ -45,7 +45,10 @@ if __name__ == "__main__":
     claudetrace.instrument(db=db, budgets=[BUDGET])
     call(url, 4)
     assert claudetrace.flush(30)
-    holder = subprocess.Popen([sys.executable, "-c", LOCK, f"{db}.budgets"], stdout=subprocess.PIPE)
+    holder = subprocess.Popen(
+        [sys.executable, "-c", LOCK, f"{db}.budgets"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    assert holder.stdin is not None
     assert holder.stdout is not None
     holder.stdout.readline()
     waiting = threading.Thread(target=call, args=(url, 1))
@@ -56,6 +59,7 @@ if __name__ == "__main__":
         print(os.getpid(), call(url, 20), flush=True)
         os._exit(0)
     assert os.waitpid(child, 0)[1] == 0
-    waiting.join()
+    holder.stdin.close()
     holder.wait()
+    waiting.join()
     assert claudetrace.flush(30)
