@@ -39,7 +39,7 @@ class Answer:
         self.usage: dict[str, Any] | None = None
         self.tool_calls: int | None = None
         self.tools: list[tuple[str, str]] = []
-        """Each tool that is called by name, with the call's id; never with its arguments."""
+        """The tools that are called, by name with the call's id, as many as a span may name; never their arguments."""
         self.content = Content()
         self.contradictions: list[str] = []
         """Of what in `usage` the events of a stream have said different things."""
@@ -94,7 +94,8 @@ class Answer:
         self.content.add(block)
         if isinstance(block, dict) and block.get("type") == "tool_use":
             self.tool_calls = (self.tool_calls or 0) + 1
-            self.tools.append((text(block.get("name")) or "", text(block.get("id")) or ""))
+            if len(self.tools) < _MOST_TOOLS:
+                self.tools.append((text(block.get("name")) or "", text(block.get("id")) or ""))
 
     def _use(self, usage: object) -> None:
         if isinstance(usage, dict):
@@ -151,6 +152,7 @@ class Answer:
         self.final = self.complete = False
 
 
+_MOST_TOOLS = 1_000
 _Read = Callable[[Answer, Mapping[str, Any]], None]
 
 _BODIES: Mapping[str, _Read] = {

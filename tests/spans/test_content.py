@@ -109,6 +109,21 @@ def test_tool_calls_by_name_and_id(
     assert told["gen_ai.response.finish_reasons"] == ("tool_use",)
 
 
+def test_as_many_tools_as_a_span_can_name(
+    play: PlayServer, app: Place, start: Start, ledger: Callable[[], list[claudetrace.Call]]
+) -> None:
+    """A thousand tool calls of an answer are named on its span, in their order; its row counts all."""
+    start()
+    blocks = [_wire.tool_use("find", {}, call_id=f"toolu_{number}") for number in range(1_500)]
+    play.add(json_answer(_wire.message(blocks, model=ASK["model"], stop_reason="tool_use")))
+
+    run(create, new_client(play.url, None, is_async=False), play)
+
+    told = the_call_s(app).attributes
+    assert told["claudetrace.tool.call_ids"] == tuple(f"toolu_{number}" for number in range(1_000))
+    assert [call.tool_calls for call in ledger()] == [1_500]
+
+
 @pytest.mark.parametrize("is_async", [False, True], ids=["sync", "async"])
 def test_no_content_anywhere(
     is_async: bool,
