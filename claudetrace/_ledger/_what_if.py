@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from claudetrace._call import exact_usd, spend_of, spend_picousd
+from claudetrace._call import exact_usd, is_lower_bound, spend_of, spend_picousd
 from claudetrace._ledger._spend import COLUMNS, FREE_TAG, VALUE_OF_FREE_TAG, check, plain_name
 from claudetrace._pricing._otherwise import price_otherwise
 from claudetrace._pricing._row import PRICE_COLUMNS
@@ -52,6 +52,8 @@ class WhatIf:
     """What those would cost."""
     unpriced_responses: int = 0
     """Those without a cost one way or the other: they are in no comparison."""
+    inexact_responses: int = 0
+    """Those whose cost is a lower bound, or not known: what is a sum of it is at least that."""
     too_long_responses: int = 0
     """Those whose prompt is longer than the other model takes."""
 
@@ -79,6 +81,7 @@ class WhatIf:
         otherwise = spend_picousd(picousd, (*flags, *other_flags), row["billing"])
         self.responses += 1
         self.cost_picousd += cost or 0
+        self.inexact_responses += int(cost is None or is_lower_bound(row["usage_is_final"], flags))
         self.too_long_responses += int(not what.fits(row))
         if cost is None or otherwise is None:
             self.unpriced_responses += 1

@@ -31,8 +31,13 @@ def calls_table(calls: Iterable[Call]) -> str:
     return table(HEADS, map(_cells, calls), left=LEFT, least_widths=LEAST_WIDTHS)
 
 
+def has_lower_bound(call: Call) -> bool:
+    """Whether its cost is known and leaves something out."""
+    return call.cost_usd is not None and is_lower_bound(call.usage_is_final, call.cost_flags)
+
+
 def _cells(call: Call) -> list[str]:
-    bound = "≥" if call.cost_usd is not None and is_lower_bound(call.usage_is_final, call.cost_flags) else ""
+    bound = "≥" if has_lower_bound(call) else ""
     return [
         f"{call.started_at:%m-%d %H:%M:%S}",
         plain(call.error_type or call.outcome) if call.outcome == "error" else call.outcome,

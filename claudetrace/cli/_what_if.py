@@ -68,7 +68,8 @@ def _table(by: str, what: Otherwise, rows: list[WhatIf]) -> str:
 
     def cells(name: str, row: WhatIf) -> list[str]:
         share = f" {100 * row.difference_usd * 10**12 / row.compared_picousd:+.1f} %" if row.compared_picousd else ""
-        money = [usd_text(row.cost_usd, digits), usd_text(row.otherwise_usd, digits)]
+        bound = "≥" if row.inexact_responses else ""
+        money = [bound + usd_text(row.cost_usd, digits), bound + usd_text(row.otherwise_usd, digits)]
         difference = usd_text(row.difference_usd, digits) + share
         unpriced = [count_text(row.unpriced_responses)] if uncompared else []
         return [name, count_text(row.responses), *money, difference, *unpriced]
@@ -79,6 +80,8 @@ def _table(by: str, what: Otherwise, rows: list[WhatIf]) -> str:
 
 def _notes(what: Otherwise, whole: WhatIf) -> list[str]:
     notes = [ESTIMATE if what.model else ESTIMATE_OF_USE]
+    if whole.inexact_responses:
+        notes.append(f"≥ {whole.inexact_responses:,} of {whole.responses:,} responses cost more than is known.")
     if whole.unpriced_responses:
         notes.append(
             f"{whole.unpriced_responses:,} of {whole.responses:,} responses have no known cost one way or the other: "

@@ -6,6 +6,7 @@ import json
 from decimal import Decimal
 
 import pytest
+from money._kit import unpriced_row, write
 
 from claudetrace import Ledger
 from claudetrace.cli._tables import plain, table, usd_digits, usd_text
@@ -97,6 +98,28 @@ def test_a_trace_gives_its_calls(db):
     assert "1 call, $" in run("report", "--trace", "ab" * 16, "--db", db).output
     assert run("report", "--trace", "cd" * 16, "--db", db).exit_code == 2
     assert run("report", "--trace", "cd" * 16, "--batch", "--db", db).exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("flags", "final", "told"),
+    [
+        ('["retried_after_timeout"]', 1, "1 call, ≥$0.004200, 1 with a lower bound"),
+        ('["unpriced_component"]', 1, "1 call, ≥$0.004200, 1 with a lower bound"),
+        ('["partial_usage"]', 0, "1 call, ≥$0.004200, 1 with a lower bound"),
+        ('["contradictory_usage"]', 1, "1 call, $0.004200"),
+    ],
+)
+def test_sums_of_a_trace_and_of_what_if_say_that_they_are_lower_bounds(tmp_path, flags, final, told):
+    """The sum of a trace, and what it cost and would have cost, have a ≥ where a call's cost leaves something out."""
+    usage = {"input_tokens": 1000, "output_tokens": 10}
+    row = unpriced_row(usage, cost_picousd=4_200_000_000, cost_flags=flags, usage_is_final=final, trace_id="ab" * 16)
+    db = write(tmp_path / "bounds.db", [row])
+    trace = ["report", "--trace", "ab" * 16, "--db", db]
+
+    assert run(*trace).output.splitlines()[-1] == told
+    assert json.loads(run(*trace, "--json").output)["lower_bounds"] == ("≥" in told)
+    otherwise = run(*trace, "--batch").output
+    assert (otherwise.count("≥$0.0042"), otherwise.count("≥ 1 of 1")) == ((2, 1) if "≥" in told else (0, 0))
 
 
 @pytest.mark.parametrize(
