@@ -90,7 +90,7 @@ class MemoryOutbox:
 
     def __init__(self, guard: Guard, channel: Channel, give_up_s: float) -> None:
         self._guard, self._channel, self._give_up_s = guard, channel, give_up_s
-        self._waiting: deque[_Waiting] = deque(maxlen=MOST_WAITING)
+        self._waiting: deque[_Waiting] = deque()
         self._claimed: _Waiting | None = None
 
     @property
@@ -98,8 +98,11 @@ class MemoryOutbox:
         return not self._waiting
 
     def add(self, outgoing: Outgoing) -> None:
-        """Due at once."""
+        """Due at once; where too many wait, the oldest is given up."""
         now = monotonic()
+        if len(self._waiting) >= MOST_WAITING:
+            self._waiting.popleft()
+            self._guard.caught(f"keep an alert for {self._channel.name}", DeliveryFailed("too many wait"))
         self._waiting.append(_Waiting(outgoing, now, now))
 
     def claim(self, channel: str, *, max_age_s: float) -> Outgoing | None:  # noqa: ARG002 - as of a store
@@ -131,7 +134,7 @@ class MemoryOutbox:
 
     def take_all(self) -> list[Alert]:
         """The alerts that no try has delivered, which no longer wait. On any thread."""
-        waiting, self._waiting = self._waiting, deque(maxlen=MOST_WAITING)
+        waiting, self._waiting = self._waiting, deque()
         claimed, self._claimed = self._claimed, None
         return [each.outgoing.alert for each in ([] if claimed is None else [claimed]) + list(waiting)]
 

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import pytest
 
+from claudetrace._alerts import _outbox
 from claudetrace._alerts._alert import Alert
 from claudetrace._alerts._channels import channels
 from claudetrace._alerts._outbox import MOST_TRIES_OF_PROCESS
@@ -414,6 +415,27 @@ def test_sending_waits_for_nothing(begin):
 
     assert not go_on.is_set()
     go_on.set()
+
+
+def test_what_is_too_much_for_memory_is_told(begin, monkeypatch):
+    """A channel that is busy keeps the newest alerts, and each one that it lets go of is counted."""
+    monkeypatch.setattr(_outbox, "MOST_WAITING", 2)
+    busy, go_on, given = threading.Event(), threading.Event(), []
+
+    def slow(alert):
+        busy.set()
+        go_on.wait(30)
+        given.append(alert.message)
+
+    process = begin(slow, stored=False)
+    process.raise_(0)
+    assert busy.wait(30)
+    for number in range(1, 6):
+        process.raise_(number)
+    go_on.set()
+
+    assert until(lambda: given == ["Number 0.", "Number 4.", "Number 5."])
+    assert [count for reason, count in process.guard.failures.items() if reason.startswith("keep an alert")] == [3]
 
 
 def test_a_test_alert_goes_through_every_channel(receiver):
