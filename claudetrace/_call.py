@@ -29,6 +29,9 @@ RESERVED_TAGS = {
 }
 """Each reserved tag with its column."""
 
+PROMPT_TOKENS = ("input_tokens", "cache_read_tokens", "cache_write_5m_tokens", "cache_write_1h_tokens")
+"""The columns that a prompt's tokens are in: those of the cache, read or written, are no input tokens."""
+
 
 class Dollars(Decimal):
     """A `Decimal` whose text is plain: `0.000000000005`, not `5E-12`. What arithmetic makes of it is a `Decimal`."""
@@ -189,6 +192,12 @@ class Call:
 
 
 CALL_FIELDS = tuple(field.name for field in fields(Call))
+
+
+def prompt_tokens(columns: Mapping[str, Any]) -> int | None:
+    """All tokens of the prompt, `None` where the API said nothing."""
+    told = [columns[name] for name in PROMPT_TOKENS if columns.get(name) is not None]
+    return sum(told) if told else None
 
 
 def is_lower_bound(usage_is_final: object, flags: Container[str]) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from claudetrace._call import PROMPT_TOKENS
 from claudetrace._usage import (
     LARGEST_COUNT,
     PROMPT,
@@ -17,10 +18,7 @@ from claudetrace._usage import (
     split_counts,
 )
 
-BILLED = (
-    *("input_tokens", "cache_read_tokens", "cache_write_5m_tokens", "cache_write_1h_tokens"),
-    *("output_tokens", "web_search_requests"),
-)
+BILLED = (*PROMPT_TOKENS, "output_tokens", "web_search_requests")
 """The columns that have a price."""
 _COUNTS = frozenset([*PROMPT, "output_tokens"])
 _NESTED = {

@@ -233,12 +233,7 @@ class CallRecorder:
         """Fills what the row alone does not tell: that an attempt before it was given up, or that nothing was used."""
         columns, priced, terms = self._price(call, answer)
         row.update(row_columns(columns))
-        row["pricing_terms"] = terms.text
-        row["cost_picousd"] = priced.picousd
-        row["cost_parts"] = priced.parts_json()
-        row["cost_flags"] = priced.flags_json()
-        row["cache_saved_picousd"] = priced.cache_saved_picousd
-        row["rates_version"] = priced.rates_version
+        row.update(priced.columns(terms.text))
 
     def _spends_picousd(self, call: LiveCall, row: Row, answer: Answer | None) -> tuple[int | None, int | None]:
         """What a response adds to the totals of the `tag` blocks around it, and to budgets."""

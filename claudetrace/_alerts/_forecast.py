@@ -6,6 +6,8 @@ from collections import OrderedDict
 from math import isqrt
 from typing import TYPE_CHECKING
 
+from claudetrace._budgets._windows import CALENDAR
+
 if TYPE_CHECKING:
     from claudetrace._budgets._budget import Budget
     from claudetrace._budgets._windows import Window
@@ -15,7 +17,6 @@ LEAST_ELAPSED_S = 300
 LEAST_SHARE = 10
 """An alert waits for the 10th part of the window."""
 MOST_KEPT = 10_000
-CALENDAR = ("hour", "day", "week", "month")
 
 
 def forecast(budget: Budget, amount: int, window: Window, now: float) -> int | None:

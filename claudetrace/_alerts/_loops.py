@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from claudetrace._call import prompt_tokens
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -19,7 +21,6 @@ GROWTH = 1.5
 MOST_KEPT = 5_000
 MOST_CALLS = 2_000
 KNOWN_STREAKS = 50
-CONTEXT = ("input_tokens", "cache_read_tokens", "cache_write_5m_tokens", "cache_write_1h_tokens")
 
 
 class Loop(NamedTuple):
@@ -97,7 +98,7 @@ class Loops:
         streak.picousd += row.get("cost_picousd") or 0
         streak.grew += int(streak.calls > 1 and row["message_count"] >= streak.messages > 0)
         streak.messages = row["message_count"]
-        streak.context.append(sum(row.get(column) or 0 for column in CONTEXT))
+        streak.context.append(prompt_tokens(row) or 0)
         streak.ended = ended
         return streak
 

@@ -17,6 +17,7 @@ from claudetrace._alerts._spikes import Spikes
 from claudetrace._budgets._match import matching
 from claudetrace._budgets._windows import ROLLING, window_of
 from claudetrace._call import exact_usd, spend_of
+from claudetrace._operations import BATCHES_RESULT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -33,7 +34,6 @@ MOST_FORECASTS = 50
 """Each reads the store: of a hundred thousand users some are looked at now, others with later rows."""
 DAY_S = 86_400
 MOST_KEPT = 20_000
-RESULT = "messages.batches.result"
 
 
 class Rules:
@@ -102,7 +102,7 @@ class Rules:
             if unpriced and budget.unpriced != "ignore":
                 message = _sentences.unpriced(budget, key, row.get("model"))
                 self._raise_for(budget, key, "unpriced", message, each_key=False)
-            elif (spend := spend_of(row)) and row.get("operation") != RESULT:
+            elif (spend := spend_of(row)) and row.get("operation") != BATCHES_RESULT.name:
                 self._look_at_spend(budget, key, row, spend)
 
     def _look_at_spend(self, budget: Budget, key: str, row: Row, picousd: int) -> None:

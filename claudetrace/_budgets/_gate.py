@@ -9,7 +9,8 @@ from claudetrace._budgets._held import rest_of
 from claudetrace._budgets._keeper import Demand
 from claudetrace._budgets._match import matching
 from claudetrace._budgets._run_admission import admit_to_runs
-from claudetrace._pricing._upper_bound import FREE, bound
+from claudetrace._operations import BATCHES_CREATE
+from claudetrace._pricing._upper_bound import UNRESERVED, bound
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -19,8 +20,6 @@ if TYPE_CHECKING:
     from claudetrace._budgets._run_admission import RunReservation
     from claudetrace._call import Row
     from claudetrace._pricing import Terms
-
-BATCHES_CREATE = "messages.batches.create"
 
 
 class Admission:
@@ -40,7 +39,7 @@ class Admission:
 
     def add(self, row: Row, spend_picousd: int | None) -> None:
         """A response of the call costs so much, or nobody knows what."""
-        if row["operation"] == BATCHES_CREATE and row["outcome"] == "ok":
+        if row["operation"] == BATCHES_CREATE.name and row["outcome"] == "ok":
             self.batch_id = row.get("batch_id")
         if spend_picousd is None:
             self.unknown = True
@@ -61,7 +60,7 @@ class Gate:
     def concerns(self, columns: Mapping[str, Any]) -> bool:
         """Whether a call with these columns has to be admitted. What bills nothing is never stopped; a batch's results
         are charged as rows, to what the batch has set aside."""
-        if columns["operation"] in FREE:
+        if columns["operation"] in UNRESERVED:
             return False
         return bool(runs.get()) or next(matching(self._blocking, columns), None) is not None
 

@@ -11,6 +11,7 @@ from claudetrace._budgets._match import matching
 from claudetrace._budgets._store import ESTIMATED, ROWS, SAID, charge, tell
 from claudetrace._budgets._windows import window_of
 from claudetrace._call import spend_of, tells_tokens
+from claudetrace._operations import BATCHES_CREATE, BATCHES_RESULT, FREE
 
 if TYPE_CHECKING:
     import sqlite3
@@ -39,9 +40,6 @@ SHRINK = """
     WHERE call_id = ? AND budget_id = ?
 """
 HOLD = "UPDATE open SET batch_id = ?1, owner = '' WHERE call_id = ?2 AND ?1 IS NOT NULL"
-MADE = "messages.batches.create"
-FREE = ("messages.count_tokens", MADE)
-RESULT = "messages.batches.result"
 
 
 OTHERS = "SELECT id FROM budgets WHERE used_at > ? ORDER BY id"
@@ -60,10 +58,8 @@ def others(connection: sqlite3.Connection, ledgers: Ledgers) -> tuple[Terms, ...
 
 def calls_of(row: Mapping[str, Any]) -> int:
     """How many calls a row stands for: the first of a call one, each result of a batch one, what is free none."""
-    operation = str(row.get("operation", ""))
-    if operation.endswith(RESULT):
-        return 1
-    return int(not operation.endswith(FREE) and row["id"] == row["call_id"])
+    operation = row.get("operation")
+    return int(operation == BATCHES_RESULT.name or (operation not in FREE and row["id"] == row["call_id"]))
 
 
 def key_of(row: Mapping[str, Any]) -> str:
@@ -84,7 +80,7 @@ def take(
     running = {each[1]: each for each in connection.execute(_sql.OPEN_OF, (call_id,)).fetchall()}
     ended = {each[0]: each for each in connection.execute(_sql.SETTLED_OF, (call_id,)).fetchall()}
     batch = {}
-    if row.get("batch_id") and str(row.get("operation", "")).endswith(RESULT):
+    if row.get("batch_id") and row.get("operation") == BATCHES_RESULT.name:
         batch = {each[1]: each for each in connection.execute(_sql.BATCH_OF, (row["batch_id"],)).fetchall()}
     under, places, rest = _under(ledgers, besides, row), _places(running, ended), rest_of(row)
     for budget_id in under.keys() | running.keys() | ended.keys() | batch.keys():
@@ -93,7 +89,7 @@ def take(
         elif connection.execute(COUNTED, (key_of(row), budget_id, int(ledgers.clock()))).rowcount == 1:
             if budget_id in batch:
                 _take_item(connection, ledgers, batch[budget_id], row)
-            elif budget_id in running and row.get("operation", "").endswith(MADE):
+            elif budget_id in running and row.get("operation") == BATCHES_CREATE.name:
                 # Its owner may have died in between: the batch goes on, and what it reserved with it.
                 connection.execute(HOLD, (row.get("batch_id"), call_id))
             elif budget_id in running:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from claudetrace._call import RESERVED_TAGS
 from claudetrace._ledger._schema import connect_to_read
+from claudetrace._operations import BATCHES_RESULT, FREE_SQL
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -21,8 +22,8 @@ SPENT = """
         COALESCE(SUM(picousd / 1000000), 0) AS microusd,
         COALESCE(SUM(picousd % 1000000), 0) AS rest_picousd,
         COUNT(*) FILTER (
-            WHERE operation = 'messages.batches.result'
-                OR (id = call_id AND operation NOT IN ('messages.count_tokens', 'messages.batches.create'))
+            WHERE operation = '{result}'
+                OR (id = call_id AND operation NOT IN ({free}))
         ) AS calls
     FROM (
         SELECT
@@ -66,7 +67,7 @@ def spent_before(
         else:
             values[f"tag_{number}"] = wanted
             conditions.append(f"AND {column} = :tag_{number}")
-    sql = SPENT.format(key=key, conditions=" ".join(conditions))
+    sql = SPENT.format(key=key, conditions=" ".join(conditions), result=BATCHES_RESULT.name, free=FREE_SQL)
     with closing(connect_to_read(path)) as connection:
         try:
             found = connection.execute(sql, values).fetchall()

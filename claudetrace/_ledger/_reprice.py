@@ -15,7 +15,9 @@ from claudetrace._ledger._recover import load_orphans
 from claudetrace._ledger._store import COLUMNS
 from claudetrace._ledger._sums import TagValues, exchange
 from claudetrace._ledger._times import stamp
-from claudetrace._pricing._row import FREE_OPERATIONS, PRICE_COLUMNS, price_row
+from claudetrace._operations import BATCHES_CREATE, BATCHES_RESULT, FREE_SQL
+from claudetrace._pricing._bill import PRICE_COLUMNS
+from claudetrace._pricing._row import price_row
 
 if TYPE_CHECKING:
     import sqlite3
@@ -28,7 +30,7 @@ if TYPE_CHECKING:
 EARLIEST = "0001"
 PRICED_BY_USAGE = f"""
     c.usage IS NOT NULL
-    AND c.operation NOT IN ({", ".join(f"'{name}'" for name in FREE_OPERATIONS)})
+    AND c.operation NOT IN ({FREE_SQL})
     AND c.started_at >= :since
     AND (
         :everything
@@ -37,15 +39,15 @@ PRICED_BY_USAGE = f"""
         OR INSTR(c.cost_flags, '"assumed_rates"') > 0
     )
 """
-BATCH_CREATED_AT = """
-    CASE WHEN c.operation = 'messages.batches.result' THEN (
+BATCH_CREATED_AT = f"""
+    CASE WHEN c.operation = '{BATCHES_RESULT.name}' THEN (
         SELECT b.started_at
         FROM calls AS b
-        WHERE b.operation = 'messages.batches.create' AND b.batch_id = c.batch_id
+        WHERE b.operation = '{BATCHES_CREATE.name}' AND b.batch_id = c.batch_id
         ORDER BY b.rowid
         LIMIT 1
     ) END
-"""
+"""  # noqa: S608 - names of ours
 NAMES = (*COLUMNS, "batch_created_at")
 SELECT = f"SELECT {', '.join(f'c.{name}' for name in COLUMNS)}, {BATCH_CREATED_AT} FROM calls AS c"  # noqa: S608 - SQL of ours
 CHUNK = f"{SELECT} WHERE c.id > :after AND {PRICED_BY_USAGE} ORDER BY c.id LIMIT :rows"

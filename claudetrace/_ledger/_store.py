@@ -18,6 +18,7 @@ from claudetrace._ledger._file import COUNT, LedgerFile
 from claudetrace._ledger._measures import FIRST_OF_CALL
 from claudetrace._ledger._schema import begin
 from claudetrace._ledger._sums import Sums, TagValues
+from claudetrace._operations import BATCHES_CREATE, BATCHES_RESULT
 from claudetrace._places import spool_of
 
 if TYPE_CHECKING:
@@ -35,13 +36,13 @@ INSERT = (
 )
 ROWS = f"SELECT {', '.join(COLUMNS)} FROM calls WHERE id IN (SELECT value FROM json_each(?))"  # noqa: S608 - names of ours
 FIRST_OF_FURTHER = f"SELECT c.id FROM calls AS c WHERE c.id IN (SELECT value FROM json_each(?)) AND {FIRST_OF_CALL}"  # noqa: S608 - SQL of ours
-TAGS_OF_BATCH = """
+TAGS_OF_BATCH = f"""
     SELECT started_at, user_id, session_id, feature, customer, prompt, tags
     FROM calls
-    WHERE operation = 'messages.batches.create' AND batch_id = ?
+    WHERE operation = '{BATCHES_CREATE.name}' AND batch_id = ?
     ORDER BY rowid
     LIMIT 1
-"""
+"""  # noqa: S608 - names of ours
 LOADED = """
     INSERT INTO segments (name, loaded_bytes, loaded_at)
     VALUES (?, ?, ?)
@@ -227,9 +228,9 @@ class BatchRows:
         operation, batch_id = row.get("operation"), row.get("batch_id")
         if not isinstance(batch_id, str):
             return row
-        if operation == "messages.batches.create":
+        if operation == BATCHES_CREATE.name:
             self._known.setdefault(batch_id, row)
-        if operation != "messages.batches.result" or (made := self._made(connection, batch_id)) is None:
+        if operation != BATCHES_RESULT.name or (made := self._made(connection, batch_id)) is None:
             return row
         tags = {name: made[name] for name in TAG_COLUMNS_OF_BATCH if made.get(name) is not None}
         row = {name: value for name, value in row.items() if name not in TAG_COLUMNS_OF_BATCH} | tags

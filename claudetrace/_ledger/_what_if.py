@@ -9,8 +9,8 @@ import orjson
 
 from claudetrace._call import exact_usd, is_lower_bound, spend_of, spend_picousd
 from claudetrace._ledger._spend import COLUMNS, FREE_TAG, VALUE_OF_FREE_TAG, check, plain_name
+from claudetrace._pricing._bill import PRICE_COLUMNS
 from claudetrace._pricing._otherwise import price_otherwise
-from claudetrace._pricing._row import PRICE_COLUMNS
 
 if TYPE_CHECKING:
     import sqlite3

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from claudetrace._call import Cost, CostPart, usd
+from claudetrace._call import Cost, CostPart, prompt_tokens, usd
 from claudetrace._pricing._rates import book
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from fractions import Fraction
 
+    from claudetrace._call import Row
     from claudetrace._pricing._plan import Leg, Line, Plan
 
 FLAGS = (
@@ -32,6 +33,10 @@ FLAGS = (
     "replayed",
 )
 """Every flag, in the order in which they are told."""
+
+
+PRICE_COLUMNS = ("cost_picousd", "cost_parts", "cost_flags", "cache_saved_picousd", "rates_version", "pricing_terms")
+"""The columns that a price fills."""
 
 
 class Priced:
@@ -62,6 +67,11 @@ class Priced:
     def flags_json(self) -> str:
         """The column `cost_flags`."""
         return "[" + ",".join([f'"{flag}"' for flag in self.flags]) + "]" if self.flags else "[]"
+
+    def columns(self, terms: str) -> Row:
+        """`PRICE_COLUMNS`, with the JSON of the terms."""
+        told = (self.picousd, self.parts_json(), self.flags_json(), self.cache_saved_picousd, self.rates_version, terms)
+        return dict(zip(PRICE_COLUMNS, told, strict=True))
 
     def cost(self) -> Cost:
         """The same for people."""
@@ -128,18 +138,8 @@ def in_order(flags: tuple[str, ...]) -> tuple[str, ...]:
 def leg_for(plan: Plan, columns: Mapping[str, Any]) -> Leg | None:
     """The leg of a prompt as long as that of `columns`."""
     if plan.tiers:
-        prompt_tokens = prompt_tokens_of(columns)
+        length = prompt_tokens(columns) or 0
         for above, leg in plan.tiers:
-            if prompt_tokens > above:
+            if length > above:
                 return leg
     return plan.leg
-
-
-def prompt_tokens_of(columns: Mapping[str, Any]) -> int:
-    """All tokens of a prompt: cache reads and writes count, output does not."""
-    return (
-        (columns.get("input_tokens") or 0)
-        + (columns.get("cache_read_tokens") or 0)
-        + (columns.get("cache_write_5m_tokens") or 0)
-        + (columns.get("cache_write_1h_tokens") or 0)
-    )

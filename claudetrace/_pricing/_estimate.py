@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from claudetrace._call import usd
+from claudetrace._call import PROMPT_TOKENS, usd
 from claudetrace._errors import ClaudetraceError
 from claudetrace._pricing._engine import price_any_size
 from claudetrace._pricing._ids import read_id
@@ -27,7 +27,6 @@ _NOT_COUNTED = frozenset(
 _BETA_ALONE = frozenset(["betas", "mcp_servers", "context_management", "compaction", "billing_policy"])
 """What only the beta's count takes."""
 _TRANSPORT = frozenset(["extra_headers", "extra_query", "extra_body", "timeout"])
-_ALL_INPUT = ("input_tokens", "cache_read_tokens", "cache_write_5m_tokens", "cache_write_1h_tokens")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,7 +99,7 @@ class _Asked:
         self._must_fit(prompt_tokens)
         least_class = "cache_read_tokens" if _mentions(self.request, "cache_control") else "input_tokens"
         least, flags, version = self._usd(prompt_tokens, least_class, 0)
-        dearest = [self._usd(prompt_tokens, column, self.max_tokens)[0] for column in _ALL_INPUT]
+        dearest = [self._usd(prompt_tokens, column, self.max_tokens)[0] for column in PROMPT_TOKENS]
         known = [amount for amount in dearest if amount is not None]
         bounded = not _has_server_tool(self.request)
         likely = None
@@ -120,7 +119,7 @@ class _Asked:
     def _usd(
         self, prompt_tokens: int, column: str, output_tokens: int
     ) -> tuple[Decimal | None, tuple[str, ...], str | None]:
-        columns: dict[str, Any] = dict.fromkeys(_ALL_INPUT, 0)
+        columns: dict[str, Any] = dict.fromkeys(PROMPT_TOKENS, 0)
         columns |= {column: prompt_tokens, "output_tokens": output_tokens}
         for word in ("speed", "inference_geo"):
             if isinstance(self.request.get(word), str):

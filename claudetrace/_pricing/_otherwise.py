@@ -7,11 +7,13 @@ from datetime import UTC, datetime
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
+from claudetrace._call import PROMPT_TOKENS, prompt_tokens
 from claudetrace._errors import ClaudetraceError
+from claudetrace._operations import FREE
 from claudetrace._pricing._engine import price_any_size
 from claudetrace._pricing._iterations import serving_model
 from claudetrace._pricing._listing import find_listed, same_model, unknown_name
-from claudetrace._pricing._row import FREE_OPERATIONS, kept_flags, terms_of, usage_of
+from claudetrace._pricing._row import kept_flags, terms_of, usage_of
 from claudetrace._usage import usage_columns
 
 if TYPE_CHECKING:
@@ -21,7 +23,6 @@ if TYPE_CHECKING:
     from claudetrace._pricing._terms import Terms
 
 _CACHE_COUNTS = ("cache_read_input_tokens", "cache_creation_input_tokens")
-_PROMPT = ("input_tokens", "cache_read_tokens", "cache_write_5m_tokens", "cache_write_1h_tokens")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,7 +40,7 @@ class Otherwise:
     def fits(self, row: Mapping[str, Any]) -> bool:
         """Whether the other model takes a prompt as long as that of `row`, as the first model counts it."""
         window = _context_window(self.model)
-        return window is None or sum(row.get(column) or 0 for column in _PROMPT) <= window
+        return window is None or (prompt_tokens(row) or 0) <= window
 
 
 @cache
@@ -54,7 +55,7 @@ def price_otherwise(row: Mapping[str, Any], what: Otherwise) -> tuple[int | None
     By the rates of its day; where the other model had none then, by those of today.
     """
     usage = usage_of(row)
-    if usage is None or row.get("operation") in FREE_OPERATIONS:
+    if usage is None or row.get("operation") in FREE:
         return row.get("cost_picousd"), kept_flags(row)
     terms, day = terms_of(row)
     terms = replace(terms, batch=True) if what.batch else terms
@@ -107,9 +108,9 @@ def _entry_otherwise(entry: Any, served: str | None, what: Otherwise) -> Any:
 def _without_cache(usage: dict[str, Any]) -> dict[str, Any]:
     """`usage` with the whole prompt as plain input."""
     columns = usage_columns(usage)
-    if not any(columns.get(column) for column in _PROMPT[1:]):
+    if not any(columns.get(column) for column in PROMPT_TOKENS[1:]):
         return dict(usage)
-    changed = {**usage, "input_tokens": sum(columns.get(column) or 0 for column in _PROMPT), "cache_creation": None}
+    changed = {**usage, "input_tokens": prompt_tokens(columns), "cache_creation": None}
     return changed | {name: 0 for name in _CACHE_COUNTS if name in usage}
 
 

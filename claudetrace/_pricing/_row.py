@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from claudetrace._call import spend_picousd, tells_tokens
+from claudetrace._operations import BATCHES_RESULT, FREE
 from claudetrace._pricing._bill import FLAGS
 from claudetrace._pricing._engine import price_response
 from claudetrace._pricing._terms import Terms
@@ -20,17 +21,6 @@ if TYPE_CHECKING:
     from claudetrace._call import Row
     from claudetrace._pricing._bill import Priced
 
-FREE_OPERATIONS = ("messages.count_tokens", "messages.batches.create")
-"""Calls that cost nothing, whatever is in their `usage`."""
-PRICE_COLUMNS = (
-    "cost_picousd",
-    "cost_parts",
-    "cost_flags",
-    "cache_saved_picousd",
-    "rates_version",
-    "pricing_terms",
-)
-"""The columns that a price fills."""
 FLAGS_OF_THE_CALL = frozenset(["retried_after_timeout"])
 """Flags that only the call could know: a price made later keeps them."""
 
@@ -40,18 +30,10 @@ def price_row(row: Mapping[str, Any], batch_created_at: str | None = None) -> Ro
 
     The day of a batch's result is that of the batch, which the row's terms keep from then on.
     """
-    if row.get("operation") in FREE_OPERATIONS or (usage := usage_of(row)) is None:
+    if row.get("operation") in FREE or (usage := usage_of(row)) is None:
         return None
     terms, day = terms_of(row, batch_created_at)
-    priced = _priced(row, usage, terms, day)
-    return {
-        "cost_picousd": priced.picousd,
-        "cost_parts": priced.parts_json(),
-        "cost_flags": priced.flags_json(),
-        "cache_saved_picousd": priced.cache_saved_picousd,
-        "rates_version": priced.rates_version,
-        "pricing_terms": _terms_json(row, terms),
-    }
+    return _priced(row, usage, terms, day).columns(_terms_json(row, terms))
 
 
 def _priced(row: Mapping[str, Any], usage: dict[str, Any], terms: Terms, day: str) -> Priced:
@@ -72,7 +54,7 @@ def rest_of_cut(row: Mapping[str, Any]) -> int | None:
     """What a response that was cut costs with all its `max_tokens` beyond what its usage costs, in picodollars, or
     `None` where either cannot be known."""
     most = row.get("max_tokens")
-    if row.get("usage_is_final", 1) or most is None or row.get("operation") in FREE_OPERATIONS:
+    if row.get("usage_is_final", 1) or most is None or row.get("operation") in FREE:
         return None
     if (usage := usage_of(row)) is None:
         return None
@@ -130,7 +112,7 @@ def terms_of(row: Mapping[str, Any], batch_created_at: str | None = None) -> tup
     if isinstance(text := row.get("pricing_terms"), str):
         terms = Terms.from_json(text)
     else:
-        batch = row.get("operation") == "messages.batches.result"
+        batch = row.get("operation") == BATCHES_RESULT.name
         terms = Terms(platform=row.get("platform") or "anthropic", batch=batch)
     started_day = str(row["started_at"])[:10]
     day = batch_created_at[:10] if batch_created_at else terms.day or started_day

@@ -28,18 +28,17 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from claudetrace._guard import pass_on
+from claudetrace._operations import BATCHES_CREATE, BATCHES_RESULT, COUNT_TOKENS
 from claudetrace._pricing._dearest import dearest
+from claudetrace._pricing._engine import LARGEST_PICOUSD
 from claudetrace._pricing._prompt_size import PromptSize, as_mapping
 
 if TYPE_CHECKING:
     from claudetrace._pricing._dearest import Dearest
     from claudetrace._pricing._terms import Terms
 
-MOST_PICOUSD = 2**63 - 1
-"""What a store can hold: 9.2 million dollars."""
-FREE = frozenset(["messages.count_tokens", "messages.batches.result"])
-"""Operations that bill nothing themselves: a batch's results were billed when they were made."""
-_BATCH = "messages.batches.create"
+UNRESERVED = frozenset([COUNT_TOKENS.name, BATCHES_RESULT.name])
+"""Operations for which nothing is reserved: a batch's results were, when the batch was made."""
 _PLAIN = frozenset(
     [
         *("billing_policy", "cache_control", "context_management", "inference_geo", "max_tokens"),
@@ -92,14 +91,16 @@ def bound(
 
     `model` is the one that the path names, where it does.
     """
-    if operation in FREE:
+    if operation in UNRESERVED:
         return NOTHING
     try:
-        found = _batch(body, _as_batch(terms), day) if operation == _BATCH else _one(body, model, terms, day)
+        found = (
+            _batch(body, _as_batch(terms), day) if operation == BATCHES_CREATE.name else _one(body, model, terms, day)
+        )
     except Exception as error:  # noqa: BLE001 - what we cannot read, the SDK may yet send
         pass_on(error)
         found = Bound(picousd=0, why_unbounded=f"a request that cannot be read ({type(error).__name__})")
-    picousd = min(found.picousd, MOST_PICOUSD)
+    picousd = min(found.picousd, LARGEST_PICOUSD)
     why = found.why_unbounded or ("client middleware" if has_middleware else None)
     if picousd == found.picousd and why == found.why_unbounded:
         return found

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from claudetrace._content import Content
+from claudetrace._operations import BATCHES_CREATE, COMPLETIONS_CREATE, COUNT_TOKENS, MESSAGES_CREATE
 from claudetrace._seam._kept import kept_usage
 from claudetrace._text import bounded
 from claudetrace._usage import count_of, merged_usage
@@ -156,10 +157,10 @@ _MOST_TOOLS = 1_000
 _Read = Callable[[Answer, Mapping[str, Any]], None]
 
 _BODIES: Mapping[str, _Read] = {
-    "messages.create": Answer.read_message,
-    "messages.count_tokens": Answer._token_count,  # noqa: SLF001 - the table of this class
-    "messages.batches.create": Answer._batch,  # noqa: SLF001
-    "completions.create": Answer._completion,  # noqa: SLF001
+    MESSAGES_CREATE.name: Answer.read_message,
+    COUNT_TOKENS.name: Answer._token_count,  # noqa: SLF001 - the table of this class
+    BATCHES_CREATE.name: Answer._batch,  # noqa: SLF001
+    COMPLETIONS_CREATE.name: Answer._completion,  # noqa: SLF001
 }
 _EVENTS: Mapping[str, _Read] = {
     "message_start": Answer._message_start,  # noqa: SLF001

@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 
     from claudetrace._call import Row
     from claudetrace._guard import Guard
+    from claudetrace._operations import Operation
     from claudetrace._pricing import Terms
     from claudetrace._seam._answer import Answer
-    from claudetrace._seam._operations import Operation
     from claudetrace._tags import TagContext
 
 

@@ -8,6 +8,9 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
+from claudetrace._call import PROMPT_TOKENS, prompt_tokens
+from claudetrace._operations import COMPLETIONS_CREATE, MESSAGES_CREATE
+
 if TYPE_CHECKING:
     from claudetrace._call import Row
     from claudetrace._pricing import Priced
@@ -16,7 +19,7 @@ if TYPE_CHECKING:
 
 Attributes = dict[str, Any]
 
-OPERATIONS = {"messages.create": "chat", "completions.create": "text_completion"}
+OPERATIONS = {MESSAGES_CREATE.name: "chat", COMPLETIONS_CREATE.name: "text_completion"}
 """The conventions' word for an operation; others keep the API's."""
 
 PROVIDERS = {"bedrock": "aws.bedrock", "vertex": "gcp.vertex_ai"}
@@ -49,7 +52,6 @@ COST = "claudetrace.cost.usd"
 COST_STATUS = "claudetrace.cost.status"
 BACKENDS_COST = ("gen_ai.usage.cost.amount", "gen_ai.usage.cost", "operation.cost", "llm.cost.total")
 _LOWER_BOUND = frozenset({"partial_usage", "unpriced_component", "retried_after_timeout"})
-_INPUT = ("input_tokens", "cache_read_tokens", "cache_write_5m_tokens", "cache_write_1h_tokens")
 
 
 def span_name(call: LiveCall) -> str:
@@ -115,9 +117,8 @@ def response_attributes(answer: Answer) -> Attributes:
 def usage_attributes(columns: Mapping[str, Any]) -> Attributes:
     """What was used, for a span of ours. The conventions want input tokens with those of the cache."""
     attributes: Attributes = {COUNTS[name]: value for name, value in columns.items() if name in COUNTS}
-    counted = [columns[name] for name in _INPUT if name in columns]
-    if counted:
-        attributes["gen_ai.usage.input_tokens"] = sum(counted)
+    if (read := prompt_tokens(columns)) is not None:
+        attributes["gen_ai.usage.input_tokens"] = read
     if (written := cache_write_tokens(columns)) is not None:
         attributes[CACHE_WRITE] = written
     return attributes
@@ -140,7 +141,7 @@ def lacking_attributes(answer: Answer, columns: Mapping[str, Any], *, backends: 
 
 def cache_write_tokens(columns: Mapping[str, Any]) -> int | None:
     """The tokens written to the cache, for any time; `None` where the API said nothing."""
-    written = [columns[name] for name in _INPUT[2:] if name in columns]
+    written = [columns[name] for name in PROMPT_TOKENS[2:] if name in columns]
     return sum(written) if written else None
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
+from claudetrace._telemetry._attributes import OPERATIONS
 from claudetrace._telemetry._scope import SCHEMA_URL, SCOPE
 from claudetrace._version import __version__
 
@@ -28,7 +29,7 @@ SECONDS = tuple(round(0.01 * 2**power, 2) for power in range(14))
 # full context of the dearest, web searches and all.
 DOLLARS = (1e-05, 3e-05, 0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0)
 
-INFERENCE = frozenset({"messages.create", "completions.create"})
+INFERENCE = frozenset(OPERATIONS)
 """The operations in which a model answers. The rest have the metric of other operations."""
 
 

@@ -12,9 +12,10 @@ from collections import deque
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from claudetrace._call import PICOUSD_PER_USD, spend_of
+from claudetrace._call import PICOUSD_PER_USD, prompt_tokens, spend_of
 from claudetrace._clock import monotonic
 from claudetrace._forks import Forks, watch
+from claudetrace._operations import BATCHES_RESULT
 from claudetrace._telemetry import _attributes as names
 from claudetrace._telemetry._instruments import INFERENCE, Instruments, forget
 
@@ -38,7 +39,6 @@ MOST_CHUNKS = 10_000
 MOST_CACHED = 4096
 FORK_WAIT_S = 0.5
 LOOK_AGAIN_S = 1.0
-_INPUT = ("input_tokens", "cache_read_tokens", "cache_write_5m_tokens", "cache_write_1h_tokens")
 _KEY = ("operation", "platform", "model_requested", "model", "outcome", "feature")
 
 
@@ -174,14 +174,14 @@ class Metrics(Forks):
         failed = row["outcome"] in ("error", "incomplete")
         with_error = series.with_error(self._limited("error.type", error or row["outcome"]) if failed else None)
         # The download of a batch's results is one call, however many of them it brings.
-        if row["id"] == row["call_id"] and row["operation"] != "messages.batches.result":
+        if row["id"] == row["call_id"] and row["operation"] != BATCHES_RESULT.name:
             if (took_ms := row.get("duration_ms")) is not None:
                 to.duration_of(row["operation"]).record(took_ms / 1e3, with_error)
             if row["streamed"] and (first_ms := row.get("time_to_first_token_ms")) is not None:
                 to.time_to_first_chunk.record(first_ms / 1e3, series.attributes)
         for before_s, after_s in pairwise(self._chunks.pop(row["id"], ())[:MOST_CHUNKS]):
             to.time_per_output_chunk.record(after_s - before_s, series.attributes)
-        input_tokens = _sum(row)
+        input_tokens = prompt_tokens(row)
         self._record_tokens(to, row, series, with_error, input_tokens)
         self._record_cost(to, row, series, answered=input_tokens is not None)
         if (headroom := row.get("rate_limit_headroom")) is not None:
@@ -266,9 +266,3 @@ class Metrics(Forks):
 
     def after_fork_in_child(self) -> None:
         self._reset()
-
-
-def _sum(row: Row) -> int | None:
-    """All input tokens, those of the cache among them, as on the span; `None` where the API said nothing."""
-    counted = [row[name] for name in _INPUT if row.get(name) is not None]
-    return sum(counted) if counted else None

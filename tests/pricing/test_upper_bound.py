@@ -13,9 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from claudetrace._pricing import Terms, load_own_rates
+from claudetrace._pricing._engine import LARGEST_PICOUSD
 from claudetrace._pricing._prompt_size import PromptSize
 from claudetrace._pricing._rates import book
-from claudetrace._pricing._upper_bound import MOST_PICOUSD, NOTHING, Bound
+from claudetrace._pricing._upper_bound import NOTHING, Bound
 
 from ._requests import HELLO, OPUS, OWN, of
 
@@ -247,7 +248,7 @@ def test_an_absurd_request_reserves_no_more_than_a_store_can_hold():
     terms = Terms().with_own_rates(load_own_rates({"models": {"dear": dollars}}))
     item = {"params": {**HELLO, "model": "dear", "max_tokens": 10**9}}
 
-    assert of({"requests": [item] * 2}, "messages.batches.create", terms=terms).picousd == MOST_PICOUSD
+    assert of({"requests": [item] * 2}, "messages.batches.create", terms=terms).picousd == LARGEST_PICOUSD
 
 
 @given(st.text(), st.lists(st.text(), max_size=3))

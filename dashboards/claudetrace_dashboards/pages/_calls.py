@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from markupsafe import Markup
 
-from claudetrace._call import is_lower_bound
+from claudetrace._call import is_lower_bound, prompt_tokens
 from claudetrace_dashboards import _format as show
 from claudetrace_dashboards import _rows
 from claudetrace_dashboards._panel import Ask, Panel
@@ -21,13 +21,6 @@ if TYPE_CHECKING:
 
 KEPT = ("only", "outcome", "reason")
 """What the URL can say of calls beside the filters that all pages have."""
-PROMPT_TOKENS = ("input_tokens", "cache_read_tokens", "cache_write_5m_tokens", "cache_write_1h_tokens")
-
-
-def prompt_tokens(row: Row) -> int | None:
-    """The tokens of the prompt, cached or not; `None` where the API told none."""
-    told = [row[name] for name in PROMPT_TOKENS if row[name] is not None]
-    return sum(told) if told else None
 
 
 def ending(row: Row) -> Markup:

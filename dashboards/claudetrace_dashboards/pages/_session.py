@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING
 
 from markupsafe import Markup
 
+from claudetrace._call import prompt_tokens
 from claudetrace_dashboards import _format as show
 from claudetrace_dashboards._charts import Chart, Part, Point, Series, row_bar
 from claudetrace_dashboards._panel import Ask, Panel
 from claudetrace_dashboards._pieces import Column, axis_usd, card, link, table
 from claudetrace_dashboards._times import local_time
-from claudetrace_dashboards.pages._calls import at_least, cost, ending, prompt_tokens
+from claudetrace_dashboards.pages._calls import at_least, cost, ending
 from claudetrace_dashboards.pages._page import Page
 from claudetrace_dashboards.pages._sessions import SESSION_LIST
 
