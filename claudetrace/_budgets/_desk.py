@@ -153,11 +153,6 @@ class Desk(Forks):
         with self._checkpointing:
             self._file.checkpoint()
 
-    @property
-    def waiting(self) -> int:
-        """How many settlements wait for a store that is at fault."""
-        return len(self._kept)
-
     def close(self) -> None:
         """Closes the file and ends the desk's thread. A settlement that comes later has both while it takes."""
         self._ended = True

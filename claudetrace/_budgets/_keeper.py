@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from claudetrace import _usable
 from claudetrace._alerts._outbox import Outbox
-from claudetrace._budgets import _rows, _states
+from claudetrace._budgets import _rows
 from claudetrace._budgets import _store as store
 from claudetrace._budgets._apart import Apart
 from claudetrace._budgets._desk import Desk, Job
@@ -20,6 +20,7 @@ from claudetrace._budgets._held import Rest, hold
 from claudetrace._budgets._match import matching
 from claudetrace._budgets._owners import Owner
 from claudetrace._budgets._refusals import StoreUnusable, exceeded, refuse_unknown
+from claudetrace._budgets._states import spent, states
 from claudetrace._budgets._store import Claim, Ledgers
 from claudetrace._budgets._tending import Tending
 from claudetrace._budgets._windows import window_of
@@ -242,16 +243,21 @@ class Keeper:
 
     def status(self, top: int = 10) -> list[BudgetState]:
         """Each budget in its window of now; of one for each value of a tag the `top` that spent most. Never raises."""
-        now = self._clock()
+        now, terms = self._clock(), self._ledgers.terms
+
+        def read(connection: sqlite3.Connection) -> list[BudgetState]:
+            each = [states(connection, one, terms[str(one.name)].id, now, top) for one in self.budgets]
+            return [state for found in each for state in found]
+
         try:
-            return self._desk.do(lambda c: _states.states(c, self._ledgers, now, top))  # type: ignore[no-any-return]  # what states gives
+            return self._desk.do(read)  # type: ignore[no-any-return]  # what it gives
         except Exception as error:  # noqa: BLE001 - a status is asked for again
             self._guard.caught(f"read the budgets' store {self.path}", error)
             return []
 
     def spent(self, budget: Budget, key: str, window: Window) -> tuple[int, int]:
         """The picodollars and calls that a budget of these has spent in the window. Raises what the store does."""
-        return self._desk.do(lambda c: _states.spent(c, self._ledgers, budget, key, window))  # type: ignore[no-any-return]  # what spent gives
+        return self._desk.do(lambda c: spent(c, self._ledgers, budget, key, window))  # type: ignore[no-any-return]  # what spent gives
 
     def close(self) -> None:
         """Settles what waits and lets go of the store. What still runs is for others to settle."""

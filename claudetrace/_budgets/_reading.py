@@ -13,7 +13,7 @@ from claudetrace._alerts._outbox import GIVE_UP_S
 from claudetrace._budgets import _sql
 from claudetrace._budgets._definition import budget_from
 from claudetrace._budgets._file import OPENING_S, VERSION, check_version
-from claudetrace._budgets._states import BudgetState, state_of, top_keys
+from claudetrace._budgets._states import BudgetState, states
 from claudetrace._budgets._windows import window_of
 from claudetrace._errors import ClaudetraceError
 from claudetrace._sqlite import check_unchanged, connect_to_read, limit_time
@@ -159,14 +159,6 @@ def _read(connection: sqlite3.Connection) -> tuple[list[Stored], dict[str, str]]
     return read, left_out
 
 
-def states(connection: sqlite3.Connection, each: Stored, now: float, top: int) -> list[BudgetState]:
-    """The budget in its window of now; of one for each value of a tag the `top` that spent most."""
-    budget = each.budget
-    window = window_of(budget.per, budget.timezone, now)
-    keys = top_keys(connection, budget, each.id, window, top)
-    return [state_of(connection, budget, each.id, key, window, now) for key in keys]
-
-
 def spread(connection: sqlite3.Connection, each: Stored, now: float) -> Spread:
     """How the values of a budget's tag stand in the window of now."""
     budget, window = each.budget, window_of(each.budget.per, each.budget.timezone, now)
@@ -215,5 +207,5 @@ def states_at(path: Path, names: Iterable[str | None], top: int) -> list[BudgetS
             state
             for each in stored(connection)
             if each.budget.name in wanted
-            for state in states(connection, each, now, top)
+            for state in states(connection, each.budget, each.id, now, top)
         ]

@@ -53,17 +53,16 @@ class BudgetState:
         return of_usd or (self.max_calls is not None and self.spent_calls >= self.max_calls)
 
 
-def states(connection: sqlite3.Connection, ledgers: Ledgers, now: float, top: int) -> list[BudgetState]:
-    """The state of each budget; of one for each value of a tag the `top` that spent most."""
-    found: list[BudgetState] = []
-    for budget in ledgers.budgets:
-        budget_id, window = ledgers.terms[str(budget.name)].id, window_of(budget.per, budget.timezone, now)
-        keys = top_keys(connection, budget, budget_id, window, top)
-        found += [state_of(connection, budget, budget_id, key, window, now) for key in keys]
-    return found
+def states(connection: sqlite3.Connection, budget: Budget, budget_id: int, now: float, top: int) -> list[BudgetState]:
+    """The budget in its window of now; of one for each value of a tag the `top` that spent most."""
+    window = window_of(budget.per, budget.timezone, now)
+    keys = _top_keys(connection, budget, budget_id, window, top)
+    return [_state(connection, budget, budget_id, key, window, now) for key in keys]
 
 
-def top_keys(connection: sqlite3.Connection, budget: Budget, budget_id: int, window: Window, top: int) -> Iterable[str]:
+def _top_keys(
+    connection: sqlite3.Connection, budget: Budget, budget_id: int, window: Window, top: int
+) -> Iterable[str]:
     """The values of the budget's tag that spent most, or `ALL` of one that is for all its calls."""
     if budget.each_tag is None:
         return [ALL]
@@ -75,7 +74,7 @@ def top_keys(connection: sqlite3.Connection, budget: Budget, budget_id: int, win
     return [key for (key,) in found.fetchall()]
 
 
-def state_of(
+def _state(
     connection: sqlite3.Connection, budget: Budget, budget_id: int, key: str, window: Window, now: float
 ) -> BudgetState:
     """What is spent, reserved, held and left in the window."""

@@ -37,9 +37,5 @@ def parts_of(*rates: str) -> tuple[str, ...]:
     return tuple(prefix + part.name for prefix in PREFIXES for part in TOKENS if part.rate in rates)
 
 
-INPUT_PARTS = parts_of("input")
 CACHE_READ_PARTS = parts_of("cache_read")
 CACHE_WRITE_PARTS = parts_of("cache_write_5m", "cache_write_1h")
-OUTPUT_PARTS = parts_of("output")
-PART_NAMES = (*INPUT_PARTS, *CACHE_READ_PARTS, *CACHE_WRITE_PARTS, *OUTPUT_PARTS, SEARCHES, RUNNING, LIST_COST)
-"""Every name that `cost_parts` can have."""

@@ -12,6 +12,8 @@ from typing import Any, TypeAlias
 
 import orjson
 
+from claudetrace._call import PICOUSD_PER_USD
+
 RATES_FILE = files(__package__).joinpath("rates.json")
 CLASSES = ("input", "cache_read", "cache_write_5m", "cache_write_1h", "output")
 """The classes of tokens, each with a rate of its own."""
@@ -71,8 +73,8 @@ class RateBook:
         self.regional_factor = Fraction(rules["cloud_regional_multiplier"])
         # Lists of before it was known do not have it.
         self.govcloud_factor = Fraction(rules.get("aws_govcloud_multiplier", "1.2"))
-        self.search_picousd = Fraction(rules["web_search_usd_per_request"]) * 10**12
-        self.running_hour_picousd = Fraction(rules["managed_agents_usd_per_session_hour"]) * 10**12
+        self.search_picousd = Fraction(rules["web_search_usd_per_request"]) * PICOUSD_PER_USD
+        self.running_hour_picousd = Fraction(rules["managed_agents_usd_per_session_hour"]) * PICOUSD_PER_USD
         self.free_refusals_from: str = rules["refusal_before_output_unbilled_from"]
 
     def find(self, model: str, day: str, *, fast: bool, batch: bool) -> RateSet | None:

@@ -41,7 +41,7 @@ NO_PRICE = "no price"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Difference:
+class Disagreement:
     """A price that `source` tells otherwise. Prices are dollars for a million tokens, as text."""
 
     source: str
@@ -63,7 +63,7 @@ class Opinion:
     version: str | None
     compared: int = 0
     """How many models."""
-    differences: tuple[Difference, ...] = ()
+    differences: tuple[Disagreement, ...] = ()
 
 
 def second_opinions(only: str | None = None, today: date | None = None) -> list[Opinion]:
@@ -76,7 +76,7 @@ def second_opinions(only: str | None = None, today: date | None = None) -> list[
     ]
 
 
-def _opinion(source: str, module: str, compare: Callable[[], tuple[int, list[Difference]]]) -> Opinion:
+def _opinion(source: str, module: str, compare: Callable[[], tuple[int, list[Disagreement]]]) -> Opinion:
     if find_spec(module) is None:
         return Opinion(source=source, version=None)
     try:
@@ -87,12 +87,12 @@ def _opinion(source: str, module: str, compare: Callable[[], tuple[int, list[Dif
     return Opinion(source=source, version=installed, compared=compared, differences=tuple(differences))
 
 
-def _from_genai(models: list[Listed], day: str, *, everything: bool) -> tuple[int, list[Difference]]:
+def _from_genai(models: list[Listed], day: str, *, everything: bool) -> tuple[int, list[Disagreement]]:
     """By period: genai-prices dates some of its prices."""
     from genai_prices.data_snapshot import get_snapshot
 
     theirs = next(each for each in get_snapshot().providers if each.id == "anthropic").models
-    found: list[Difference] = []
+    found: list[Disagreement] = []
     compared = 0
     for model in models:
         match = next((each for each in theirs if each.is_match(model.id)), None)
@@ -137,10 +137,10 @@ def _genai_class_quotes(before: str, prices: Any) -> Quotes:
     return quotes
 
 
-def _from_litellm(models: list[Listed], day: str, *, everything: bool) -> tuple[int, list[Difference]]:
+def _from_litellm(models: list[Listed], day: str, *, everything: bool) -> tuple[int, list[Disagreement]]:
     """Of today alone: litellm keeps no history."""
     rows = _litellm_rows()
-    found: list[Difference] = []
+    found: list[Disagreement] = []
     compared = 0
     for model in models:
         named = {name: row for name, row in rows.items() if read_id(name, book().ids).model == model.id}
@@ -215,11 +215,11 @@ def _class_quotes(before: str, prices: Mapping[str, Any] | None, after: str = ""
     return {f"{before}{name}{after}": Decimal(prices[name]) for name in CLASSES} if prices else {}
 
 
-def _compared(source: str, model: Listed, ours: Quotes, theirs: Quotes, day: str | None) -> Iterator[Difference]:
+def _compared(source: str, model: Listed, ours: Quotes, theirs: Quotes, day: str | None) -> Iterator[Disagreement]:
     for what in dict.fromkeys([*ours, *theirs]):
         mine, other = ours.get(what), theirs.get(what)
         if mine != other:
-            yield Difference(
+            yield Disagreement(
                 source=source,
                 model=model.id,
                 what=what,
@@ -230,16 +230,16 @@ def _compared(source: str, model: Listed, ours: Quotes, theirs: Quotes, day: str
             )
 
 
-def _missing(source: str, model: Listed) -> Iterator[Difference]:
+def _missing(source: str, model: Listed) -> Iterator[Disagreement]:
     """A model that is sold and that they do not have; that they drop retired ones is no difference."""
     if model.status != "retired":
-        yield Difference(
+        yield Disagreement(
             source=source, model=model.id, what="model", ours="listed", theirs=UNLISTED, known=model.disagreement
         )
 
 
-def _unlisted(source: str, name: str) -> Difference:
-    return Difference(source=source, model=name, what="model", ours=UNLISTED, theirs="listed")
+def _unlisted(source: str, name: str) -> Disagreement:
+    return Disagreement(source=source, model=name, what="model", ours=UNLISTED, theirs="listed")
 
 
 def _text(price: Decimal | None) -> str:

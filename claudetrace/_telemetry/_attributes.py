@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
-from claudetrace._call import PROMPT_TOKENS, prompt_tokens
+from claudetrace._call import PICOUSD_PER_USD, PROMPT_TOKENS, prompt_tokens
 from claudetrace._operations import COMPLETIONS_CREATE, MESSAGES_CREATE
 
 if TYPE_CHECKING:
@@ -161,7 +161,7 @@ def cost_attributes(prices: Collection[Priced], *, backends: bool) -> Attributes
     if not known:
         return {COST_STATUS: "unpriced"}
     partial = len(known) < len(prices) or any(not _LOWER_BOUND.isdisjoint(priced.flags) for priced in prices)
-    usd = sum(known) / 1e12
+    usd = sum(known) / PICOUSD_PER_USD
     attributes: Attributes = {}
     if backends:
         attributes.update(dict.fromkeys(BACKENDS_COST, usd))

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Self
 import click
 
 from claudetrace._budgets import _reading
+from claudetrace._budgets._states import states
 from claudetrace._errors import dollars
 from claudetrace.cli._options import calls_text
 from claudetrace.cli._tables import count_text, plain, table, usd_digits, usd_text
@@ -70,7 +71,7 @@ class Report:
                 budgets=[
                     Shown(
                         stored=each,
-                        states=_reading.states(connection, each, now, top),
+                        states=states(connection, each.budget, each.id, now, top),
                         spread=_reading.spread(connection, each, now) if each.budget.each_tag else None,
                     )
                     for each in _reading.stored(connection)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from claudetrace._pricing._listing import Listed
-    from claudetrace._pricing._second_opinion import Difference, Opinion
+    from claudetrace._pricing._second_opinion import Disagreement, Opinion
 
 CLASSES = {
     "input": "input",
@@ -189,7 +189,7 @@ def _opinion_text(opinion: Opinion) -> str:
     return "\n".join([f"{head}{count} difference{'' if count == 1 else 's'}.", "", shown, *_known(opinion.differences)])
 
 
-def _known(differences: tuple[Difference, ...]) -> list[str]:
+def _known(differences: tuple[Disagreement, ...]) -> list[str]:
     """What the price list itself notes of the models that differ."""
     notes = {each.model: each.known for each in differences if each.known}
     return ["", *(f"{model}: {plain(note, 1000)}" for model, note in notes.items())] if notes else []

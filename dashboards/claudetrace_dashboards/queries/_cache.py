@@ -7,7 +7,6 @@ from claudetrace_dashboards.queries._sources import BASE, SUMS, TOO_LOW, Source,
 from claudetrace_dashboards.queries._sums import ALL, CACHE_COLUMNS, PERIOD, plain, sums
 
 _PROMPT = "input_tokens + cache_read_tokens + cache_write_5m_tokens + cache_write_1h_tokens"
-_NOT_READ = "cache_write_5m_tokens + cache_write_1h_tokens - cache_read_tokens"
 _MOST_READ = "SUM(input_tokens) + SUM(cache_read_tokens) + SUM(cache_write_5m_tokens) + SUM(cache_write_1h_tokens) DESC"
 
 
