@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from claudetrace._call import Row
     from claudetrace._guard import Guard
-    from claudetrace._ledger._sender import Exporter, Sender
+    from claudetrace._ledger._record_sender import Exporter, RecordSender
     from claudetrace._ledger._store import Store
     from claudetrace._ledger._upkeep import Upkeep
 
@@ -99,7 +99,7 @@ class LedgerWriter(Forks):
         self._started = False
         self._closing = self._given_up = False
         self._intake: Intake | None = None
-        self._sender: Sender | None = None
+        self._sender: RecordSender | None = None
         self._retry_s = 0.0
         self._locked: tuple[float, int] | None = None
         self._next_orphans = self._next_tick = 0.0
@@ -236,8 +236,8 @@ class LedgerWriter(Forks):
         # Here and not above: sqlite3 is imported when there is a row to load. Behind the gate: a child that is forked
         # in the middle of an import never sees its end.
         with self._gate:
+            from claudetrace._ledger._record_sender import RecordSender
             from claudetrace._ledger._schema import fragile_filesystem
-            from claudetrace._ledger._sender import Sender
             from claudetrace._ledger._store import Store
             from claudetrace._ledger._upkeep import Upkeep
 
@@ -253,7 +253,7 @@ class LedgerWriter(Forks):
         if reason and not db.is_relative_to(tempfile.gettempdir()):
             log.warning("claudetrace keeps its ledger where it may not last: %s", reason)
         if self._records is not None:
-            self._sender = Sender(self._store, self._gate, self._guard, self._records)
+            self._sender = RecordSender(self._store, self._gate, self._guard, self._records)
             self._sender.start()
 
     def _step(self, intake: Intake) -> bool:

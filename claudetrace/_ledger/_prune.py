@@ -7,7 +7,7 @@ from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from claudetrace._clock import monotonic
-from claudetrace._ledger import _outbox
+from claudetrace._ledger import _unsent
 from claudetrace._ledger._edit import CHUNK_ROWS, NAP_S, opened_ledger, transaction, truncate_log
 from claudetrace._ledger._forget import forget
 from claudetrace._ledger._proof import EXACT_FROM_DAY
@@ -76,7 +76,7 @@ def prune_chunk(connection: sqlite3.Connection, first_kept: str = NO_DAY, rows: 
         calls = {call_id for _, call_id, _, _ in found}
         before = {call_id: _first_without_its_id(connection, call_id) for call_id in calls}
         connection.executemany("DELETE FROM calls WHERE id = ?", [(id_,) for id_, _, _, _ in found])
-        _outbox.lose(connection, [id_ for id_, _, _, _ in found])
+        _unsent.lose(connection, [id_ for id_, _, _, _ in found])
         connection.execute(EXACT_FROM_DAY, (exact_from,))
         # A row counts as its call when those before it are gone, so that its day's rollups equal its calls.
         after = {call_id: _first_without_its_id(connection, call_id) for call_id in calls}
@@ -134,12 +134,12 @@ class Limits:
 
     def enforce(self, connection: sqlite3.Connection) -> bool:
         """Whether there may be more to remove after this chunk."""
-        removed, lost_before = 0, _outbox.lost(connection)
+        removed, lost_before = 0, _unsent.lost(connection)
         if self._retention is not None:
             first_kept = (datetime.now(UTC) - self._retention).date().isoformat()
             removed = prune_chunk(connection, first_kept)
         if removed == 0 and self._max_db_mb is not None and used_mb(connection) > self._max_db_mb:
             removed = prune_chunk(connection)
         self.pruned_calls += removed
-        self.lost_records += _outbox.lost(connection) - lost_before
+        self.lost_records += _unsent.lost(connection) - lost_before
         return removed > 0

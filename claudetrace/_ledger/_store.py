@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import orjson
 
 from claudetrace._call import CALL_FIELDS
-from claudetrace._ledger import _outbox, _replays
+from claudetrace._ledger import _replays, _unsent
 from claudetrace._ledger._edit import transaction
 from claudetrace._ledger._file import COUNT, LedgerFile
 from claudetrace._ledger._measures import FIRST_OF_CALL
@@ -168,7 +168,7 @@ class Store:
                 for each in sums:
                     each.write(connection, self._tag_values)
             if unsent:
-                _outbox.mark(connection, written.rows)
+                _unsent.mark(connection, written.rows)
             if segment is not None:
                 connection.execute(LOADED, (segment, loaded_bytes, _now()))
             if self._before_commit is not None and written.rows:

@@ -220,14 +220,14 @@ def _journal(ledger: Ledger) -> Iterator[Check]:
 
 def _records(ledger: Ledger) -> Iterator[Check]:
     """What waits to be sent, what the receiver refuses, and what was removed before it was sent."""
-    from claudetrace._ledger import _outbox
+    from claudetrace._ledger import _unsent
 
     connection = ledger.db.conn
-    waiting = _outbox.waiting(connection, MANY_RECORDS)
-    refused, reason = _outbox.refused(connection)
-    lost = _outbox.lost(connection)
+    waiting = _unsent.waiting(connection, MANY_RECORDS)
+    refused, reason = _unsent.refused(connection)
+    lost = _unsent.lost(connection)
     if waiting or refused or lost:
-        oldest = _outbox.oldest_at(connection)
+        oldest = _unsent.oldest_at(connection)
         late = oldest is not None and datetime.fromisoformat(oldest) < datetime.now(UTC) - RECORDS_WAIT
         away = f"the oldest is of {oldest}; is the receiver that OTEL_EXPORTER_OTLP_* or otlp= names there?"
         many = "+" if waiting == MANY_RECORDS else ""

@@ -12,7 +12,7 @@ import pytest
 
 import claudetrace
 from claudetrace._guard import Guard
-from claudetrace._ledger import _outbox, _sender
+from claudetrace._ledger import _record_sender, _unsent
 from claudetrace._ledger._loader import LedgerWriter
 from claudetrace._ledger._prune import Limits, forget, prune_chunk
 from claudetrace._ledger._schema import open_ledger
@@ -33,7 +33,7 @@ def test_pruned_before_sent(receiver: Receiver, db: Path, started: Callable[...,
     limits = Limits(retention_days=1, max_db_mb=None)
     with closing(open_ledger(db)) as connection:
         limits.enforce(connection)
-        lost = _outbox.lost(connection), limits.lost_records
+        lost = _unsent.lost(connection), limits.lost_records
         while prune_chunk(connection):
             continue
     receiver.fault = None
@@ -108,7 +108,7 @@ def test_receiver_that_takes_nothing(refusing: Any, db: Path, started: Callable[
     with refusing(receiver) as url:
         writer = started(url)
         recorded = record(writer, 30)
-        for _ in range(2 * _sender.STRIKES):
+        for _ in range(2 * _record_sender.STRIKES):
             assert not writer.flush(PATIENCE_S)
         receiver.rule = lambda _: False
         assert writer.flush(PATIENCE_S)

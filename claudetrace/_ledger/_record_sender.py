@@ -1,4 +1,4 @@
-"""`Sender`: sends the ledger's rows that wait in its outbox, on a thread of its own, until they are acknowledged."""
+"""`RecordSender`: sends rows that the ledger has marked as unsent, on its own thread, until they are acknowledged."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from claudetrace._clock import monotonic
 from claudetrace._files import open_file
-from claudetrace._ledger import _outbox
+from claudetrace._ledger import _unsent
 from claudetrace._ledger._edit import transaction
 
 try:
@@ -70,8 +70,8 @@ class _Tried:
     any_sent: bool = False
 
 
-class Sender:
-    """Sends what waits in the outbox of `store` by `exporter`.
+class RecordSender:
+    """Sends the unsent rows of `store` by `exporter`.
 
     The lock `gate` is held while the store is used, and never while something is sent. One process a ledger sends
     at a time. What is acknowledged is not sent again, unless the process dies before it could write that down.
@@ -81,7 +81,7 @@ class Sender:
         self.waiting = 0
         """How many rows waited when last looked, of all processes; counted up to `COUNTED`."""
         self.refused = 0
-        """Rows of the outbox that this process gave up, since their receiver takes others and never these."""
+        """Rows that this process gave up, since their receiver takes others and never these."""
         self._store = store
         self._gate = gate
         self._guard = guard
@@ -172,8 +172,8 @@ class Sender:
         with self._gate:
             connection = self._store.connection()
             self._settle(connection)
-            newest = _outbox.newest(connection)
-            self.waiting = 0 if newest is None else _outbox.waiting(connection, COUNTED)
+            newest = _unsent.newest(connection)
+            self.waiting = 0 if newest is None else _unsent.waiting(connection, COUNTED)
             if newest is None:
                 return True
             if not self._lock():
@@ -194,7 +194,7 @@ class Sender:
         tried, after = _Tried(), ""
         while not self._given_up:
             with self._gate:
-                rows = _outbox.take(self._store.connection(), after, newest, self._rows)
+                rows = _unsent.take(self._store.connection(), after, newest, self._rows)
             if not rows:
                 break
             present = [row for row in rows if "call_id" in row]
@@ -226,7 +226,7 @@ class Sender:
             connection = self._store.connection()
             if len(present) < len(rows):
                 with transaction(connection):
-                    _outbox.lose(connection, [row["id"] for row in rows if "call_id" not in row])
+                    _unsent.lose(connection, [row["id"] for row in rows if "call_id" not in row])
             self._settle(connection)
         self.waiting = max(0, self.waiting - len(rows))
 
@@ -234,7 +234,7 @@ class Sender:
         """Writes down what is acknowledged."""
         if self._acknowledged:
             with transaction(connection):
-                _outbox.drop(connection, self._acknowledged, with_rows=self._store.only_outbox)
+                _unsent.drop(connection, self._acknowledged, with_rows=self._store.only_outbox)
             self._acknowledged = []
 
     def _strike(self, suspects: dict[str, str]) -> None:
@@ -245,7 +245,7 @@ class Sender:
                 continue
             del self._strikes[id_]
             with self._gate:
-                _outbox.refuse(self._store.connection(), id_, reason[:500])
+                _unsent.refuse(self._store.connection(), id_, reason[:500])
             self.refused += 1
             self._guard.caught(
                 f"send every record; the table unsent of {self._store.path} says why", ValueError(reason)
