@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import atexit
+import sys
+from contextlib import suppress
+
 from claudetrace._clock import monotonic
 
 EXIT_S = 1.5
@@ -22,3 +26,22 @@ def exit_left_s() -> float:
     if _until is None:
         _until = now + EXIT_S
     return max(LEAST_S, _until - now)
+
+
+def _end_as_interrupted() -> None:
+    """Has a process that an uncaught interrupt ends be ended by SIGINT, as a shell's loop has to see.
+
+    Python forgets that it is to do so when any source is run meanwhile, as by the first import of a module of ours
+    that makes a dataclass.
+    """
+    traceback = getattr(sys, "last_traceback", None)
+    if traceback is None or sys.last_type is not KeyboardInterrupt or hasattr(sys, "ps1") or sys.flags.interactive:
+        return
+    # One that a notebook or a debugger has shown began further in.
+    if traceback.tb_frame.f_back is None:
+        with suppress(KeyboardInterrupt):
+            exec("raise KeyboardInterrupt")  # noqa: S102 - what reminds Python
+
+
+# At import, so before whatever of ours has something to do at the end, which comes first then.
+atexit.register(_end_as_interrupted)

@@ -40,6 +40,14 @@ ENDS = {
         "writer.append(row()); time.sleep(.5); burst(199); os.kill(os.getpid(), signal.SIGINT); time.sleep(5)",
         -signal.SIGINT,
     ),
+    "SIGINT at the first rows": ("burst(); os.kill(os.getpid(), signal.SIGINT); time.sleep(5)", -signal.SIGINT),
+    "interrupt that a notebook has shown": (
+        (
+            "def cell():\n    try:\n        raise KeyboardInterrupt\n    except KeyboardInterrupt:\n"
+            "        sys.last_type, sys.last_value, sys.last_traceback = sys.exc_info()\ncell(); burst()"
+        ),
+        0,
+    ),
     "os._exit": ("burst(); os._exit(4)", 4),
     "SIGKILL": ("burst(); os.kill(os.getpid(), signal.SIGKILL)", -signal.SIGKILL),
     "daemon thread": ("t = threading.Thread(target=burst, daemon=True); t.start(); t.join()", 0),
