@@ -80,6 +80,9 @@ class Outgoing(NamedTuple):
     alert: Alert
     tries: int = 0
     """How many failed so far."""
+    since: float = 0.0
+    due: float = 0.0
+    """In memory, by the monotonic clock: when it was raised, and when it may be tried."""
 
 
 class MemoryOutbox:
@@ -90,8 +93,8 @@ class MemoryOutbox:
 
     def __init__(self, guard: Guard, channel: Channel, give_up_s: float) -> None:
         self._guard, self._channel, self._give_up_s = guard, channel, give_up_s
-        self._waiting: deque[_Waiting] = deque()
-        self._claimed: _Waiting | None = None
+        self._waiting: deque[Outgoing] = deque()
+        self._claimed: Outgoing | None = None
 
     @property
     def is_empty(self) -> bool:
@@ -99,11 +102,11 @@ class MemoryOutbox:
 
     def add(self, outgoing: Outgoing) -> None:
         """Due at once; where too many wait, the oldest is given up."""
-        now = monotonic()
         if len(self._waiting) >= MOST_WAITING:
             self._waiting.popleft()
             self._guard.caught(f"keep an alert for {self._channel.name}", DeliveryFailed("too many wait"))
-        self._waiting.append(_Waiting(outgoing, now, now))
+        now = monotonic()
+        self._waiting.append(outgoing._replace(since=now, due=now))
 
     def claim(self, channel: str, *, max_age_s: float) -> Outgoing | None:  # noqa: ARG002 - as of a store
         """The next alert that is due, which no longer waits."""
@@ -112,7 +115,7 @@ class MemoryOutbox:
             each = waiting.popleft()
             if each.due <= monotonic():
                 self._claimed = each
-                return each.outgoing
+                return each
             waiting.append(each)
         return None
 
@@ -125,26 +128,18 @@ class MemoryOutbox:
         each, self._claimed = self._claimed, None
         if each is None:
             return
-        tries, now = each.outgoing.tries + 1, monotonic()
+        tries, now = each.tries + 1, monotonic()
         if now - each.since > self._give_up_s or (self._channel.of_process and tries >= MOST_TRIES_OF_PROCESS):
-            error = DeliveryFailed(f"given up after {tries} tries: {each.outgoing.alert.message}")
+            error = DeliveryFailed(f"given up after {tries} tries: {each.alert.message}")
             self._guard.caught(f"deliver an alert to {self._channel.name}", error)
         else:
-            self._waiting.append(_Waiting(each.outgoing._replace(tries=tries), each.since, now + wait_s))
+            self._waiting.append(each._replace(tries=tries, due=now + wait_s))
 
     def take_all(self) -> list[Alert]:
         """The alerts that no try has delivered, which no longer wait. On any thread."""
         waiting, self._waiting = self._waiting, deque()
         claimed, self._claimed = self._claimed, None
-        return [each.outgoing.alert for each in ([] if claimed is None else [claimed]) + list(waiting)]
-
-
-class _Waiting(NamedTuple):
-    """`since` and `due` are of the monotonic clock."""
-
-    outgoing: Outgoing
-    since: float
-    due: float
+        return [each.alert for each in ([] if claimed is None else [claimed]) + list(waiting)]
 
 
 class Outbox:
