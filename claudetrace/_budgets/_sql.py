@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-PICO = 10**12
+from claudetrace._call import PICOUSD_PER_USD
+
+PICO = PICOUSD_PER_USD
 MOST_PICOUSD = 4 * 10**18
 """What may be reserved at once in one budget: 4 million dollars, so that no sum of ours overflows 64 bits."""
 

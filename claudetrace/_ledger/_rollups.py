@@ -8,6 +8,7 @@ from functools import lru_cache
 from operator import add
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
+from claudetrace._call import PROMPT_TOKENS
 from claudetrace._ledger._latency import create_buckets
 from claudetrace._ledger._measures import MEASURE_NAMES
 from claudetrace._ledger._views import VIEWS
@@ -24,7 +25,6 @@ OTHER = "(other)"
 may have that value too, which is counted by its name like any other."""
 NUMBERS = ("bucket", "others")
 """The keys that are no text."""
-PROMPT_TOKENS = ("input_tokens", "cache_read_tokens", "cache_write_5m_tokens", "cache_write_1h_tokens")
 
 
 class Measure(NamedTuple):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import orjson
 
-from claudetrace._call import RESERVED_TAGS
+from claudetrace._call import PROMPT_TOKENS, RESERVED_TAGS
 from claudetrace._ledger import _rollups
 from claudetrace._ledger._latency import buckets_of
 from claudetrace._ledger._measures import CALLS, FORMULAS, MEASURE_NAMES, TAG_COLUMNS, TEXTS
@@ -17,7 +17,6 @@ from claudetrace._ledger._rollups import (
     HEADROOM,
     HOURS,
     OTHER,
-    PROMPT_TOKENS,
     ROLLUPS,
     SESSIONS,
     TAG_DAYS,

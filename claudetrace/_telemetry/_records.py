@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from claudetrace._call import CALL_FIELDS
 from claudetrace._errors import ClaudetraceError
 from claudetrace._telemetry import _answers, _otlp
-from claudetrace._telemetry._scope import SCOPE
+from claudetrace._telemetry._scope import EVENT, SCOPE
 from claudetrace._version import __version__
 
 if TYPE_CHECKING:
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 
     from claudetrace._call import Row
 
-EVENT = "claudetrace.call"
 SIGNAL = "logs"
 RESOURCE = {
     "service": "service.name",

@@ -10,14 +10,13 @@ import click
 
 from claudetrace._ledger._rollups import OTHER
 from claudetrace.cli._options import DB, calls_text, responses_text
-from claudetrace.cli._tables import count_text, plain, table, usd_digits, usd_text
+from claudetrace.cli._tables import NONE, count_text, plain, table, usd_digits, usd_text
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from claudetrace._ledger._read import Ledger, Spend
 
-NONE = "(none)"
 BY_HELP = "model, day, user, session, feature, customer, prompt, operation, stop_reason or tag:KEY"
 COLUMNS = {
     "errors": "errors",

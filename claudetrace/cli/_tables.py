@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
 
 GAP = "  "
+NONE = "(none)"
+"""The key of rows that have none."""
 LONGEST_CELL = 48
 
 

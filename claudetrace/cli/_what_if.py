@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from claudetrace._ledger._times import EVER, span
 from claudetrace._ledger._what_if import read_what_if, total
 from claudetrace._sqlite import limit_time
-from claudetrace.cli._tables import count_text, plain, table, usd_digits, usd_text
+from claudetrace.cli._tables import NONE, count_text, plain, table, usd_digits, usd_text
 from claudetrace.cli._trace import no_such_trace
 
 if TYPE_CHECKING:
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from claudetrace._ledger._what_if import WhatIf
     from claudetrace._pricing._otherwise import Otherwise
 
-NONE = "(none)"
 ESTIMATE = (
     "An estimate: the same usage priced otherwise. Another model's tokenizer counts the same text differently, and "
     "its answers would not be the same."
