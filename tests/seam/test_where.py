@@ -96,6 +96,8 @@ def test_the_endpoint_tells_its_scope(where: Where, scope: str | None) -> None:
 
 def test_the_path_goes_before_the_client() -> None:
     """A location that a path names is the one that is called, whatever the client was made with."""
+    if not hasattr(anthropic, "AnthropicGoogleCloud"):
+        pytest.skip("not available: this version of the SDK has no such client")
     vertex = anthropic.AnthropicVertex(region="global", project_id="p", access_token="t")
     path = "/projects/p/locations/europe-west1/publishers/anthropic/models/x:rawPredict"
     cloud = anthropic.AnthropicGoogleCloud(
