@@ -6,6 +6,8 @@ import time
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING
 
+import orjson
+
 from claudetrace._clock import monotonic
 from claudetrace._ledger import _unsent
 from claudetrace._ledger._edit import CHUNK_ROWS, NAP_S, opened_ledger, transaction, truncate_log
@@ -24,12 +26,16 @@ if TYPE_CHECKING:
 __all__ = ["Limits", "forget", "prune", "vacuum"]
 
 OLDEST = "SELECT id, call_id, started_at, session_id FROM calls WHERE started_at < ? ORDER BY started_at LIMIT ?"
-FIRST_WITHOUT_ITS_ID = """
+# By the least rowid, since a batch is a call of many rows.
+FIRSTS = """
     SELECT c.id
-    FROM calls AS c
-    WHERE c.rowid = (SELECT MIN(o.rowid) FROM calls AS o WHERE o.call_id = :call_id AND o.id <> o.call_id)
-        AND NOT EXISTS (SELECT 1 FROM calls AS o WHERE o.id = :call_id AND o.rowid < c.rowid)
+    FROM json_each(?) AS asked
+    JOIN calls AS c ON c.rowid = (
+        SELECT MIN(o.rowid) FROM calls AS o WHERE o.call_id = asked.value AND o.id <> o.call_id
+    )
+    WHERE NOT EXISTS (SELECT 1 FROM calls AS o WHERE o.id = c.call_id AND o.rowid < c.rowid)
 """
+"""The rows that count as their calls though they do not bear their ids."""
 NO_DAY = "9999"
 # The week in which the first kept day is.
 WEEK_ANEW = (
@@ -73,25 +79,18 @@ def prune_chunk(connection: sqlite3.Connection, first_kept: str = NO_DAY, rows: 
         if not found:
             return 0
         exact_from = _day_after(found[-1][2])
-        calls = {call_id for _, call_id, _, _ in found}
-        before = {call_id: _first_without_its_id(connection, call_id) for call_id in calls}
+        calls = (orjson.dumps([*{call_id for _, call_id, _, _ in found}]).decode(),)
+        before = set(connection.execute(FIRSTS, calls))
         connection.executemany("DELETE FROM calls WHERE id = ?", [(id_,) for id_, _, _, _ in found])
         _unsent.lose(connection, [id_ for id_, _, _, _ in found])
         connection.execute(EXACT_FROM_DAY, (exact_from,))
         # A row counts as its call when those before it are gone, so that its day's rollups equal its calls.
-        after = {call_id: _first_without_its_id(connection, call_id) for call_id in calls}
-        firsts = rows_of(connection, [id_ for call_id, id_ in after.items() if id_ and id_ != before[call_id]])
+        firsts = rows_of(connection, [id_ for (id_,) in set(connection.execute(FIRSTS, calls)) - before])
         remake_sessions(connection, {session for _, _, _, session in found} | {row["session_id"] for row in firsts})
         from_day = exact_from if first_kept == NO_DAY else first_kept
         kept = [row for row in firsts if row["started_at"] >= from_day]
         exchange(connection, kept, kept, TagValues(), new_firsts={row["id"] for row in kept})
     return len(found)
-
-
-def _first_without_its_id(connection: sqlite3.Connection, call_id: str) -> str | None:
-    """The row that counts as the call though it does not bear the call's id, if there is one."""
-    found = connection.execute(FIRST_WITHOUT_ITS_ID, {"call_id": call_id}).fetchone()
-    return found[0] if found else None
 
 
 def _day_after(moment: str) -> str:
