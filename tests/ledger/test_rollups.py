@@ -19,6 +19,7 @@ from claudetrace._ledger import _rollups
 from claudetrace._ledger._proof import rollup_differences
 from claudetrace._ledger._prune import Limits, forget, prune, vacuum
 from claudetrace._ledger._read import Ledger
+from claudetrace._ledger._reprice import reprice
 from claudetrace._ledger._schema import open_ledger
 from claudetrace._ledger._store import Store
 
@@ -92,7 +93,7 @@ def test_rollups_equal_calls(
     tmp_path_factory: pytest.TempPathFactory,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """After any batches, through forget and prune, each rollup is the sum of its view."""
+    """After any batches, through reprice, forget and prune, each rollup is the sum of its view."""
     monkeypatch.setattr(_rollups, "MAX_VALUES_A_DAY", 2)
     db = tmp_path_factory.mktemp("ledger") / "ledger.db"
     store = Store(db, Guard())
@@ -100,6 +101,8 @@ def test_rollups_equal_calls(
         store.write([row(**changes) for changes in batch] + ([row(id="head")] if heads and number == 1 else []))
     found = [rollup_differences(store.connection())]
     store.close()
+    reprice(db, everything=True, apply=True)
+    found.append(differences(db))
     forget(db, "a")
     found.append(differences(db))
     write(db, [row(**changes) for batch in batches for changes in batch])
@@ -107,7 +110,7 @@ def test_rollups_equal_calls(
     prune(db, date(2026, 6, 15))
     found.append(differences(db))
 
-    assert found == [[], [], [], []]
+    assert found == [[], [], [], [], []]
 
 
 def test_a_difference_is_found(db: Path, query: Query) -> None:
