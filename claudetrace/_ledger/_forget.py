@@ -5,16 +5,14 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-import orjson
-
 from claudetrace._errors import ClaudetraceError
 from claudetrace._guard import Guard
-from claudetrace._ledger import _sessions
 from claudetrace._ledger._edit import CHUNK_ROWS, NAP_S, opened_ledger, transaction, truncate_log
-from claudetrace._ledger._measures import MEASURE_NAMES, TAG_COLUMNS
-from claudetrace._ledger._proof import exact_from_day, keys_of_view
+from claudetrace._ledger._measures import TAG_COLUMNS
+from claudetrace._ledger._proof import exact_from_day
 from claudetrace._ledger._recover import load_orphans
-from claudetrace._ledger._rollups import OTHER, TAGGED
+from claudetrace._ledger._store import rows_of
+from claudetrace._ledger._sums import TagValues, exchange
 from claudetrace._text import naming
 
 if TYPE_CHECKING:
@@ -23,39 +21,17 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 FORGOTTEN_COLUMNS = (
-    "user_id",
-    "session_id",
-    "tags",
-    "custom_id",
-    "request_id",
-    "message_id",
-    "trace_id",
-    "span_id",
+    *("user_id", "session_id", "tags", "custom_id"),
+    *("request_id", "message_id", "trace_id", "span_id"),
 )
 CHUNK = "SELECT id FROM calls WHERE user_id = ? ORDER BY started_at LIMIT ?"
 FORGET = f"UPDATE calls SET {', '.join(f'{name} = NULL' for name in FORGOTTEN_COLUMNS)} WHERE id = ?"  # noqa: S608 - names of ours
 KEPT_TAGS = ", ".join(f"'{tag}'" for tag in TAG_COLUMNS if tag != "user")
-SUBTRACT = tuple(
-    f"""
-    INSERT INTO {rollup.table} ({", ".join(rollup.key)}, {", ".join(MEASURE_NAMES)})
-    SELECT
-        {", ".join(keys_of_view(rollup))},
-        {", ".join(f"-SUM(v.{name})" for name in MEASURE_NAMES)}
-    FROM measured_call_tags AS v
-    WHERE v.id IN (SELECT value FROM json_each(:ids))
-        AND v.tag NOT IN ({KEPT_TAGS})
-    GROUP BY 1, 2, 3, 4, 5, 6, 7
-    ON CONFLICT ({", ".join(rollup.key)}) DO UPDATE SET
-        {", ".join(f"{name} = {name} + excluded.{name}" for name in MEASURE_NAMES)}
-"""  # noqa: S608 - names of ours
-    # The days last: they say which values are named.
-    for rollup in reversed(TAGGED)
-)
-SESSIONS = """
-    SELECT session_id FROM calls WHERE session_id IS NOT NULL AND id IN (SELECT value FROM json_each(?))
-"""
 DAYS = "SELECT COUNT(DISTINCT day) FROM rollup_tag_days WHERE tag = 'user' AND value = ? AND NOT others"
-OF_USER = tuple(f"DELETE FROM {rollup.table} WHERE tag = 'user' AND value = ? AND NOT others" for rollup in TAGGED)  # noqa: S608 - names of ours
+OF_USER = tuple(
+    f"DELETE FROM {table} WHERE tag = 'user' AND value = ? AND NOT others"  # noqa: S608 - names of ours
+    for table in ("rollup_tag_weeks", "rollup_tag_days")
+)
 NAMING = (
     "DELETE FROM quarantine WHERE names(line) OR names(reason)",
     "UPDATE unsent SET refused = 'the receiver refuses it' WHERE refused IS NOT NULL AND names(refused)",
@@ -72,7 +48,7 @@ OWN_SESSIONS = """
 NAMES_OF_RESULTS = "SELECT batch_id || '/' || custom_id, id FROM calls WHERE user_id = ? AND custom_id IS NOT NULL"
 OF_PRUNED = tuple(
     f"""
-    DELETE FROM {rollup.table} AS sums
+    DELETE FROM {table} AS sums
     WHERE value = :user
         AND NOT others
         AND tag NOT IN ({KEPT_TAGS})
@@ -82,9 +58,8 @@ OF_PRUNED = tuple(
         )
 """  # noqa: S608 - names of ours
     # The days last: they say which are of pruned calls alone.
-    for rollup in reversed(TAGGED)
+    for table in ("rollup_tag_weeks", "rollup_tag_days")
 )
-EMPTY = tuple(f"DELETE FROM {rollup.table} WHERE responses = 0" for rollup in TAGGED)  # noqa: S608 - names of ours
 
 
 def forget(db: Path, user: str, progress: Callable[[int], None] | None = None) -> int:
@@ -92,11 +67,11 @@ def forget(db: Path, user: str, progress: Callable[[int], None] | None = None) -
     the free tags and the ids of request and trace go, from the file's free pages and its log too. Raises
     `ClaudetraceError` where that cannot be."""
     load_orphans(db, Guard())
-    forgotten, found = 0, naming(user)
+    forgotten, found, tag_values = 0, naming(user), TagValues()
     with opened_ledger(db) as connection:
         connection.execute("PRAGMA secure_delete = ON")
         connection.create_function("names", 1, lambda text: found.search(text.encode()) is not None)
-        while chunk := _forget_chunk(connection, user):
+        while chunk := _forget_chunk(connection, user, tag_values):
             forgotten += chunk
             if progress is not None:
                 progress(forgotten)
@@ -106,7 +81,7 @@ def forget(db: Path, user: str, progress: Callable[[int], None] | None = None) -
                 connection.execute(sql, (user,))
             for sql in OF_PRUNED:
                 connection.execute(sql, {"user": user, "exact_from": exact_from_day(connection)})
-            for sql in (*EMPTY, *NAMING):
+            for sql in NAMING:
                 connection.execute(sql)
         # What was removed before, by whomever, is in free pages still.
         connection.execute("VACUUM")
@@ -123,17 +98,12 @@ def days_of(db: Path, user: str) -> int:
     return int(days)
 
 
-def _forget_chunk(connection: sqlite3.Connection, user: str) -> int:
+def _forget_chunk(connection: sqlite3.Connection, user: str, tag_values: TagValues) -> int:
     with transaction(connection):
-        ids = [id_ for (id_,) in connection.execute(CHUNK, (user, CHUNK_ROWS))]
-        as_json = orjson.dumps(ids).decode()
-        sessions = [session for (session,) in connection.execute(SESSIONS, (as_json,))]
-        began = _sessions.first_at(connection, sessions)
-        for sql in SUBTRACT:
-            connection.execute(sql, {"ids": as_json, "other": OTHER})
-        connection.executemany(FORGET, [(id_,) for id_ in ids])
-        _sessions.refresh(connection, began)
-    return len(ids)
+        rows = rows_of(connection, [id_ for (id_,) in connection.execute(CHUNK, (user, CHUNK_ROWS))])
+        connection.executemany(FORGET, [(row["id"],) for row in rows])
+        exchange(connection, rows, [{**row, **dict.fromkeys(FORGOTTEN_COLUMNS)} for row in rows], tag_values)
+    return len(rows)
 
 
 def known_as(db: Path, user: str) -> tuple[set[str], dict[str, str]]:

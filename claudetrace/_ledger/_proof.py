@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from claudetrace._ledger._rollups import ROLLUPS, SUM, TAG_DAYS, Rollup
+from claudetrace._ledger._rollups import ROLLUPS, SUM, Rollup
 
 if TYPE_CHECKING:
     import sqlite3
@@ -62,8 +62,3 @@ def _differences(connection: sqlite3.Connection, rollup: Rollup, first_day: str)
         Difference(rollup.table, key, {name: value for name, value in measures.items() if value})
         for key, measures in found.items()
     ]
-
-
-def keys_of_view(rollup: Rollup) -> list[str]:
-    """The keys of a row `v` of `measured_call_tags` as the rollup has them."""
-    return [TAG_DAYS.derived.get(name, f"v.{name}") for name in rollup.key]

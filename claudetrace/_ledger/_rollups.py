@@ -209,7 +209,6 @@ SESSIONS = Rollup(
 )
 ROLLUPS = (HOURS, DAYS, TAG_DAYS, TAG_WEEKS, FEATURE_LATENCIES, LATENCIES, HEADROOM, SESSIONS)
 """A finer one comes before those that are made from it."""
-TAGGED = (TAG_DAYS, TAG_WEEKS)
 BY_TABLE = {rollup.table: rollup for rollup in ROLLUPS}
 INDEXES = (
     "CREATE INDEX sessions_dearest ON rollup_sessions (day, spend_microusd)",
