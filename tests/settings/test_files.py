@@ -6,7 +6,7 @@ import logging
 import os
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +28,13 @@ def umask(mask: int) -> Iterator[None]:
 
 
 def modes(folder: Path) -> dict[str, int]:
-    """The mode of each file and folder in `folder`, without the part of a name that is made up."""
-    return {str(path.relative_to(folder)): stat.S_IMODE(path.lstat().st_mode) for path in folder.rglob("*")}
+    """The mode of each file and folder in `folder`."""
+    found = {}
+    for path in folder.rglob("*"):
+        # The loader may be closing the database right now.
+        with suppress(FileNotFoundError):
+            found[str(path.relative_to(folder))] = stat.S_IMODE(path.lstat().st_mode)
+    return found
 
 
 def record(client: Any, db: Path, **settings: Any) -> dict[str, int]:
