@@ -175,10 +175,17 @@ def _warn_of_unnamed(file: Path, keys: str) -> None:
 
 
 def _is_inside(path: object, folder: Path) -> bool:
-    """Whether `path` lies in `folder`, wherever links lead; what is no path is refused later."""
+    """Whether `path` lies in `folder`, with all that is beside it by its name, wherever links lead; what is no path is
+    refused later."""
     if not isinstance(path, str) or "\0" in path:
         return path is not False
-    return Path(os.path.realpath(_placed(path, folder))).is_relative_to(os.path.realpath(folder))
+    placed, root = Path(_placed(path, folder)), os.path.realpath(folder)
+    if not Path(os.path.realpath(placed)).is_relative_to(root):
+        return False
+    with suppress(OSError):  # no folder, so nothing is beside it
+        beside = [each for each in placed.parent.iterdir() if each.name.startswith(placed.name)]
+        return all(Path(os.path.realpath(each)).is_relative_to(root) for each in beside)
+    return True
 
 
 def _placed(path: Any, folder: Path) -> Any:

@@ -85,6 +85,23 @@ def test_a_place_outside_its_folder_is_none(
     assert f"ignores {key} in " in caplog.text
 
 
+@pytest.mark.parametrize("beside", ["x.db.spool", "x.db-wal", "x.db.budgets", "x.db.key"])
+def test_a_place_with_a_link_beside_it_that_leads_out_is_none(
+    tmp_path: Path, beside: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A ledger whose journal, log, budgets or key a link of the folder puts elsewhere is not taken."""
+    outside, inner = tmp_path / "outside", tmp_path / "inner"
+    outside.mkdir()
+    inner.mkdir()
+    (inner / beside).symlink_to(outside)
+    monkeypatch.chdir(inner)
+    bare = resolve({})
+    FILE.write_text('db = "x.db"\n')
+
+    assert resolve({}) == bare
+    assert "ignores db in " in caplog.text
+
+
 def test_a_ledger_survives_a_foreign_folder(client, server, db: Path) -> None:  # type: ignore[no-untyped-def]
     """Standing in a folder whose file limits the ledger to nothing deletes no row."""
     FILE.write_text('max_db_mb = 0.0001\nretention = "1m"\n[tags]\nteam = "theirs"\n')
