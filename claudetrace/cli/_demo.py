@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import click
 
 from claudetrace._errors import ClaudetraceError
+from claudetrace._files import make_folder
 from claudetrace._places import spool_of
 from claudetrace.cli._options import calls_text
 
@@ -82,7 +83,7 @@ def _program(name: str) -> str:
 
 def _begin_anew(path: Path) -> None:
     """Removes the ledger of an earlier demo. Raises `ClaudetraceError` for a file that is anything else."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     spool = spool_of(path)
     if not path.exists() and not spool.exists():
         return

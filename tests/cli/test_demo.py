@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
+import stat
 from datetime import UTC, datetime, timedelta
 
 from freezegun import freeze_time
@@ -43,6 +45,17 @@ def test_a_second_demo_begins_anew(db):
     """It does not add to the first one's calls."""
     assert run("demo", "--no-serve", "--days", 0, "--db", db).exit_code == 0
     assert len(Ledger(db).calls(limit=None)) == 23
+
+
+def test_the_demos_folders_are_its_owners(tmp_path):
+    """Whatever the umask, the folders that it makes for its ledger are for their owner alone."""
+    path, before = tmp_path / "a" / "b" / "demo.db", os.umask(0)
+    try:
+        assert run("demo", "--no-serve", "--days", 0, "--db", path).exit_code == 0
+    finally:
+        os.umask(before)
+
+    assert [stat.S_IMODE(each.stat().st_mode) for each in (path.parent.parent, path.parent)] == [0o700, 0o700]
 
 
 def test_the_demo_has_ninety_days_to_look_at(tmp_path):
