@@ -39,6 +39,19 @@ def call(url: str, times: int) -> int:
     return made
 
 
+def watched(thread: threading.Thread) -> threading.Event:
+    """Set once `thread` waits for the store's lock: it sleeps between two tries."""
+    waits, sleep = threading.Event(), time.sleep
+
+    def noticing(seconds: float) -> None:
+        if threading.current_thread() is thread:
+            waits.set()
+        sleep(seconds)
+
+    time.sleep = noticing
+    return waits
+
+
 if __name__ == "__main__":
     logging.basicConfig(stream=sys.stderr, format="%(process)d %(message)s")
     db, url = sys.argv[1:]
@@ -52,8 +65,9 @@ if __name__ == "__main__":
     assert holder.stdout is not None
     holder.stdout.readline()
     waiting = threading.Thread(target=call, args=(url, 1))
+    waits = watched(waiting)
     waiting.start()
-    time.sleep(0.1)
+    assert waits.wait(30)
     child = os.fork()
     if not child:
         print(os.getpid(), call(url, 20), flush=True)
