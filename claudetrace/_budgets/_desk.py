@@ -95,7 +95,9 @@ class Desk(Forks):
         watch(self)
 
     def _reset(self) -> None:
-        self._lock, self._checkpointing = threading.Lock(), threading.Lock()
+        # It knows its owner, so that an interrupt between taking it and what lets it go leaves it held by nobody.
+        self._lock = threading.RLock()
+        self._checkpointing = threading.Lock()
         self._jobs: deque[Job] = deque()
         self._kept: deque[Job] = deque(maxlen=MAX_WAITING)
         self._down_until = 0.0
@@ -112,7 +114,21 @@ class Desk(Forks):
 
     def do(self, act: Callable[[sqlite3.Connection], Any]) -> Any:
         """What `act` gives, in a transaction that is on the disk's side of this process. Raises what it raises."""
+        if self._is_held_here():
+            raise RuntimeError(
+                "the budgets' store was asked amid a transaction of the same thread, as by a signal handler"
+            )
         job = Job(act, keep=False)
+        try:
+            self._see_done(job)
+        except BaseException:
+            self._let_go()
+            raise
+        if job.error is not None:
+            raise job.error
+        return job.result
+
+    def _see_done(self, job: Job) -> None:
         if self._lock.acquire(blocking=False):
             self._jobs.append(job)
             self._serve()
@@ -125,9 +141,21 @@ class Desk(Forks):
                 self._serve()
             elif job.ready is not None:
                 job.ready.acquire()
-        if job.error is not None:
-            raise job.error
-        return job.result
+
+    def _is_held_here(self) -> bool:
+        return bool(self._lock._is_owned())  # type: ignore[attr-defined]  # noqa: SLF001 - as `threading.Condition` does
+
+    def _let_go(self) -> None:
+        """Lets go of the desk where an interrupt left it with this caller, and has another do what waits."""
+        while self._is_held_here():
+            self._lock.release()
+        self._leave_to_another()
+
+    def _leave_to_another(self) -> None:
+        if heir := next((job for job in list(self._jobs) if job.ready), None):
+            heir.wake()
+        elif self._jobs:
+            self._ring()
 
     def post(self, act: Callable[[sqlite3.Connection], Any], *, then: Callable[[Job], None] | None = None) -> None:
         """Has `act` done by whoever is next at the desk, and at once where there is something to do `then`. Waits for
@@ -172,11 +200,16 @@ class Desk(Forks):
             batch: list[Job] = []
             try:
                 while self._jobs and len(batch) < 256:
-                    batch.append(self._jobs.popleft())
+                    # In both for a moment: an interrupt in between loses none.
+                    batch.append(self._jobs[0])
+                    self._jobs.popleft()
                 self._transact(batch)
             finally:
+                undone = [job for job in batch if not (job.done or (self._jobs and self._jobs[0] is job))]
+                self._jobs.extendleft(reversed(undone))
                 self._lock.release()
-                self._hand_back([job for job in batch if not job.done])
+                if undone:
+                    self._leave_to_another()
             self._hooks.hand_on()
             rounds += 1
             if not self._jobs:
@@ -186,15 +219,6 @@ class Desk(Forks):
                 return
             if not self._lock.acquire(blocking=False):
                 return
-
-    def _hand_back(self, interrupted: list[Job]) -> None:
-        """Leaves to another what an interrupt of this caller's left undone."""
-        for job in reversed(interrupted):
-            self._jobs.appendleft(job)
-        if heir := next((job for job in interrupted if job.ready), None):
-            heir.wake()
-        elif interrupted:
-            self._ring()
 
     def _transact(self, batch: list[Job]) -> None:
         if not batch:
@@ -290,7 +314,7 @@ class Desk(Forks):
     # Around a fork. SQLite must be closed: a child that inherits an open file takes no locks on it of its own.
 
     def before_fork(self) -> None:
-        held = self._lock.acquire(timeout=FORK_WAIT_S)
+        held = not self._is_held_here() and self._lock.acquire(timeout=FORK_WAIT_S)
         if held and not self._checkpointing.acquire(timeout=FORK_WAIT_S):
             self._lock.release()
             held = False
@@ -305,7 +329,7 @@ class Desk(Forks):
 
     def after_fork_in_child(self) -> None:
         held = self._forking.pop(threading.get_ident(), False)
-        at_work = self._file.is_open or self._lock.locked() or self._checkpointing.locked()
+        at_work = self._file.is_open or not self._lock.acquire(blocking=False) or self._checkpointing.locked()
         if (at_work and not held) or held_here(self._file.path):
             _usable.forbid(_usable.FORKED)
         if not held:
