@@ -149,26 +149,38 @@ def limit_time(connection: sqlite3.Connection, path: Path) -> None:
     connection.set_progress_handler(is_too_long, STEPS)
 
 
+_held: dict[str, list[object]] = {}
+"""A mark for each `Held` that is open, by its path."""
+_shared: set[str] = set()
+"""Paths that several of them had open at once: SQLite hands descriptors from one connection to another, so that nobody
+can tell whose one is."""
+
+
 class Held:
     """A connection and the files that it has open: SQLite goes on with one that was moved or deleted without a word."""
 
-    __slots__ = ("_descriptors", "_file", "_log", "_name", "connection")
+    __slots__ = ("_descriptors", "_file", "_log", "_mark", "_name", "connection")
 
     def __init__(self, path: Path, before: frozenset[int], connection: sqlite3.Connection) -> None:
         """`before` it was opened, there were those descriptors."""
         self.connection = connection
+        self._name, self._mark = os.fspath(path), object()
+        others = _held.setdefault(self._name, [])
+        others.append(self._mark)
+        if len(others) > 1:
+            _shared.add(self._name)
         self._descriptors = _usable.opened(path, before)
-        self._name = os.fspath(path)
         self._file = identity(self._name)
         self.committed()
 
     def check(self) -> None:
         """Raises `UnusableError` where a descriptor of the connection's is the host's by now."""
-        _usable.check_descriptors(self._descriptors, Path(self._name))
+        if self._name not in _shared:
+            _usable.check_descriptors(self._descriptors, Path(self._name))
 
     def abandon(self) -> None:
         """Leaves the connection as it is, never to be used or closed."""
-        self._descriptors = []
+        self._forget()
         _untouchable.append(self.connection)
 
     def committed(self) -> None:
@@ -219,9 +231,14 @@ class Held:
         except _usable.UnusableError:
             self.abandon()
             return
-        self._descriptors = []
+        self._forget()
         with suppress(sqlite3.Error):
             self.connection.close()
+
+    def _forget(self) -> None:
+        self._descriptors = []
+        with suppress(ValueError):
+            _held[self._name].remove(self._mark)
 
 
 def part_from_log(path: Path) -> None:
