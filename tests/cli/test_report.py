@@ -6,7 +6,7 @@ import json
 from decimal import Decimal
 
 import pytest
-from money._kit import unpriced_row, write
+from pricing._ledgers import unpriced_row, write
 
 from claudetrace import Ledger
 from claudetrace.cli._tables import plain, table, usd_digits, usd_text

@@ -22,7 +22,7 @@ from claudetrace._usage import merged_usage, usage_columns
 from ._requests import DAY, OPUS, OWN, of
 
 RECORDINGS = Path(__file__).parents[3] / "shared/recordings/recordings.jsonl"
-GOLDEN = json.loads((Path(__file__).parents[1] / "golden/pricing.json").read_text())["cases"]
+GOLDEN = json.loads(Path(__file__).with_name("golden.json").read_text())["cases"]
 
 
 def recordings() -> list[Any]:

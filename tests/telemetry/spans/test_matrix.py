@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 from opentelemetry import trace
-from telemetry.receiver import Receiver
 
 import claudetrace
 from claudetrace._demo._server import PlayServer
+from telemetry.receiver import Receiver
 
 from ._calls import CALLS, Call, Inside, new_client, run
 from ._places import PLACES, Place, Seen

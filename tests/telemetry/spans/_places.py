@@ -10,9 +10,9 @@ from opentelemetry import trace
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider, sampling
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
-from telemetry.receiver import Receiver, Span
 
 import claudetrace
+from telemetry.receiver import Receiver, Span
 
 PLACES = ("before", "after", "collector", "none")
 NATIVE_SCOPE = "com.anthropic.sdk.python"

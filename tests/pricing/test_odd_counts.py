@@ -8,7 +8,7 @@ import claudetrace
 from claudetrace._demo import _answers, _wire
 
 from ._asked import ASK, created, told
-from ._kit import faults
+from ._ledgers import faults
 
 PLAIN = {"input_tokens": 1_000, "output_tokens": 10}
 COST = 1_000 * 4_000_000 + 10 * 20_000_000

@@ -13,11 +13,11 @@ from seam.kinds._kit import Steps, each
 from seam.kinds._middleware import has_middleware, twice, twice_async, with_middleware
 from seam.kinds._plays import failure, json_answer, streamed
 from seam.kinds._rows import MODEL
-from telemetry.receiver import Receiver
 
 import claudetrace
 from claudetrace._demo import _wire
 from claudetrace._demo._server import PlayServer
+from telemetry.receiver import Receiver
 
 from ._calls import new_client, run
 from ._places import Place, Seen

@@ -19,7 +19,7 @@ from claudetrace._demo import _answers as answers
 from claudetrace._demo import _wire as wire
 from claudetrace._instrument import running
 
-from ._kit import later_rates, run
+from ._ledgers import later_rates, run
 
 ASK = {"model": wire.MODEL, "max_tokens": 100, "messages": [{"role": "user", "content": "Hello?"}]}
 HELLO = wire.message("Hello.", wire.usage(1_000, 50))

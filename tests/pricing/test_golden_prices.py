@@ -1,4 +1,4 @@
-"""Every priced case of `pricing.json`, to the last picodollar."""
+"""Every priced case of `golden.json`, to the last picodollar."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 from claudetrace._pricing import Terms, price, price_response
 from claudetrace._usage import usage_columns
 
-CASES: list[dict[str, Any]] = json.loads(Path(__file__).with_name("pricing.json").read_text())["cases"]
+CASES: list[dict[str, Any]] = json.loads(Path(__file__).with_name("golden.json").read_text())["cases"]
 PICOUSD = Decimal("0.000000000001")
 OF_PRICE = ("batch", "platform", "endpoint_scope")
 

@@ -8,7 +8,7 @@ import claudetrace
 from claudetrace._demo import _wire
 
 from ._asked import ASK, told
-from ._kit import run
+from ._ledgers import run
 
 OPUS = {"input": 4_000_000, "read": 200_000, "5m": 5_000_000, "1h": 8_000_000, "output": 20_000_000}
 """Picodollars a token of claude-opus-5-5."""

@@ -11,7 +11,7 @@ import claudetrace
 from claudetrace._demo import _answers as answers
 from claudetrace._demo import _wire as wire
 
-from ._kit import run, unpriced_row, write
+from ._ledgers import run, unpriced_row, write
 
 ASK = {"model": wire.MODEL, "max_tokens": 100, "messages": [{"role": "user", "content": "Hello?"}]}
 COUNTS = wire.usage(1000, 200, cache_read=40_000, write_5m=500, write_1h=300)

@@ -13,7 +13,7 @@ from contextlib import closing
 
 import pytest
 
-from ._kit import faults, prices_of, run, unpriced_row, write
+from ._ledgers import faults, prices_of, run, unpriced_row, write
 
 USAGE = {"input_tokens": 1000, "output_tokens": 500}
 PICOUSD = 1000 * 4_000_000 + 500 * 20_000_000

@@ -12,7 +12,7 @@ import claudetrace
 from claudetrace._demo import _answers as answers
 from claudetrace._demo import _wire as wire
 
-from ._kit import as_an_older_version_wrote, faults, prices_of, rows_of, run, unpriced_row, write
+from ._ledgers import as_an_older_version_wrote, faults, prices_of, rows_of, run, unpriced_row, write
 
 ASK = {"model": wire.MODEL, "max_tokens": 100, "messages": [{"role": "user", "content": "Hello?"}]}
 USAGE = {"input_tokens": 1000, "output_tokens": 500}

@@ -9,7 +9,7 @@ import claudetrace
 from claudetrace._demo import _answers as answers
 from claudetrace._demo import _wire as wire
 
-from ._kit import faults, later_rates, rows_of, run, unpriced_row, write
+from ._ledgers import faults, later_rates, rows_of, run, unpriced_row, write
 
 ASK = {"model": wire.MODEL, "max_tokens": 100, "messages": [{"role": "user", "content": "Hello?"}]}
 COUNTS = wire.usage(1000, 200, cache_read=40_000, write_5m=500, write_1h=300)

@@ -13,10 +13,10 @@ from opentelemetry import trace
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
-from telemetry.receiver import Receiver
 
 import claudetrace
 from claudetrace._demo._server import PlayServer
+from telemetry.receiver import Receiver
 
 from ._places import Place
 

@@ -10,7 +10,7 @@ import pytest
 from claudetrace._pricing import _second_opinion
 from claudetrace._pricing._listing import listed_models
 
-from ._kit import later_rates, run
+from ._ledgers import later_rates, run
 
 NAMES = {
     "alias": "claude-sonnet-4-5",

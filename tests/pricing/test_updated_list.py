@@ -21,7 +21,7 @@ from claudetrace._demo import _answers, _wire
 from claudetrace._pricing._list import use_rates_of
 from claudetrace._pricing._rates import RATES_FILE
 
-from ._kit import rows_of, run, unpriced_row, write
+from ._ledgers import rows_of, run, unpriced_row, write
 
 TODAY = "2026-11-21"
 USAGE = {"input_tokens": 1_000_000, "output_tokens": 0}

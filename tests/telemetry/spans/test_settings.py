@@ -9,10 +9,10 @@ import pytest
 from opentelemetry import context, trace
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from seam.kinds._plays import json_answer
-from telemetry.receiver import Receiver
 
 import claudetrace
 from claudetrace._demo._server import PlayServer
+from telemetry.receiver import Receiver
 
 from ._calls import ASK, Inside, new_client
 from ._places import Place, of_sdk, recording_provider

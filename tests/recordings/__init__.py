@@ -1,1 +1,0 @@
-"""Real exchanges of the API, played to the real SDK over HTTP on loopback."""
