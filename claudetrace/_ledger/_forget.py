@@ -26,11 +26,13 @@ FORGOTTEN_COLUMNS = (
 )
 CHUNK = "SELECT id FROM calls WHERE user_id = ? ORDER BY started_at LIMIT ?"
 FORGET = f"UPDATE calls SET {', '.join(f'{name} = NULL' for name in FORGOTTEN_COLUMNS)} WHERE id = ?"  # noqa: S608 - names of ours
+# The days last: they say which are of pruned calls alone.
+TAG_TABLES = ("rollup_tag_months", "rollup_tag_weeks", "rollup_tag_days")
 KEPT_TAGS = ", ".join(f"'{tag}'" for tag in TAG_COLUMNS if tag != "user")
 DAYS = "SELECT COUNT(DISTINCT day) FROM rollup_tag_days WHERE tag = 'user' AND value = ? AND NOT others"
 OF_USER = tuple(
     f"DELETE FROM {table} WHERE tag = 'user' AND value = ? AND NOT others"  # noqa: S608 - names of ours
-    for table in ("rollup_tag_weeks", "rollup_tag_days")
+    for table in TAG_TABLES
 )
 NAMING = (
     "DELETE FROM quarantine WHERE names(line) OR names(reason)",
@@ -57,8 +59,7 @@ OF_PRUNED = tuple(
             WHERE tag = sums.tag AND value = sums.value AND NOT others AND day >= :exact_from
         )
 """  # noqa: S608 - names of ours
-    # The days last: they say which are of pruned calls alone.
-    for table in ("rollup_tag_weeks", "rollup_tag_days")
+    for table in TAG_TABLES
 )
 
 

@@ -13,7 +13,7 @@ from claudetrace._ledger import _unsent
 from claudetrace._ledger._edit import CHUNK_ROWS, NAP_S, opened_ledger, transaction, truncate_log
 from claudetrace._ledger._forget import forget
 from claudetrace._ledger._proof import EXACT_FROM_DAY
-from claudetrace._ledger._rollups import ROLLUPS, TAG_WEEKS, week_of
+from claudetrace._ledger._rollups import ROLLUPS, TAG_MONTHS, TAG_WEEKS
 from claudetrace._ledger._store import rows_of
 from claudetrace._ledger._sums import TagValues, exchange, remake_sessions
 
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     import threading
     from collections.abc import Callable
     from pathlib import Path
+
+    from claudetrace._ledger._rollups import Rollup
 
 __all__ = ["Limits", "forget", "prune", "vacuum"]
 
@@ -37,11 +39,21 @@ FIRSTS = """
 """
 """The rows that count as their calls though they do not bear their ids."""
 NO_DAY = "9999"
-# The week in which the first kept day is.
-WEEK_ANEW = (
-    "DELETE FROM rollup_tag_weeks WHERE week = ?",
-    f"INSERT INTO rollup_tag_weeks ({TAG_WEEKS.columns}) {TAG_WEEKS.rows(TAG_WEEKS.derived['week'] + ' = ?')}",
-)
+
+
+def _anew(rollup: Rollup) -> tuple[str, str]:
+    """Makes the sums anew of the period that has the day `:day`."""
+    assert rollup.period is not None
+    period = rollup.derived[rollup.period]
+    of_day = f"{period} = {period.replace('v.day', ':day')}"
+    return (
+        f"DELETE FROM {rollup.table} WHERE {rollup.period} = {period.replace('v.day', ':day')}",  # noqa: S608 - names of ours
+        f"INSERT INTO {rollup.table} ({rollup.columns}) {rollup.rows(of_day)}",
+    )
+
+
+# The week and the month in which the first kept day is have days before it.
+ANEW = (*_anew(TAG_WEEKS), *_anew(TAG_MONTHS))
 
 
 def prune(
@@ -66,8 +78,8 @@ def prune(
                 for rollup in ROLLUPS:
                     if rollup.period is not None:
                         connection.execute(f"DELETE FROM {rollup.table} WHERE {rollup.period} < ?", (first_kept,))  # noqa: S608 - names of ours
-                for sql in WEEK_ANEW:
-                    connection.execute(sql, (week_of(first_kept),))
+                for sql in ANEW:
+                    connection.execute(sql, {"day": first_kept})
                 connection.execute("DELETE FROM quarantine WHERE quarantined_at < ?", (first_kept,))
     return removed
 

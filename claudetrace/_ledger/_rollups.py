@@ -150,6 +150,15 @@ TAG_WEEKS = Rollup(
     derived={"week": "DATE(v.day, 'weekday 0', '-6 days')"},
     folded=lambda key: (key[0], week_of(key[1]), *key[2:]),
 )
+# By month, because that is how a customer is billed.
+TAG_MONTHS = Rollup(
+    table="rollup_tag_months",
+    source=TAG_DAYS.table,
+    period="month",
+    key=("tag", "month", *TAG_DAYS.key[2:]),
+    derived={"month": "SUBSTR(v.day, 1, 7)"},
+    folded=lambda key: (key[0], key[1][:7], *key[2:]),
+)
 FEATURE_LATENCIES = Rollup(
     table="rollup_feature_latencies",
     source="measured_latencies",
@@ -207,7 +216,7 @@ SESSIONS = Rollup(
     },
     condition="v.session_id IS NOT NULL",
 )
-ROLLUPS = (HOURS, DAYS, TAG_DAYS, TAG_WEEKS, FEATURE_LATENCIES, LATENCIES, HEADROOM, SESSIONS)
+ROLLUPS = (HOURS, DAYS, TAG_DAYS, TAG_WEEKS, TAG_MONTHS, FEATURE_LATENCIES, LATENCIES, HEADROOM, SESSIONS)
 """A finer one comes before those that are made from it."""
 BY_TABLE = {rollup.table: rollup for rollup in ROLLUPS}
 INDEXES = (

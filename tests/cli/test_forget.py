@@ -214,7 +214,7 @@ def test_what_was_removed_before_is_searched_too(spent, path):
     with closing(sqlite3.connect(path)) as ledger, ledger:
         # As SQLite is where nobody has built it otherwise.
         ledger.execute("PRAGMA secure_delete = OFF")
-        for table in ("calls", "rollup_sessions", "rollup_tag_days", "rollup_tag_weeks"):
+        for table in ("calls", "rollup_sessions", "rollup_tag_days", "rollup_tag_weeks", "rollup_tag_months"):
             ledger.execute(f"DELETE FROM {table}")
     with closing(sqlite3.connect(f"{path}.budgets")) as store, store:
         store.execute("PRAGMA secure_delete = OFF")
