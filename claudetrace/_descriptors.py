@@ -7,7 +7,6 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, TypeAlias
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
     from pathlib import Path
 
 Identity: TypeAlias = "tuple[int, int]"
@@ -48,19 +47,16 @@ class Descriptor:
         self.fd = -1
 
 
-def numbers() -> frozenset[int]:
-    """The descriptors of this process, whoever opened them; none where the system does not tell."""
-    try:
-        return frozenset(map(int, os.listdir("/dev/fd")))  # noqa: PTH208 - names alone
-    except OSError:
-        return frozenset()
-
-
-def held_here(path: str | Path, without: Iterable[int] = ()) -> list[Descriptor]:
-    """The descriptors of this process that lead to the file at `path`, but those `without`."""
+def held_here(path: str | Path) -> list[Descriptor]:
+    """The descriptors of this process that lead to the file at `path`, whoever opened them; none where the system does
+    not tell."""
     wanted = identity(path)
     found: list[Descriptor] = []
-    for number in numbers().difference(without) if wanted else ():
+    try:
+        numbers = map(int, os.listdir("/dev/fd") if wanted else ())  # noqa: PTH208 - names alone
+    except OSError:
+        return found
+    for number in numbers:
         # The one that listed them is gone by now.
         with suppress(OSError):
             held = Descriptor(number)

@@ -7,16 +7,24 @@ import os
 import sqlite3
 import stat
 import time
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Self
+from typing import TYPE_CHECKING, Self
 from urllib.parse import quote
 
 from claudetrace import _usable
 from claudetrace._clock import monotonic
 from claudetrace._descriptors import identity
 from claudetrace._errors import ClaudetraceError
-from claudetrace._files import is_writable
+from claudetrace._files import is_writable, open_file
+
+try:
+    import fcntl
+except ImportError:  # Windows: importing works, and `instrument()` says what is missing.
+    fcntl = None  # type: ignore[assignment]
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 log = logging.getLogger("claudetrace")
 
@@ -24,12 +32,23 @@ log = logging.getLogger("claudetrace")
 # one whose descriptors are the host's by now.
 _untouchable: list[sqlite3.Connection] = []
 
+OLDEST_SQLITE = (3, 37, 0)
+"""The first that has STRICT tables."""
+CREATION_S = 10.0
 QUESTION_S = 10.0
 BYTES_A_SECOND = 2e6
 TOO_LONG = "it takes longer than its size explains; a view or a trigger in it may have been made to never end"
 STEPS = 20_000
 PAUSE_S = 0.5
 """Between two looks of one question there is less, so after that another one has begun."""
+
+
+def refuse_old_sqlite() -> None:
+    """Raises `ClaudetraceError` where this Python's SQLite is too old for our files."""
+    if sqlite3.sqlite_version_info < OLDEST_SQLITE:
+        raise ClaudetraceError(
+            f"SQLite 3.37 or newer is needed, for STRICT tables; this Python has {sqlite3.sqlite_version}"
+        )
 
 
 class NamedPath(str):
@@ -149,38 +168,25 @@ def limit_time(connection: sqlite3.Connection, path: Path) -> None:
     connection.set_progress_handler(is_too_long, STEPS)
 
 
-_held: dict[str, list[object]] = {}
-"""A mark for each `Held` that is open, by its path."""
-_shared: set[str] = set()
-"""Paths that several of them had open at once: SQLite hands descriptors from one connection to another, so that nobody
-can tell whose one is."""
-
-
 class Held:
     """A connection and the files that it has open: SQLite goes on with one that was moved or deleted without a word."""
 
-    __slots__ = ("_descriptors", "_file", "_log", "_mark", "_name", "connection")
+    __slots__ = ("_descriptors", "_file", "_log", "_name", "connection")
 
-    def __init__(self, path: Path, before: frozenset[int], connection: sqlite3.Connection) -> None:
-        """`before` it was opened, there were those descriptors."""
+    def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
+        """`connection` to `path` has read: from then on it holds the file and its log."""
         self.connection = connection
-        self._name, self._mark = os.fspath(path), object()
-        others = _held.setdefault(self._name, [])
-        others.append(self._mark)
-        if len(others) > 1:
-            _shared.add(self._name)
-        self._descriptors = _usable.opened(path, before)
+        self._name = os.fspath(path)
+        self._descriptors = _usable.opened(path)
         self._file = identity(self._name)
         self.committed()
 
     def check(self) -> None:
         """Raises `UnusableError` where a descriptor of the connection's is the host's by now."""
-        if self._name not in _shared:
-            _usable.check_descriptors(self._descriptors, Path(self._name))
+        _usable.check_descriptors(self._descriptors, Path(self._name))
 
     def abandon(self) -> None:
         """Leaves the connection as it is, never to be used or closed."""
-        self._forget()
         _untouchable.append(self.connection)
 
     def committed(self) -> None:
@@ -231,14 +237,28 @@ class Held:
         except _usable.UnusableError:
             self.abandon()
             return
-        self._forget()
         with suppress(sqlite3.Error):
             self.connection.close()
 
-    def _forget(self) -> None:
-        self._descriptors = []
-        with suppress(ValueError):
-            _held[self._name].remove(self._mark)
+
+@contextmanager
+def creation_lock(path: Path) -> Iterator[None]:
+    """Lets one process at a time make the file, migrate it or set it aside: turning a fresh one to WAL fails in a
+    race."""
+    fd = open_file(path.with_name(f"{path.name}.lock"), os.O_RDWR | os.O_CREAT)
+    try:
+        deadline = monotonic() + CREATION_S
+        while True:
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if monotonic() > deadline:
+                    raise
+                time.sleep(0.01)
+        yield
+    finally:
+        os.close(fd)
 
 
 def part_from_log(path: Path) -> None:

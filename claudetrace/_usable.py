@@ -71,20 +71,25 @@ def free_bytes(path: Path) -> int | None:
     return found.f_bavail * found.f_frsize
 
 
-def opened(path: Path, before: frozenset[int]) -> list[Descriptor]:
-    """The descriptors that SQLite has opened for `path` and beside it, where there were those `before`. Its shared
-    memory has no holes from here on, as far as it reaches now: touching one is what a full disk makes a bus error."""
-    for held in held_here(f"{path}{SHM}"):
-        # By SQLite's own descriptor: to close another would end all its locks.
+def opened(path: Path) -> list[list[Descriptor]]:
+    """The descriptors of an open connection to `path`, in groups: of each, one must still lead to its file for as long
+    as the connection is open.
+
+    Whichever connection of this process they belong to, SQLite closes none that leads to the file or to its shared
+    memory while one is open: that would end the locks of all. Of the log's, each connection closes its own.
+    """
+    shared_memory = held_here(f"{path}{SHM}")
+    for held in shared_memory:
+        # Without holes, whose first touch is what a full disk makes a bus error.
         with suppress(OSError, AttributeError):
             os.posix_fallocate(held.fd, 0, os.fstat(held.fd).st_size)
-    found = [held_here(f"{path}{suffix}", before) for suffix in ("", "-wal", SHM)]
-    # Of two, one is of another thread that reads the file just now.
-    return [held for (held,) in (each for each in found if len(each) == 1)]
+    groups = [held_here(f"{path}-wal"), *([held] for held in (*held_here(path), *shared_memory))]
+    return [group for group in groups if group]
 
 
-def check_descriptors(held: list[Descriptor], path: Path) -> None:
-    """Raises `UnusableError`, now and ever after, where a descriptor of SQLite's has become another file's."""
-    if not all(each.is_ours() for each in held):
-        forbid(CLOSED)
-        check(path)
+def check_descriptors(groups: list[list[Descriptor]], path: Path) -> None:
+    """Raises `UnusableError`, now and ever after, where the program has closed a descriptor of SQLite's."""
+    for group in groups:
+        if not any(held.is_ours() for held in group):
+            forbid(CLOSED)
+            check(path)

@@ -6,31 +6,24 @@ import os
 import random
 import sqlite3
 import time
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, suppress
 from importlib.resources import files
 from typing import TYPE_CHECKING
 
 from claudetrace import _sqlite, _usable
 from claudetrace._clock import monotonic
-from claudetrace._descriptors import numbers
 from claudetrace._errors import ClaudetraceError
-from claudetrace._files import make_database, make_folder, open_file, refuse_foreign_database, require_writable
-from claudetrace._sqlite import Held
+from claudetrace._files import make_database, make_folder, refuse_foreign_database, require_writable
+from claudetrace._sqlite import Held, creation_lock
 from claudetrace._version import __version__
 
-try:
-    import fcntl
-except ImportError:  # Windows: importing works, and instrument() says what is missing.
-    fcntl = None  # type: ignore[assignment]
-
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from pathlib import Path
 
 APPLICATION_ID = 0x636C7462
 """`cltb`: how a store of ours is known."""
 VERSION = 1
-OLDEST_SQLITE = (3, 37, 0)
 CREATION_S = 10.0
 OPENING_S = 2.0
 CHECKPOINT_BYTES = 1024 * 1024
@@ -77,7 +70,6 @@ class StoreFile:
             self._look_at = now + LOOK_S
 
     def _open(self) -> Held:
-        before = numbers()
         connection = open_store(self.path)
         try:
             begin(connection, CREATION_S)
@@ -86,7 +78,7 @@ class StoreFile:
         except BaseException:
             connection.close()
             raise
-        self._last = Held(self.path, before, connection)
+        self._last = Held(self.path, connection)
         return self._last
 
     @staticmethod
@@ -165,8 +157,7 @@ def begin(connection: sqlite3.Connection, patience_s: float) -> None:
 
 def open_store(path: Path) -> sqlite3.Connection:
     """A connection to the store at `path`, made if need be. Raises `ClaudetraceError` for what is none of ours."""
-    if sqlite3.sqlite_version_info < OLDEST_SQLITE:
-        raise ClaudetraceError(f"budgets need SQLite 3.37 or newer; this Python has {sqlite3.sqlite_version}")
+    _sqlite.refuse_old_sqlite()
     if path.is_dir():
         raise ClaudetraceError(f"{path} is a folder; name a file in it as budget_store")
     make_folder(path.parent)
@@ -241,22 +232,3 @@ def _create(path: Path) -> None:
             f"BEGIN IMMEDIATE; {schema}; PRAGMA application_id = {APPLICATION_ID}; "
             f"PRAGMA user_version = {VERSION}; COMMIT;"
         )
-
-
-@contextmanager
-def creation_lock(path: Path) -> Iterator[None]:
-    """Lets one process at a time make the store or set it aside: turning a fresh file to WAL fails in a race."""
-    fd = open_file(path.with_name(f"{path.name}.lock"), os.O_RDWR | os.O_CREAT)
-    try:
-        deadline = monotonic() + CREATION_S
-        while True:
-            try:
-                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if monotonic() > deadline:
-                    raise
-                time.sleep(0.01)
-        yield
-    finally:
-        os.close(fd)

@@ -8,10 +8,9 @@ from contextlib import closing, suppress
 from typing import TYPE_CHECKING
 
 from claudetrace import _usable
-from claudetrace._descriptors import numbers
 from claudetrace._errors import ClaudetraceError
-from claudetrace._ledger._schema import APPLICATION_ID, connect, creation_lock, open_ledger
-from claudetrace._sqlite import Held
+from claudetrace._ledger._schema import APPLICATION_ID, connect, open_ledger
+from claudetrace._sqlite import Held, creation_lock
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -43,7 +42,7 @@ class LedgerFile:
         _usable.check(self.path)
         self.look()
         if self._held is None:
-            self._held = Held(self.path, numbers(), open_ledger(self.path))
+            self._held = Held(self.path, open_ledger(self.path))
             self._written, self._mark = _written(self.path), _mark_of(self.path)
         return self._held.connection
 

@@ -16,11 +16,11 @@ from claudetrace._files import is_writable
 from claudetrace._guard import Guard
 from claudetrace._ledger._recover import load_orphans
 from claudetrace._ledger._refuge import left
-from claudetrace._ledger._schema import VERSION, connect_to_read, ledger_version, open_ledger, refuse_old_sqlite
+from claudetrace._ledger._schema import VERSION, connect_to_read, ledger_version, open_ledger
 from claudetrace._ledger._spend import Spend, matching_ids, read_spend
 from claudetrace._ledger._times import span
 from claudetrace._places import spool_of
-from claudetrace._sqlite import TOO_LONG, check_unchanged, is_changed, limit_time
+from claudetrace._sqlite import TOO_LONG, check_unchanged, is_changed, limit_time, refuse_old_sqlite
 
 if TYPE_CHECKING:
     import os

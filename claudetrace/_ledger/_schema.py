@@ -4,33 +4,24 @@ from __future__ import annotations
 
 import os
 import sqlite3
-import time
-from contextlib import closing, contextmanager
+from contextlib import closing
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from claudetrace import _sqlite
-from claudetrace._clock import monotonic
 from claudetrace._errors import ClaudetraceError
-from claudetrace._files import make_database, make_folder, open_file, refuse_foreign_database, require_writable
+from claudetrace._files import make_database, make_folder, refuse_foreign_database, require_writable
 from claudetrace._ledger._rollups import create_rollups
 from claudetrace._version import __version__
-
-try:
-    import fcntl
-except ImportError:  # Windows, where `refuse_old_sqlite` is never reached by the loader
-    fcntl = None  # type: ignore[assignment]
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 APPLICATION_ID = 0x636C7472
 """`cltr`: how a ledger of ours is known."""
-OLDEST_SQLITE = (3, 37, 0)
 BUSY_S = 0.1
 WAL_BYTES = 16 * 1024 * 1024
-CREATION_S = 10.0
 FRAGILE = {
     "tmpfs": "in memory: it is gone after a restart",
     "ramfs": "in memory: it is gone after a restart",
@@ -79,7 +70,7 @@ def open_ledger(path: Path, *, make: bool = True) -> sqlite3.Connection:
     It is made where there is none or an empty file, if `make`. Raises `ClaudetraceError` for a file that is not a
     ledger, or a newer one, and leaves it as it is.
     """
-    refuse_old_sqlite()
+    _sqlite.refuse_old_sqlite()
     if path.is_dir():
         raise ClaudetraceError(f"{path} is a folder; name a file in it as the ledger")
     refuse_foreign_database(path)
@@ -95,7 +86,7 @@ def open_ledger(path: Path, *, make: bool = True) -> sqlite3.Connection:
         )
     if version != VERSION:
         make_folder(path.parent)
-        with creation_lock(path):
+        with _sqlite.creation_lock(path):
             _sqlite.part_from_log(path)
             _migrate(path)
     connection = connect(path, "rw")
@@ -116,13 +107,6 @@ def connect(path: Path, mode: str) -> sqlite3.Connection:
 def connect_to_read(path: Path) -> sqlite3.Connection:
     """The same for who may be allowed to read it alone. Raises `ClaudetraceError`."""
     return _sqlite.connect_to_read(path, BUSY_S)
-
-
-def refuse_old_sqlite() -> None:
-    if sqlite3.sqlite_version_info < OLDEST_SQLITE:
-        raise ClaudetraceError(
-            f"the ledger needs SQLite 3.37 or newer, for its STRICT tables; this Python has {sqlite3.sqlite_version}"
-        )
 
 
 def ledger_version(connection: sqlite3.Connection, path: Path) -> int:
@@ -182,26 +166,6 @@ def _migrate(path: Path) -> None:
         except BaseException:
             connection.rollback()
             raise
-
-
-@contextmanager
-def creation_lock(path: Path) -> Iterator[None]:
-    """Lets one process at a time make or migrate the ledger: turning a fresh file to WAL fails in a race."""
-    lock = path.with_name(f"{path.name}.lock")
-    fd = open_file(lock, os.O_RDWR | os.O_CREAT)
-    try:
-        deadline = monotonic() + CREATION_S
-        while True:
-            try:
-                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if monotonic() > deadline:
-                    raise
-                time.sleep(0.02)
-        yield
-    finally:
-        os.close(fd)
 
 
 def fragile_filesystem(path: str | Path) -> str | None:

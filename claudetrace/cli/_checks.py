@@ -47,7 +47,7 @@ UNKNOWN_MODELS = """
 def check_installation() -> list[Check]:
     """The versions, and what the environment says."""
     from claudetrace._config import enabled
-    from claudetrace._ledger._schema import refuse_old_sqlite
+    from claudetrace._sqlite import refuse_old_sqlite
 
     checks = [
         Check("claudetrace", version("claudetrace")),

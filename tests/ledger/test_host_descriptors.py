@@ -6,13 +6,17 @@ import sqlite3
 import subprocess
 import sys
 from contextlib import closing
+from itertools import permutations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 import claudetrace
+from claudetrace import _usable
 from claudetrace._demo import _answers, _wire
+from claudetrace._guard import Guard
+from claudetrace._ledger._store import Store
 from tests.processes._running import outside_pytest
 
 if TYPE_CHECKING:
@@ -20,7 +24,10 @@ if TYPE_CHECKING:
 
 PROGRAM = """
 import os, sys, time
+from pathlib import Path
 import anthropic, claudetrace
+from claudetrace._guard import Guard
+from claudetrace._ledger._store import Store
 db, url, folder, how = sys.argv[1:]
 budget = claudetrace.Budget("cap", usd=1000, per="total", on_exceeded="block", forecast=False)
 claudetrace.instrument(db=db, budgets=[budget] if how.endswith("with budgets") else [])
@@ -46,6 +53,10 @@ def ours():
 call(1, 2)
 if "loaded" in how:
     assert claudetrace.flush(30)
+if "beside others" in how:
+    others = [Store(Path(db), Guard()) for _ in range(2)]
+    connections = [other.connection() for other in others]
+    others[0].close()
 if "closed" in how:
     os.closerange(3, 256)
     for number in range(100):
@@ -57,7 +68,14 @@ call(3, 4, 5)
 claudetrace.flush(1)
 call(6)
 """
-HOW = ("all closed", "all closed, loaded", "each taken", "each taken, loaded", "each taken, loaded, with budgets")
+HOW = (
+    "all closed",
+    "all closed, loaded",
+    "each taken",
+    "each taken, loaded",
+    "each taken, loaded, beside others",
+    "each taken, loaded, with budgets",
+)
 
 
 @pytest.mark.parametrize("how", HOW)
@@ -75,6 +93,23 @@ def test_no_byte_lands_in_a_file_of_the_host(how: str, server: PlayServer, tmp_p
         assert sorted(call.tags["number"] for call in ledger.calls()) == ["1", "2", "3", "4", "5", "6"]
     with closing(sqlite3.connect(db)) as connection:
         assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+
+
+def test_connections_of_ours_that_come_and_go_are_not_the_host(db: Path, guard: Guard) -> None:
+    """Each of three connections of one process to a ledger is used, also after any other was closed and opened anew."""
+    stores = [Store(db, guard) for _ in range(3)]
+    for closed in permutations(stores, 2):
+        for store in stores:
+            store.connection().execute("SELECT COUNT(*) FROM calls").fetchall()
+        for store in closed:
+            store.close()
+            for each in stores:
+                if each not in closed:
+                    each.connection().execute("SELECT COUNT(*) FROM calls").fetchall()
+    for store in stores:
+        store.close()
+
+    assert not _usable.is_forbidden()
 
 
 FAKED = """
