@@ -104,6 +104,28 @@ def test_fault_of_the_file_loses_nothing(
     assert (during, writer.flush(10), query("SELECT COUNT(*) FROM calls")) == ((False, ROWS), True, [(ROWS,)])
 
 
+HALF_MADE = """
+import os, signal, sqlite3, sys
+connection = sqlite3.connect(sys.argv[1], isolation_level=None)
+connection.execute("PRAGMA cache_size = 1")
+connection.execute("CREATE TABLE begun (x)")
+connection.execute("BEGIN IMMEDIATE")
+connection.execute("DROP TABLE begun")
+for number in range(100):
+    connection.execute(f"CREATE TABLE t{number} (x)")
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_half_made_ledger_is_read(db: Path) -> None:
+    """A reader tells what a ledger is whose writer was killed with SQLite's rollback journal beside it."""
+    subprocess.run([sys.executable, "-c", HALF_MADE, str(db)], check=False, timeout=60)
+    assert Path(f"{db}-journal").stat().st_size
+
+    with pytest.raises(ClaudetraceError, match="is a SQLite file of something else"):
+        open_ledger(db)
+
+
 def test_fault_is_told_once(db: Path, writer: LedgerWriter, caplog: pytest.LogCaptureFixture) -> None:
     """One warning names the file and the way out, however often it is tried."""
     foreign(db)
