@@ -10,7 +10,7 @@ from claudetrace._errors import ClaudetraceError
 from claudetrace._instrument import running
 from claudetrace._pricing import estimate as estimate_call
 from claudetrace._seam._request import billed_to, user_of
-from claudetrace._seam._where import terms_of, where_to
+from claudetrace._seam._where import terms_of_calls, where_to
 from claudetrace._tags import client_tags, current_tags
 
 if TYPE_CHECKING:
@@ -40,13 +40,8 @@ def estimate(client: Any, *, model: str, max_tokens: int, **request: Any) -> Any
     if not isinstance(max_tokens, int) or max_tokens < 0:
         raise ClaudetraceError(f"max_tokens={max_tokens!r} is no count of tokens; give a whole number, 0 or more")
     meter = running()
-    terms = terms_of(
-        where_to(client, ""),
-        {} if meter is None else meter.settings.hosts,
-        batch=False,
-        payer=billed_to(request),
-        data_zone=None if meter is None else meter.settings.foundry_data_zone,
-    ).with_own_rates(None if meter is None else meter.own_rates)
+    said = () if meter is None else (meter.settings.hosts, meter.own_rates, meter.settings.foundry_data_zone)
+    terms = terms_of_calls(*said)(where_to(client, ""), False, billed_to(request))
     feature = _feature(meter, client, request)
 
     def median_output_tokens(asked: str) -> int | None:

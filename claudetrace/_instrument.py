@@ -80,15 +80,12 @@ class Instrumentation:
         if active:
             from claudetrace._parts import Parts
             from claudetrace._seam import _patch
+            from claudetrace._seam._where import terms_of_calls
 
             before = None if replaces is None else replaces._parts  # noqa: SLF001 - this class's own
             parts = self._parts = Parts(settings, self._guard, replaces=before)
-            _patch.install(
-                parts.recorder,
-                foundry_data_zone=settings.foundry_data_zone,
-                own_rates=parts.own_rates,
-                hosts=settings.hosts,
-            )
+            terms = terms_of_calls(settings.hosts, parts.own_rates, settings.foundry_data_zone)
+            _patch.install(parts.recorder, terms)
 
     @property
     def own_rates(self) -> OwnRates | None:

@@ -1,4 +1,4 @@
-"""What the API says of one response, in whichever shape it says it: read by tables of the API's own words."""
+"""`Answer`: what the API says of one response, whole or streamed, read by tables of the API's names."""
 
 from __future__ import annotations
 
@@ -13,24 +13,7 @@ from claudetrace._usage import count_of, merged_usage
 
 
 class Answer:
-    """The facts of one billable response, as far as they have been read. It keeps no content."""
-
-    __slots__ = (
-        "batch_id",
-        "complete",
-        "content",
-        "contradictions",
-        "error_type",
-        "final",
-        "message_id",
-        "model",
-        "priced",
-        "recorded",
-        "stop_reason",
-        "tool_calls",
-        "tools",
-        "usage",
-    )
+    """The facts of one billable response that have been read so far. Keeps no content."""
 
     def __init__(self) -> None:
         self.model: str | None = None
@@ -40,10 +23,10 @@ class Answer:
         self.usage: dict[str, Any] | None = None
         self.tool_calls: int | None = None
         self.tools: list[tuple[str, str]] = []
-        """The tools that are called, by name with the call's id, as many as a span may name; never their arguments."""
+        """Name and call id of each tool that is called, as many as a span may list; never the arguments."""
         self.content = Content()
         self.contradictions: list[str] = []
-        """Of what in `usage` the events of a stream have said different things."""
+        """The names in `usage` for which the events of a stream gave contradictory values."""
         self.final = False
         """Whether `usage` is the API's last word."""
         self.complete = False
@@ -51,21 +34,21 @@ class Answer:
         self.error_type: str | None = None
         """The API's error in the middle of a stream."""
         self.recorded = False
-        """Whether its row has been handed on."""
+        """Whether its row has been recorded."""
         self.priced: Any = None
-        """What the recorder made of `usage`, so that it is priced once."""
+        """The recorder's cached price, so that it is worked out once."""
 
     @property
     def content_empty(self) -> bool:
-        """Whether it refused before any output, which is not billed."""
+        """Whether it is a refusal without any output, which is not billed."""
         if self.stop_reason != "refusal":
             return False
         return self.content.is_empty(count_of((self.usage or {}).get("output_tokens")))
 
-    # JSON's objects are dicts: asking for that alone is many times faster than asking for a mapping.
+    # JSON objects are dicts, and checking for a dict is many times faster than checking for a mapping.
 
     def read_json(self, operation: str, body: Any) -> None:
-        """Takes a body that came whole."""
+        """Reads a body that came whole."""
         self.complete = self.final = True
         if isinstance(body, dict) and (body.get("type") == "error" or (body.get("error") and "type" not in body)):
             self._error(body)
@@ -73,14 +56,14 @@ class Answer:
             _BODIES[operation](self, body)
 
     def read_event(self, kind: str, event: Any) -> bool:
-        """Takes an event of a stream, and tells whether it said something of usage."""
+        """Reads an event of a stream. Whether it stated usage."""
         if kind not in _EVENTS or not isinstance(event, dict):
             return False
         _EVENTS[kind](self, event)
         return kind in _TELLS_USAGE
 
     def read_message(self, message: Mapping[str, Any]) -> None:
-        """Takes a Message of the API."""
+        """Reads a Message of the API."""
         self.model = text(message.get("model"))
         self.message_id = text(message.get("id"))
         self.stop_reason = text(message.get("stop_reason"))
@@ -106,7 +89,7 @@ class Answer:
                 self._find_served_model(self.usage["iterations"])
 
     def _find_served_model(self, iterations: object) -> None:
-        """A fallback in mid-stream is named here alone: the message keeps the model that was asked for."""
+        """Only this names the model of a fallback in mid-stream: the message keeps the requested model."""
         if isinstance(iterations, list):
             for entry in iterations:
                 if isinstance(entry, dict) and entry.get("type") == "fallback_message":
@@ -134,7 +117,7 @@ class Answer:
         self._block(event.get("content_block"))
 
     def _content_block_delta(self, _event: Mapping[str, Any]) -> None:
-        """The readers tell of the first delta that is not empty."""
+        """Called for the first delta that is not empty."""
         self.content.yielded = True
 
     def _message_delta(self, event: Mapping[str, Any]) -> None:
@@ -175,5 +158,5 @@ _TELLS_USAGE = {"message_start", "message_delta"}
 
 
 def text(value: object) -> str | None:
-    """`value` if it is text, as UTF-8 can hold it, and cut where it is long without reason."""
+    """`value` if it is text: valid UTF-8, and cut where it is too long."""
     return bounded(value) if isinstance(value, str) and value else None

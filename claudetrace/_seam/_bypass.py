@@ -1,4 +1,4 @@
-"""Clients on which another tool replaced a method before us, so that the SDK's own is called past our wrapper of it."""
+"""Finds clients on which another tool replaced a method before us: its replacement bypasses our wrapper."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from typing import TYPE_CHECKING, Any
 
 import wrapt
 
-from claudetrace._seam._places import Function
+from claudetrace._seam._wrappers import Function
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 MOST = 100
-"""So many functions behind a client's method are looked at."""
+"""How many functions behind a client's method are searched."""
 
 _FUNCTIONS = (FunctionType, MethodType, partial, wrapt.ObjectProxy)
 
 
 class OnClient(Function):
-    """Our wrapper on one client's own method, which some other tool has put there."""
+    """Our wrapper around the method that another tool set on one client."""
 
 
 def subclasses(owner: Any) -> Iterator[Any]:
@@ -33,14 +33,14 @@ def subclasses(owner: Any) -> Iterator[Any]:
 
 def clients(base: Any) -> list[Any]:
     """The clients that exist: instances of classes that derive from the SDK's `base`."""
-    # While the SDK itself is being imported it has none, and to look for them takes as long as a collection.
+    # While the SDK is being imported there are none, and the search takes as long as a garbage collection.
     classes = [each for each in subclasses(base) if each.__module__ != base.__module__]
     known = set(map(id, classes))
     return [each for each in gc.get_referrers(*classes) if id(type(each)) in known] if classes else []
 
 
 def passes_by(present: Any, original: Any, ours: Any) -> bool:
-    """Whether a client's method holds the SDK's `original` and not `ours`: it was put there before us."""
+    """Whether a client's method leads to the SDK's `original` but not to `ours`: it was set before we came."""
     waiting = [] if present is None else [present]
     holds_original = False
     for each in waiting:
@@ -52,7 +52,7 @@ def passes_by(present: Any, original: Any, ours: Any) -> bool:
 
 
 def stands_behind(present: Any, ours: Any) -> bool:
-    """Whether `ours` is among what a function says it wraps."""
+    """Whether `ours` is among the functions that `present` says it wraps."""
     while present is not None:
         if present is ours:
             return True
@@ -61,12 +61,12 @@ def stands_behind(present: Any, ours: Any) -> bool:
 
 
 def is_foreign(function: Any) -> bool:
-    """Whether a function that stands in the SDK's place is not the SDK's."""
+    """Whether another tool defined this function, not the SDK."""
     return not str(getattr(function, "__globals__", {}).get("__name__")).startswith("anthropic.")
 
 
 def wrap_client(client: Any, name: str, wrapper: Callable[..., Any], enabled: Callable[[], bool]) -> None:
-    """Puts `wrapper` before the client's own method, which is called without the client."""
+    """Puts `wrapper` around the method set on the client, which takes no `self`."""
 
     def for_client(wrapped: Any, _instance: Any, args: Any, kwargs: Any) -> Any:
         return wrapper(wrapped, client, args, kwargs)
@@ -75,14 +75,14 @@ def wrap_client(client: Any, name: str, wrapper: Callable[..., Any], enabled: Ca
 
 
 def unwrap_client(client: Any, name: str) -> None:
-    """Takes our wrapper away again from a client that is still there, where no other stands before it."""
+    """Removes our wrapper from a client that still exists, unless another wrapper was set around it."""
     present = None if client is None else vars(client).get(name)
     if type(present) is OnClient:
         vars(client)[name] = present.__wrapped__
 
 
 def _held(function: Any) -> Iterator[Any]:
-    """The functions that a function was given: what it says it wraps, and what it closes over or keeps."""
+    """The functions that a function holds: what it says it wraps, its closure and its attributes."""
     candidates = [getattr(function, name, None) for name in ("__wrapped__", "__func__")]
     if isinstance(function, partial):
         candidates += [function.func, *function.args]
@@ -93,14 +93,14 @@ def _held(function: Any) -> Iterator[Any]:
         except ValueError:
             # A name of the enclosing function that has no value yet.
             continue
-    # By its type alone: a proxy of somebody's would do something when asked what it is.
+    # Checked by type alone: `isinstance` would run code of a proxy.
     return (
         each for each in candidates if issubclass(type(each), (FunctionType, MethodType, partial, wrapt.ObjectProxy))
     )
 
 
 def _globals(function: Any) -> Iterator[Any]:
-    """What a plain function reads from its module, methods as the functions that they are."""
+    """The globals that a plain function reads; for methods, their functions."""
     names = function.__code__.co_names if type(function) is FunctionType else ()
     for name in names:
         read = function.__globals__.get(name)

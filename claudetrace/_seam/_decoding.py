@@ -1,4 +1,4 @@
-"""Undo a body's content encoding as it passes, with what the user's HTTP client could use itself."""
+"""Decodes compressed bodies as they pass, by the packages that the HTTP client itself uses."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ Decode = Callable[[bytes], bytes]
 
 
 def decoder_for(encodings: str) -> Decode | None:
-    """What decodes a body in these encodings chunk by chunk, or `None` where it is plain.
+    """A function that decodes a body in these encodings chunk by chunk, or `None` where it is plain.
 
-    Raises `LookupError` for an encoding that nothing installed can decode.
+    Raises `LookupError` for an encoding that no installed package can decode.
     """
     names = [name.strip() for name in encodings.split(",")]
     decoders = [_DECODERS[name]() for name in reversed(names) if name not in ("", "identity")]

@@ -1,4 +1,4 @@
-"""What a failed call says of itself."""
+"""What an exception says about the call that failed: kind, status, and whether anything was sent."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _ERROR_TYPES = {
     "TransportError": "connection_error",
     "BudgetExceeded": "BudgetExceeded",
 }
-"""By the names of classes: the SDK's and the HTTP client's, which two modules hold under one name, and ours."""
+"""By class name, since httpx and httpx2 have the same names, and so that nothing need be imported."""
 
 
 def is_cancellation(error: BaseException) -> bool:
@@ -29,21 +29,21 @@ _NOTHING_SENT = frozenset(
     ]
 )
 _CONNECTION_LOST = frozenset(["APIConnectionError", "TransportError"])
-"""Time-outs are among them. Of a middleware's errors, these are the ones that say so."""
+"""Base classes of the errors that mean a lost connection, time-outs among them."""
 
 
 def is_abandoned(error: BaseException | None) -> bool:
-    """Whether the attempt that ended so had been sent and got no answer: it may be billed all the same."""
+    """Whether the failed attempt had been sent and got no answer: it may be billed all the same."""
     return not (_kinds(error).isdisjoint(_CONNECTION_LOST) or is_unsent(error))
 
 
 def is_unsent(error: BaseException | None) -> bool:
-    """Whether the request of the attempt that failed so never left."""
+    """Whether the request of the failed attempt was never sent."""
     return not _kinds(error).isdisjoint(_NOTHING_SENT)
 
 
 def _kinds(error: BaseException | None) -> set[str]:
-    """The names of the classes of `error` and of what it was raised from."""
+    """The class names of `error` and of its causes."""
     kinds: set[str] = set()
     for _ in range(_MOST_CAUSES):
         kinds.update(base.__name__ for base in type(error).__mro__)
@@ -55,7 +55,7 @@ _MOST_CAUSES = 8
 
 
 def error_type_of(error: BaseException) -> str:
-    """The API's error type, else the kind of failure, else the exception's name."""
+    """The API's error type, else the kind of failure, else the exception's class name."""
     body = getattr(error, "body", None)
     envelope = body.get("error") if isinstance(body, dict) else None
     kind = envelope.get("type") if isinstance(envelope, dict) else None
@@ -66,7 +66,7 @@ def error_type_of(error: BaseException) -> str:
 
 
 def status_columns(error: BaseException) -> dict[str, Any]:
-    """The status and the ids of the API's refusal, or nothing where none came."""
+    """The columns of the API's error response: status and ids. Empty where no response came."""
     response = getattr(error, "response", None)
     status = getattr(response, "status_code", None)
     if type(status) is not int:

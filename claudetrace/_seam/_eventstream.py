@@ -1,4 +1,4 @@
-"""Bedrock's event stream, `application/vnd.amazon.eventstream`: binary frames → the API's events.
+"""Parses Bedrock's event stream, `application/vnd.amazon.eventstream`: binary frames that carry the API's events.
 
 A frame is total length, headers' length, CRC of both (4 bytes each), headers, payload, CRC of all.
 """
@@ -22,7 +22,7 @@ _COUNTED = {6, 7}
 
 
 class FrameBuffer:
-    """Cuts the bytes of an event stream into frames, however they arrive."""
+    """Splits the bytes of an event stream into frames, in whatever pieces they arrive."""
 
     def __init__(self) -> None:
         self._pending = bytearray()

@@ -1,4 +1,4 @@
-"""What a response's headers say of the call."""
+"""Reads the columns that a response's headers fill: ids, rate limits, media type."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ _MOST_LAYOUTS = 256
 
 
 class Layout(NamedTuple):
-    """Where in a response's headers what is of interest stands."""
+    """The positions of the headers that are read."""
 
     columns: tuple[tuple[str, int], ...]
     limits: tuple[tuple[str, int, int], ...]
-    """Each limit's name, and where it and what remains of it stand."""
+    """Each limit's name, and the positions of the limit and of what remains."""
 
 
 _layouts: dict[tuple[bytes, ...], Layout] = {}
-"""By the headers' names: an API sends the same ones in the same order, and only the values are new."""
+"""By the names of all headers: an API sends the same names in the same order every time."""
 
 
 def read_headers(response: Any) -> tuple[dict[str, Any], str, str]:
@@ -54,7 +54,7 @@ def read_headers(response: Any) -> tuple[dict[str, Any], str, str]:
 
 def _learn(names: tuple[bytes, ...]) -> Layout:
     lower = [name.lower() for name in names]
-    # Of a header that comes twice, the first counts.
+    # If a header comes twice, the first one counts.
     places = {name: at for at, name in reversed(list(enumerate(lower)))}
     columns = {_COLUMNS[name]: at for name, at in reversed(places.items()) if name in _COLUMNS}
     limits = [

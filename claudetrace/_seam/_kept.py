@@ -1,4 +1,4 @@
-"""How much of a server's usage object is kept."""
+"""Limits how much of a usage object is kept, since a server may send anything."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from claudetrace._doubts import KNOWN
 from claudetrace._text import bounded
 
 _MOST_VALUES = 64
-"""An object of more is looked at value by value."""
+"""An object with more values than this is copied value by value."""
 _LONGEST = 1024
 _BUDGET = 65_536
 _DEEPEST = 6
 LEFT_OUT = "claudetrace_left_out_uses"
-"""How many values were left out: a count that no price knows, so that the price says it lacks something."""
+"""Under this name the kept object counts what was left out. No price is known for it, so the cost is flagged."""
 
 
 def kept_usage(usage: dict[str, Any]) -> dict[str, Any]:
-    """`usage`, or what is known of it and as much else as may be kept: long text is cut, and says so."""
+    """`usage`, or a copy within the limits: known names first, long text cut, omissions counted."""
     if _is_small(usage, _DEEPEST):
         return usage
     keeper = _Keeper()
@@ -50,14 +50,14 @@ def _last_of_all(item: tuple[str, Any]) -> tuple[bool, bool]:
 
 
 class _Keeper:
-    """Copies a value while there is room, what is known before all else."""
+    """Copies a value while there is room, known names first."""
 
     def __init__(self) -> None:
         self.room = _BUDGET
         self.left_out = 0
 
     def kept(self, value: Any, deepest: int) -> Any:
-        """`value`, or what there is room for of it."""
+        """`value`, or as much of it as there is room for."""
         if isinstance(value, str):
             value = bounded(value, 128)
             self.room -= len(value)

@@ -1,10 +1,10 @@
-"""A call while it runs, and the recorder that it tells."""
+"""`LiveCall`: a call while it runs, and `Recorder`: what the seam reports it to."""
 
 from __future__ import annotations
 
 import time
 from itertools import count
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Protocol, TypeVar
 
 from claudetrace._forks import in_child, notice
 from claudetrace._guard import pass_on
@@ -13,7 +13,7 @@ from claudetrace._seam._errors import error_type_of, is_cancellation, is_unsent,
 
 if TYPE_CHECKING:
     from array import array
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from claudetrace._call import Row
     from claudetrace._guard import Guard
@@ -24,18 +24,18 @@ if TYPE_CHECKING:
 
 
 class Recorder(Protocol):
-    """What the seam hands its events to. No method raises, but those that admit a call."""
+    """What the seam reports calls to. Only `admit` and `admit_async` raise."""
 
     @property
     def guard(self) -> Guard: ...
 
     @property
     def times_chunks(self) -> bool:
-        """Whether somebody wants to know when the chunks of a stream came."""
+        """Whether metrics want the arrival times of a stream's chunks."""
         ...
 
     def attribute(self, columns: Row, client: Any, user: object) -> TagContext:
-        """Fills the columns that say who and what for; gives the tags and the scopes that count the call."""
+        """Fills the columns of attribution; returns the tags and the `tag` blocks that count the call."""
         ...
 
     def is_limited(self, call: LiveCall) -> bool:
@@ -43,41 +43,38 @@ class Recorder(Protocol):
         ...
 
     def demand(self, call: LiveCall, body: Mapping[str, Any], *, has_middleware: bool) -> Any:
-        """What the call asks of budgets, for `admit`."""
+        """What to reserve for the call; given to `admit`."""
 
     def admit(self, call: LiveCall, demand: Any) -> None:
-        """Sets aside what the call may cost. Raises `BudgetExceeded`: then it is not made."""
+        """Reserves what the call may cost. Raises `BudgetExceeded`; then the call is not made."""
 
     async def admit_async(self, call: LiveCall, demand: Any) -> None:
-        """As `admit`, while the event loop goes on."""
+        """Like `admit`, without blocking the event loop."""
 
     def started(self, call: LiveCall, client: Any, options: Any) -> None:
-        """The call is about to be made: a span of ours begins where the SDK makes none."""
+        """The call is about to be made. Where the SDK makes no span, ours begins."""
 
     def native_span(self, call: LiveCall, span: Any, base_url: Any, options: Any) -> bool:
-        """The SDK made this span for the call, or `None`, since it would neither record nor lead on.
-
-        Whether the SDK is to go on without it.
-        """
+        """The SDK made this span for the call; `None` where it makes none. Whether our span replaces it."""
         ...
 
     def no_native_span(self, call: LiveCall, base_url: Any, options: Any) -> None:
-        """The call is about to be sent, and the span that the SDK should have made of it has not been seen."""
+        """The request is about to be sent, and the SDK has not made the span that it should have made."""
 
     def usage_known(self, call: LiveCall, answer: Answer) -> None:
-        """A response has said what it used, for now or for good; the call's span may end any moment."""
+        """A response has stated its usage, not always finally. The call's span may end at any moment."""
 
     def record(self, call: LiveCall, row: Row, answer: Answer | None) -> None:
-        """A response is complete, or the call has failed without one: price it, write it."""
+        """A response is complete, or the call failed without one: prices and writes its row."""
 
     def chunks(self, row: Row, times_s: array[float], first_token_s: float) -> None:
-        """When the chunks of the response of `row` came, which is recorded next, by the clock of `perf_counter`."""
+        """The arrival times of a response's chunks, by `perf_counter`. Its `row` is recorded next."""
 
     def left(self, call: LiveCall) -> None:
         """The SDK's method has returned or raised; a stream may still be read."""
 
     def ended(self, call: LiveCall) -> None:
-        """The method has returned or raised, and every response has ended."""
+        """The SDK's method has returned or raised, and every response has ended."""
 
 
 class Response(Protocol):
@@ -88,12 +85,14 @@ class Response(Protocol):
     """Whether the body was read before the SDK's method returned."""
 
     def fail(self, outcome: str, error_type: str | None) -> None:
-        """The call raised although this response had come, and its row says so."""
+        """The call raised after this response had come: its row gets the error."""
 
     def write(self) -> None:
         """Hands the row to the recorder, once."""
 
 
+P = ParamSpec("P")
+R = TypeVar("R")
 _forks = 0
 
 
@@ -107,37 +106,6 @@ in_child(_forked)
 
 class LiveCall:
     """One invocation of an SDK method, with every retry and the reading of the stream it returns."""
-
-    __slots__ = (
-        "_done",
-        "_forks",
-        "_open",
-        "_pending",
-        "_returned",
-        "_rows",
-        "abandoned",
-        "admission",
-        "attempt_perf",
-        "attempts",
-        "awaits_span",
-        "batch_id",
-        "code_execution_is_free",
-        "columns",
-        "ended_elsewhere",
-        "error_type",
-        "has_rows",
-        "id",
-        "is_unsent",
-        "operation",
-        "outcome",
-        "recorder",
-        "retries",
-        "span",
-        "started_ns",
-        "started_perf",
-        "tags",
-        "terms",
-    )
 
     def __init__(self, recorder: Recorder, operation: Operation, columns: Row, tags: TagContext, terms: Terms) -> None:
         self.recorder = recorder
@@ -157,14 +125,14 @@ class LiveCall:
         self.code_execution_is_free = False
         self.span: Any = None
         self.awaits_span = False
-        """Whether the SDK should make a span of the call, and has not begun to."""
+        """Whether the SDK is to make the call's span and has not yet."""
         self.admission: Any = None
-        """What budgets have set aside for it."""
+        """What budgets have reserved for it."""
         self.attempts = self.retries = 0
         self.abandoned = False
-        """Whether an attempt that had been sent was given up, which may be billed all the same."""
+        """Whether an attempt was sent and given up: it may be billed all the same."""
         self.is_unsent = False
-        """Whether it failed so that nothing can be billed: no attempt has left."""
+        """Whether it failed before any attempt was sent: nothing can be billed."""
         self.outcome = "ok"
         self.error_type: str | None = None
         self.ended_elsewhere = False
@@ -173,15 +141,15 @@ class LiveCall:
         self.attempt_perf = self.started_perf
         self._pending: list[Response] = []
         self._open = 0
+        # An iterator counts in one step: two streams of a call may end at once, in two threads.
         self._rows = count()
-        # Counted by one step of an iterator: two streams of a call may end at once, in two threads.
         self.has_rows = False
         """Whether a row of this call has been made."""
         self._returned = self._done = False
 
     @property
     def is_of_the_parent(self) -> bool:
-        """Whether a fork has left a copy of the call here: the process that made it reads it on."""
+        """Whether this is a copy that a fork made: the parent process records the call."""
         notice()
         return self._forks != _forks
 
@@ -204,7 +172,7 @@ class LiveCall:
             self._pending.append(response)
 
     def settle(self, outcome: str, error_type: str | None) -> None:
-        """A response has ended like this; the first that did not end well speaks for the call."""
+        """A response has ended like this. The first failure becomes the outcome of the call."""
         if self.outcome == "ok":
             self.outcome, self.error_type = outcome, error_type
 
@@ -216,9 +184,9 @@ class LiveCall:
             self._leave()
 
     def raised(self, error: BaseException) -> None:
-        """The SDK's method has raised: the last response says so, or the call has a row of its own.
+        """The SDK's method has raised. The last response's row gets the error, or the call gets a row of its own.
 
-        Also where a signal handler of the host interrupted `returned`: what it had not written is written now.
+        If a signal handler of the host interrupted `returned`, the rows that it had not written are written now.
         """
         if self._returned:
             self._write_pending()
@@ -261,7 +229,7 @@ class LiveCall:
         if self.attempts:
             row["response_ms"] = (now - self.attempt_perf) * 1e3
             row.update(status_columns(error))
-        # What never left costs nothing, nor what the API refused; of the rest nobody knows.
+        # A request that was never sent costs nothing, nor does one that the API refused. Of others nobody knows.
         row["usage_is_final"] = int("http_status" in row or not self.attempts)
         return row
 
@@ -281,8 +249,26 @@ class LiveCall:
             self.recorder.ended(self)
 
 
+def guarded(
+    doing: str,
+) -> Callable[[Callable[Concatenate[LiveCall, P], R]], Callable[Concatenate[LiveCall, P], R | None]]:
+    """A decorator: a failure of ours in the function ends at the guard of the call, and the result is `None`."""
+
+    def decorate(function: Callable[Concatenate[LiveCall, P], R]) -> Callable[Concatenate[LiveCall, P], R | None]:
+        def guarding(call: LiveCall, /, *args: P.args, **kwargs: P.kwargs) -> R | None:
+            try:
+                return function(call, *args, **kwargs)
+            except Exception as error:  # noqa: BLE001 - any failure of ours ends at the guard
+                call.recorder.guard.caught(doing, error)
+                return None
+
+        return guarding
+
+    return decorate
+
+
 def body_bytes(request: Any) -> int | None:
-    """How large the request's body is, where it is known before it is sent."""
+    """The size of the request's body, where it is known before it is sent."""
     try:
         return len(request.content)
     except Exception as error:  # noqa: BLE001 - a body that is itself a stream has no content yet

@@ -1,13 +1,14 @@
-"""Clients with middleware: it may ask again, elsewhere, in another context, or while the stream is being read.
+"""Clients with middleware, which may send further requests: to another place, in another context, or later.
 
-The SDK's own fallback asks the next model when the refusing stream has been read, long after the method returned. So
-the options of such a call bear its mark, which every copy of them keeps.
+The SDK's own fallback asks the next model once the refusing stream has been read, long after the method returned. So
+the options of such a call carry a mark, which every copy of them keeps.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from claudetrace._seam._live import guarded
 from claudetrace._seam._operations import operation_of
 from claudetrace._seam._tee import tee
 
@@ -20,7 +21,7 @@ _MARK = "_claudetrace_mark"
 
 
 class _Mark:
-    """Leads from a request's options to its call. Copies of it are itself."""
+    """Leads from a request's options to its call. Copying it returns the same mark."""
 
     __slots__ = ("call",)
 
@@ -37,29 +38,28 @@ class _Mark:
         return _Mark, ()
 
 
-def with_mark(call: LiveCall, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
-    """The arguments of `request` with a copy of the options that bears the call's mark. Never raises."""
-    try:
-        options = args[1] if len(args) > 1 else kwargs["options"]
-        marked = options.model_copy() if hasattr(options, "model_copy") else options.copy()
-        # Beside the model's fields, where pydantic keeps cached properties: it copies them and shows them to nobody.
-        marked.__dict__[_MARK] = _Mark(call)
-    except Exception as error:  # noqa: BLE001 - any failure of ours ends at the guard
-        call.recorder.guard.caught("mark a call", error)
-        return args, kwargs
-    if len(args) > 1:
-        return (args[0], marked, *args[2:]), kwargs
-    return args, {**kwargs, "options": marked}
+def with_mark(call: LiveCall, client: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """The arguments of `request`; for a client with middleware, with options that carry the call's mark."""
+    return (_marked(call, args, kwargs) if getattr(client, "_middleware", None) else None) or (args, kwargs)
+
+
+@guarded("mark a call")
+def _marked(call: LiveCall, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+    options = args[1] if len(args) > 1 else kwargs["options"]
+    marked = options.model_copy() if hasattr(options, "model_copy") else options.copy()
+    # Beside the model's fields, where pydantic keeps cached properties: it copies them and shows them to nobody.
+    marked.__dict__[_MARK] = _Mark(call)
+    return ((args[0], marked, *args[2:]), kwargs) if len(args) > 1 else (args, {**kwargs, "options": marked})
 
 
 def marked_call(options: Any) -> LiveCall | None:
-    """The call that these options are of, where they bear a mark."""
+    """The call of these options, if they carry a mark."""
     mark = getattr(options, "__dict__", {}).get(_MARK)
     return None if mark is None else mark.call
 
 
 def is_of(call: LiveCall, options: Any) -> bool:
-    """Whether a response to these options is one of the call's: middleware may send them to a free endpoint first."""
+    """Whether a response to these options belongs to the call: middleware may ask a free endpoint first."""
     if not call.operation.billed or marked_call(options) is None:
         return True
     found = operation_of(options.method, options.url)
@@ -67,37 +67,37 @@ def is_of(call: LiveCall, options: Any) -> bool:
 
 
 class _Rebuilt:
-    """Watches the body that a middleware made out of several: the call lasts as long as it."""
+    """Watches a body that a middleware built from several: the call lasts until it has ended."""
 
     def __init__(self, call: LiveCall) -> None:
         self._call: LiveCall | None = call
         self.feed: Callable[[bytes], None] = _skip
 
     def unreadable(self, error: Exception) -> None:
-        """Does not come: `feed` does not raise."""
+        """Never called: `feed` does not raise."""
 
     def ended(self, how: str, _error: BaseException | None = None) -> None:
         """Ends the call if all its responses have ended. Never raises."""
         call, self._call = self._call, None
         if call is not None and (how == "read" or not call.is_of_the_parent):
-            try:
-                call.response_ended()
-            except Exception as error:  # noqa: BLE001 - any failure of ours ends at the guard
-                call.recorder.guard.caught("end a call", error)
+            _end(call)
 
 
+@guarded("end a call")
+def _end(call: LiveCall) -> None:
+    call.response_ended()
+
+
+@guarded("watch a rebuilt response")
 def watch_rebuilt(call: LiveCall, result: Any) -> None:
     """Keeps the call open until the stream that it returned has ended. Never raises."""
-    try:
-        response = getattr(result, "response", None) or getattr(result, "http_response", None)
-        if response is None or getattr(response, "is_closed", True):
-            return
-        watched = tee(response, _Rebuilt(call))
-        call.response_begun()
-        response.stream = watched
-    except Exception as error:  # noqa: BLE001 - any failure of ours ends at the guard
-        call.recorder.guard.caught("watch a rebuilt response", error)
+    response = getattr(result, "response", None) or getattr(result, "http_response", None)
+    if response is None or getattr(response, "is_closed", True):
+        return
+    watched = tee(response, _Rebuilt(call))
+    call.response_begun()
+    response.stream = watched
 
 
 def _skip(_chunk: bytes) -> None:
-    """Takes what the responses' own watchers have read."""
+    """Ignores bytes that the responses' own watchers have read."""

@@ -1,4 +1,4 @@
-"""Which calls are recorded, and where they go: read from the SDK's options and client."""
+"""Recognizes the operation of a request by its path, and the platform by the client's class."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _PATHS: tuple[tuple[str, re.Pattern[str], Operation], ...] = tuple(
         ("post", r"v1/messages/batches", BATCHES_CREATE),
         ("get", r"v1/messages/batches/(?P<batch>[^/]+)/results", BATCHES_RESULT),
         ("post", r"v1/complete", COMPLETIONS_CREATE),
-        # Called with `client.post` and a cloud's own path, as the cloud clients rewrite it.
+        # The paths of the clouds, for calls made with `client.post`.
         ("post", r"model/(?P<model>[^/]+)/invoke(?:-with-response-stream)?", MESSAGES_CREATE),
         ("post", r"model/(?P<model>[^/]+)/count-tokens", COUNT_TOKENS),
         ("post", r"publishers/anthropic/models/count-tokens:rawPredict", COUNT_TOKENS),
@@ -37,13 +37,13 @@ _found: dict[tuple[str, str], Found | None] = {}
 
 
 def operation_of(method: str, url: str) -> Found | None:
-    """The operation of a request, or `None` where it is no call that a model answers."""
+    """The operation of a request, or `None` for a request that no model answers."""
     key = (method, url)
     try:
         return _found[key]
     except KeyError:
         found = _find(method.lower(), url.partition("?")[0])
-        # Paths with an id in them are as many as the ids.
+        # Bounded, since some paths contain an id.
         if len(_found) < 256:
             _found[key] = found
         return found
@@ -72,7 +72,7 @@ _platforms: dict[type, str] = {}
 
 
 def platform_of(client: object) -> str:
-    """The platform that `client` calls, told by its class."""
+    """The platform that `client` calls, by its class."""
     kind = type(client)
     platform = _platforms.get(kind)
     if platform is None:

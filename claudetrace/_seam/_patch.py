@@ -1,15 +1,14 @@
-"""Put the seam into the anthropic SDK and take it out again.
+"""Wraps the anthropic SDK so that every call is recorded, and unwraps it again.
 
-Two methods tell of a call: `request` is its scope, `_process_response` gets each HTTP response. Two more say what
-neither knows: `_build_request` which attempt it is, `_sleep_for_retry` why there is another. Where the SDK makes a
-span of its own, `start_api_call_span` gives it.
+`request` of the SDK's base clients lasts as long as a call, and `_process_response` receives each HTTP response.
+`_build_request` knows which attempt a request is, and `_sleep_for_retry` why another one follows. Where the SDK makes a
+span of its own, `start_api_call_span` returns it.
 """
 
 from __future__ import annotations
 
 import sys
 from contextvars import ContextVar, Token
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 from weakref import ref
 
@@ -25,33 +24,29 @@ from claudetrace._seam._bypass import (
     wrap_client,
 )
 from claudetrace._seam._errors import is_abandoned
-from claudetrace._seam._live import LiveCall
+from claudetrace._seam._live import LiveCall, guarded
 from claudetrace._seam._middleware import is_of, marked_call, watch_rebuilt, with_mark
 from claudetrace._seam._operations import operation_of
-from claudetrace._seam._places import Function, Method
 from claudetrace._seam._request import billed_to, code_execution_is_free, request_body, request_columns, user_of
 from claudetrace._seam._response import watch
-from claudetrace._seam._where import Where, terms_of, where_to
+from claudetrace._seam._where import TermsOfCalls, terms_of_calls, where_to
+from claudetrace._seam._wrappers import Function, Method
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from claudetrace._call import Row
-    from claudetrace._hosts import Host
-    from claudetrace._pricing import OwnRates, Terms
     from claudetrace._seam._live import Recorder
 
 _BASE_CLIENT = "anthropic._base_client"
 
 _call: ContextVar[LiveCall | None] = ContextVar("claudetrace_call", default=None)
 _recorder: Recorder | None = None
-_data_zone: str | None = None
-_own_rates: OwnRates | None = None
-_hosts: Mapping[str, Host] = {}
+_terms: TermsOfCalls = terms_of_calls()
 
 
 class _Wrapped(NamedTuple):
-    """A place that is wrapped: what stood there, our wrapper, and the switch that puts it to sleep for good."""
+    """A wrapped method or function: the original, our wrapper, and the switch that turns the wrapper off for good."""
 
     original: Any
     ours: Any
@@ -60,22 +55,14 @@ class _Wrapped(NamedTuple):
 
 _installed: dict[tuple[Any, str], _Wrapped] = {}
 _clients: list[tuple[ref[Any], str]] = []
-"""The clients on which a method of another tool's is wrapped."""
+"""The clients on which we wrapped another tool's method."""
 _hooked = False
 
 
-def install(
-    recorder: Recorder,
-    *,
-    foundry_data_zone: str | None = None,
-    own_rates: OwnRates | None = None,
-    hosts: Mapping[str, Host] | None = None,
-) -> None:
-    """Every call from now on is told to `recorder`, also of clients that exist. The SDK may be imported later."""
-    global _recorder, _data_zone, _own_rates, _hosts, _hooked
-    _data_zone, _own_rates, _hosts = foundry_data_zone, own_rates, hosts or {}
-    _terms.cache_clear()
-    _recorder = recorder
+def install(recorder: Recorder, terms: TermsOfCalls) -> None:
+    """Reports every call from now on to `recorder`, also of clients that exist. The SDK may be imported later."""
+    global _recorder, _terms, _hooked
+    _recorder, _terms = recorder, terms
     if _hooked:
         _wrap_all(sys.modules.get(_BASE_CLIENT))
     else:
@@ -84,7 +71,7 @@ def install(
 
 
 def uninstall() -> None:
-    """No call from now on is seen. A place that someone wrapped after us keeps both wrappers, ours asleep."""
+    """Stops reporting calls. Where someone wrapped a method after us, both wrappers stay, and ours does nothing."""
     global _recorder
     _recorder = None
     for (owner, name), place in list(_installed.items()):
@@ -122,7 +109,7 @@ def _wrap_all(module: Any) -> None:
 
 
 def _passes_by(client: Any, base: Any, name: str) -> bool:
-    """Whether a method that others have put on a client or its class leads past our wrapper on the SDK's class."""
+    """Whether another tool replaced this method on a client or its class, so that it bypasses our wrapper."""
     place = _installed.get((base, name))
     return place is not None and passes_by(vars(client).get(name), place.original, place.ours)
 
@@ -130,11 +117,11 @@ def _passes_by(client: Any, base: Any, name: str) -> bool:
 def _wrap(owner: Any, name: str, wrapper: Callable[..., Any]) -> None:
     present = vars(owner).get(name)
     before = _installed.get((owner, name))
-    # The SDK's spans began in 1.14: before, there is nothing to wrap. Behind a wrapper of others, ours still works.
+    # Before version 1.14 the SDK makes no spans: there is nothing to wrap. Behind another tool's wrapper, ours works.
     if present is None or (before is not None and stands_behind(present, before.ours)):
         return
     if before is not None:
-        # It may still be there, behind a wrapper that does not tell what it wraps: no call is seen twice.
+        # It may still be there, behind a wrapper that hides what it wraps: it must not report a call twice.
         before.switch[0] = False
     switch = [True]
     kind = Method if isinstance(owner, type) else Function
@@ -144,7 +131,7 @@ def _wrap(owner: Any, name: str, wrapper: Callable[..., Any]) -> None:
 
 
 def _begin(client: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> LiveCall | None:
-    """The call that begins, or `None` where it is none that a model answers. Raises nothing of ours."""
+    """The call that begins, or `None` for a request that no model answers. Never raises an error of ours."""
     recorder = _recorder
     if recorder is None:
         return None
@@ -181,30 +168,24 @@ def _shape(recorder: Recorder, body: Any) -> Row:
         return {}
 
 
-@lru_cache(maxsize=256)
-def _terms(where: Where, batch: bool, payer: str | None) -> Terms:
-    return terms_of(where, _hosts, batch=batch, payer=payer, data_zone=_data_zone).with_own_rates(_own_rates)
-
-
+@guarded("record a call that failed")
 def _raised(call: LiveCall, client: Any, error: BaseException) -> None:
-    try:
-        call.ended_elsewhere = _call.get() is not call
-        if "server_address" not in call.columns:
-            call.columns["server_address"] = client.base_url.host
-        call.raised(error)
-    except Exception as failure:  # noqa: BLE001 - any failure of ours ends at the guard
-        call.recorder.guard.caught("record a call that failed", failure)
+    call.ended_elsewhere = _call.get() is not call
+    _fill_address(call, client)
+    call.raised(error)
 
 
+@guarded("record a call")
 def _returned(call: LiveCall, client: Any, result: Any) -> None:
-    try:
-        if getattr(client, "_middleware", None):
-            watch_rebuilt(call, result)
-        if "server_address" not in call.columns:
-            call.columns["server_address"] = client.base_url.host
-        call.returned()
-    except Exception as failure:  # noqa: BLE001 - any failure of ours ends at the guard
-        call.recorder.guard.caught("record a call", failure)
+    if getattr(client, "_middleware", None):
+        watch_rebuilt(call, result)
+    _fill_address(call, client)
+    call.returned()
+
+
+def _fill_address(call: LiveCall, client: Any) -> None:
+    if "server_address" not in call.columns:
+        call.columns["server_address"] = client.base_url.host
 
 
 def _leave(token: Token[LiveCall | None]) -> None:
@@ -215,24 +196,17 @@ def _leave(token: Token[LiveCall | None]) -> None:
         return
 
 
+@guarded("ask the budgets for a call")
 def _demand(call: LiveCall, client: Any, options: Any) -> Any:
-    """What the call asks of budgets, or `None` where it needs no leave."""
-    try:
-        if not call.recorder.is_limited(call):
-            return None
-        return call.recorder.demand(
-            call, request_body(options), has_middleware=bool(getattr(client, "_middleware", None))
-        )
-    except Exception as error:  # noqa: BLE001 - any failure of ours ends at the guard
-        call.recorder.guard.caught("ask the budgets for a call", error)
+    """What to reserve for the call, or `None` where no budget may stop it."""
+    if not call.recorder.is_limited(call):
         return None
+    return call.recorder.demand(call, request_body(options), has_middleware=bool(getattr(client, "_middleware", None)))
 
 
+@guarded("begin a call")
 def _started(call: LiveCall, client: Any, options: Any) -> None:
-    try:
-        call.recorder.started(call, client, options)
-    except Exception as error:  # noqa: BLE001 - any failure of ours ends at the guard
-        call.recorder.guard.caught("begin a call", error)
+    call.recorder.started(call, client, options)
 
 
 def _options(args: Any, kwargs: Any) -> Any:
@@ -241,20 +215,15 @@ def _options(args: Any, kwargs: Any) -> Any:
 
 def _request(wrapped: Any, instance: Any, args: Any, kwargs: Any) -> Any:
     call = _begin(instance, args, kwargs)
-    if call is not None:
-        options = _options(args, kwargs)
-        try:
+    # Set to `None` as well: a middleware's other requests are not part of the call around them.
+    token = _call.set(call)
+    try:
+        if call is not None:
+            options = _options(args, kwargs)
             if (demand := _demand(call, instance, options)) is not None:
                 call.recorder.admit(call, demand)
             _started(call, instance, options)
-            if getattr(instance, "_middleware", None):
-                args, kwargs = with_mark(call, args, kwargs)
-        except BaseException as error:
-            _raised(call, instance, error)
-            raise
-    # Also when it is none: a middleware's other requests are no responses of the call around them.
-    token = _call.set(call)
-    try:
+            args, kwargs = with_mark(call, instance, args, kwargs)
         result = wrapped(*args, **kwargs)
         if call is not None:
             _returned(call, instance, result)
@@ -269,19 +238,14 @@ def _request(wrapped: Any, instance: Any, args: Any, kwargs: Any) -> Any:
 
 async def _request_async(wrapped: Any, instance: Any, args: Any, kwargs: Any) -> Any:
     call = _begin(instance, args, kwargs)
-    if call is not None:
-        options = _options(args, kwargs)
-        try:
+    token = _call.set(call)
+    try:
+        if call is not None:
+            options = _options(args, kwargs)
             if (demand := _demand(call, instance, options)) is not None:
                 await call.recorder.admit_async(call, demand)
             _started(call, instance, options)
-            if getattr(instance, "_middleware", None):
-                args, kwargs = with_mark(call, args, kwargs)
-        except BaseException as error:
-            _raised(call, instance, error)
-            raise
-    token = _call.set(call)
-    try:
+            args, kwargs = with_mark(call, instance, args, kwargs)
         result = await wrapped(*args, **kwargs)
         if call is not None:
             _returned(call, instance, result)
@@ -294,56 +258,64 @@ async def _request_async(wrapped: Any, instance: Any, args: Any, kwargs: Any) ->
     return result
 
 
+def _call_of(client: Any, options: Any) -> LiveCall | None:
+    """The call that `client` makes a request for: the one around it, unless a middleware asks later or elsewhere."""
+    return (marked_call(options) if getattr(client, "_middleware", None) else None) or _call.get()
+
+
 def _process_response(wrapped: Any, instance: Any, args: Any, kwargs: Any) -> Any:
-    """Of the sync and the async client: the latter's coroutine is passed on."""
-    marked = getattr(instance, "_middleware", None)
-    call = (marked_call(kwargs.get("options")) if marked else None) or _call.get()
-    if call is not None:
-        try:
-            if not marked or is_of(call, kwargs["options"]):
-                watch(call, kwargs["response"])
-        except Exception as error:  # noqa: BLE001 - any failure of ours ends at the guard
-            call.recorder.guard.caught("watch a response", error)
+    """Serves both clients: the coroutine of the async one is returned as it is."""
+    if (call := _call_of(instance, kwargs.get("options"))) is not None:
+        _responded(call, instance, kwargs)
     return wrapped(*args, **kwargs)
+
+
+@guarded("watch a response")
+def _responded(call: LiveCall, client: Any, given: Mapping[str, Any]) -> None:
+    if not getattr(client, "_middleware", None) or is_of(call, given["options"]):
+        watch(call, given["response"])
 
 
 def _build_request(wrapped: Any, instance: Any, args: Any, kwargs: Any) -> Any:
     request = wrapped(*args, **kwargs)
-    marked = getattr(instance, "_middleware", None)
-    call = (marked_call(args[0] if args else kwargs.get("options")) if marked else None) or _call.get()
-    if call is not None:
-        try:
-            # Not the header that says the same: a user's own header of that name would be believed.
-            call.attempt(request, kwargs.get("retries_taken", 0))
-            if call.awaits_span:
-                call.recorder.no_native_span(call, instance.base_url, args[0] if args else kwargs["options"])
-        except Exception as error:  # noqa: BLE001 - any failure of ours ends at the guard
-            call.recorder.guard.caught("count an attempt", error)
+    options = args[0] if args else kwargs.get("options")
+    if (call := _call_of(instance, options)) is not None:
+        # Not from the header that says the same: users can set it themselves.
+        _attempted(call, instance, options, request, kwargs.get("retries_taken", 0))
     return request
 
 
+@guarded("count an attempt")
+def _attempted(call: LiveCall, client: Any, options: Any, request: Any, retries_taken: int) -> None:
+    call.attempt(request, retries_taken)
+    if call.awaits_span:
+        call.recorder.no_native_span(call, client.base_url, options)
+
+
 def _sleep_for_retry(wrapped: Any, _instance: Any, args: Any, kwargs: Any) -> Any:
-    call = marked_call(kwargs.get("options")) or _call.get()
-    if call is not None:
-        try:
-            # After an answer, what is being handled here may be an error of the user's own.
-            if kwargs.get("response") is None and call.operation.may_bill_twice and is_abandoned(sys.exc_info()[1]):
-                call.abandoned = True
-        except Exception as error:  # noqa: BLE001 - any failure of ours ends at the guard
-            call.recorder.guard.caught("see why a call is tried again", error)
+    if (call := marked_call(kwargs.get("options")) or _call.get()) is not None:
+        _given_up(call, kwargs.get("response"), sys.exc_info()[1])
     return wrapped(*args, **kwargs)
+
+
+@guarded("see why a call is tried again")
+def _given_up(call: LiveCall, response: Any, error: BaseException | None) -> None:
+    # After an answer, what is being handled may be an error of the user's own.
+    if response is None and call.operation.may_bill_twice and is_abandoned(error):
+        call.abandoned = True
 
 
 def _start_api_call_span(wrapped: Any, _instance: Any, args: Any, kwargs: Any) -> Any:
     span = wrapped(*args, **kwargs)
     call = _call.get()
-    # One that another has put there and that makes none: the SDK's, where it does, says that it is not to be recorded.
-    if call is not None and not (span is None and call.awaits_span and is_foreign(wrapped)):
-        try:
-            _tracer, base_url, options = args[:3]
-            if call.recorder.native_span(call, span, base_url, options):
-                # Made current, a span that records nothing would hide ours from the HTTP client's.
-                return None
-        except Exception as error:  # noqa: BLE001 - any failure of ours ends at the guard
-            call.recorder.guard.caught("join the SDK's span", error)
+    # Another tool's function in this place may make no span. The SDK's own returns one that records nothing instead.
+    if call is not None and not (span is None and call.awaits_span and is_foreign(wrapped)) and _join(call, span, args):
+        # If the SDK made it current, a span that records nothing would become the parent of the HTTP client's.
+        return None
     return span
+
+
+@guarded("join the SDK's span")
+def _join(call: LiveCall, span: Any, args: Any) -> bool:
+    _tracer, base_url, options = args[:3]
+    return call.recorder.native_span(call, span, base_url, options)

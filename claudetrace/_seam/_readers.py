@@ -1,4 +1,4 @@
-"""Read a body while it passes: each reader takes decoded bytes and tells a `Listener` what they say."""
+"""Parses bodies while they pass: each reader takes decoded bytes and reports to a `Listener`."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ STREAMS = frozenset({EVENTS, "application/vnd.amazon.eventstream"})
 
 
 class Listener(Protocol):
-    """Learns what the body of one response says."""
+    """Is told what the body of one response says."""
 
     def on_json(self, body: Any) -> None: ...
     def on_event(self, kind: str, event: Any) -> None: ...
@@ -28,7 +28,7 @@ class Listener(Protocol):
 
 
 class Reader(Protocol):
-    """Takes a body's bytes in any pieces. May raise: the tee ends a failure."""
+    """Takes the bytes of a body in pieces of any size. May raise: the tee handles it."""
 
     def feed(self, chunk: bytes) -> None: ...
     def end(self) -> None:
@@ -43,7 +43,7 @@ def reader_for(media_type: str, listener: Listener, *, lines: bool) -> Reader:
 
 
 class UnsureReader:
-    """Decides by the first byte how a body is read, as the SDK does not mind what a proxy calls it."""
+    """Chooses a reader by the first byte, since a proxy may give a body a wrong media type."""
 
     def __init__(self, listener: Listener) -> None:
         self._listener = listener
@@ -63,7 +63,7 @@ class UnsureReader:
 
 
 class JsonReader:
-    """A JSON body: nothing is known before its last byte."""
+    """A JSON body, parsed when it is complete."""
 
     def __init__(self, listener: Listener) -> None:
         self._listener = listener
@@ -107,14 +107,14 @@ class LinesReader:
             self._listener.on_line(loads(line))
 
 
-# Only these events say anything that is recorded; the names stand in the data too, where a proxy drops `event:`.
+# Only these events are recorded. The names are in the data too, where a proxy drops the `event:` line.
 _TOLD = (b"message_start", b"message_delta", b"message_stop", b"content_block_start", b"error", b"completion")
 _DELTA = b"event: content_block_delta\n"
 _EMPTY_DELTA = re.compile(rb'"(?:text|thinking|signature|partial_json)"\s*:\s*""')
 
 
 class SseReader:
-    """Server-sent events. Most of them are text, so an event that says nothing of interest is never decoded."""
+    """Server-sent events. Most are text deltas, so an event that is not recorded is never decoded."""
 
     def __init__(self, listener: Listener) -> None:
         self._listener = listener
@@ -122,11 +122,11 @@ class SseReader:
         self._waiting = self._silent = True
 
     def feed(self, chunk: bytes) -> None:
-        # The common case: a network chunk that is one whole delta, when there has been output.
+        # The common case, once there has been output: a network chunk that is one whole delta.
         if not self._silent and not self._rest and chunk.startswith(_DELTA) and chunk.find(b"\n\n") == len(chunk) - 2:
             return
         if b"\r" in chunk:
-            # A pair split over two chunks leaves one line break more, which between events changes nothing.
+            # A CRLF split over two chunks leaves an extra line break, which changes nothing between events.
             chunk = chunk.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
         self._split(chunk)
 
@@ -149,7 +149,7 @@ class SseReader:
     def end(self) -> None:
         last, self._rest = b"".join(self._rest).removeprefix(codecs.BOM_UTF8), []
         if last.lstrip()[:1] == b"{":
-            # No line of an event begins so: it is JSON under a stream's name.
+            # No line of an event begins like this: it is JSON with the media type of a stream.
             read_json(last, self._listener)
         else:
             self._event(last)
@@ -197,11 +197,11 @@ class EventStreamReader:
             tell(self._listener, "", loads(event))
 
     def end(self) -> None:
-        """Frames are whole or broken: nothing is left to say."""
+        """Nothing is left to do: a frame is whole or broken."""
 
 
 def tell_delta(listener: Listener, event: bytes, *, first: bool) -> bool:
-    """Whether a delta holds output, which `listener` then learns, as it does of the `first` delta."""
+    """Whether a delta holds output. Reports that to `listener`, and the time of the `first` delta."""
     if first:
         listener.on_first_delta()
     if _EMPTY_DELTA.search(event):
@@ -218,7 +218,7 @@ _BY_FIRST_BYTE: dict[bytes, type[SseReader | EventStreamReader]] = {
 
 
 def _error_of(data: bytes) -> dict[str, Any]:
-    """The error that the data of an `error` event is, whatever it is."""
+    """The error in the data of an `error` event; empty where it cannot be read."""
     try:
         error = loads(data)
     except ValueError:
@@ -227,7 +227,7 @@ def _error_of(data: bytes) -> dict[str, Any]:
 
 
 def read_json(body: bytes, listener: Listener) -> None:
-    """Tells what `body` says: JSON, or an event in each line."""
+    """Reports a body of JSON, or one with an event in each line."""
     try:
         whole = loads(body)
     except ValueError:
@@ -241,14 +241,14 @@ def read_json(body: bytes, listener: Listener) -> None:
 
 
 def tell(listener: Listener, name: str, event: Any) -> None:
-    """Hands an event to `listener` under its own name, or the one in its data where it has none."""
+    """Reports an event to `listener`, by its name, or by the type in its data where it has none."""
     kind = name or (event.get("type") if isinstance(event, dict) else None)
     if isinstance(kind, str):
         listener.on_event(kind, event)
 
 
 def loads(data: bytes) -> Any:
-    """`data` as JSON, also where it is not quite: NaN, or text that is not UTF-8. Raises `ValueError`."""
+    """`data` parsed as JSON; NaN and text that is not UTF-8 are accepted. Raises `ValueError`."""
     try:
         return orjson.loads(data)
     except orjson.JSONDecodeError:

@@ -1,4 +1,4 @@
-"""The shape of a request, without its content."""
+"""Reads the columns that a request fills: sizes and counts, never its content."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _COUNTED_BLOCKS = {"image": "image_count", "document": "document_count"}
 
 
 def request_body(options: Any) -> Mapping[str, Any]:
-    """The JSON that the call sends, as far as it is a mapping, with the caller's `extra_body` on top."""
+    """The JSON that the call sends, with the caller's `extra_body`; empty where it is no mapping."""
     body = options.json_data
     if type(body) is not dict and not isinstance(body, Mapping):
         body = NO_BODY
@@ -22,10 +22,7 @@ def request_body(options: Any) -> Mapping[str, Any]:
 
 
 def request_columns(body: Mapping[str, Any]) -> dict[str, Any]:
-    """The columns that the request alone fills.
-
-    Only lists are counted: reading an iterator would take it from the SDK.
-    """
+    """The columns that the request alone fills. Counts lists only: an iterator can be read once, by the SDK."""
     columns: dict[str, Any] = {}
     if isinstance(model := body.get("model"), str):
         columns["model_requested"] = utf8(model)
@@ -64,14 +61,14 @@ def user_of(body: Mapping[str, Any]) -> object:
 
 
 def billed_to(body: Mapping[str, Any]) -> str | None:
-    """`user_profile` where the request asks that another organization be billed."""
+    """`user_profile` where the request has another organization billed."""
     policy = body.get("billing_policy")
     payer = policy.get("bill_to") if policy and isinstance(policy, Mapping) else None
     return "user_profile" if payer == "user_profile" else None
 
 
 _FREES_CODE_EXECUTION = "20260209"
-"""From this version on, a web tool among those offered makes code execution free in the same request."""
+"""From this version on, offering a web tool makes code execution free in the same request."""
 
 
 def code_execution_is_free(body: Mapping[str, Any]) -> bool:

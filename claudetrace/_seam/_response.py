@@ -1,4 +1,4 @@
-"""One HTTP response while its body passes."""
+"""`LiveResponse`: one HTTP response while its body passes to the caller."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _BATCH_OUTCOMES = {"succeeded": "ok", "canceled": "cancelled"}
 
 
 def watch(call: LiveCall, http_response: Any) -> None:
-    """Has `call` know of the response, unless it failed: then it is not billed, and the call goes on."""
+    """Reports the response to `call`, unless it failed: then it is not billed, and the call goes on."""
     if 200 <= http_response.status_code < 300:
         call.responded(LiveResponse(call, http_response))
 
@@ -35,26 +35,6 @@ class LiveResponse:
 
     It holds nothing of the HTTP response, so one that the caller drops is freed at once.
     """
-
-    __slots__ = (
-        "_answer",
-        "_attempt_perf",
-        "_call",
-        "_chunk_times_s",
-        "_ended_how",
-        "_ended_perf",
-        "_error_type",
-        "_first_token_perf",
-        "_headers",
-        "_http_status",
-        "_made",
-        "_outcome",
-        "_reader",
-        "_streamed",
-        "attempt",
-        "feed",
-        "whole",
-    )  # fmt: skip
 
     def __init__(self, call: LiveCall, http_response: Any) -> None:
         self._call = call
@@ -71,7 +51,7 @@ class LiveResponse:
         self._http_status: int = http_response.status_code
         self._headers, media_type, encoding = read_headers(http_response)
         if call.columns["streamed"] and media_type not in STREAMS and "json" not in media_type:
-            # The SDK reads it as events, whatever a proxy on the way calls it.
+            # The SDK reads it as events, whatever media type a proxy gives it.
             media_type = EVENTS
         self._streamed = media_type in STREAMS
         self.attempt = call.attempts
@@ -114,7 +94,7 @@ class LiveResponse:
             self.feed = _timed(self.feed, self._chunk_times_s)
         http_response.stream = tee(http_response, self)
 
-    # What the reader tells.
+    # Called by the reader.
 
     def on_json(self, body: Any) -> None:
         self._streamed = False
@@ -151,10 +131,10 @@ class LiveResponse:
             row["custom_id"] = custom_id
         self._call.recorder.record(self._call, row, answer)
 
-    # How the body passes.
+    # Called by the tee.
 
     def unreadable(self, error: Exception) -> None:
-        """Counts a body that could not be read: its row has what was read before. Never raises."""
+        """Counts a body that could not be read further. The row has what was read until then. Never raises."""
         self._call.recorder.guard.caught("read the body of a response", error)
 
     def ended(self, how: str, error: BaseException | None = None) -> None:
@@ -170,7 +150,7 @@ class LiveResponse:
             except Exception:
                 self.write()
                 raise
-        # The reader leads back here: without this, only a garbage collection would free what both hold.
+        # The reader refers back to this object: break the cycle, so that both are freed without a collection.
         self._reader, self.feed = None, _skip
 
     def _end(self, how: str, error: BaseException | None) -> None:
@@ -181,7 +161,7 @@ class LiveResponse:
             self._settle(how, error)
             self.write()
         except Exception:
-            # A signal handler of the host may have interrupted it: the row is kept before that goes on.
+            # A signal handler of the host may have raised: keep the row, then let that exception pass.
             self.write()
             raise
         finally:
@@ -206,7 +186,7 @@ class LiveResponse:
         self._outcome, self._error_type = outcome, self._answer.error_type or error_type
 
     def write(self) -> None:
-        # A batch's lines have theirs already.
+        # The lines of a batch already have their rows.
         if self._answer.recorded:
             return
         call = self._call
@@ -241,7 +221,7 @@ class LiveResponse:
 
 
 def outcome_of(answer: Answer, how: str, error: BaseException | None) -> tuple[str, str | None]:
-    """How a response ended, and the type of its error: from the API's last word and how the body passed."""
+    """The outcome and the error type of a response, by the API's last word and how the body ended."""
     if answer.error_type is not None:
         return "error", answer.error_type
     if answer.complete:
@@ -250,12 +230,12 @@ def outcome_of(answer: Answer, how: str, error: BaseException | None) -> tuple[s
         return "incomplete", error_type_of(error)
     if how == "read":
         return "incomplete", None
-    # Left after the last count had come: the caller has the whole answer.
+    # Closed after the final counts: the caller has the whole answer.
     return ("ok" if answer.final and how != "failed" else "cancelled"), None
 
 
 def _batch_error(result: Mapping[str, Any]) -> str | None:
-    """The API's error type in a batch's line, whose envelope holds another."""
+    """The API's error type in a line of a batch, where one envelope contains another."""
     error = result.get("error")
     while isinstance(error, Mapping) and isinstance(error.get("error"), Mapping):
         error = error["error"]
@@ -263,7 +243,7 @@ def _batch_error(result: Mapping[str, Any]) -> str | None:
 
 
 def _timed(feed: Callable[[bytes], None], times_s: array[float]) -> Callable[[bytes], None]:
-    """`feed`, which also notes when each chunk came."""
+    """`feed`, which also notes the arrival time of each chunk."""
     came, clock = times_s.append, time.perf_counter
 
     def timed(chunk: bytes) -> None:
@@ -274,4 +254,4 @@ def _timed(feed: Callable[[bytes], None], times_s: array[float]) -> Callable[[by
 
 
 def _skip(_chunk: bytes) -> None:
-    """Takes a body that cannot be decoded."""
+    """Ignores a body that cannot be decoded."""

@@ -1,4 +1,4 @@
-"""The tee: the bytes of a body pass untouched, and are read on their way."""
+"""Observes the body of a response: the caller gets its bytes untouched, and a watcher sees each chunk."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from typing import Any, Protocol
 
 
 class BodyWatcher(Protocol):
-    """Learns how the body of a response passes. No method but `feed` raises."""
+    """Is told how the body of a response passes. Only `feed` may raise."""
 
     feed: Callable[[bytes], None]
-    """Takes each chunk. May raise: then it is not called again, and `unreadable` is."""
+    """Takes each chunk. If it raises, `unreadable` is called, and `feed` not again."""
 
     def unreadable(self, error: Exception) -> None: ...
     def ended(self, how: str, error: BaseException | None = None) -> None:
@@ -20,16 +20,16 @@ class BodyWatcher(Protocol):
 
 
 class _Tee:
-    """Stands in for a response's stream and is of the same kinds, so every check of the HTTP client holds."""
+    """Replaces a response's stream. Has the same base classes, so every check of the HTTP client holds."""
 
     def __init__(self, inner: Any, watcher: BodyWatcher) -> None:
         self._inner = inner
         self._watcher = watcher
-        # The SDK looks for this at every event: found here, it costs nothing.
+        # The SDK looks this up at every event; as an attribute it is found at once.
         self.stream_observer = getattr(inner, "stream_observer", None)
 
     def __getattr__(self, name: str) -> Any:
-        # The HTTP client reads `elapsed` here. Before `__init__`, as in a copy being made, there is nothing inside.
+        # The HTTP client reads `elapsed` here. While a copy is being made there is no inner stream yet.
         if name in ("_inner", "_watcher"):
             raise AttributeError(name)
         return getattr(self._inner, name)
@@ -86,7 +86,7 @@ class _AsyncTee(_Tee):
             watcher.ended("failed", error)
             raise
         finally:
-            # In the task that read it: left alone, the event loop would close it later in a task of its own.
+            # Close it in the task that read it: the event loop would do it later in another task.
             if isinstance(chunks, AsyncGenerator):
                 await chunks.aclose()
 
@@ -98,11 +98,11 @@ class _AsyncTee(_Tee):
 
 
 def _skip(_chunk: bytes) -> None:
-    """Takes the rest of a body that could not be read."""
+    """Ignores the rest of a body that could not be read."""
 
 
 def tee(http_response: Any, watcher: BodyWatcher) -> Any:
-    """What to put in place of the body of `http_response`."""
+    """The stream that replaces the body of `http_response`, watched by `watcher`."""
     stream, module = http_response.stream, _http_module(type(http_response))
     return _kind(module, isinstance(stream, module.SyncByteStream), isinstance(stream, module.AsyncByteStream))(
         stream, watcher
@@ -110,7 +110,7 @@ def tee(http_response: Any, watcher: BodyWatcher) -> Any:
 
 
 def _http_module(kind: type) -> Any:
-    """The HTTP client whose responses are of this kind, httpx or httpx2. A transport may give a class of its own."""
+    """The HTTP client of this response class: httpx or httpx2. A transport may have a subclass."""
     modules = (sys.modules.get(base.__module__.partition(".")[0]) for base in kind.__mro__)
     return next(module for module in modules if hasattr(module, "AsyncByteStream"))
 
@@ -122,7 +122,7 @@ def _kind(module: Any, is_sync: bool, is_async: bool) -> type[_Tee]:
         bases += [_SyncTee, module.SyncByteStream]
     if is_async or not is_sync:
         bases += [_AsyncTee, module.AsyncByteStream]
-    # Ours come first in the order of resolution: the HTTP client's `close` does nothing.
+    # Our classes come first: the `close` of the HTTP client's does nothing.
     ours = [base for base in bases if issubclass(base, _Tee)]
     theirs = [base for base in bases if not issubclass(base, _Tee)]
     return type("Tee", (*ours, *theirs), {})

@@ -1,9 +1,10 @@
-"""Where a call goes, and what of that decides its price: the platform, the endpoint's region, the table `[hosts]`."""
+"""Where a call goes, as far as its price depends on it: platform, region, and the setting `[hosts]`."""
 
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any, NamedTuple
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 from urllib.parse import urlsplit
 
 from claudetrace._hosts import NO_HOST, host_said
@@ -11,12 +12,13 @@ from claudetrace._pricing import Terms
 from claudetrace._seam._operations import platform_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from claudetrace._hosts import Host
+    from claudetrace._pricing import OwnRates
 
 _REGION = {"bedrock": "aws_region", "vertex": "region", "google_cloud": "_location"}
-"""Where a cloud's client keeps its region. Google Cloud's model ids do not say it, and Bedrock's only some."""
+"""The attribute that holds a cloud client's region. Model ids do not always tell it."""
 _LOCATION = re.compile(r"/locations/([^/]+)/")
 _AWS_HOST = re.compile(r"(?:^|\.)(?:amazonaws\.com|api\.aws)$")
 _GOVCLOUD_REGION = re.compile(r"(?:^|\.)us-gov-[a-z]+-\d+(?:\.|$)")
@@ -27,10 +29,13 @@ class Where(NamedTuple):
     """Where a call goes, as far as its price depends on it."""
 
     platform: str
-    """As the client's class tells."""
+    """By the client's class."""
     region: str | None
     host: str
     port: int | None
+
+
+TermsOfCalls: TypeAlias = "Callable[[Where, bool, str | None], Terms]"
 
 
 def where_to(client: Any, url: str) -> Where:
@@ -43,26 +48,31 @@ def where_to(client: Any, url: str) -> Where:
     return Where(platform, region, base.host, base.port or _PORTS.get(base.scheme))
 
 
-def terms_of(
-    where: Where, hosts: Mapping[str, Host], *, batch: bool, payer: str | None, data_zone: str | None
-) -> Terms:
-    """The pricing terms of a call that goes to `where`, by what `hosts` says of it."""
-    said = host_said(hosts, where.host, where.port) or NO_HOST
-    platform = said.platform or where.platform
-    return Terms(
-        platform=platform,
-        batch=batch,
-        endpoint_scope=said.endpoint_scope or _endpoint_scope(where),
-        data_zone=data_zone if platform == "foundry" else None,
-        billed_to=payer,
-        told_platform=said.platform is not None,
-        free_host=said.free,
-        replays=said.replays,
-    )
+def terms_of_calls(
+    hosts: Mapping[str, Host] | None = None, own_rates: OwnRates | None = None, data_zone: str | None = None
+) -> TermsOfCalls:
+    """A function that returns the pricing terms of a call by where it goes, whether it is a batch, and who pays."""
+
+    @lru_cache(maxsize=256)
+    def terms(where: Where, batch: bool, payer: str | None) -> Terms:
+        said = host_said(hosts or {}, where.host, where.port) or NO_HOST
+        platform = said.platform or where.platform
+        return Terms(
+            platform=platform,
+            batch=batch,
+            endpoint_scope=said.endpoint_scope or _endpoint_scope(where),
+            data_zone=data_zone if platform == "foundry" else None,
+            billed_to=payer,
+            told_platform=said.platform is not None,
+            free_host=said.free,
+            replays=said.replays,
+        ).with_own_rates(own_rates)
+
+    return terms
 
 
 def _region(client: Any, platform: str, url: str) -> str | None:
-    """The region that `client` calls: the one in the path goes before the one that the client was made with."""
+    """The region that `client` calls: the path's, else the client's own."""
     region = getattr(client, _REGION[platform], None)
     if platform == "google_cloud":
         url = f"{client.base_url.path}{url}"
@@ -72,13 +82,13 @@ def _region(client: Any, platform: str, url: str) -> str | None:
 
 
 def _endpoint_scope(where: Where) -> str | None:
-    """What is known of the endpoint's scope beside the model's id."""
+    """The endpoint's scope, as far as region and host tell it. The model's id may tell more."""
     _, region, host, _ = where
     if _GOVCLOUD_REGION.search(host):
         return "us-gov"
     if region is None:
         return None
     if where.platform == "bedrock":
-        # AWS's own hosts name their region; behind any other it is the one that requests are signed for.
+        # The hosts of AWS name their region. Behind any other host, it is the region that requests are signed for.
         return "us-gov" if region.startswith("us-gov-") and not _AWS_HOST.search(host) else None
     return "global" if region == "global" else "regional"

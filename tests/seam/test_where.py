@@ -13,7 +13,7 @@ import pytest
 import claudetrace
 from claudetrace._demo import _answers, _wire
 from claudetrace._demo._server import PlayServer
-from claudetrace._seam._where import Where, terms_of, where_to
+from claudetrace._seam._where import Where, terms_of_calls, where_to
 
 Start = Callable[..., claudetrace.Instrumentation]
 Rows = Callable[[], list[claudetrace.Call]]
@@ -91,7 +91,7 @@ def test_a_govcloud_region_costs_a_fifth_more(
 )
 def test_the_endpoint_tells_its_scope(where: Where, scope: str | None) -> None:
     """The host of an endpoint of AWS goes before the client's region, which counts behind any other host."""
-    assert terms_of(where, {}, batch=False, payer=None, data_zone=None).endpoint_scope == scope
+    assert terms_of_calls()(where, False, None).endpoint_scope == scope
 
 
 def test_the_path_goes_before_the_client() -> None:

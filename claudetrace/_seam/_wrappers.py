@@ -1,6 +1,6 @@
-"""What stands in for a function of the SDK: whatever works with the function works with it.
+"""The wrappers that replace functions of the SDK: whatever works with the function works with its wrapper.
 
-It is pickled and copied as the function is, by a name that a process without claudetrace has too.
+A wrapper is pickled and copied like the function, by a name that also exists in a process without claudetrace.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import wrapt
 
 
 class Function(wrapt.FunctionWrapper):  # type: ignore[type-arg]  # generic since wrapt 2
-    """A function that a module has from another one, whose name leads to the function itself."""
+    """A function of a module. It is pickled as the function that it wraps."""
 
     def __reduce__(self) -> Any:
         return copy, (self.__wrapped__,)
@@ -28,7 +28,7 @@ class Function(wrapt.FunctionWrapper):  # type: ignore[type-arg]  # generic sinc
 
 
 class _Bound(wrapt.BoundFunctionWrapper):  # type: ignore[type-arg]  # as above
-    """A method of an object."""
+    """A method bound to an object."""
 
     def __reduce__(self) -> Any:
         return getattr, (self.__self__, self.__name__)
@@ -44,7 +44,7 @@ class _Bound(wrapt.BoundFunctionWrapper):  # type: ignore[type-arg]  # as above
 
 
 class Method(Function):
-    """A function of a class. The class gives it itself, as it would a function, and an object its method."""
+    """A function of a class: the class returns it as it is, and an object returns a bound method."""
 
     __bound_function_wrapper__ = _Bound
 
@@ -55,5 +55,5 @@ class Method(Function):
         return self if instance is None else super().__get__(instance, owner)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        # Asked of the class, as in `Client.request(client, …)`: its first argument is the object.
+        # Called through the class, as in `Client.request(client, …)`: the first argument is the object.
         return self.__get__(args[0])(*args[1:], **kwargs) if args else self.__wrapped__(**kwargs)
