@@ -17,14 +17,20 @@ if TYPE_CHECKING:
 
     from claudetrace._alerts._alert import Alert
     from claudetrace._budgets._budget import Budget
+    from claudetrace._budgets._run import Run
+    from claudetrace._budgets._states import BudgetState
     from claudetrace._call import Call, Cost, CostPart, Usage
     from claudetrace._consumers import Sink
     from claudetrace._errors import BudgetExceeded, ClaudetraceError
     from claudetrace._estimate import estimate
     from claudetrace._instrument import Instrumentation, flush, instrument, uninstrument
+    from claudetrace._item_tags import tag_results
     from claudetrace._ledger._read import Ledger
+    from claudetrace._ledger._spend import Spend
     from claudetrace._pricing import Estimate, price
-    from claudetrace._tags import tag, tagged
+    from claudetrace._record import record
+    from claudetrace._tags import TagScope, tag, tagged
+    from claudetrace.testing import Recorded
 
 _WHERE = {
     "instrument": "_instrument",
@@ -34,7 +40,14 @@ _WHERE = {
     "Sink": "_consumers",
     "Budget": "_budgets._budget",
     "Alert": "_alerts._alert",
+    "record": "_record",
     "tag": "_tags",
+    "tag_results": "_item_tags",
+    "TagScope": "_tags",
+    "Recorded": "testing",
+    "Run": "_budgets._run",
+    "BudgetState": "_budgets._states",
+    "Spend": "_ledger._spend",
     "tagged": "_tags",
     "price": "_pricing",
     "estimate": "_estimate",
@@ -52,6 +65,7 @@ __all__ = [
     "Alert",
     "Budget",
     "BudgetExceeded",
+    "BudgetState",
     "Call",
     "ClaudetraceError",
     "Cost",
@@ -59,13 +73,19 @@ __all__ = [
     "Estimate",
     "Instrumentation",
     "Ledger",
+    "Recorded",
+    "Run",
     "Sink",
+    "Spend",
+    "TagScope",
     "Usage",
     "estimate",
     "flush",
     "instrument",
     "price",
+    "record",
     "tag",
+    "tag_results",
     "tagged",
     "uninstrument",
 ]

@@ -11,10 +11,19 @@ from typing import TYPE_CHECKING
 
 import orjson
 
-from claudetrace._call import RESERVED_TAGS
 from claudetrace._errors import ClaudetraceError
 from claudetrace._files import make_folder, open_file, refuse_foreign
-from claudetrace._tags import NO_TAGS, TagContext, clean_tags, client_tags, current_tags, limited
+from claudetrace._tags import (
+    NO_TAGS,
+    OWN_TAGS,
+    TagContext,
+    clean_tags,
+    client_tags,
+    current_tags,
+    limited,
+    tag_columns,
+    with_tags,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -48,14 +57,20 @@ class Attribution:
         tags = {**self._process_tags, **self._from_baggage(), **here.tags, **bound}
         if user is not None and "user" not in tags:
             tags.update(clean_tags({"user": user}))
-        tags = limited(tags)
-        if self._hash is not None:
-            for name in self._hashed:
-                if name in tags:
-                    tags[name] = self._hash(tags[name])
+        tags = self._as_stored(limited(tags))
         columns.update(self._resource)
         columns.update(tag_columns(tags))
         return TagContext(tags, here.scopes)
+
+    def of_item(self, row: Row, tags: dict[str, str]) -> Row:
+        """The row of a batch's result with `tags` of its own, which it keeps when those of its batch are known."""
+        own = self._as_stored(tags)
+        return {**with_tags(row, own), OWN_TAGS: orjson.dumps(own).decode()} if own else row
+
+    def _as_stored(self, tags: dict[str, str]) -> dict[str, str]:
+        if self._hash is None:
+            return tags
+        return {name: self._hash(value) if name in self._hashed else value for name, value in tags.items()}
 
     def _from_baggage(self) -> dict[str, str]:
         if not self._baggage:
@@ -63,15 +78,6 @@ class Attribution:
         from opentelemetry.baggage import get_baggage
 
         return clean_tags({name: get_baggage(name) for name in self._baggage})
-
-
-def tag_columns(tags: dict[str, str]) -> Row:
-    """The columns of `tags`: the reserved ones have their own, the others are one JSON object."""
-    columns: Row = {RESERVED_TAGS[name]: value for name, value in tags.items() if name in RESERVED_TAGS}
-    free = {name: value for name, value in tags.items() if name not in RESERVED_TAGS}
-    if free:
-        columns["tags"] = orjson.dumps(free, option=orjson.OPT_SORT_KEYS).decode()
-    return columns
 
 
 def tag_hasher(key: str | None, db: Path | None) -> Callable[[str], str]:

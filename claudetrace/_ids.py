@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import random
 import time
+from hashlib import blake2b
 
 from claudetrace._forks import in_child, notice
 
+_BITS = 74
+"""Those of a UUIDv7 beside its time, its version and its variant."""
 _VARIANT = "89ab"
 
 # Asking the system for each id's noise costs more than the rest of the id. A generator of our own is seeded by the
@@ -21,7 +24,22 @@ _second: tuple[int, str] = (-1, "")
 def uuid7(now_ns: int) -> str:
     """A UUIDv7 (RFC 9562) of the moment `now_ns`: ordered by milliseconds, unique over all machines."""
     notice()
-    digits = f"{_noise(74):019x}"
+    return _uuid7(now_ns, _noise(_BITS))
+
+
+FAMILIES = {"agent_sdk": "claude_code", "claude_code": "claude_code", "recorded": "recorded"}
+"""The sources that may tell of one response more than once, each with whom it shares its responses."""
+
+
+def response_id(at_ns: int, source: str, message_id: str) -> str:
+    """The id of a row of a source in `FAMILIES`: the same wherever and however often the response of the moment
+    `at_ns` is told of."""
+    told = f"{FAMILIES[source]}\0{message_id}".encode("utf-8", "replace")
+    return _uuid7(at_ns, int.from_bytes(blake2b(told, digest_size=10).digest()) >> 80 - _BITS)
+
+
+def _uuid7(now_ns: int, bits: int) -> str:
+    digits = f"{bits:019x}"
     time_digits = f"{now_ns // 1_000_000:012x}"
     return f"{time_digits[:8]}-{time_digits[8:]}-7{digits[4:7]}-{_VARIANT[int(digits[0])]}{digits[1:4]}-{digits[7:]}"
 

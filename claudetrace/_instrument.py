@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from claudetrace._call import Row
     from claudetrace._consumers import Sink
     from claudetrace._pricing import OwnRates
+    from claudetrace._recorder import CallRecorder
 
 log = logging.getLogger("claudetrace")
 
@@ -86,6 +87,11 @@ class Instrumentation:
             parts = self._parts = Parts(settings, self._guard, replaces=before)
             terms = terms_of_calls(settings.hosts, parts.own_rates, settings.foundry_data_zone)
             _patch.install(parts.recorder, terms)
+
+    @property
+    def recorder(self) -> CallRecorder | None:
+        """What takes responses; `None` where everything is switched off."""
+        return None if self._parts is None else self._parts.recorder
 
     @property
     def own_rates(self) -> OwnRates | None:

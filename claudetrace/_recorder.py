@@ -17,6 +17,7 @@ from claudetrace._call import spend_picousd, tells_tokens
 from claudetrace._errors import BudgetExceeded
 from claudetrace._pricing import price_response
 from claudetrace._pricing._engine import ran_code
+from claudetrace._seen import SeenIds
 from claudetrace._usage import row_columns, usage_columns
 
 if TYPE_CHECKING:
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
     from claudetrace._pricing import Priced, Terms
     from claudetrace._seam._answer import Answer
     from claudetrace._seam._live import LiveCall
-    from claudetrace._seen import SeenIds
     from claudetrace._telemetry._metrics import Metrics
     from claudetrace._telemetry._spans import Spans
 
@@ -62,12 +62,15 @@ class CallRecorder:
     ) -> None:
         self.guard = guard
         self.attribute = attribution.fill
+        self.attribute_item = attribution.of_item
         self._append = append
         self._spans = spans
         self._metrics = metrics
         self._gate = gate
         self._seen = seen
         """`None` where no host is said to replay."""
+        self.told = SeenIds()
+        """The responses that `claudetrace.record` has told of."""
         self._collection = Collection()
         guard.collecting = self._collection.runs_here
         self._late: SimpleQueue[LiveCall] = SimpleQueue()

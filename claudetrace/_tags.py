@@ -9,6 +9,8 @@ from collections import Counter, deque
 from threading import Lock
 from typing import TYPE_CHECKING, Any, NamedTuple, ParamSpec, Self, TypeVar
 
+import orjson
+
 from claudetrace._call import RESERVED_TAGS, exact_usd
 from claudetrace._entries import Blocks, caller
 from claudetrace._errors import ClaudetraceError
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from decimal import Decimal
     from types import TracebackType
+
+    from claudetrace._call import Row
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -192,6 +196,27 @@ def limited(tags: dict[str, str]) -> dict[str, str]:
     tag_faults["too many"] += len(tags) - MAX_TAGS
     reserved = {name: tags[name] for name in RESERVED_TAGS if name in tags}
     return dict(list({**reserved, **tags}.items())[:MAX_TAGS])
+
+
+def tag_columns(tags: Mapping[str, str]) -> Row:
+    """The columns of `tags`: the reserved ones have their own, the others are one JSON object."""
+    columns: Row = {RESERVED_TAGS[name]: value for name, value in tags.items() if name in RESERVED_TAGS}
+    free = {name: value for name, value in tags.items() if name not in RESERVED_TAGS}
+    if free:
+        columns["tags"] = orjson.dumps(free, option=orjson.OPT_SORT_KEYS).decode()
+    return columns
+
+
+OWN_TAGS = "own_tags"
+"""Where the row of a batch's result has its own tags, as JSON, until those of its batch are put under them."""
+
+
+def with_tags(row: Row, tags: Mapping[str, str]) -> Row:
+    """`row` with `tags` over those that it has, the first 32 of all."""
+    had = {tag: row[column] for tag, column in RESERVED_TAGS.items() if row.get(column) is not None}
+    had |= orjson.loads(row.get("tags") or "{}")
+    both = limited({**tags, **{name: value for name, value in had.items() if name not in tags}})
+    return {**row, **tag_columns(both)}
 
 
 CLIENT_TAGS = "_claudetrace_tags"

@@ -1,9 +1,10 @@
-"""Which responses of hosts that replay were billed before: those whose message the ledger has already."""
+"""Which responses the ledger has already: told of once more, they are left out; replayed by a host, they are free."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from claudetrace._ids import FAMILIES
 from claudetrace._pricing._row import as_replayed
 
 if TYPE_CHECKING:
@@ -13,6 +14,26 @@ if TYPE_CHECKING:
     from claudetrace._guard import Guard
 
 BILLED = "SELECT 1 FROM calls WHERE message_id = ? AND id <> ? LIMIT 1"
+
+OF_MESSAGE = "SELECT source FROM calls WHERE message_id = ?"
+
+
+def without_known(connection: sqlite3.Connection, rows: list[Row]) -> list[Row]:
+    """`rows` without those of responses that their family of sources has told of before, whenever that was."""
+    if not any(row.get("source") in FAMILIES for row in rows):
+        return rows
+    new: dict[tuple[str, str], str] = {}
+    return [row for row in rows if not _is_known(connection, row, new)]
+
+
+def _is_known(connection: sqlite3.Connection, row: Row, new: dict[tuple[str, str], str]) -> bool:
+    family, message_id = FAMILIES.get(str(row.get("source"))), row.get("message_id")
+    if family is None or not isinstance(message_id, str):
+        return False
+    if new.setdefault((family, message_id), str(row.get("id"))) != str(row.get("id")):
+        return True
+    found = connection.execute(OF_MESSAGE, (message_id,)).fetchall()
+    return any(FAMILIES.get(source) == family for (source,) in found)
 
 
 def decided(connection: sqlite3.Connection, rows: list[Row], guard: Guard) -> list[Row]:

@@ -20,6 +20,7 @@ from claudetrace._ledger._schema import begin
 from claudetrace._ledger._sums import Sums, TagValues
 from claudetrace._operations import BATCHES_CREATE, BATCHES_RESULT
 from claudetrace._places import spool_of
+from claudetrace._tags import OWN_TAGS, with_tags
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -162,7 +163,8 @@ class Store:
         begin(connection)
         try:
             written, sums = Written(), list[Sums]()
-            rows = _replays.decided(connection, self.batch_rows.completed(connection, rows), self._guard)
+            rows = _replays.without_known(connection, self.batch_rows.completed(connection, rows))
+            rows = _replays.decided(connection, rows, self._guard)
             self._insert(connection, rows, written, sums)
             if not self.only_outbox:
                 for each in sums:
@@ -232,8 +234,10 @@ class BatchRows:
             self._known.setdefault(batch_id, row)
         if operation != BATCHES_RESULT.name or (made := self._made(connection, batch_id)) is None:
             return row
+        own = orjson.loads(row.get(OWN_TAGS) or "{}")
         tags = {name: made[name] for name in TAG_COLUMNS_OF_BATCH if made.get(name) is not None}
         row = {name: value for name, value in row.items() if name not in TAG_COLUMNS_OF_BATCH} | tags
+        row = with_tags(row, own) if own else row
         with self._guard("price a batch's result by the day of the batch"):
             return (self._reprice(row, made["started_at"]) if self._reprice else None) or row
         return row

@@ -44,7 +44,7 @@ def price(
 
 def priced_object(message: Any, day: str, terms: Terms) -> Priced:
     """The price of `message` on `day`. Never raises, whatever `message` is."""
-    facts = _plain(message)
+    facts = plain(message)
     if isinstance(result := facts.get("result"), Mapping):
         # A line of a batch's results: without a message it was not billed.
         facts = _mapping(result.get("message"))
@@ -137,11 +137,11 @@ def _running_ns(seconds: Any) -> int | None:
     return round(Fraction(str(seconds)) * _NS_PER_S)
 
 
-def _plain(message: Any) -> Mapping[str, Any]:
+def plain(message: Any) -> Mapping[str, Any]:
     """`message` as the mapping of its JSON; empty for what has none."""
     if isinstance(message, Mapping):
         usage = message.get("usage")
-        return message if usage is None or isinstance(usage, Mapping) else {**message, "usage": _plain(usage)}
+        return message if usage is None or isinstance(usage, Mapping) else {**message, "usage": plain(usage)}
     dump = getattr(message, "model_dump", None)
     if isinstance(message, type) or not callable(dump):
         return {}

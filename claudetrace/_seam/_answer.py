@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from claudetrace._content import Content
 from claudetrace._operations import BATCHES_CREATE, COMPLETIONS_CREATE, COUNT_TOKENS, MESSAGES_CREATE
 from claudetrace._seam._kept import kept_usage
 from claudetrace._text import bounded
 from claudetrace._usage import count_of, merged_usage
+
+if TYPE_CHECKING:
+    from claudetrace._call import Row
 
 
 class Answer:
@@ -44,6 +47,17 @@ class Answer:
         if self.stop_reason != "refusal":
             return False
         return self.content.is_empty(count_of((self.usage or {}).get("output_tokens")))
+
+    def columns(self) -> Row:
+        """What it says, but for its usage."""
+        return {
+            "usage_is_final": int(self.final),
+            "model": self.model,
+            "message_id": self.message_id,
+            "stop_reason": self.stop_reason,
+            "tool_calls": self.tool_calls,
+            "batch_id": self.batch_id,
+        }
 
     # JSON objects are dicts, and checking for a dict is many times faster than checking for a mapping.
 
@@ -155,6 +169,29 @@ _EVENTS: Mapping[str, _Read] = {
     "error": Answer._error,  # noqa: SLF001
 }
 _TELLS_USAGE = {"message_start", "message_delta"}
+
+_OUTCOMES_OF_RESULTS = {"succeeded": "ok", "canceled": "cancelled"}
+
+
+def read_result(line: Mapping[str, Any]) -> tuple[Answer, str, str | None]:
+    """What a line of a batch's results says, its outcome, and the type of its error."""
+    result = line.get("result")
+    result = result if isinstance(result, Mapping) else {}
+    kind = text(result.get("type")) or "unknown"
+    answer = Answer()
+    answer.complete = answer.final = True
+    if isinstance(message := result.get("message"), Mapping):
+        answer.read_message(message)
+    outcome = _OUTCOMES_OF_RESULTS.get(kind, "error")
+    return answer, outcome, (_error_of_result(result) or kind) if outcome == "error" else None
+
+
+def _error_of_result(result: Mapping[str, Any]) -> str | None:
+    """The API's error type in a line of a batch, where one envelope contains another."""
+    error = result.get("error")
+    while isinstance(error, Mapping) and isinstance(error.get("error"), Mapping):
+        error = error["error"]
+    return text(error.get("type")) if isinstance(error, Mapping) else None
 
 
 def text(value: object) -> str | None:

@@ -38,6 +38,10 @@ class Recorder(Protocol):
         """Fills the columns of attribution; returns the tags and the `tag` blocks that count the call."""
         ...
 
+    def attribute_item(self, row: Row, tags: dict[str, str]) -> Row:
+        """The row of a batch's result with tags of its own."""
+        ...
+
     def is_limited(self, call: LiveCall) -> bool:
         """Whether a budget may stop the call."""
         ...

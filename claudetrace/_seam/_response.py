@@ -7,7 +7,8 @@ from array import array
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from claudetrace._seam._answer import Answer, text
+from claudetrace._item_tags import current_item_tags
+from claudetrace._seam._answer import Answer, read_result, text
 from claudetrace._seam._decoding import decoder_for
 from claudetrace._seam._errors import error_type_of, is_cancellation
 from claudetrace._seam._headers import read_headers
@@ -20,8 +21,6 @@ if TYPE_CHECKING:
     from claudetrace._call import Row
     from claudetrace._seam._live import LiveCall
     from claudetrace._seam._readers import Reader
-
-_BATCH_OUTCOMES = {"succeeded": "ok", "canceled": "cancelled"}
 
 
 def watch(call: LiveCall, http_response: Any) -> None:
@@ -55,6 +54,7 @@ class LiveResponse:
             media_type = EVENTS
         self._streamed = media_type in STREAMS
         self.attempt = call.attempts
+        self._item_tags = current_item_tags() if call.operation.lines else None
         self.whole: bool = http_response.is_closed
         if self.whole:
             self._read_whole(http_response, media_type)
@@ -116,20 +116,26 @@ class LiveResponse:
         """Records one line of a batch's results as it passes: each is a response of its own."""
         if not isinstance(line, Mapping):
             return
-        result = line.get("result")
-        result = result if isinstance(result, Mapping) else {}
-        kind = text(result.get("type")) or "unknown"
-        answer = Answer()
-        answer.complete = answer.final = True
-        if isinstance(message := result.get("message"), Mapping):
-            answer.read_message(message)
         self._ended_perf = time.perf_counter()
-        outcome = _BATCH_OUTCOMES.get(kind, "error")
-        row = self._row(answer, outcome, (_batch_error(result) or kind) if outcome == "error" else None)
+        answer, outcome, error_type = read_result(line)
+        row = self._row(answer, outcome, error_type)
         row["batch_id"] = self._call.batch_id
         if (custom_id := text(line.get("custom_id"))) is not None:
             row["custom_id"] = custom_id
+            row = self._of_item(row, custom_id)
         self._call.recorder.record(self._call, row, answer)
+
+    def _of_item(self, row: Row, custom_id: str) -> Row:
+        # In force where the results are read, or where they were asked for.
+        item_tags = current_item_tags() or self._item_tags
+        if item_tags is None:
+            return row
+        recorder = self._call.recorder
+        try:
+            return recorder.attribute_item(row, item_tags.of(custom_id))
+        except Exception as error:  # noqa: BLE001 - what tells the tags is the user's code; the row goes on without them
+            recorder.guard.caught("tag a batch's result", error)
+            return row
 
     # Called by the tee.
 
@@ -211,12 +217,7 @@ class LiveResponse:
             "time_to_first_token_ms": None if first_token_perf is None else (first_token_perf - started_perf) * 1e3,
             "outcome": outcome,
             "error_type": error_type,
-            "usage_is_final": int(answer.final),
-            "model": answer.model,
-            "message_id": answer.message_id,
-            "stop_reason": answer.stop_reason,
-            "tool_calls": answer.tool_calls,
-            "batch_id": answer.batch_id,
+            **answer.columns(),
         }
 
 
@@ -232,14 +233,6 @@ def outcome_of(answer: Answer, how: str, error: BaseException | None) -> tuple[s
         return "incomplete", None
     # Closed after the final counts: the caller has the whole answer.
     return ("ok" if answer.final and how != "failed" else "cancelled"), None
-
-
-def _batch_error(result: Mapping[str, Any]) -> str | None:
-    """The API's error type in a line of a batch, where one envelope contains another."""
-    error = result.get("error")
-    while isinstance(error, Mapping) and isinstance(error.get("error"), Mapping):
-        error = error["error"]
-    return text(error.get("type")) if isinstance(error, Mapping) else None
 
 
 def _timed(feed: Callable[[bytes], None], times_s: array[float]) -> Callable[[bytes], None]:

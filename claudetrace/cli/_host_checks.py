@@ -21,7 +21,7 @@ RECENT = timedelta(days=7)
 BILLED_HOSTS = """
     SELECT server_address, COUNT(*), TOTAL(spend_picousd) / 1e12 AS spend_usd
     FROM calls
-    WHERE spend_picousd > 0
+    WHERE spend_picousd > 0 AND server_address <> ''
     GROUP BY server_address
     ORDER BY spend_usd DESC
 """

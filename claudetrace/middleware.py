@@ -1,0 +1,104 @@
+"""Middleware of web apps: the Claude calls of each request carry the request's tags."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from claudetrace._errors import ClaudetraceError
+from claudetrace._guard import Guard
+from claudetrace._tags import TagScope, clean_tags, tag_faults
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterable, Iterator, MutableMapping
+
+    TagsOf = Callable[[Any], Mapping[str, object] | None]
+    ASGIApp = Callable[[MutableMapping[str, Any], Callable[..., Any], Callable[..., Any]], Awaitable[None]]
+    WSGIApp = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
+
+__all__ = ["TagsASGI", "TagsWSGI"]
+
+
+class _Scopes:
+    """Makes each request's block of tags. One that cannot be told has none, which is logged once and counted."""
+
+    def __init__(self, tags: TagsOf) -> None:
+        if not callable(tags):
+            raise ClaudetraceError(f"tags={tags!r:.80} cannot be used: give a callable from a request to its tags")
+        self._tags = tags
+        self._guard = Guard()
+
+    def of(self, request: Any) -> TagScope:
+        try:
+            tags = self._tags(request)
+            if tags is not None and not isinstance(tags, Mapping):
+                if hasattr(tags, "close"):
+                    tags.close()  # a coroutine, which nobody will await
+                raise TypeError(f"tags= gave {type(tags).__name__}, not a mapping")
+        except Exception as error:  # noqa: BLE001 - the user's code: the request goes on without tags
+            tag_faults["request"] += 1
+            self._guard.caught("tag a request", error)
+            tags = None
+        return TagScope(clean_tags(tags or {}))
+
+
+class TagsASGI:
+    """`app`, each request of which is inside a `tag` block: its streamed answer and its background tasks too.
+
+    `tags` gives the tags of a scope of HTTP or a WebSocket. For Starlette, FastAPI, Django and others.
+    """
+
+    def __init__(self, app: ASGIApp, tags: TagsOf) -> None:
+        self.app = app
+        self._scopes = _Scopes(tags)
+
+    async def __call__(self, scope: MutableMapping[str, Any], receive: Any, send: Any) -> None:
+        """Answers one request."""
+        if scope["type"] not in ("http", "websocket"):
+            await self.app(scope, receive, send)
+            return
+        with self._scopes.of(scope):
+            await self.app(scope, receive, send)
+
+
+class TagsWSGI:
+    """`app`, each request of which is inside a `tag` block, also while its answer is read and closed.
+
+    `tags` gives the tags of an environ. For Flask, Django and others.
+    """
+
+    def __init__(self, app: WSGIApp, tags: TagsOf) -> None:
+        self.app = app
+        self._scopes = _Scopes(tags)
+
+    def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        """Answers one request."""
+        block = self._scopes.of(environ)
+        with block:
+            body = self.app(environ, start_response)
+        # What the server may send by itself stays what it is; a list makes no more calls.
+        is_file = isinstance(body, environ.get("wsgi.file_wrapper") or ())
+        return body if is_file or isinstance(body, (list, tuple)) else _Body(body, block)
+
+
+class _Body:
+    """An answer that is made while it is read, each part of it inside the block."""
+
+    def __init__(self, body: Iterable[bytes], block: TagScope) -> None:
+        self._body = body
+        self._block = block
+        with block:
+            self._parts = iter(body)
+
+    def __iter__(self) -> Iterator[bytes]:
+        return self
+
+    def __next__(self) -> bytes:
+        with self._block:
+            return next(self._parts)
+
+    def close(self) -> None:
+        close = getattr(self._body, "close", None)
+        if close is not None:
+            with self._block:
+                close()
