@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from claudetrace._pricing import Estimate, price
     from claudetrace._record import record
     from claudetrace._tags import TagScope, tag, tagged
-    from claudetrace.testing import Recorded
+    from claudetrace._testing import Recorded
 
 _WHERE = {
     "instrument": "_instrument",
@@ -44,7 +44,7 @@ _WHERE = {
     "tag": "_tags",
     "tag_results": "_item_tags",
     "TagScope": "_tags",
-    "Recorded": "testing",
+    "Recorded": "_testing",
     "Run": "_budgets._run",
     "BudgetState": "_budgets._states",
     "Spend": "_ledger._spend",

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from claudetrace._entries import Blocks, caller
 from claudetrace._errors import ClaudetraceError
-from claudetrace._tags import clean_tags
+from claudetrace._tags import tags_given
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -25,12 +25,7 @@ class ItemTags:
     def of(self, custom_id: str) -> dict[str, str]:
         """The tags of an item, none where nothing is said of it. Raises what the user's callable raises, and
         `TypeError` where it gives no mapping."""
-        tags = self._by(custom_id)
-        if tags is None:
-            return {}
-        if not isinstance(tags, Mapping):
-            raise TypeError(f"tag_results() was given {type(tags).__name__} for {custom_id!r}, not a mapping of tags")
-        return clean_tags(tags)
+        return tags_given(self._by(custom_id))
 
     def __enter__(self) -> Self:
         _blocks.enter(self, self, caller())

@@ -6,6 +6,7 @@ import functools
 import inspect
 import logging
 from collections import Counter, deque
+from collections.abc import Mapping
 from threading import Lock
 from typing import TYPE_CHECKING, Any, NamedTuple, ParamSpec, Self, TypeVar
 
@@ -18,7 +19,7 @@ from claudetrace._guard import pass_on
 from claudetrace._text import utf8
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Sequence
     from decimal import Decimal
     from types import TracebackType
 
@@ -177,6 +178,17 @@ def clean_tags(tags: Mapping[Any, object]) -> dict[str, str]:
             tag_faults["text"] += 1
             log.debug("A tag has no text: %s", error)
     return clean
+
+
+def tags_given(tags: object) -> dict[str, str]:
+    """What a callable of the user's gave as tags; none for `None`. Raises `TypeError` for what is no mapping."""
+    if tags is None:
+        return {}
+    if not isinstance(tags, Mapping):
+        if inspect.iscoroutine(tags):
+            tags.close()  # nobody will await it
+        raise TypeError(f"it gave {type(tags).__name__}, not a mapping of tags")
+    return clean_tags(tags)
 
 
 def tag_text(value: object) -> str:

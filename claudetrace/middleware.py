@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from claudetrace._errors import ClaudetraceError
 from claudetrace._guard import Guard
-from claudetrace._tags import TagScope, clean_tags, tag_faults
+from claudetrace._tags import TagScope, tag_faults, tags_given
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable, Iterator, MutableMapping
+    from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, MutableMapping
 
     TagsOf = Callable[[Any], Mapping[str, object] | None]
     ASGIApp = Callable[[MutableMapping[str, Any], Callable[..., Any], Callable[..., Any]], Awaitable[None]]
@@ -30,16 +29,11 @@ class _Scopes:
 
     def of(self, request: Any) -> TagScope:
         try:
-            tags = self._tags(request)
-            if tags is not None and not isinstance(tags, Mapping):
-                if hasattr(tags, "close"):
-                    tags.close()  # a coroutine, which nobody will await
-                raise TypeError(f"tags= gave {type(tags).__name__}, not a mapping")
+            return TagScope(tags_given(self._tags(request)))
         except Exception as error:  # noqa: BLE001 - the user's code: the request goes on without tags
             tag_faults["request"] += 1
             self._guard.caught("tag a request", error)
-            tags = None
-        return TagScope(clean_tags(tags or {}))
+            return TagScope({})
 
 
 class TagsASGI:

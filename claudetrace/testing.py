@@ -9,65 +9,15 @@ from contextlib import contextmanager
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
+from claudetrace._testing import FLUSH_S, Recorded
+
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
-    from datetime import datetime
     from decimal import Decimal
-    from pathlib import Path
 
     from claudetrace._call import Call
 
 __all__ = ["Recorded", "recorded"]
-
-FLUSH_S = 10.0
-
-
-class Recorded:
-    """The calls of a block, as far as they have ended. After the block they are as they were at its end."""
-
-    def __init__(self, db: Path, since: datetime) -> None:
-        self._db = db
-        # The ledger's times are cut to milliseconds: a call just after `since` may be told as before it.
-        self._since = since.replace(microsecond=since.microsecond // 1000 * 1000)
-        self._seen = {call.id for call in self._read()}
-        self._closed: list[Call] | None = None
-
-    @property
-    def calls(self) -> list[Call]:
-        """The calls so far, oldest first: a `Call` for each billable response and each call that failed."""
-        if self._closed is not None:
-            return list(self._closed)
-        import claudetrace
-
-        if not claudetrace.flush(FLUSH_S):
-            raise claudetrace.ClaudetraceError(
-                f"the calls were not in the ledger {self._db} after {FLUSH_S:g} s: "
-                "see the log of claudetrace, or run `claudetrace doctor --db` on it"
-            )
-        return [call for call in reversed(self._read()) if call.id not in self._seen]
-
-    @property
-    def cost_usd(self) -> Decimal:
-        """What the priced calls add to a bill."""
-        from claudetrace._call import usd
-
-        return usd(sum(call.spend_picousd or 0 for call in self.calls)) or _zero()
-
-    @property
-    def unpriced_calls(self) -> list[Call]:
-        """The calls whose cost cannot be known, with the reasons in their `cost_flags`."""
-        return [call for call in self.calls if call.spend_picousd is None]
-
-    def close(self) -> None:
-        """Keeps the calls as they are now."""
-        self._closed = self.calls
-
-    def _read(self) -> list[Call]:
-        import claudetrace
-
-        if not self._db.exists():
-            return []
-        return claudetrace.Ledger(self._db).calls(since=self._since, limit=None)
 
 
 @contextmanager
@@ -106,12 +56,6 @@ def recorded() -> Iterator[Recorded]:
                 yield calls
             finally:
                 calls.close()
-
-
-def _zero() -> Decimal:
-    from decimal import Decimal
-
-    return Decimal(0)
 
 
 def over_budget(calls: Recorded, limit_usd: Decimal) -> str | None:

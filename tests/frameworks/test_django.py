@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from types import ModuleType
 from typing import Any
 
 import anthropic
+import httpx
 import pytest
 
 import claudetrace
@@ -120,3 +121,71 @@ async def test_an_async_view_under_the_sync_middleware_is_tagged(
     response = await AsyncClient().get("/async", headers={"x-user": "u1"})
 
     assert (response.content, users()) == (b"msg_demo_1", ["u1"])
+
+
+def customer(headers: Any) -> dict[str, object]:
+    return {"customer": dict(headers).get(b"x-user", b"").decode()}
+
+
+@pytest.mark.parametrize("path", ["whole", "late"])
+def test_the_wsgi_middleware_tags_all_of_a_request(
+    path: str, site: ModuleType, client: anthropic.Anthropic, ledger: Callable[[], list[claudetrace.Call]]
+) -> None:
+    """Around Django's WSGI application it tags views, and streams that are opened while the answer is read."""
+    from django.core.wsgi import get_wsgi_application
+    from werkzeug.test import Client
+
+    from claudetrace.middleware import TagsWSGI
+
+    def lines() -> Iterator[str]:
+        with client.messages.stream(**ASK) as stream:
+            yield from stream.text_stream
+
+    add_late_stream(site, lines)
+    app = TagsWSGI(get_wsgi_application(), tags=lambda environ: {"customer": environ["HTTP_X_USER"]})
+    for user in ("u1", "u2"):
+        assert Client(app).get(f"/{path}", headers={"x-user": user}).get_data()
+
+    assert [call.customer for call in ledger()] == ["u1", "u2"]
+
+
+@pytest.mark.parametrize("path", ["whole", "async", "late"])
+async def test_the_asgi_middleware_tags_all_of_a_request(
+    path: str,
+    site: ModuleType,
+    async_client: anthropic.AsyncAnthropic,
+    ledger: Callable[[], list[claudetrace.Call]],
+) -> None:
+    """Around Django's ASGI application it tags views of both kinds, and streams that are opened later."""
+    from django.core.asgi import get_asgi_application
+    from django.http import HttpResponse
+    from django.urls import path as at
+
+    from claudetrace.middleware import TagsASGI
+
+    async def whole(_request: Any) -> Any:
+        return HttpResponse((await async_client.messages.create(**ASK)).id)
+
+    async def lines() -> AsyncIterator[str]:
+        async with async_client.messages.stream(**ASK) as stream:
+            async for text in stream.text_stream:
+                yield text
+
+    site.urlpatterns.append(at("async", whole))
+    add_late_stream(site, lines)
+    app = TagsASGI(get_asgi_application(), tags=lambda scope: customer(scope["headers"]))
+    transport = httpx.ASGITransport(app)
+    async with httpx.AsyncClient(transport=transport, base_url="http://test") as http:
+        for user in ("u1", "u2"):
+            assert (await http.get(f"/{path}", headers={"x-user": user})).content
+
+    assert [call.customer for call in ledger()] == ["u1", "u2"]
+
+
+def add_late_stream(site: ModuleType, lines: Callable[[], Any]) -> None:
+    """Adds a view whose stream is opened when its answer is read, after Django's own middleware has ended."""
+    from django.http import StreamingHttpResponse
+    from django.urls import clear_url_caches, path
+
+    site.urlpatterns.append(path("late", lambda _request: StreamingHttpResponse(lines())))
+    clear_url_caches()
