@@ -146,7 +146,7 @@ def read_config(path: object) -> Mapping[str, Any]:
             content = tomllib.load(opened)
     except (OSError, ValueError) as error:
         raise ClaudetraceError(f"config={str(file)!r} cannot be read: {error}") from error
-    known = {*_SETTINGS, "platforms", "hosts"}
+    known = {*_SETTINGS, "platforms", "hosts", "reconcile"}
     if unknown := set(content) - known:
         raise ClaudetraceError(f"unknown in {file}: {', '.join(sorted(unknown))}; known are {', '.join(sorted(known))}")
     platforms = content.get("platforms", {})

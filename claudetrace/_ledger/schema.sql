@@ -102,6 +102,35 @@ CREATE TABLE respent (
 
 CREATE INDEX respent_rows ON respent (id);
 
+-- Anthropic's own figures beside the ledger's, as `claudetrace reconcile` compared them last. `scope`: the workspaces
+-- and keys that were asked for. `judged` is 0 for a day that was too young.
+CREATE TABLE bill (
+    scope TEXT NOT NULL,
+    day TEXT NOT NULL,
+    model TEXT NOT NULL,
+    workspace_id TEXT NOT NULL,
+    service_tier TEXT NOT NULL,
+    speed TEXT NOT NULL,
+    inference_geo TEXT NOT NULL,
+    kind TEXT NOT NULL,
+    our_quantity INTEGER NOT NULL,
+    their_quantity INTEGER,
+    our_picousd INTEGER NOT NULL,
+    list_picousd INTEGER,
+    billed_picousd INTEGER,
+    unseen_picousd INTEGER NOT NULL,
+    unpriced_picousd INTEGER NOT NULL,
+    misrated_picousd INTEGER NOT NULL,
+    own_prices_picousd INTEGER NOT NULL,
+    only_theirs_picousd INTEGER NOT NULL,
+    priority_picousd INTEGER NOT NULL,
+    unbilled_quantity INTEGER NOT NULL,
+    judged INTEGER NOT NULL,
+    source TEXT NOT NULL,
+    reconciled_at TEXT NOT NULL,
+    PRIMARY KEY (scope, day, model, workspace_id, service_tier, speed, inference_geo, kind)
+) STRICT, WITHOUT ROWID;
+
 -- How far each segment of the journal is loaded: written with its rows, so that none is loaded twice.
 CREATE TABLE segments (
     name TEXT PRIMARY KEY NOT NULL,

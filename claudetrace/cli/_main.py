@@ -23,6 +23,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "dashboard": ("_dashboard", "Open the ledger's pages in the browser, served on this machine alone."),
     "tail": ("_tail", "Show the newest calls, and each further one as it is recorded."),
     "budgets": ("_budgets", "Show what budgets have spent, reserved and left; send a test alert."),
+    "reconcile": ("_reconcile", "Hold the ledger against Anthropic's own figures, and explain each difference."),
     "run": ("_run", "Run a Python program with the meter on, without a line of code in it."),
     "doctor": ("_doctor", "Check the installation, the ledger, its journal and budgets. Exits 1 on a finding."),
     "prices": ("_prices", "Show the rates of models, with their history and sources."),

@@ -1,0 +1,1 @@
+"""The ledger held against Anthropic's own figures of usage and cost."""

@@ -1,0 +1,192 @@
+"""What explains each difference between the ledger and Anthropic's figures."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from typing import TYPE_CHECKING
+
+from claudetrace._reconcile._figures import REQUESTS, Cell, Figure, Figures
+from claudetrace._reconcile._ours import COUNTS, Sum
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+CAUSES = ("unseen", "unpriced", "misrated", "own_prices", "only_theirs", "priority")
+"""What a difference in dollars is made of; each is a column of the table `bill` with the unit behind it."""
+SAME_DISCOUNT = Fraction(1, 1000)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Compared:
+    """A cell as both have it. The causes add up to what Anthropic's list price is more than ours."""
+
+    cell: Cell
+    our_quantity: int = 0
+    their_quantity: int | None = None
+    our_picousd: int = 0
+    list_picousd: int | None = None
+    """`None` where no report of cost was read."""
+    billed_picousd: int | None = None
+    unseen_picousd: int = 0
+    """Of calls that are not in the ledger; below 0: of calls that are in the ledger alone."""
+    unpriced_picousd: int = 0
+    """Of calls whose cost the ledger does not know."""
+    misrated_picousd: int = 0
+    """Of the same tokens at another rate."""
+    own_prices_picousd: int = 0
+    """The same where the ledger has the user's own prices, which are no list prices."""
+    only_theirs_picousd: int = 0
+    """Of what no response tells: code execution, session time."""
+    priority_picousd: int = 0
+    """Of the priority tier, which is in no report of cost."""
+    unbilled_quantity: int = 0
+    """Tokens that are used and not billed: of refusals and blocked requests."""
+    our_rate: Fraction | None = None
+    their_rate: Fraction | None = None
+    """Both where they differ: picodollars a unit."""
+    judged: bool = True
+    """False: its day is too young."""
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether both can know what it costs."""
+        return self.cell.kind in COUNTS and not _is_priority(self.cell)
+
+
+def compare(figures: Figures, ours: Mapping[Cell, Sum], young_from: str) -> list[Compared]:
+    """Each cell that either side has, in order. Days from `young_from` on are not judged."""
+    found = [
+        _compared(cell, figures.cells.get(cell, Figure()), ours.get(cell, Sum()), figures)
+        for cell in sorted({*figures.cells, *ours})
+    ]
+    found = _with_common_rates(found, figures, ours)
+    return [replace(each, judged=each.cell.day < young_from) for each in found]
+
+
+def _is_priority(cell: Cell) -> bool:
+    return cell.service_tier.startswith("priority")
+
+
+def _compared(cell: Cell, figure: Figure, ours: Sum, figures: Figures) -> Compared:
+    told = Compared(
+        cell=cell,
+        our_quantity=ours.seen,
+        their_quantity=(figure.quantity or 0) if figures.has_usage else None,
+        our_picousd=ours.picousd,
+        list_picousd=(figure.list_picousd or 0) if figures.has_cost else None,
+        billed_picousd=(figure.billed_picousd or 0) if figures.has_cost else None,
+    )
+    if cell.kind == REQUESTS:
+        return replace(told, list_picousd=0 if figures.has_cost else None)
+    if _is_priority(cell):
+        return replace(told, priority_picousd=(told.list_picousd or 0) - ours.picousd)
+    if cell.kind not in COUNTS:
+        return replace(told, their_quantity=None, only_theirs_picousd=told.list_picousd or 0)
+    more = None if told.their_quantity is None else told.their_quantity - ours.quantity
+    if told.list_picousd is None:
+        rate = Fraction(ours.picousd, ours.quantity) if ours.quantity else Fraction(0)
+        return _explained(told, ours, round(rate * (more or 0)), more)
+    left = told.list_picousd - ours.picousd
+    if more is None or not ours.rates or _fits(left, more, ours.rates, figure.step_picousd):
+        return _explained(told, ours, left, more)
+    return _misrated(told, ours)
+
+
+def _fits(left: int, more: int, rates: set[Fraction], step: int) -> bool:
+    """Whether our rates may be right: what Anthropic's amount is more than ours is a price for the tokens that it
+    has more than we do, at our rates or, since some are not billed, at less."""
+    ends = (0, max(rates) * more) if more >= 0 else (max(rates) * more, min(rates) * more)
+    return ends[0] - step <= left <= ends[1] + step
+
+
+def _misrated(told: Compared, ours: Sum) -> Compared:
+    theirs, tokens = told.list_picousd or 0, told.their_quantity or 0
+    if not tokens or not ours.quantity:
+        return _explained(told, ours, theirs - ours.picousd, None)
+    rate = Fraction(theirs, tokens)
+    differs = round(rate * ours.quantity) - ours.picousd
+    told = _explained(told, ours, theirs - ours.picousd - differs, tokens - ours.quantity)
+    if ours.own_rates:
+        return replace(told, own_prices_picousd=differs, unbilled_quantity=0)
+    our_rate = Fraction(ours.picousd, ours.quantity)
+    return replace(told, misrated_picousd=differs, unbilled_quantity=0, our_rate=our_rate, their_rate=rate)
+
+
+def _explained(told: Compared, ours: Sum, left: int, more: int | None) -> Compared:
+    """`told`, with what is `left` of the difference put down to calls; `more`: the tokens that Anthropic has more."""
+    unpriced = round(Fraction(left * min(ours.unpriced, more), more)) if more and more > 0 else 0
+    unbilled = 0
+    if more and more > 0 and len(ours.rates) == 1 and told.list_picousd is not None:
+        (rate,) = ours.rates
+        unbilled = max(0, more - round(left / rate)) if rate else 0
+    return replace(told, unseen_picousd=left - unpriced, unpriced_picousd=unpriced, unbilled_quantity=unbilled)
+
+
+def _with_common_rates(found: list[Compared], figures: Figures, ours: Mapping[Cell, Sum]) -> list[Compared]:
+    """`found`, where amounts that unbilled tokens would explain are put down to another rate if they are the same
+    lower rate in several cells: unbilled tokens are never so regular."""
+    alike: dict[tuple[str, ...], list[int]] = defaultdict(list)
+    for number, each in enumerate(found):
+        if each.unbilled_quantity > ours.get(each.cell, Sum()).free and each.list_picousd:
+            alike[each.cell._replace(day="", workspace_id="")].append(number)
+    found = list(found)
+    for numbers in alike.values():
+        largest = max((found[number] for number in numbers), key=lambda each: each.their_quantity or 0)
+        rate = Fraction(largest.list_picousd or 0, largest.their_quantity or 1)
+        if len(numbers) > 1 and all(
+            abs((found[n].list_picousd or 0) - rate * (found[n].their_quantity or 0))
+            <= 2 * figures.cells[found[n].cell].step_picousd + 1
+            for n in numbers
+        ):
+            for number in numbers:
+                found[number] = _misrated(found[number], ours[found[number].cell])
+    return found
+
+
+def with_list(figures: Figures, ours: Mapping[Cell, Sum], discount: Fraction | None) -> Fraction | None:
+    """The discount by which list prices were put in where a report tells only what is billed: as `discount` says,
+    else the one that most of the amount has in common. `None` where the report tells both."""
+    told = [figure for figure in figures.cells.values() if figure.billed_picousd is not None]
+    if not told or any(figure.list_picousd is not None for figure in told):
+        return None
+    paid = 1 - (_common_discount(figures, ours) if discount is None else discount)
+    for figure in told:
+        figure.list_picousd = round((figure.billed_picousd or 0) / paid)
+        figure.step_picousd = round(figure.step_picousd / paid)
+    return 1 - paid
+
+
+def _common_discount(figures: Figures, ours: Mapping[Cell, Sum]) -> Fraction:
+    shares: list[tuple[Fraction, int]] = []
+    for cell, figure in figures.cells.items():
+        rates = ours[cell].rates if cell in ours else set()
+        if figure.billed_picousd and figure.quantity and len(rates) == 1 and (rate := next(iter(rates))):
+            shares.append((figure.billed_picousd / (rate * figure.quantity), figure.billed_picousd))
+    shares.sort()
+    whole, passed = sum(amount for _, amount in shares), 0
+    for share, amount in shares:
+        passed += amount
+        if 2 * passed >= whole:
+            alike = sum(amount for other, amount in shares if abs(other - share) <= SAME_DISCOUNT)
+            return 1 - share if 2 * alike >= whole and share <= 1 else Fraction(0)
+    return Fraction(0)
+
+
+def groups(cells: Iterable[Compared]) -> dict[Cell, int]:
+    """What is not seen of each model and its terms, over all days: calls that the two sides have on different days
+    are nobody's gap."""
+    sums: dict[Cell, int] = defaultdict(int)
+    for each in cells:
+        sums[each.cell._replace(day="", kind="")] += each.unseen_picousd
+    return sums
+
+
+def capture_ratio(cells: Iterable[Compared]) -> Fraction | None:
+    """The share of Anthropic's list price, of what both can know, that is of calls in the ledger; of judged days."""
+    shared = [each for each in cells if each.judged and each.is_shared]
+    theirs = sum(each.our_picousd + each.unseen_picousd + each.unpriced_picousd for each in shared)
+    theirs += sum(each.misrated_picousd + each.own_prices_picousd for each in shared)
+    unseen = sum(amount for amount in groups(shared).values() if amount > 0)
+    return 1 - Fraction(unseen, theirs) if theirs > 0 else None
