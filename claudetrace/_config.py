@@ -57,6 +57,8 @@ class Settings:
     max_db_mb: float | None = None
     foundry_data_zone: str | None = None
     file_mode: int = FILE_MODE
+    sources: tuple[str, ...] | None = None
+    """The sources of calls that are watched; `None`: all that are installed."""
     hosts: Mapping[str, Host] = field(default_factory=dict)
     """What `[hosts]` says of hosts, by `host` or `host:port`."""
 
@@ -252,5 +254,6 @@ _SETTINGS: Mapping[str, tuple[str | None, Callable[[str, Any], Any]]] = {
     "alert_to": (None, _parse.alert_to),
     "budget_store": (None, _parse.budget_store),
     "file_mode": (None, _parse.file_mode),
+    "sources": (None, _parse.sources),
 }
 """Each setting with its environment variable and what checks it."""

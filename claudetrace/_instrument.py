@@ -7,6 +7,7 @@ import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
+from claudetrace._clock import monotonic
 from claudetrace._config import Settings, enabled, resolve
 from claudetrace._errors import ClaudetraceError
 from claudetrace._forks import in_child
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
     from claudetrace._recorder import CallRecorder
 
 log = logging.getLogger("claudetrace")
+
+TOLD_S = 1.0
+"""How long the end waits for what agents have used."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,13 +84,13 @@ class Instrumentation:
         self._parts: Parts | None = None
         if active:
             from claudetrace._parts import Parts
-            from claudetrace._seam import _patch
+            from claudetrace._seam import _sources
             from claudetrace._seam._where import terms_of_calls
 
             before = None if replaces is None else replaces._parts  # noqa: SLF001 - this class's own
             parts = self._parts = Parts(settings, self._guard, replaces=before)
             terms = terms_of_calls(settings.hosts, parts.own_rates, settings.foundry_data_zone)
-            _patch.install(parts.recorder, terms)
+            _sources.install(parts.recorder, terms, settings.sources)
 
     @property
     def recorder(self) -> CallRecorder | None:
@@ -123,7 +127,13 @@ class Instrumentation:
     def flush(self, timeout_s: float = 5.0) -> bool:
         """Whether all that was recorded is in the ledger and handed to exporters. Blocks at most `timeout_s`.
         Never raises."""
-        return True if self._parts is None else self._parts.flush(timeout_s)
+        if self._parts is None:
+            return True
+        from claudetrace._seam import _sources
+
+        until = monotonic() + timeout_s
+        told = _sources.flush(timeout_s)
+        return self._parts.flush(max(0.0, until - monotonic())) and told
 
     def uninstrument(self) -> None:
         """No further call is seen; what was recorded is written. Safe to call twice."""
@@ -138,9 +148,10 @@ class Instrumentation:
             return
         self.active = False
         if replaced_by is None:
-            from claudetrace._seam import _patch
+            from claudetrace._seam import _sources
 
-            _patch.uninstall()
+            _sources.uninstall()
+            _sources.flush(TOLD_S)
         if self._parts is not None:
             self._parts.close(kept_sinks=() if replaced_by is None else replaced_by.sinks)
 
@@ -179,6 +190,7 @@ def instrument(
     rates: Any = None,
     retention: str | None = None,
     max_db_mb: float | None = None,
+    sources: Sequence[str] | None = None,
     config: str | PathLike[str] | None = None,
     force: bool = False,
 ) -> Instrumentation:
@@ -206,6 +218,7 @@ def instrument(
         "rates": rates,
         "retention": retention,
         "max_db_mb": max_db_mb,
+        "sources": sources,
         "config": config,
     }
     if not enabled():

@@ -68,6 +68,17 @@ def names(name: str, value: object) -> tuple[str, ...]:
     return tuple(value)
 
 
+SOURCES = ("anthropic", "agent_sdk")
+
+
+def sources(name: str, value: object) -> tuple[str, ...]:
+    """Names of sources, checked."""
+    named = names(name, value)
+    if unknown := set(named) - set(SOURCES):
+        refuse(name, sorted(unknown), f"the sources are {', '.join(SOURCES)}")
+    return tuple(sorted(set(named)))
+
+
 def one_of(*words: str) -> Callable[[str, object], str]:
     def parse(name: str, value: object) -> str:
         if not isinstance(value, str) or value not in words:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from claudetrace._budgets._current import runs
-from claudetrace._call import spend_picousd, tells_tokens
+from claudetrace._call import spend_of, spend_picousd, tells_tokens
 from claudetrace._errors import BudgetExceeded
 from claudetrace._pricing import price_response
 from claudetrace._pricing._engine import ran_code
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from claudetrace._call import Row
     from claudetrace._guard import Guard
     from claudetrace._pricing import Priced, Terms
+    from claudetrace._seam._agent_sdk._query import Query
     from claudetrace._seam._answer import Answer
     from claudetrace._seam._live import LiveCall
     from claudetrace._telemetry._metrics import Metrics
@@ -180,6 +181,26 @@ class CallRecorder:
             # Subtracted where they are counted, not here.
             first = max(0, bisect_right(times_s, first_token_s) - 1)
             self._metrics.chunks(row["id"], times_s[first:])
+
+    def query_began(self, query: Query) -> None:
+        if self._spans is not None:
+            with self.guard("start the span of an agent's query"):
+                self._spans.agents.begin(query)
+
+    def add(self, query: Query, row: Row) -> None:
+        try:
+            with self.guard("count a response of an agent"):
+                if self._spans is not None and query.span is not None:
+                    self._spans.agents.add(query, row)
+                for scope in query.tags.scopes:
+                    scope.add(first=row["id"] == row["call_id"], spend_picousd=spend_of(row))
+        finally:
+            self._append_whole(row)
+
+    def query_ended(self, query: Query) -> None:
+        if self._spans is not None and query.span is not None:
+            with self.guard("end the span of an agent's query"):
+                self._spans.agents.end(query)
 
     def left(self, call: LiveCall) -> None:
         if self._spans is not None and call.span is not None and not call.ended_elsewhere:

@@ -31,6 +31,7 @@ FLAGS = (
     "assumed_rates",
     "free_host",
     "replayed",
+    "agent_mismatch",
 )
 """Every flag, in the order in which they are told."""
 

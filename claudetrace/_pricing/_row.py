@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from claudetrace._call import Row
     from claudetrace._pricing._bill import Priced
 
-FLAGS_OF_THE_CALL = frozenset(["retried_after_timeout"])
+FLAGS_OF_THE_CALL = frozenset(["retried_after_timeout", "agent_mismatch"])
 """Flags that only the call could know: a price made later keeps them."""
 
 

@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from claudetrace._content import Content
+from claudetrace._kept import kept_usage
 from claudetrace._operations import BATCHES_CREATE, COMPLETIONS_CREATE, COUNT_TOKENS, MESSAGES_CREATE
-from claudetrace._seam._kept import kept_usage
 from claudetrace._text import bounded
 from claudetrace._usage import count_of, merged_usage
 

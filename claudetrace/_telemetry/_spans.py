@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from claudetrace._seam._request import request_body
 from claudetrace._telemetry import _attributes as names
+from claudetrace._telemetry._agents import AgentSpans
 from claudetrace._telemetry._scope import SCHEMA_URL, SCOPE
 from claudetrace._version import __version__
 
@@ -66,6 +67,7 @@ class Spans:
         self._made: tuple[Any, Any] = (None, None)
         """A provider and the tracer it gave."""
         self._looked_around = False
+        self.agents = AgentSpans(self, backends=backends)
 
     def start(self, call: LiveCall, client: Any, options: Any) -> None:
         """Starts a span of ours, current from here on, if the SDK will make none and someone takes spans."""
@@ -73,7 +75,7 @@ class Spans:
             self._look_around(client)
         if self._sdk_will_make_one(client, options):
             call.awaits_span = not _is_suppressed()
-        elif (tracer := self._own_tracer()) is not None:
+        elif (tracer := self.own_tracer()) is not None:
             self._start_own(call, tracer, client.base_url, request_body(options))
             self._enter(call)
 
@@ -192,7 +194,7 @@ class Spans:
 
     def _look_around(self, client: Any) -> None:
         """Says once which other tools make spans of the same calls."""
-        if self._own_tracer() is not None:
+        if self.own_tracer() is not None:
             from claudetrace._telemetry._others import tell
 
             self._looked_around = True
@@ -231,7 +233,7 @@ class Spans:
                 context.detach(lifted)
         call.span = CallSpan(span, native=False)
 
-    def _own_tracer(self) -> Any:
+    def own_tracer(self) -> Any:
         """The tracer for spans of ours, or `None` where nobody takes any or they are suppressed here."""
         return None if _is_suppressed() else self._tracer()
 

@@ -1,0 +1,137 @@
+"""Where transcripts are, and `Transcript`: one of them, read on from where it was read to."""
+
+from __future__ import annotations
+
+import json
+import os
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from claudetrace._transcripts._responses import Response, message_of, text
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+AT_ONCE_BYTES = 1 << 22
+LONGEST_LINE_BYTES = 1 << 28
+"""A line that is longer is skipped, and counted as broken."""
+_MARKS = (b'"assistant"', b'"cost-state"')
+_META = ".meta.json"
+
+
+def config_folders(environment: Mapping[str, str]) -> list[Path]:
+    """Where Claude Code keeps its files: as `CLAUDE_CONFIG_DIR` says, else the folders in the home that it knows."""
+    if named := environment.get("CLAUDE_CONFIG_DIR"):
+        return [Path(each.strip()) for each in named.split(",") if each.strip()]
+    home = environment.get("HOME") or os.path.expanduser("~")  # noqa: PTH111 - never raises
+    return [Path(home, ".claude"), Path(environment.get("XDG_CONFIG_HOME") or Path(home, ".config"), "claude")]
+
+
+def transcripts_in(folder: Path) -> Iterator[os.DirEntry[str]]:
+    """All transcripts below `folder`, those of subagents too."""
+    with suppress(OSError), os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.name.endswith(".jsonl"):
+                yield entry
+            elif entry.is_dir(follow_symlinks=False):
+                yield from transcripts_in(Path(entry.path))
+
+
+def session_files(config: Path, session: str) -> list[Path]:
+    """The transcripts of `session` and of its subagents, as far as they are there."""
+    if "/" in session or session.startswith("."):
+        return []
+    found: list[Path] = []
+    for path in config.glob(f"projects/*/{session}.jsonl"):
+        found += [path, *(Path(entry.path) for entry in transcripts_in(path.with_suffix("")))]
+    return found
+
+
+class Transcript:
+    """The transcript at `path`, from `offset` on. `responses` are those that were read and not taken yet."""
+
+    def __init__(self, path: Path, offset: int = 0) -> None:
+        self.path = path
+        self.offset = offset
+        """How far it is read: always the beginning of a line."""
+        self.broken = 0
+        self.responses: dict[str, Response] = {}
+        self.cost_state: Mapping[str, Any] | None = None
+        """The CLI's own totals, as it wrote them down last."""
+        self._agent: str | None = None
+        self._newest: str | None = None
+
+    def read(self, progress: Callable[[int], None] | None = None) -> None:
+        """Reads what has been added. Raises `OSError`."""
+        with self.path.open("rb") as file:
+            if os.fstat(file.fileno()).st_size < self.offset:
+                # Truncated, or another file of that name: ids tell what is new of it.
+                self.offset = 0
+            file.seek(self.offset)
+            rest = b""
+            while chunk := file.read(AT_ONCE_BYTES):
+                whole, newline, rest = (rest + chunk).rpartition(b"\n")
+                if newline:
+                    self._take(whole)
+                    self.offset += len(whole) + 1
+                if progress is not None:
+                    progress(len(chunk))
+                if len(rest) > LONGEST_LINE_BYTES:
+                    self.broken += 1
+                    self.offset += len(rest)
+                    rest = b""
+
+    def taken(self, *, all_of_them: bool) -> list[Response]:
+        """Takes the responses that are whole: those that have stopped and are followed by another, or all."""
+        whole = [each for name, each in self.responses.items() if all_of_them or (each.final and name != self._newest)]
+        for each in whole:
+            del self.responses[each.message_id]
+        return whole
+
+    def _take(self, lines: bytes) -> None:
+        for line in lines.split(b"\n"):
+            if any(mark in line for mark in _MARKS):
+                self._take_line(line)
+            elif line and not line.rstrip().endswith(b"}"):
+                self.broken += 1
+
+    def _take_line(self, line: bytes) -> None:
+        try:
+            record = _parsed(line)
+        except ValueError:
+            self.broken += 1
+            return
+        if not isinstance(record, dict):
+            return
+        if record.get("type") == "cost-state":
+            self.cost_state = record
+        elif (found := message_of(record)) is not None:
+            message_id, message = found
+            response = self.responses.get(message_id)
+            if response is None:
+                response = self.responses[message_id] = Response(message_id)
+            response.add(record, message)
+            self._newest = message_id
+            if response.agent is None and record.get("isSidechain"):
+                response.agent = self._subagent()
+
+    def _subagent(self) -> str:
+        """The name of the subagent whose transcript this is: as the file beside it says, else its id."""
+        if self._agent is None:
+            told: Any = None
+            with suppress(OSError, ValueError):
+                told = json.loads(self.path.with_name(self.path.stem + _META).read_bytes())
+            name = text(told.get("agentType")) if isinstance(told, dict) else None
+            self._agent = name or "subagent"
+        return self._agent
+
+
+def _parsed(line: bytes) -> Any:
+    try:
+        return orjson.loads(line)
+    except ValueError:
+        # A half of a surrogate pair is no JSON for orjson, and is for the CLI.
+        return json.loads(line)
