@@ -8,7 +8,7 @@ from weakref import WeakKeyDictionary
 
 from claudetrace._seam import _agent_sdk as room
 from claudetrace._seam._agent_sdk._conversation import Conversation
-from claudetrace._seam._places import Method
+from claudetrace._seam._wrappers import Method
 
 if TYPE_CHECKING:
     from collections.abc import Callable
