@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from claudetrace._seam._live import Recorder
     from claudetrace._seam._where import TermsOfCalls
 
-WRITTEN_DOWN_S = 0.5
+WRITTEN_DOWN_S = 2.0
 """How long the CLI may take to write down what it has said."""
 NAP_S = 0.01
 _CLOUDS = {
@@ -72,22 +72,25 @@ class Account:
         self._totals = Totals()
         self._before: Mapping[str, Any] | None = None
         """The CLI's totals of the session when an earlier process ended."""
-        self._has_result = False
+        self._result: Mapping[str, Any] | None = None
+        """The newest that the rows were not compared with: what it counts may not be written down yet."""
+        self._is_compared = False
 
     def settle(self, noted: Iterable[Seen], query: Query, result: Mapping[str, Any] | None, *, last: bool) -> None:
         """Records the responses that are whole, at a `result` and at the `last` all that there are."""
         for seen in noted:
             self._note(seen.message, seen.at_ns)
         query.session = next(reversed(self._sessions), None)
+        self._result = result or self._result
         whole = last or result is not None
         rows = [self._row(each, query) for each in self._read(all_of_them=whole)]
-        if whole:
-            rows += [self._row(each, query) for each in [*self._seen.values()]]
+        if last or not self._transcripts:
+            rows += [self._row(each, query) for each in [*self._seen.values()] if whole]
         for row in rows:
             self._totals.add(row)
-        if result is not None:
-            rows = self._checked(rows, result, query)
-            self._has_result = True
+        if whole and self._result is not None and not self._seen:
+            rows = self._checked(rows, self._result, query)
+            self._result = None
         for row in rows:
             self._recorder.add(query, row)
 
@@ -114,7 +117,7 @@ class Account:
         for transcript in self._transcripts.values():
             with self._recorder.guard("read an agent's transcript"):
                 transcript.read()
-                if not self._has_result:
+                if not self._is_compared:
                     self._before = transcript.cost_state or self._before
                 yield transcript
 
@@ -138,6 +141,7 @@ class Account:
 
     def _checked(self, rows: list[Row], result: Mapping[str, Any], query: Query) -> list[Row]:
         """`rows`, and those that make up for what the CLI has counted and nobody has told of."""
+        self._is_compared = True
         rests, numbers = self._totals.compared(result, self._before)
         for rest in rests:
             rows.append(self._balancing(rest, query))
