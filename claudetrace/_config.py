@@ -42,6 +42,7 @@ class Settings:
     spans: str = "auto"
     attributes: str = "all"
     metrics: bool = True
+    metric_tags: tuple[str, ...] = ()
     otlp: bool | str = False
     records: str | None = None
     baggage: tuple[str, ...] = ()
@@ -243,6 +244,7 @@ _SETTINGS: Mapping[str, tuple[str | None, Callable[[str, Any], Any]]] = {
     "spans": ("CLAUDETRACE_SPANS", _parse.one_of("auto", "own", "off")),
     "attributes": (None, _parse.one_of("all", "standard")),
     "metrics": (None, _parse.switch),
+    "metric_tags": (None, _parse.metric_tags),
     "otlp": (None, _parse.otlp),
     "records": (None, _parse.one_of("otlp", "stdout")),
     "baggage": (None, _parse.names),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
@@ -180,6 +181,7 @@ def instrument(
     spans: str = _AUTO,
     attributes: str = _ALL,
     metrics: bool = True,
+    metric_tags: Sequence[str] = (),
     otlp: bool | str | None = None,
     records: str | None = None,
     baggage: Sequence[str] = (),
@@ -196,8 +198,9 @@ def instrument(
 ) -> Instrumentation:
     """Records every Claude call of this process from now on, also those of clients that exist.
 
-    Raises `ClaudetraceError` for a setting that cannot be, and where one is running with other settings,
-    unless `force` replaces it or no code asked for what is running. With `CLAUDETRACE_ENABLED=false` it does nothing.
+    Raises `ClaudetraceError` for a setting that cannot be, and where one is running with other settings, unless
+    `force` replaces it, no code asked for what is running, or this is IPython. With `CLAUDETRACE_ENABLED=false` it
+    does nothing.
     """
     global _running
     said: dict[str, Any] = {
@@ -208,6 +211,7 @@ def instrument(
         "spans": None if spans is _AUTO else spans,
         "attributes": None if attributes is _ALL else attributes,
         "metrics": None if metrics is True else metrics,
+        "metric_tags": metric_tags or None,
         "otlp": otlp,
         "records": records,
         "baggage": baggage or None,
@@ -231,7 +235,9 @@ def instrument(
             differences = _running.settings.differences(settings)
             if not differences and not force:
                 return _running
-            if not force and not _running.unasked:
+            if differences and _in_notebook():
+                log.warning("claudetrace now records with %s", "; ".join(settings.differences(_running.settings)))
+            elif not force and not _running.unasked:
                 raise ClaudetraceError(
                     f"already recording with {'; '.join(differences)}: "
                     "call claudetrace.uninstrument() first, or pass force=True"
@@ -241,6 +247,12 @@ def instrument(
             # Only now: what other threads call meanwhile is billed, and one of the two has to see it.
             replaced._stop(replaced_by=settings)  # noqa: SLF001 - this module's own
         return _running
+
+
+def _in_notebook() -> bool:
+    """Whether this is IPython, where a cell is run again with other settings."""
+    ipython = sys.modules.get("IPython")
+    return ipython is not None and ipython.get_ipython() is not None
 
 
 def uninstrument() -> None:

@@ -79,6 +79,13 @@ def sources(name: str, value: object) -> tuple[str, ...]:
     return tuple(sorted(set(named)))
 
 
+def metric_tags(name: str, value: object) -> tuple[str, ...]:
+    told = names(name, value)
+    if unfit := {"user", "session"} & {*told}:
+        refuse(name, value, f"{min(unfit)} has too many values for time series: the ledger's report has them")
+    return told
+
+
 def one_of(*words: str) -> Callable[[str, object], str]:
     def parse(name: str, value: object) -> str:
         if not isinstance(value, str) or value not in words:

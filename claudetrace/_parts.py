@@ -145,7 +145,8 @@ class Parts:
         from claudetrace._telemetry._metrics import Metrics
 
         budgets = self._budget_states if self._settings.budgets else None
-        return Metrics(self._providers.meter_provider, self._journal, self._guard, budgets)
+        tags = self._settings.metric_tags
+        return Metrics(self._providers.meter_provider, self._journal, self._guard, budgets, tags)
 
     def _make_spans(self) -> Spans | None:
         if self._settings.spans == "off" or self._providers is None:

@@ -12,7 +12,9 @@ from collections import deque
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from claudetrace._call import PICOUSD_PER_USD, prompt_tokens, spend_of
+import orjson
+
+from claudetrace._call import PICOUSD_PER_USD, RESERVED_TAGS, prompt_tokens, spend_of
 from claudetrace._clock import monotonic
 from claudetrace._forks import Forks, watch
 from claudetrace._operations import BATCHES_RESULT
@@ -92,6 +94,7 @@ class Metrics(Forks):
         health: Callable[[], Mapping[str, int]],
         guard: Guard,
         budgets: Callable[[], Sequence[BudgetState]] | None = None,
+        tags: Sequence[str] = (),
     ) -> None:
         self._meter_provider = meter_provider
         self._guard = guard
@@ -99,6 +102,9 @@ class Metrics(Forks):
         self.health = health
         self.closed = False
         self._latest = wants_latest_names()
+        self._columns = {f"claudetrace.{tag}": RESERVED_TAGS[tag] for tag in tags if tag in RESERVED_TAGS}
+        self._key = (*_KEY, *self._columns.values())
+        self._free_tags = [tag for tag in tags if tag not in RESERVED_TAGS]
         self._reset()
         watch(self)
 
@@ -216,17 +222,22 @@ class Metrics(Forks):
         to.cost.add(series.further_usd(spend), series.attributes)
 
     def _series_of(self, row: Row) -> Series:
-        key = tuple(map(row.get, _KEY))
+        free = self._free_attributes(row) if self._free_tags else {}
+        key = (*map(row.get, self._key), *free.values())
         found = self._by_row.get(key)
         if found is None:
-            attributes = self._attributes_of(row)
+            attributes = self._attributes_of(row, free)
             found = self._series.setdefault(tuple(attributes.items()), Series(attributes))
             if len(self._by_row) >= MOST_CACHED:
                 self._by_row.clear()
             self._by_row[key] = found
         return found
 
-    def _attributes_of(self, row: Row) -> Attributes:
+    def _free_attributes(self, row: Row) -> dict[str, str | None]:
+        tags = orjson.loads(row.get("tags") or "{}")
+        return {f"claudetrace.tag.{tag}": tags.get(tag) for tag in self._free_tags}
+
+    def _attributes_of(self, row: Row, free: Mapping[str, str | None]) -> Attributes:
         operation, platform = row["operation"], row["platform"]
         attributes = {
             "gen_ai.operation.name": names.OPERATIONS.get(operation, operation),
@@ -236,6 +247,8 @@ class Metrics(Forks):
             "claudetrace.outcome": row["outcome"],
             "claudetrace.platform": platform,
             "claudetrace.feature": row.get("feature"),
+            **{name: row.get(column) for name, column in self._columns.items()},
+            **free,
         }
         return {name: self._limited(name, value) for name, value in attributes.items() if value is not None}
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import claudetrace
@@ -26,3 +28,10 @@ def facts(call: claudetrace.Call) -> tuple[Any, ...]:
 def seen(streamed: bool) -> tuple[Any, ...]:
     """The facts of one call that was answered with `HELLO`."""
     return ("messages.create", "ok", streamed, 1_000, 50, HELLO_USD)
+
+
+def recipe_of(framework: str) -> str:
+    """The code of docs/web.md for a streaming endpoint of `framework`."""
+    page = (Path(__file__).parents[2] / "docs/web.md").read_text()
+    chapter = page.partition("## A streaming endpoint")[2].partition("\n## ")[0]
+    return dict(re.findall(r"^(\w+)[:;][^`]*```python\n(.*?)```", chapter, re.DOTALL | re.MULTILINE))[framework]

@@ -13,7 +13,7 @@ import pytest
 
 import claudetrace
 
-from ._api import ASK, REASON
+from ._api import ASK, HELLO, REASON, recipe_of
 
 django = pytest.importorskip("django", reason=f"django {REASON}")
 
@@ -189,3 +189,28 @@ def add_late_stream(site: ModuleType, lines: Callable[[], Any]) -> None:
 
     site.urlpatterns.append(path("late", lambda _request: StreamingHttpResponse(lines())))
     clear_url_caches()
+
+
+def test_a_stream_is_refused_before_the_headers(
+    site: ModuleType, client: anthropic.Anthropic, start: Callable[..., Any]
+) -> None:
+    """The view of docs/web.md answers whole, or with 429 where its budget has no room."""
+    from django.http import JsonResponse, StreamingHttpResponse
+    from django.test import Client
+    from django.urls import clear_url_caches, path
+
+    start(budgets=[claudetrace.Budget("day", max_calls=1, per="day", on_exceeded="block")])
+    names: dict[str, Any] = {
+        "__name__": "views",
+        "claudetrace": claudetrace,
+        "client": client,
+        "JsonResponse": JsonResponse,
+        "StreamingHttpResponse": StreamingHttpResponse,
+    }
+    exec(recipe_of("Django"), names)
+    site.urlpatterns.append(path("chat", names["chat"]))
+    clear_url_caches()
+    first, second = (Client().get("/chat", headers={"x-user": "u1"}) for _ in range(2))
+
+    assert (first.status_code, second.status_code) == (200, 429)
+    assert b"".join(first.streaming_content).decode() == HELLO["content"][0]["text"]

@@ -22,6 +22,7 @@ from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 
 import claudetrace
 from claudetrace._instrument import running
+from claudetrace._telemetry._providers import Providers
 from claudetrace.cli import main
 
 Start = Callable[..., claudetrace.Instrumentation]
@@ -112,13 +113,12 @@ def test_budgets_count_it(start: Start, db: Path) -> None:
     assert [(state["key"], Decimal(state["spent_usd"])) for state in budget["states"]] == [("acme", 2 * USD)]
 
 
-def test_it_is_measured(start: Start) -> None:
+def test_it_is_measured(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its tokens, its dollars and its time are in the metrics, once."""
     reader = InMemoryMetricReader()
     provider = MeterProvider([reader])
+    monkeypatch.setattr(Providers, "meter_provider", lambda _: provider)
     meter = start()
-    meter_parts: Any = meter._parts
-    meter_parts._metrics._meter_provider = lambda: provider
     claudetrace.record(BODY, duration_s=2)
     claudetrace.record(BODY, duration_s=2)
     meter.flush()

@@ -17,6 +17,7 @@ import claudetrace
 from claudetrace._demo import _answers, _wire
 from claudetrace._guard import Guard
 from claudetrace._telemetry._metrics import Metrics
+from claudetrace._telemetry._providers import Providers
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -41,12 +42,12 @@ CHAT = {
 class Kept:
     """A provider whose metrics are read when asked for, and `Metrics` that feed it."""
 
-    def __init__(self) -> None:
+    def __init__(self, tags: tuple[str, ...] = ()) -> None:
         self.reader = InMemoryMetricReader()
         self.provider: MeterProvider | None = MeterProvider([self.reader])
         self.state = {"lost": 0, "pending": 0}
         self.guard = Guard()
-        self.metrics = Metrics(lambda: self.provider, lambda: self.state, self.guard)
+        self.metrics = Metrics(lambda: self.provider, lambda: self.state, self.guard, tags=tags)
 
     def points(self, name: str) -> list[Any]:
         """The points of this metric."""
@@ -239,6 +240,38 @@ def test_the_hundred_and_first_value_is_other(kept: Kept) -> None:
     counts = {point.attributes["claudetrace.feature"]: point.count for point in kept.points(DURATION)}
     assert len(counts) == 101
     assert (counts["f7"], counts["(other)"]) == (2, 51)
+
+
+def test_metric_tags_are_attributes_of_calls(
+    kept: Kept, start: Callable[..., Any], client: anthropic.Anthropic, server: PlayServer, monkeypatch: Any
+) -> None:
+    """The tags of `metric_tags` are on the metrics of a call that has them, and no other tag is."""
+    server.add(_answers.answer(HELLO, times=None))
+    monkeypatch.setattr(Providers, "meter_provider", lambda _: kept.provider)
+    start(metric_tags=("customer", "team", "feature"))
+    with claudetrace.tag(customer="acme", team="a", feature="chat", user="u", prompt="p", other="o"):
+        client.messages.create(**ASK)
+    with claudetrace.tag(team="b"):
+        client.messages.create(**ASK)
+    client.messages.create(**ASK)
+    claudetrace.flush()
+
+    told = [{**CHAT, "claudetrace.tag.team": "b"}, CHAT]
+    of_acme = {"claudetrace.customer": "acme", "claudetrace.tag.team": "a", "claudetrace.feature": "chat"}
+    for name in (DURATION, "claudetrace.cost", "gen_ai.client.operation.cost"):
+        assert [dict(point.attributes) for point in kept.points(name)] == [{**CHAT, **of_acme}, *told]
+
+
+def test_metric_tags_are_capped() -> None:
+    """Each has a hundred values in a process, and what comes after is counted under one word."""
+    kept = Kept(tags=("customer", "team"))
+    kept.metrics.write([plain(customer=f"c{number}", tags='{"team": "a"}') for number in range(150)])
+    kept.metrics.write([plain(tags=f'{{"team": "t{number}"}}') for number in range(150)])
+
+    by_customer = {point.attributes.get("claudetrace.customer"): point.count for point in kept.points(DURATION)}
+    by_team = {point.attributes["claudetrace.tag.team"] for point in kept.points(DURATION)}
+    assert (len(by_customer), by_customer["c7"], by_customer["(other)"]) == (102, 1, 50)
+    assert (len(by_team), "(other)" in by_team) == (101, True)
 
 
 def test_a_provider_may_come_go_and_change(kept: Kept) -> None:
