@@ -34,4 +34,4 @@ def recipe_of(framework: str) -> str:
     """The code of docs/web.md for a streaming endpoint of `framework`."""
     page = (Path(__file__).parents[2] / "docs/web.md").read_text()
     chapter = page.partition("## A streaming endpoint")[2].partition("\n## ")[0]
-    return dict(re.findall(r"^(\w+)[:;][^`]*```python\n(.*?)```", chapter, re.DOTALL | re.MULTILINE))[framework]
+    return dict(re.findall(r"^(\w+):\n\n```python\n(.*?)```", chapter, re.DOTALL | re.MULTILINE))[framework]
