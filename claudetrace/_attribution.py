@@ -72,6 +72,10 @@ class Attribution:
             return tags
         return {name: self._hash(value) if name in self._hashed else value for name, value in tags.items()}
 
+    def hashed(self, tag: str, value: str | None) -> str | None:
+        """`value` as the ledger is to have it: hashed, where the settings say so of `tag`."""
+        return None if value is None else self._as_stored({tag: value})[tag]
+
     def _from_baggage(self) -> dict[str, str]:
         if not self._baggage:
             return NO_TAGS.tags  # type: ignore[return-value]  # read alone

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from claudetrace import _hosts, _parse
+from claudetrace._agents import Agents, agents
 from claudetrace._errors import ClaudetraceError
 from claudetrace._files import FILE_MODE, set_file_mode
 from claudetrace._places import ledger_path
@@ -62,6 +63,7 @@ class Settings:
     """The sources of calls that are watched; `None`: all that are installed."""
     hosts: Mapping[str, Host] = field(default_factory=dict)
     """What `[hosts]` says of hosts, by `host` or `host:port`."""
+    agents: Agents = field(default_factory=Agents)
 
     def differences(self, other: Settings) -> list[str]:
         """Where `other` says something else, as `name=this, not that`; of a secret only that it does."""
@@ -96,6 +98,8 @@ def resolve(given: Mapping[str, Any]) -> Settings:
         values["foundry_data_zone"] = zone
     if "hosts" in file:
         values["hosts"] = _hosts.hosts(f"[hosts] in {CONFIG_NAME}", file["hosts"])
+    if "agents" in file:
+        values["agents"] = agents(f"[agents] in {CONFIG_NAME}", file["agents"])
     if given.get("rates") is None and isinstance(file.get("rates"), Mapping):
         values["rates_file"] = config_file(given.get("config"))[0]
     retention = values.pop("retention", None)
@@ -149,7 +153,7 @@ def read_config(path: object) -> Mapping[str, Any]:
             content = tomllib.load(opened)
     except (OSError, ValueError) as error:
         raise ClaudetraceError(f"config={str(file)!r} cannot be read: {error}") from error
-    known = {*_SETTINGS, "platforms", "hosts", "reconcile"}
+    known = {*_SETTINGS, "platforms", "hosts", "agents", "reconcile"}
     if unknown := set(content) - known:
         raise ClaudetraceError(f"unknown in {file}: {', '.join(sorted(unknown))}; known are {', '.join(sorted(known))}")
     platforms = content.get("platforms", {})

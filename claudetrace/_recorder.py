@@ -64,6 +64,7 @@ class CallRecorder:
         self.guard = guard
         self.attribute = attribution.fill
         self.attribute_item = attribution.of_item
+        self.hashed = attribution.hashed
         self._append = append
         self._spans = spans
         self._metrics = metrics

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import orjson
 
 from claudetrace._call import CALL_FIELDS
-from claudetrace._ledger import _replays, _unsent
+from claudetrace._ledger import _completed, _replays, _unsent
 from claudetrace._ledger._edit import transaction
 from claudetrace._ledger._file import COUNT, LedgerFile
 from claudetrace._ledger._measures import FIRST_OF_CALL
@@ -163,7 +163,10 @@ class Store:
         begin(connection)
         try:
             written, sums = Written(), list[Sums]()
-            rows = _replays.without_known(connection, self.batch_rows.completed(connection, rows))
+            told = self.batch_rows.completed(connection, rows)
+            rows = _replays.without_known(connection, told)
+            if len(rows) < len(told):
+                self._complete(connection, told)
             rows = _replays.decided(connection, rows, self._guard)
             self._insert(connection, rows, written, sums)
             if not self.only_outbox:
@@ -184,6 +187,10 @@ class Store:
                 connection.rollback()
             raise
         return written
+
+    def _complete(self, connection: sqlite3.Connection, told: list[Row]) -> None:
+        for found in _completed.completions(connection, told, rows_of):
+            _completed.complete(connection, found, rows_of, self._tag_values)
 
     def _insert(self, connection: sqlite3.Connection, rows: list[Row], written: Written, sums: list[Sums]) -> None:
         """Inserts `rows`, by halves where one of them has a fault, down to that one."""

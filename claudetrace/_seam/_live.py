@@ -43,6 +43,11 @@ class Recorder(Protocol):
         """The row of a batch's result with tags of its own."""
         ...
 
+    @property
+    def hashed(self) -> Callable[[str, str | None], str | None]:
+        """How the ledger has the value of a tag."""
+        ...
+
     def is_limited(self, call: LiveCall) -> bool:
         """Whether a budget may stop the call."""
         ...

@@ -84,12 +84,16 @@ class Transcript:
                     self.offset += len(rest)
                     rest = b""
 
-    def taken(self, *, all_of_them: bool) -> list[Response]:
-        """Takes the responses that are whole: those that have stopped and are followed by another, or all."""
-        whole = [each for name, each in self.responses.items() if all_of_them or (each.final and name != self._newest)]
-        for each in whole:
+    def taken(self, *, whole: bool = True, all_of_them: bool = True) -> list[Response]:
+        """Takes the responses that have stopped and are followed by another; the last too if it is `whole`, or all."""
+        found = [
+            each
+            for name, each in self.responses.items()
+            if all_of_them or (each.final and (whole or name != self._newest))
+        ]
+        for each in found:
             del self.responses[each.message_id]
-        return whole
+        return found
 
     def _take(self, lines: bytes) -> None:
         for line in lines.split(b"\n"):

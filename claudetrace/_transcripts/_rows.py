@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -19,8 +20,8 @@ if TYPE_CHECKING:
     from claudetrace._pricing import Terms
     from claudetrace._transcripts._responses import Response
 
+Hashed = Callable[[str, str | None], str | None]
 AGENT_SDK, CLAUDE_CODE = "agent_sdk", "claude_code"
-SOURCES = (AGENT_SDK, CLAUDE_CODE)
 _PLATFORMS = {"msg_bdrk_": "bedrock", "msg_vrtx_": "vertex"}
 """How ids of messages begin that came from a cloud."""
 _DETACHED = "HEAD"
@@ -28,8 +29,9 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MS = timedelta(milliseconds=1)
 
 
-def row_of(response: Response, who: Row, terms: Terms, *, source: str | None = None) -> Row:
-    """The row of `response`, without its price. `who`: the columns that say who it is for."""
+def row_of(response: Response, who: Row, terms: Terms, hashed: Hashed, *, source: str | None = None) -> Row:
+    """The row of `response`, without its price. `who`: the columns that say who it is for; `hashed`: how the ledger
+    has a tag's value."""
     at = response.at or datetime.now(UTC)
     terms = _terms(response, terms)
     row_id = response_id((at - _EPOCH) // _MS * 1_000_000, CLAUDE_CODE, response.message_id)
@@ -52,7 +54,7 @@ def row_of(response: Response, who: Row, terms: Terms, *, source: str | None = N
         "usage": None if response.usage is None else orjson.dumps(response.usage).decode(),
         "usage_is_final": int(response.final),
         "pricing_terms": terms.text,
-        "session_id": who.get("session_id") or response.session,
+        "session_id": who.get("session_id") or hashed("session", response.session),
         "agent": response.agent,
         "project": project_of(response.cwd),
     }

@@ -6,6 +6,7 @@ import sqlite3
 import sys
 from importlib import import_module
 from io import TextIOWrapper
+from keyword import iskeyword
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -24,6 +25,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "tail": ("_tail", "Show the newest calls, and each further one as it is recorded."),
     "budgets": ("_budgets", "Show what budgets have spent, reserved and left; send a test alert."),
     "reconcile": ("_reconcile", "Hold the ledger against Anthropic's own figures, and explain each difference."),
+    "import": ("_import", "Bring what Claude Code wrote down of its sessions into the ledger."),
     "run": ("_run", "Run a Python program with the meter on, without a line of code in it."),
     "doctor": ("_doctor", "Check the installation, the ledger, its journal and budgets. Exits 1 on a finding."),
     "prices": ("_prices", "Show the rates of models, with their history and sources."),
@@ -48,7 +50,7 @@ class _Commands(click.Group):
         if cmd_name not in COMMANDS:
             return None
         module = import_module(f"claudetrace.cli.{COMMANDS[cmd_name][0]}")
-        command: click.Command = getattr(module, cmd_name)
+        command: click.Command = getattr(module, f"{cmd_name}_" if iskeyword(cmd_name) else cmd_name)
         return command
 
     def resolve_command(

@@ -39,8 +39,11 @@ def uninstall() -> None:
 
 def flush(timeout_s: float) -> bool:
     """Whether all that was seen is told. Blocks at most `timeout_s`."""
-    worker = sys.modules.get(f"{__name__}._worker")
-    return True if worker is None else bool(worker.flush(timeout_s))
+    patch, worker = (sys.modules.get(f"{__name__}.{name}") for name in ("_patch", "_worker"))
+    if patch is None or worker is None:
+        return True
+    patch.look()
+    return bool(worker.flush(timeout_s))
 
 
 def _wrap(module: Any) -> None:

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 WRITTEN_DOWN_S = 2.0
 """How long the CLI may take to write down what it has said."""
 NAP_S = 0.01
+ADDS_WELL = (2, 1, 214)
+"""The version of the CLI from which on its totals are right where a response has several `message_delta`."""
 _CLOUDS = {
     "CLAUDE_CODE_USE_BEDROCK": "bedrock",
     "CLAUDE_CODE_USE_VERTEX": "vertex",
@@ -75,32 +77,37 @@ class Account:
         self._result: Mapping[str, Any] | None = None
         """The newest that the rows were not compared with: what it counts may not be written down yet."""
         self._is_compared = False
+        self._adds_well = True
+        self._has_cut = False
 
-    def settle(self, noted: Iterable[Seen], query: Query, result: Mapping[str, Any] | None, *, last: bool) -> None:
-        """Records the responses that are whole, at a `result` and at the `last` all that there are."""
+    def settle(
+        self, noted: Iterable[Seen], query: Query, result: Mapping[str, Any] | None, *, whole: bool, last: bool
+    ) -> None:
+        """Records the responses that are followed by others; at a `result`, and if asked, all that are `whole`; at the
+        `last` all that there are."""
         for seen in noted:
             self._note(seen.message, seen.at_ns)
         query.session = next(reversed(self._sessions), None)
         self._result = result or self._result
-        whole = last or result is not None
-        rows = [self._row(each, query) for each in self._read(all_of_them=whole)]
-        if last or not self._transcripts:
-            rows += [self._row(each, query) for each in [*self._seen.values()] if whole]
+        whole = whole or last or result is not None
+        rows = [self._row(each, query) for each in self._read(whole=whole, wait=last or result is not None)]
+        if last or (result is not None and not self._transcripts):
+            rows += [self._row(each, query) for each in [*self._seen.values()]]
         for row in rows:
             self._totals.add(row)
-        if whole and self._result is not None and not self._seen:
+        if (last or result is not None) and self._result is not None and not self._seen:
             rows = self._checked(rows, self._result, query)
             self._result = None
         for row in rows:
             self._recorder.add(query, row)
 
-    def _read(self, *, all_of_them: bool) -> list[Response]:
-        """What transcripts tell that has no row yet; waits a moment until they have what was said."""
-        until = monotonic() + (WRITTEN_DOWN_S if all_of_them else 0.0)
+    def _read(self, *, whole: bool, wait: bool) -> list[Response]:
+        """What transcripts tell that has no row yet. May `wait` a moment until they have what was said."""
+        until = monotonic() + (WRITTEN_DOWN_S if wait else 0.0)
         found: dict[str, Response] = {}
         while True:
             for transcript in self._read_on():
-                for each in transcript.taken(all_of_them=all_of_them):
+                for each in transcript.taken(whole=whole, all_of_them=wait):
                     if self._is_ours(each):
                         found[each.message_id] = each
             missing = self._seen.keys() - found.keys()
@@ -134,28 +141,31 @@ class Account:
         self._recorded.add(response.message_id)
         if not response.final and seen.final:
             response.usage, response.stop_reason, response.final = seen.usage, seen.stop_reason, True
+        self._has_cut = self._has_cut or not response.final
         response.agent = response.agent or seen.agent
         response.cwd = response.cwd or self._cwd
-        row = row_of(response, {**query.columns, **self._common}, self._terms, source=AGENT_SDK)
+        row = row_of(response, {**query.columns, **self._common}, self._terms, self._recorder.hashed, source=AGENT_SDK)
         return with_price(row)
 
     def _checked(self, rows: list[Row], result: Mapping[str, Any], query: Query) -> list[Row]:
         """`rows`, and those that make up for what the CLI has counted and nobody has told of."""
         self._is_compared = True
         rests, numbers = self._totals.compared(result, self._before)
-        for rest in rests:
+        # An older CLI adds up running totals of one response, so that only what is cut here can lack in the rows.
+        for rest in rests if self._adds_well or self._has_cut else ():
             rows.append(self._balancing(rest, query))
             self._totals.add(rows[-1])
         if numbers and rows:
             flag(rows[-1], numbers)
             self._totals.settled(result)
+        self._has_cut = False
         return rows
 
     def _balancing(self, rest: Rest, query: Query) -> Row:
         response = Response("")
         response.model, response.usage, response.final = rest.model, rest.usage, rest.is_exact
         response.session, response.cwd = query.session, self._cwd
-        row = row_of(response, {**query.columns, **self._common}, self._terms, source=AGENT_SDK)
+        row = row_of(response, {**query.columns, **self._common}, self._terms, self._recorder.hashed, source=AGENT_SDK)
         row |= {"id": uuid7(time.time_ns()), "message_id": None, "tool_calls": None}
         row["call_id"] = row["id"]
         return with_price(row)
@@ -205,6 +215,7 @@ class Account:
     def _system(self, record: Mapping[str, Any], _at_ns: int) -> None:
         if record.get("subtype") == "init":
             self._cwd = text(record.get("cwd")) or self._cwd
+            self._adds_well = _version(record.get("claude_code_version")) >= ADDS_WELL
             key = text(record.get("apiKeySource"))
             if key is not None and self._terms.platform == "anthropic":
                 self._common["billing"] = "credit" if key in _NO_KEY else "api"
@@ -220,6 +231,11 @@ _TELL: Mapping[str, Callable[[Account, Mapping[str, Any], int], None]] = {
     "system": Account._system,  # noqa: SLF001
     "conversation_reset": Account._reset,  # noqa: SLF001
 }
+
+
+def _version(told: object) -> tuple[int, ...]:
+    """The version of the CLI that `told` is; an old one does not tell."""
+    return tuple(int(part) for part in str(told).split(".") if part.isdigit())
 
 
 def flag(row: Row, numbers: str) -> None:

@@ -69,6 +69,11 @@ class Conversation:
         """Nobody reads on. What is known is recorded, but nobody waits for it."""
         self._end()
 
+    def look(self) -> None:
+        """Has what is known recorded, though the CLI may go on."""
+        queries = [*self._queries]
+        _worker.submit(lambda: self._settle(None, queries, whole=True))
+
     def _end(self) -> Future[None] | None:
         if self._has_ended:
             return None
@@ -106,12 +111,14 @@ class Conversation:
             self._queries.popleft()
         return job if queries and queries[0].is_counted else None
 
-    def _settle(self, result: Mapping[str, Any] | None, queries: list[Query], *, last: bool = False) -> None:
-        """Records what is complete. On the worker's thread."""
+    def _settle(
+        self, result: Mapping[str, Any] | None, queries: list[Query], *, whole: bool = False, last: bool = False
+    ) -> None:
+        """Records what is complete, at a result and with `whole` all that is whole. On the worker's thread."""
         with self._recorder.guard("record what an agent has used"):
             noted = [self._noted.popleft() for _ in range(len(self._noted))]
             query = queries[0] if queries else Query(self._recorder.attribute)
-            self._account.settle(noted, query, result, last=last)
+            self._account.settle(noted, query, result, whole=whole, last=last)
             if result is not None or last:
                 for each in queries if last else queries[:1]:
                     self._recorder.query_ended(each)

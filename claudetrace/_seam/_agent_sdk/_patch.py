@@ -34,6 +34,12 @@ def unwrap() -> None:
             del _installed[owner, name]
 
 
+def look() -> None:
+    """Has what conversations are known to have used recorded."""
+    for conversation in [*_conversations.values()]:
+        conversation.look()
+
+
 def _wrap(owner: type, name: str, wrapper: Callable[..., Any]) -> None:
     if (owner, name) not in _installed and (original := vars(owner).get(name)) is not None:
         ours = Method(original, wrapper, enabled=lambda: room.recorder is not None)
