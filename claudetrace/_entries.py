@@ -92,7 +92,9 @@ class Blocks(Generic[BlockT, ViewT]):
 
     def enter(self, source: object, block: BlockT, frame: int) -> None:
         """Puts `block` in force here, until `leave`."""
-        entry, here = Entry(source, block, frame), self._without_ended(self._here.get())
+        entry, here = Entry(source, block, frame), self._here.get()
+        if here.entries:
+            here = self._without_ended(here)
         self._open[ref(entry, self._forget)] = None
         self._set((*here.entries, entry), here)
 

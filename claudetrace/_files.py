@@ -3,20 +3,31 @@
 from __future__ import annotations
 
 import errno
+import logging
 import os
 import stat
+import tempfile
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from functools import cache
+from pathlib import Path
 
 from claudetrace._errors import ClaudetraceError
 
-if TYPE_CHECKING:
-    from pathlib import Path
+log = logging.getLogger("claudetrace")
 
 FILE_MODE = 0o600
 SQLITE_SUFFIXES = ("", "-wal", "-shm", "-journal")
 _OPENING = os.O_CLOEXEC | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
 """No link is followed, and a pipe in a file's place keeps nobody waiting."""
+FRAGILE = {
+    "tmpfs": "in memory: it is gone after a restart",
+    "ramfs": "in memory: it is gone after a restart",
+    "overlay": "in a container's own layer: it is gone with the container",
+    **dict.fromkeys(
+        ("nfs", "nfs4", "cifs", "smb3", "smbfs", "afs", "ceph", "lustre", "9p", "virtiofs"),
+        "on a network file system, on which SQLite can lose data",
+    ),
+}
 _mode = FILE_MODE
 
 
@@ -156,3 +167,39 @@ def _told(path: Path, what: str) -> str:
         f"{path} is {what}, in a folder that others can write to, so it is not used: remove it, or name a place of "
         "your own with db= or CLAUDETRACE_DB"
     )
+
+
+def is_private(folder: Path) -> bool:
+    """Whether `folder` is a folder of this user's, and no link, that nobody else can use."""
+    try:
+        found = folder.lstat()
+    except OSError:
+        return False
+    is_ours = not hasattr(os, "getuid") or (found.st_uid == os.getuid() and not found.st_mode & 0o077)
+    return is_ours and stat.S_ISDIR(found.st_mode)
+
+
+@cache
+def warn_of_fragile(path: Path, what: str, setting: str) -> None:
+    """Logs, once, that `what` is kept where the file system does not last, and which `setting` names another place.
+    Whoever names a temporary folder knows that."""
+    if (reason := fragile_filesystem(path)) and not path.is_relative_to(tempfile.gettempdir()):
+        log.warning("claudetrace keeps %s where it may not last: %s; set %s=", what, reason, setting)
+
+
+def fragile_filesystem(path: str | Path) -> str | None:
+    """Why the file system of `path` is no place for a ledger, or `None` where it is one or cannot be told."""
+    try:
+        mounts = Path("/proc/mounts").read_text(encoding="utf-8", errors="replace")
+        real = os.path.realpath(path)
+    except OSError:
+        return None
+    best, kind = "", ""
+    for line in mounts.splitlines():
+        _, folder, name, *_ = line.split(" ")
+        folder = folder.replace("\\040", " ")
+        inside = folder == "/" or real == folder or real.startswith(f"{folder}/")
+        if inside and len(folder) >= len(best):
+            best, kind = folder, name
+    reason = FRAGILE.get(kind) or (FRAGILE["nfs"] if kind.startswith("fuse.") else None)
+    return f"{path} is {reason} ({kind})" if reason else None

@@ -22,8 +22,8 @@ from claudetrace._clock import monotonic
 from claudetrace._errors import ClaudetraceError
 from claudetrace._files import open_file
 from claudetrace._guard import Guard
-from claudetrace._ledger import _forget, _refuge, _segments
-from claudetrace._ledger._recover import load_orphans
+from claudetrace._ledger import _forget, _segments
+from claudetrace._ledger._load import load_orphans
 from claudetrace._places import RECORDS_DB, spool_of
 from claudetrace._tags import tag_text
 from claudetrace._text import naming, spellings
@@ -164,7 +164,7 @@ def _forget_in_journal(spool: Path, db: Path | None, name: str, done: Forgotten)
     """Drops lines that name somebody where nobody loads them, and notes what others still have to load."""
     with done.each(spool):
         done.lines += _drop_lines(spool / _segments.UNREADABLE, naming(name))
-    for path in (*_segments.paths(spool), *(_refuge.left(spool) if db else ())):
+    for path in (*_segments.paths(spool), *(_segments.left_elsewhere(spool) if db else ())):
         with done.each(path):
             if db is None and not _is_held(path):
                 done.lines += _drop_lines(path, _rows_of(name))

@@ -25,10 +25,10 @@ if TYPE_CHECKING:
     from claudetrace._pricing import OwnRates
     from claudetrace._recorder import CallRecorder
 
-log = logging.getLogger("claudetrace")
-
 TOLD_S = 1.0
 """How long the end waits for what agents have used."""
+
+log = logging.getLogger("claudetrace")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,14 +82,14 @@ class Instrumentation:
         self.unasked = False
         """Whether no code asked for it: what the program says later replaces it."""
         self._guard = Guard()
-        self._parts: Parts | None = None
+        self._parts: Assembly | None = None
         if active:
-            from claudetrace._parts import Parts
+            from claudetrace._assembly import Assembly
             from claudetrace._seam import _sources
             from claudetrace._seam._where import terms_of_calls
 
             before = None if replaces is None else replaces._parts  # noqa: SLF001 - this class's own
-            parts = self._parts = Parts(settings, self._guard, replaces=before)
+            parts = self._parts = Assembly(settings, self._guard, replaces=before)
             terms = terms_of_calls(settings.hosts, parts.own_rates, settings.foundry_data_zone)
             _sources.install(parts.recorder, terms, settings.sources)
 
@@ -203,27 +203,11 @@ def instrument(
     does nothing.
     """
     global _running
-    said: dict[str, Any] = {
-        "db": db,
-        "tags": tags,
-        "hash_tags": hash_tags or None,
-        "hash_key": hash_key,
-        "spans": None if spans is _AUTO else spans,
-        "attributes": None if attributes is _ALL else attributes,
-        "metrics": None if metrics is True else metrics,
-        "metric_tags": metric_tags or None,
-        "otlp": otlp,
-        "records": records,
-        "baggage": baggage or None,
-        "budgets": budgets or None,
-        "alert_to": alert_to or None,
-        "budget_store": budget_store,
-        "sinks": sinks or None,
-        "rates": rates,
-        "retention": retention,
-        "max_db_mb": max_db_mb,
-        "sources": sources,
-        "config": config,
+    defaults: dict[str, Any] = instrument.__kwdefaults__ or {}
+    said = {
+        name: None if value is defaults[name] or value == [] else value
+        for name, value in locals().items()
+        if name in defaults and name != "force"
     }
     if not enabled():
         return Instrumentation(Settings(db=None), active=False)

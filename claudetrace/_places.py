@@ -6,7 +6,6 @@ import atexit
 import logging
 import os
 import shutil
-import stat
 import tempfile
 from contextlib import suppress
 from functools import cache
@@ -14,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 from urllib.parse import unquote
 
-from claudetrace._files import make_folder
+from claudetrace._files import is_private, make_folder
 from claudetrace._tags import tag_text
 
 if TYPE_CHECKING:
@@ -96,15 +95,10 @@ def _private_folder(folder: Path) -> Path:
 
     In a folder that everybody may write to, somebody else may have been there first: then it is another, of our own.
     """
-    try:
+    with suppress(OSError):
         folder.mkdir(mode=0o700, exist_ok=True)
-        found = folder.lstat()
-    except OSError:
-        return _temporary_folder("claudetrace-", os.getpid())
-    getuid: Callable[[], int] | None = getattr(os, "getuid", None)
-    is_ours = getuid is None or (found.st_uid == getuid() and not found.st_mode & 0o077)
-    if stat.S_ISDIR(found.st_mode) and is_ours:
-        return folder
+        if is_private(folder):
+            return folder
     return _temporary_folder("claudetrace-", os.getpid())
 
 

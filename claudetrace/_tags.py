@@ -48,6 +48,8 @@ class TagContext(NamedTuple):
 
 def _merged(scopes: Sequence[TagScope]) -> TagContext:
     """The tags of blocks in one another. A block that is in itself, as by recursion, counts once."""
+    if len(scopes) == 1:
+        return TagContext(scopes[0].tags, tuple(scopes))
     tags: dict[str, str] = {}
     for scope in scopes:
         tags.update(scope.tags)

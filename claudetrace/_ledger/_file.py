@@ -42,9 +42,13 @@ class LedgerFile:
         _usable.check(self.path)
         self.look()
         if self._held is None:
+            self._forget()
             self._held = Held(self.path, open_ledger(self.path))
             self._written, self._mark = _written(self.path), _mark_of(self.path)
         return self._held.connection
+
+    def _forget(self) -> None:
+        """Forgets what was known of the file that was open before."""
 
     def committed(self) -> None:
         """To be called after each commit."""

@@ -20,7 +20,7 @@ import orjson
 from claudetrace._clock import monotonic
 from claudetrace._descriptors import identity
 from claudetrace._forks import Forks, is_before_forks, watch
-from claudetrace._ledger import _refuge, _segments
+from claudetrace._ledger import _segments
 from claudetrace._text import utf8
 
 if TYPE_CHECKING:
@@ -271,7 +271,7 @@ class Journal(Forks):
     def _leave(self, lines: list[bytes], error: Exception) -> bool:
         calls, path = f"{len(lines)} call{'' if len(lines) == 1 else 's'}", None
         with self._guard("find another disk for the journal"):
-            path = _refuge.leave(self.spool, lines, to_send=self.to_send)
+            path = _segments.leave_elsewhere(self.spool, lines, to_send=self.to_send)
         where = "no disk has room, so they are lost" if path is None else f"they are in {path} for the next program"
         self._guard.caught(f"write {calls} to {self.spool} before the end; {where}", error)
         return path is not None

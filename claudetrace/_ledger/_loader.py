@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import atexit
-import logging
 import random
-import tempfile
 import threading
 import time
 from _thread import start_new_thread
@@ -16,9 +14,10 @@ from claudetrace import _usable
 from claudetrace._clock import WallClock, monotonic
 from claudetrace._descriptors import held_here
 from claudetrace._exit import OTHERS_S, exit_left_s
+from claudetrace._files import warn_of_fragile
 from claudetrace._forks import Forks, is_before_forks, notice, watch
-from claudetrace._ledger._intake import Intake
 from claudetrace._ledger._journal import Journal
+from claudetrace._ledger._load import JournalLoader
 from claudetrace._ledger._segments import remove_if_empty
 from claudetrace._places import spool_of
 
@@ -28,14 +27,14 @@ if TYPE_CHECKING:
 
     from claudetrace._call import Row
     from claudetrace._guard import Guard
+    from claudetrace._ledger._prune import Retention
     from claudetrace._ledger._record_sender import Exporter, RecordSender
     from claudetrace._ledger._store import Store
-    from claudetrace._ledger._upkeep import Upkeep
-
-log = logging.getLogger("claudetrace")
 
 TAIL_S = 0.2
 ORPHANS_S = 2.0
+LOOK_S = 1.0
+"""How often an idle process looks whether its ledger is still there: a log that is left behind waits for that."""
 TICK_S = 1.0
 LONGEST_RETRY_S = 5.0
 FORK_WAIT_S = 0.5
@@ -65,7 +64,6 @@ class LedgerWriter(Forks):
         retention_days: float | None = None,
         max_db_mb: float | None = None,
         on_rows: Callable[[list[Row], bool], None] | None = None,
-        reprice_batch_row: Callable[[Row, str], Row | None] | None = None,
         records: Exporter | None = None,
         only_outbox: bool = False,
         before_commit: Callable[[list[Row]], None] | None = None,
@@ -77,7 +75,6 @@ class LedgerWriter(Forks):
         self._guard = guard
         self._limits = retention_days, max_db_mb
         self._on_rows, self._before_commit, self._on_tick = on_rows, before_commit, on_tick
-        self._reprice_batch_row = reprice_batch_row
         self._only_outbox = only_outbox
         self._records = records
         if records is not None:
@@ -98,12 +95,12 @@ class LedgerWriter(Forks):
         self._starter: deque[None] = deque([None])
         self._started = False
         self._closing = self._given_up = False
-        self._intake: Intake | None = None
+        self._loader: JournalLoader | None = None
         self._sender: RecordSender | None = None
         self._retry_s = 0.0
         self._locked: tuple[float, int] | None = None
-        self._next_orphans = self._next_tick = 0.0
-        self._upkeep: Upkeep | None = None
+        self._next_orphans = self._next_look = self._next_tick = 0.0
+        self._retention: Retention | None = None
 
     def append(self, row: Row) -> None:
         """Keeps `row` from here on, also through SIGKILL. Never raises, takes no lock."""
@@ -182,17 +179,17 @@ class LedgerWriter(Forks):
 
     def health(self) -> dict[str, Any]:
         """What became of the rows of this process."""
-        intake, journal, sender = self._intake, self.journal, self._sender
-        handled = intake.handled if intake else 0
-        quarantined = intake.quarantined if intake else 0
+        loader, journal, sender = self._loader, self.journal, self._sender
+        handled = loader.handled if loader else 0
+        quarantined = loader.quarantined if loader else 0
         return {
             "recorded": journal.recorded,
             "written": max(0, handled - quarantined),
             "pending": max(0, journal.recorded - journal.lost - handled),
             "lost": journal.lost,
             "quarantined": quarantined,
-            "pruned": self._upkeep.pruned if self._upkeep else 0,
-            "unreadable": intake.unreadable if intake else 0,
+            "pruned": self._retention.pruned if self._retention else 0,
+            "unreadable": loader.unreadable if loader else 0,
             "unsent": sender.waiting if sender else 0,
             "refused": sender.refused if sender else 0,
             "last_error": self._guard.last_error,
@@ -203,11 +200,11 @@ class LedgerWriter(Forks):
     def _run(self) -> None:
         stopped = self._stopped
         with self._guard("run the thread that loads the ledger"):
-            intake = self._open()
-            while not (self._closing and (self._last_steps(intake) or self._given_up)):
+            loader = self._open()
+            while not (self._closing and (self._last_steps(loader) or self._given_up)):
                 self._wake.wait(self._retry_s or TAIL_S)
                 self._wake.clear()
-                self._step(intake)
+                self._step(loader)
             with self._gate:
                 self.journal.release()
                 if self._store is not None:
@@ -216,11 +213,11 @@ class LedgerWriter(Forks):
                     remove_if_empty(self.spool)
         stopped.set()
 
-    def _open(self) -> Intake:
+    def _open(self) -> JournalLoader:
         """What takes the rows: into the ledger, or to other processes where this one may not open it."""
         if self.db is not None and not _usable.is_forbidden():
             self._open_ledger(self.db)
-        self._intake = Intake(
+        self._loader = JournalLoader(
             self.spool,
             guard=self._guard,
             gate=self._gate,
@@ -230,42 +227,33 @@ class LedgerWriter(Forks):
             on_rows=self._on_rows,
             on_marked=self._sender.marked if self._sender else None,
         )
-        return self._intake
+        return self._loader
 
     def _open_ledger(self, db: Path) -> None:
         # Here and not above: sqlite3 is imported when there is a row to load. Behind the gate: a child that is forked
         # in the middle of an import never sees its end.
         with self._gate:
+            from claudetrace._ledger._prune import Retention
             from claudetrace._ledger._record_sender import RecordSender
-            from claudetrace._ledger._schema import fragile_filesystem
             from claudetrace._ledger._store import Store
-            from claudetrace._ledger._upkeep import Upkeep
 
-        self._store = Store(
-            db,
-            self._guard,
-            self._reprice_batch_row,
-            only_outbox=self._only_outbox,
-            before_commit=self._before_commit,
-        )
-        self._upkeep = Upkeep(self._store, self._gate, self._guard, self._wall_clock, limits=self._limits)
-        reason = fragile_filesystem(db)
-        if reason and not db.is_relative_to(tempfile.gettempdir()):
-            log.warning("claudetrace keeps its ledger where it may not last: %s", reason)
+        self._store = Store(db, self._guard, only_outbox=self._only_outbox, before_commit=self._before_commit)
+        self._retention = Retention(self._store, self._gate, self._guard, self._wall_clock, *self._limits)
+        warn_of_fragile(db, "its ledger", "db")
         if self._records is not None:
             self._sender = RecordSender(self._store, self._gate, self._guard, self._records)
             self._sender.start()
 
-    def _step(self, intake: Intake) -> bool:
+    def _step(self, loader: JournalLoader) -> bool:
         """Whether all that waited before is loaded."""
         waiting = [self._waiting.popleft() for _ in range(len(self._waiting))]
         try:
-            intake.load_own()
-            done = not (self.journal.kept or (intake.waits_for_others and not self._closing))
+            loader.load_own()
+            done = not (self.journal.kept or (loader.waits_for_others and not self._closing))
             for event in waiting if done else ():
                 event.set()
             waiting = [] if done else waiting
-            self._now_and_then(intake)
+            self._now_and_then(loader)
         except Exception as error:  # noqa: BLE001 - the rows wait in the journal
             self._faulted(error)
             done = False
@@ -274,25 +262,29 @@ class LedgerWriter(Forks):
         self._waiting.extend(waiting)
         return done
 
-    def _now_and_then(self, intake: Intake) -> None:
+    def _now_and_then(self, loader: JournalLoader) -> None:
         now = monotonic()
         if self._on_tick is not None and (now >= self._next_tick or self._closing):
             self._next_tick = now + TICK_S
             with self._guard("look after what else is fed"):
                 self._on_tick()
-        if self._closing or intake.leaves:
+        if self._closing or loader.leaves:
             return
         if now >= self._next_orphans:
             self._next_orphans = now + ORPHANS_S
-            intake.load_orphans()
-        if self._upkeep is not None:
-            self._upkeep.step()
+            loader.load_orphans()
+        if self._store is not None and now >= self._next_look:
+            self._next_look = now + LOOK_S
+            with self._gate:
+                self._store.look()
+        if self._retention is not None:
+            self._retention.step()
 
-    def _last_steps(self, intake: Intake) -> bool:
+    def _last_steps(self, loader: JournalLoader) -> bool:
         """Whether the thread may end: all is loaded after writers were led away."""
         self.journal.seal()
         time.sleep(IN_FLIGHT_S)
-        if self._step(intake) and not self.journal.retired:
+        if self._step(loader) and not self.journal.retired:
             return True
         self._retry_s = min(self._retry_s or IN_FLIGHT_S, TAIL_S)
         return False
@@ -302,7 +294,7 @@ class LedgerWriter(Forks):
         kind = getattr(error, "sqlite_errorname", None) or type(error).__name__
         if kind.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
             # Others are writing. Different waits, so that of many processes none is always last.
-            now, handled = monotonic(), self._intake.handled if self._intake else 0
+            now, handled = monotonic(), self._loader.handled if self._loader else 0
             if self._locked is None or self._locked[1] != handled:
                 # What was written meanwhile shows that it is no lock, but many who write.
                 self._locked = now, handled
@@ -334,8 +326,8 @@ class LedgerWriter(Forks):
         at_work = not held and self._started and not self._stopped.is_set()
         if self.db is not None and (at_work or held_here(self.db)):
             _usable.forbid(_usable.FORKED)
-        if self._intake is not None:
-            self._intake.after_fork_in_child()
+        if self._loader is not None:
+            self._loader.after_fork_in_child()
         if self._sender is not None:
             self._sender.after_fork_in_child()
         if not held and self._store is not None:

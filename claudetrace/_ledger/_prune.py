@@ -10,10 +10,9 @@ import orjson
 
 from claudetrace._clock import monotonic
 from claudetrace._ledger import _unsent
-from claudetrace._ledger._edit import CHUNK_ROWS, NAP_S, opened_ledger, transaction, truncate_log
-from claudetrace._ledger._forget import forget
 from claudetrace._ledger._proof import EXACT_FROM_DAY
 from claudetrace._ledger._rollups import ROLLUPS, TAG_MONTHS, TAG_WEEKS
+from claudetrace._ledger._schema import CHUNK_ROWS, NAP_S, opened_ledger, transaction, truncate_log
 from claudetrace._ledger._store import rows_of
 from claudetrace._ledger._sums import TagValues, exchange, remake_sessions
 
@@ -23,10 +22,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from claudetrace._clock import WallClock
+    from claudetrace._guard import Guard
     from claudetrace._ledger._rollups import Rollup
+    from claudetrace._ledger._store import Store
 
-__all__ = ["Limits", "forget", "prune", "vacuum"]
-
+HOUSEKEEPING_S = 60.0
+AT_ONCE_S = 0.2
 OLDEST = "SELECT id, call_id, started_at, session_id FROM calls WHERE started_at < ? ORDER BY started_at LIMIT ?"
 # By the least rowid, since a batch is a call of many rows.
 FIRSTS = """
@@ -126,31 +128,50 @@ def vacuum(db: Path) -> int:
         return before - db.stat().st_size
 
 
-class Limits:
-    """How old and how much the ledger may grow, kept a chunk at a time by the loader."""
+class Retention:
+    """Removes what is older or more than the ledger may hold, on the loader's thread, in chunks so small that nobody
+    who writes is held up. The lock `gate` is held for one at a time."""
 
-    def __init__(self, retention_days: float | None, max_db_mb: float | None) -> None:
-        self._retention = None if retention_days is None else timedelta(days=retention_days)
-        self._max_db_mb = max_db_mb
-        self.pruned_calls = self.lost_records = 0
+    def __init__(
+        self,
+        store: Store,
+        gate: threading.Lock,
+        guard: Guard,
+        wall_clock: WallClock,
+        retention_days: float | None,
+        max_db_mb: float | None,
+    ) -> None:
+        self.pruned = 0
+        self._store, self._gate, self._guard, self._wall_clock = store, gate, guard, wall_clock
+        self._retention_days, self._max_db_mb = retention_days, max_db_mb
+        self._next_at = 0.0
 
-    def enforce_for(self, longest_s: float, connection: Callable[[], sqlite3.Connection], gate: threading.Lock) -> bool:
-        """Whether there is more to remove after so long. Holds `gate` for one chunk at a time."""
-        more, until = True, monotonic() + longest_s
-        while more and monotonic() < until:
-            with gate:
-                more = self.enforce(connection())
+    def step(self) -> None:
+        """Removes what is due, for so long at most that rows do not wait. Raises what the file raises."""
+        if not (self._retention_days or self._max_db_mb) or monotonic() < self._next_at:
+            return
+        self._next_at = monotonic() + HOUSEKEEPING_S
+        first_kept = None
+        if self._retention_days is not None and self._wall_clock.may_delete():
+            first_kept = (datetime.now(UTC) - timedelta(days=self._retention_days)).date().isoformat()
+        until = monotonic() + AT_ONCE_S
+        while self._remove_chunk(first_kept):
             time.sleep(NAP_S)
-        return more
+            if monotonic() > until:
+                self._next_at = 0.0
+                return
 
-    def enforce(self, connection: sqlite3.Connection) -> bool:
-        """Whether there may be more to remove after this chunk."""
-        removed, lost_before = 0, _unsent.lost(connection)
-        if self._retention is not None:
-            first_kept = (datetime.now(UTC) - self._retention).date().isoformat()
-            removed = prune_chunk(connection, first_kept)
-        if removed == 0 and self._max_db_mb is not None and used_mb(connection) > self._max_db_mb:
-            removed = prune_chunk(connection)
-        self.pruned_calls += removed
-        self.lost_records += _unsent.lost(connection) - lost_before
-        return removed > 0
+    def _remove_chunk(self, first_kept: str | None) -> int:
+        """How many calls were removed."""
+        with self._gate:
+            connection = self._store.connection()
+            lost_before = _unsent.lost(connection)
+            removed = 0 if first_kept is None else prune_chunk(connection, first_kept)
+            if removed == 0 and self._max_db_mb is not None and used_mb(connection) > self._max_db_mb:
+                removed = prune_chunk(connection)
+            lost = _unsent.lost(connection) - lost_before
+        self.pruned += removed
+        if lost:
+            error = ValueError(f"{lost} were not sent yet when retention= or max_db_mb= removed their calls")
+            self._guard.caught("send every record", error)
+        return removed

@@ -14,9 +14,9 @@ from claudetrace._config import use_file_mode
 from claudetrace._errors import ClaudetraceError
 from claudetrace._files import is_writable
 from claudetrace._guard import Guard
-from claudetrace._ledger._recover import load_orphans
-from claudetrace._ledger._refuge import left
+from claudetrace._ledger._load import load_orphans
 from claudetrace._ledger._schema import VERSION, connect_to_read, ledger_version, open_ledger
+from claudetrace._ledger._segments import left_elsewhere
 from claudetrace._ledger._spend import Spend, matching_ids, read_spend
 from claudetrace._ledger._times import span
 from claudetrace._places import spool_of
@@ -62,7 +62,7 @@ class Ledger:
     def _require_ledger(self) -> None:
         if self.path.is_dir():
             raise ClaudetraceError(f"{self.path} is a folder; name a file in it as the ledger")
-        if not self.path.is_file() and not self._spool().is_dir() and not left(self._spool()):
+        if not self.path.is_file() and not self._spool().is_dir() and not left_elsewhere(self._spool()):
             raise ClaudetraceError(
                 f"there is no ledger at {self.path}; call claudetrace.instrument() in the program whose calls it is "
                 "to hold, or name another with db= or CLAUDETRACE_DB"

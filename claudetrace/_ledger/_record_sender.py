@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from claudetrace._clock import monotonic
 from claudetrace._files import open_file
 from claudetrace._ledger import _unsent
-from claudetrace._ledger._edit import transaction
+from claudetrace._ledger._schema import transaction
 
 try:
     import fcntl

@@ -10,8 +10,8 @@ import orjson
 
 from claudetrace._call import spend_of
 from claudetrace._guard import Guard
-from claudetrace._ledger._edit import CHUNK_ROWS, NAP_S, opened_ledger, transaction
-from claudetrace._ledger._recover import load_orphans
+from claudetrace._ledger._load import load_orphans
+from claudetrace._ledger._schema import CHUNK_ROWS, NAP_S, opened_ledger, transaction
 from claudetrace._ledger._store import COLUMNS
 from claudetrace._ledger._sums import TagValues, exchange
 from claudetrace._ledger._times import stamp

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import sqlite3
-from contextlib import closing
+from contextlib import closing, contextmanager
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,16 +20,12 @@ if TYPE_CHECKING:
 APPLICATION_ID = 0x636C7472
 """`cltr`: how a ledger of ours is known."""
 BUSY_S = 0.1
+PATIENCE_MS = 10_000
+"""How long who changes the ledger by hand waits for others."""
+CHUNK_ROWS = 200
+NAP_S = 0.01
+"""What changes many rows writes so many at a time, and pauses for others to write."""
 WAL_BYTES = 16 * 1024 * 1024
-FRAGILE = {
-    "tmpfs": "in memory: it is gone after a restart",
-    "ramfs": "in memory: it is gone after a restart",
-    "overlay": "in a container's own layer: it is gone with the container",
-    **dict.fromkeys(
-        ("nfs", "nfs4", "cifs", "smb3", "smbfs", "afs", "ceph", "lustre", "9p", "virtiofs"),
-        "on a network file system, on which SQLite can lose data",
-    ),
-}
 
 
 def _first_version(connection: sqlite3.Connection) -> None:
@@ -179,19 +174,33 @@ def _migrate(path: Path) -> None:
             raise
 
 
-def fragile_filesystem(path: str | Path) -> str | None:
-    """Why the file system of `path` is no place for a ledger, or `None` where it is one or cannot be told."""
+@contextmanager
+def opened_ledger(db: Path) -> Iterator[sqlite3.Connection]:
+    """The ledger at `db`, to be changed by a person, who may wait. Raises `ClaudetraceError`."""
+    if not db.is_file():
+        raise ClaudetraceError(f"there is no ledger at {db}; name another with --db or CLAUDETRACE_DB")
+    require_writable(db)
     try:
-        mounts = Path("/proc/mounts").read_text(encoding="utf-8", errors="replace")
-        real = os.path.realpath(path)
-    except OSError:
-        return None
-    best, kind = "", ""
-    for line in mounts.splitlines():
-        _, folder, name, *_ = line.split(" ")
-        folder = folder.replace("\\040", " ")
-        inside = folder == "/" or real == folder or real.startswith(f"{folder}/")
-        if inside and len(folder) >= len(best):
-            best, kind = folder, name
-    reason = FRAGILE.get(kind) or (FRAGILE["nfs"] if kind.startswith("fuse.") else None)
-    return f"{path} is {reason} ({kind})" if reason else None
+        with closing(open_ledger(db, make=False)) as connection:
+            connection.execute(f"PRAGMA busy_timeout = {PATIENCE_MS}")
+            yield connection
+    except sqlite3.Error as error:
+        raise ClaudetraceError(f"the ledger {db} cannot be changed now: {error}") from error
+
+
+@contextmanager
+def transaction(connection: sqlite3.Connection) -> Iterator[None]:
+    """All or nothing of what the block writes."""
+    begin(connection)
+    try:
+        yield
+        connection.execute("COMMIT")
+    except BaseException:
+        connection.rollback()
+        raise
+
+
+def truncate_log(connection: sqlite3.Connection) -> bool:
+    """Whether the write-ahead log is emptied into the file: not while somebody keeps reading an older state."""
+    ((busy, _, _),) = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+    return not busy

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 import secrets
 import stat
+import tempfile
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import orjson
 
 from claudetrace._descriptors import Descriptor, identity
-from claudetrace._files import make_folder, open_file
+from claudetrace._files import is_private, make_folder, open_file
 
 try:
     import fcntl
@@ -22,8 +25,7 @@ except ImportError:  # Windows: importing works, and the ledger says what is mis
     fcntl = None  # type: ignore[assignment]
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
+    from collections.abc import Iterator, Sequence
 
     from claudetrace._call import Row
 
@@ -33,6 +35,9 @@ TO_SEND = ".send.jsonl"
 UNREADABLE = "unreadable.jsonl"
 ASKED_FOR = stat.S_ISVTX
 """The bit of a segment's mode by which another process asks that it be left; it means nothing else for a file."""
+DISKS = ("/var/tmp", "/dev/shm")  # noqa: S108 - each folder of ours in there is checked
+"""Where rows go, beside the temporary folder, that the ledger's disk had no room for when their process ended. What is
+in memory is gone after a restart, and there until then."""
 READ_BYTES = 1 << 20
 MAX_ROWS = 1000
 
@@ -243,3 +248,36 @@ def remove_if_empty(spool: Path) -> None:
     """Removes the folder of a journal of which nothing is left."""
     with suppress(OSError):
         spool.rmdir()
+
+
+def leave_elsewhere(spool: Path, lines: Sequence[bytes], *, to_send: bool) -> Path | None:
+    """The file that `lines` are in from here on, for the next process on the ledger; `None` where no disk has room."""
+    for folder in _folders(spool):
+        try:
+            _make_private(folder.parent)
+            _make_private(folder)
+            segment = create(folder, b"".join(lines), locked=False, to_send=to_send)
+        except OSError:
+            continue
+        segment.close()
+        return segment.path
+    return None
+
+
+def left_elsewhere(spool: Path) -> list[Path]:
+    """What others left for the ledger of `spool`, in folders that nobody else can write to."""
+    return [
+        path for folder in _folders(spool) if is_private(folder.parent) and is_private(folder) for path in paths(folder)
+    ]
+
+
+def _folders(spool: Path) -> list[Path]:
+    name = hashlib.sha256(os.fsencode(spool.absolute())).hexdigest()[:16]
+    user = f"claudetrace-{os.getuid()}"
+    return [Path(disk) / user / f"{name}.spool" for disk in dict.fromkeys((tempfile.gettempdir(), *DISKS))]
+
+
+def _make_private(folder: Path) -> None:
+    folder.mkdir(mode=0o700, exist_ok=True)
+    if not is_private(folder):
+        raise PermissionError(f"{folder} is not this user's alone")

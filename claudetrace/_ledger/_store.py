@@ -12,14 +12,15 @@ from typing import TYPE_CHECKING
 import orjson
 
 from claudetrace._call import CALL_FIELDS
-from claudetrace._ledger import _completed, _replays, _unsent
-from claudetrace._ledger._edit import transaction
+from claudetrace._ledger import _completed, _replays, _segments, _unsent
 from claudetrace._ledger._file import COUNT, LedgerFile
 from claudetrace._ledger._measures import FIRST_OF_CALL
-from claudetrace._ledger._schema import begin
+from claudetrace._ledger._schema import begin, transaction
 from claudetrace._ledger._sums import Sums, TagValues
+from claudetrace._ledger._times import stamp
 from claudetrace._operations import BATCHES_CREATE, BATCHES_RESULT
 from claudetrace._places import spool_of
+from claudetrace._pricing._row import at_day_of_batch
 from claudetrace._tags import OWN_TAGS, with_tags
 
 if TYPE_CHECKING:
@@ -73,8 +74,8 @@ class Written:
     quarantined: int = 0
 
 
-class Store:
-    """The ledger at `path`, open while it can be. Only one thread at a time may use it.
+class Store(LedgerFile):
+    """Writes rows to the ledger at `path`. Only one thread at a time may use it.
 
     One that is only an outbox keeps no sums: its rows go when they are sent. `before_commit` is given the rows that
     are new while they may still be lost again: it gets them once more then.
@@ -84,44 +85,17 @@ class Store:
         self,
         path: Path,
         guard: Guard,
-        reprice_batch_row: Callable[[Row, str], Row | None] | None = None,
         *,
         only_outbox: bool = False,
         before_commit: Callable[[list[Row]], None] | None = None,
     ) -> None:
-        self.path = path
-        self._guard = guard
+        super().__init__(path, guard)
         self._before_commit = before_commit
         self.only_outbox = only_outbox
-        self.batch_rows = BatchRows(guard, reprice_batch_row)
-        self._file = LedgerFile(path, guard)
-        self._known: sqlite3.Connection | None = None
+        self.batch_rows = BatchRows(guard)
         self._tag_values = TagValues()
 
-    def connection(self) -> sqlite3.Connection:
-        """The open connection, to the file that is at the path now."""
-        connection = self._file.connection()
-        if connection is not self._known:
-            self._forget()
-            self._known = connection
-        return connection
-
-    def look(self) -> None:
-        """Lets go of a file that is no longer what it was, also while there is nothing to write."""
-        self._file.look()
-
-    def close(self) -> None:
-        """Closes the file. The next use opens it again."""
-        self._known = None
-        self._file.close()
-
-    def abandon(self) -> None:
-        """Forgets the connection without closing it, in a child forked while it was in use."""
-        self._known = None
-        self._file.abandon()
-
     def _forget(self) -> None:
-        """Forgets what it knew of the file."""
         self._tag_values.clear()
         self.batch_rows.clear()
 
@@ -140,18 +114,15 @@ class Store:
             DELETE FROM segments
             WHERE name = ? OR (loaded_at < ? AND name NOT IN (SELECT value FROM json_each(?)))
         """
-        names = orjson.dumps([path.name for path in self._segments()]).decode()
+        names = orjson.dumps([path.name for path in _segments.paths(spool_of(self.path))]).decode()
         try:
             connection = self.connection()
             with transaction(connection):
-                connection.execute(sql, (name, _stamp(day_ago), names))
+                connection.execute(sql, (name, stamp(day_ago), names))
         except sqlite3.OperationalError as error:
             # Others are writing: the mark does no harm, and goes with the older ones.
             if not error.sqlite_errorname.startswith("SQLITE_BUSY"):
                 raise
-
-    def _segments(self) -> list[Path]:
-        return list(spool_of(self.path).glob("*.jsonl"))
 
     def write(
         self, rows: list[Row], segment: str | None = None, loaded_bytes: int = 0, *, unsent: bool = False
@@ -180,7 +151,7 @@ class Store:
                 self._before_commit(written.rows)
             connection.execute(COUNT)
             connection.execute("COMMIT")
-            self._file.committed()
+            self.committed()
         except BaseException:
             self._forget()
             with suppress(sqlite3.Error):
@@ -219,9 +190,8 @@ class Store:
 class BatchRows:
     """Gives results of a message batch the tags, and the day of the price, of the call that made the batch."""
 
-    def __init__(self, guard: Guard, reprice: Callable[[Row, str], Row | None] | None) -> None:
+    def __init__(self, guard: Guard) -> None:
         self._guard = guard
-        self._reprice = reprice
         self._known: dict[str, Row] = {}
 
     def clear(self) -> None:
@@ -246,7 +216,7 @@ class BatchRows:
         row = {name: value for name, value in row.items() if name not in TAG_COLUMNS_OF_BATCH} | tags
         row = with_tags(row, own) if own else row
         with self._guard("price a batch's result by the day of the batch"):
-            return (self._reprice(row, made["started_at"]) if self._reprice else None) or row
+            return at_day_of_batch(row, made["started_at"])
         return row
 
     def _made(self, connection: sqlite3.Connection, batch_id: str) -> Row | None:
@@ -301,8 +271,4 @@ def _line(row: Row) -> str:
 
 
 def _now() -> str:
-    return _stamp(datetime.now(UTC))
-
-
-def _stamp(at: datetime) -> str:
-    return at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return stamp(datetime.now(UTC))

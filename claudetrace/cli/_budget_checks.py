@@ -38,7 +38,7 @@ class Held(NamedTuple):
 def check_budgets(path: Path) -> list[Check]:
     """Whether the budgets' store at `path` can be read, and whether anything in it is stranded; nothing of a store
     that is not there."""
-    from claudetrace._ledger._schema import fragile_filesystem
+    from claudetrace._files import fragile_filesystem
 
     if not os.path.lexists(path):
         return []

@@ -111,8 +111,8 @@ def _version(package: str) -> str | None:
 
 def check_ledger(path: Path) -> list[Check]:
     """Whether the ledger at `path` can be read, and whether what is in it holds."""
+    from claudetrace._files import fragile_filesystem
     from claudetrace._ledger._read import Ledger
-    from claudetrace._ledger._schema import fragile_filesystem
     from claudetrace._sqlite import limit_time
 
     checks = [Check("path", str(path)), *_modes(path)]
@@ -183,8 +183,7 @@ def _facts(ledger: Ledger) -> Iterator[Check]:
 
 def _journal(ledger: Ledger) -> Iterator[Check]:
     """What waits in the journal, what could not be read, and what the ledger refused."""
-    from claudetrace._ledger._refuge import left as left_elsewhere
-    from claudetrace._ledger._segments import UNREADABLE, adopt, paths
+    from claudetrace._ledger._segments import UNREADABLE, adopt, left_elsewhere, paths
 
     connection, spool = ledger.db.conn, spool_of(ledger.path)
     if os.path.lexists(spool) and not os.access(spool, os.R_OK | os.W_OK | os.X_OK):

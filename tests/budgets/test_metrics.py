@@ -145,9 +145,7 @@ def test_a_disk_that_does_not_last_is_told_once(
     """At the start, with the file and the reason."""
     store = tmp_path / "own.budgets"
     reason = f"{store} is in memory (tmpfs)"
-    monkeypatch.setattr(
-        "claudetrace._ledger._schema.fragile_filesystem", lambda path: reason if path == store else None
-    )
+    monkeypatch.setattr("claudetrace._files.fragile_filesystem", lambda path: reason if path == store else None)
     monkeypatch.setattr("tempfile.gettempdir", lambda: str(tmp_path / "elsewhere"))
     with caplog.at_level(logging.WARNING, "claudetrace"):
         for _ in range(2):

@@ -45,7 +45,7 @@ def db(tmp_path: Path) -> Path:
 def apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The settings and the file system of whoever runs the tests are not what is tested."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("claudetrace._ledger._schema.fragile_filesystem", lambda path: None)
+    monkeypatch.setattr("claudetrace._files.fragile_filesystem", lambda path: None)
 
 
 @pytest.fixture
@@ -332,7 +332,7 @@ def test_doctor_tells_a_store_that_may_not_last_or_is_broken(
     sound = run("doctor", "--db", demo[0], "--store", store)
     assert (sound.exit_code, "1: all" in sound.output) == (0, True)
     fragile = lambda path: f"{path} is in memory" if str(path) == str(store) else None  # noqa: E731
-    monkeypatch.setattr("claudetrace._ledger._schema.fragile_filesystem", fragile)
+    monkeypatch.setattr("claudetrace._files.fragile_filesystem", fragile)
     assert (
         "is in memory, and with it goes what was spent; set budget_store="
         in run("doctor", "--db", demo[0], "--store", store).output

@@ -23,7 +23,7 @@ FAULTS = {
 @pytest.fixture(autouse=True)
 def firm_ground(monkeypatch):
     """The file system of the tests is not what is tested here."""
-    monkeypatch.setattr("claudetrace._ledger._schema.fragile_filesystem", lambda path: None)
+    monkeypatch.setattr("claudetrace._files.fragile_filesystem", lambda path: None)
 
 
 def test_a_sound_ledger_has_no_findings(db):
@@ -123,7 +123,7 @@ def test_no_ledger_is_a_finding(tmp_path):
 
 def test_a_fragile_file_system_is_a_finding(db, monkeypatch):
     """Status 1 and where to name another place."""
-    monkeypatch.setattr("claudetrace._ledger._schema.fragile_filesystem", lambda path: f"{path} is in memory")
+    monkeypatch.setattr("claudetrace._files.fragile_filesystem", lambda path: f"{path} is in memory")
     told = run("doctor", "--db", db)
 
     assert (told.exit_code, "name another place with CLAUDETRACE_DB" in told.output) == (1, True)

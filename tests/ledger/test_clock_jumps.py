@@ -13,7 +13,7 @@ from rows import row
 from claudetrace import _clock
 from claudetrace._clock import WallClock
 from claudetrace._guard import Guard
-from claudetrace._ledger import _upkeep
+from claudetrace._ledger import _prune
 from claudetrace._ledger._loader import LedgerWriter
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def test_retention_does_not_believe_a_clock_that_jumps(
     db: Path, query: Query, guard: Guard, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Calls of today are there after a minute in which the clock was 400 days ahead, and that is told."""
-    monkeypatch.setattr(_upkeep, "HOUSEKEEPING_S", 0.0)
+    monkeypatch.setattr(_prune, "HOUSEKEEPING_S", 0.0)
     writer = LedgerWriter(db, guard=guard, retention_days=90)
     writer.append(row(started_at=f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%S}.000Z"))
     assert writer.flush(10)

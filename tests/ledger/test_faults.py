@@ -19,8 +19,8 @@ from rows import row
 from claudetrace._errors import ClaudetraceError
 from claudetrace._ledger import _journal
 from claudetrace._ledger._journal import Journal
+from claudetrace._ledger._load import load_orphans
 from claudetrace._ledger._loader import LedgerWriter
-from claudetrace._ledger._recover import load_orphans
 from claudetrace._ledger._schema import VERSION, open_ledger
 
 if TYPE_CHECKING:
@@ -334,9 +334,9 @@ def test_replayed_rows_are_told_apart(db: Path, guard: Guard) -> None:
 
 def test_segments_rotate(writer: LedgerWriter, query: Query, monkeypatch: pytest.MonkeyPatch) -> None:
     """Writers are led to new segments while they write, and no row is lost on the way."""
-    from claudetrace._ledger import _intake
+    from claudetrace._ledger import _load
 
-    monkeypatch.setattr(_intake, "ROTATE_BYTES", 10_000)
+    monkeypatch.setattr(_load, "ROTATE_BYTES", 10_000)
     for _ in range(20):
         append(writer)
         time.sleep(0.02)

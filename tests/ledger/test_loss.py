@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from claudetrace._guard import Guard
-from claudetrace._ledger._recover import load_orphans
+from claudetrace._ledger._load import load_orphans
 
 HERE = Path(__file__).parent
 BURST = 200
@@ -122,8 +122,8 @@ def test_crash_between_commit_and_delete(tmp_path: Path, db: Path) -> None:
     subprocess.run([sys.executable, script, db], timeout=60, check=True)
     recover = (
         f"import os, signal, sys\nsys.path.insert(0, {str(HERE.parents[1])!r})\nfrom pathlib import Path\n"
-        "from claudetrace._guard import Guard\nfrom claudetrace._ledger import _recover, _segments\n"
-        f"{kill}\n_recover.load_orphans(Path(sys.argv[1]), Guard())"
+        "from claudetrace._guard import Guard\nfrom claudetrace._ledger import _load, _segments\n"
+        f"{kill}\n_load.load_orphans(Path(sys.argv[1]), Guard())"
     )
     killed = subprocess.run([sys.executable, "-c", recover, db], timeout=60)
     with closing(sqlite3.connect(db)) as connection, connection:

@@ -13,7 +13,7 @@ from rows import row
 
 import claudetrace
 from claudetrace import _usable
-from claudetrace._ledger import _refuge
+from claudetrace._ledger import _segments
 from claudetrace._ledger._loader import LedgerWriter
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ def other_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / "other"
     folder.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(folder))
-    monkeypatch.setattr(_refuge, "DISKS", ())
+    monkeypatch.setattr(_segments, "DISKS", ())
     return folder
 
 

@@ -16,12 +16,12 @@ from hypothesis import strategies as st
 from rows import row
 
 from claudetrace._errors import ClaudetraceError
+from claudetrace._files import fragile_filesystem
 from claudetrace._guard import Guard
 from claudetrace._ledger import _spend
 from claudetrace._ledger._journal import Journal
 from claudetrace._ledger._loader import LedgerWriter
 from claudetrace._ledger._read import Ledger
-from claudetrace._ledger._schema import fragile_filesystem
 from claudetrace._ledger._spend import GROUPS, read_spend
 from claudetrace._ledger._store import Store
 from claudetrace._ledger._times import span

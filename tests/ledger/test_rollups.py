@@ -6,6 +6,7 @@ import json
 import sqlite3
 from contextlib import closing
 from datetime import date
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,13 +16,16 @@ from hypothesis import strategies as st
 from rows import row
 
 from claudetrace._guard import Guard
-from claudetrace._ledger import _rollups
+from claudetrace._ledger import _rollups, _store
+from claudetrace._ledger._forget import forget
+from claudetrace._ledger._loader import LedgerWriter
 from claudetrace._ledger._proof import rollup_differences
-from claudetrace._ledger._prune import Limits, forget, prune, vacuum
+from claudetrace._ledger._prune import prune, used_mb, vacuum
 from claudetrace._ledger._read import Ledger
 from claudetrace._ledger._reprice import reprice
 from claudetrace._ledger._schema import open_ledger
 from claudetrace._ledger._store import Store
+from tests.processes._running import wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -157,7 +161,7 @@ def test_the_same_rows_count_once(db: Path, query: Query) -> None:
     assert query("SELECT COUNT(*), (SELECT SUM(responses) FROM rollup_hours) FROM calls") == [(3, 3)]
 
 
-def test_batch_results_take_the_tags_of_their_batch(db: Path, query: Query) -> None:
+def test_batch_results_take_the_tags_of_their_batch(db: Path, query: Query, monkeypatch: pytest.MonkeyPatch) -> None:
     """A result has the tags and the day's price of the call that made its batch, not of the one that read it."""
     asked: list[str] = []
 
@@ -165,7 +169,8 @@ def test_batch_results_take_the_tags_of_their_batch(db: Path, query: Query) -> N
         asked.append(created_at)
         return {**row, "cost_picousd": 7}
 
-    store = Store(db, Guard(), reprice)
+    monkeypatch.setattr(_store, "at_day_of_batch", reprice)
+    store = Store(db, Guard())
     made = row(operation="messages.batches.create", batch_id="b", user_id="maker", tags='{"team":"a"}', feature=None)
     store.write([made, row(operation="messages.batches.result", batch_id="b", custom_id="1", user_id="reader")])
     store.close()
@@ -281,16 +286,21 @@ def test_prune_between_the_rows_of_a_call(db: Path) -> None:
 def test_limits(db: Path, query: Query) -> None:
     """Beyond the limits the oldest rows go, chunk by chunk, and are counted."""
     write(db, [row(started_at=f"2026-06-15T12:00:{n // 100:02d}.{n % 100:03d}Z") for n in range(1000)])
-    limits = Limits(retention_days=None, max_db_mb=0.5)
     with closing(open_ledger(db)) as connection:
-        while limits.enforce(connection):
-            pass
+        pruned = _pruned_until(lambda: used_mb(connection) <= 0.5, LedgerWriter(db, guard=Guard(), max_db_mb=0.5))
     ((left, oldest),) = query("SELECT COUNT(*), MIN(started_at) FROM calls")
 
-    assert (left + limits.pruned_calls, 0 < left < 1000, differences(db)) == (1000, True, [])
+    assert (left + pruned, 0 < left < 1000, differences(db)) == (1000, True, [])
     assert oldest == f"2026-06-15T12:00:{(1000 - left) // 100:02d}.{(1000 - left) % 100:03d}Z"
-    with closing(open_ledger(db)) as connection:
-        assert Limits(retention_days=1, max_db_mb=None).enforce(connection)
+    rows = partial(query, "SELECT COUNT(*) FROM calls")
+    assert _pruned_until(lambda: rows() == [(0,)], LedgerWriter(db, guard=Guard(), retention_days=1)) == left
+
+
+def _pruned_until(condition: Callable[[], bool], writer: LedgerWriter) -> int:
+    writer.begin()
+    wait_for(condition, 10)
+    writer.close()
+    return int(writer.health()["pruned"])
 
 
 def test_forget(db: Path, query: Query) -> None:

@@ -1,4 +1,5 @@
-"""A process of its own: `python _worker.py ENDING DB URL ACKS` makes calls in a burst and ends in some way.
+"""A process of its own: `python _worker.py ENDING DB URL ACKS` makes calls in a burst and ends in some way. Without
+arguments it starts such processes.
 
 Each call that has returned is acknowledged in ACKS before the next is made, by the number that tags it.
 """
@@ -8,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import atexit
 import ctypes
+import json
 import multiprocessing
 import os
 import signal
@@ -288,9 +290,29 @@ ENDINGS: dict[str, Callable[[], None]] = {
     "mp_spawn": multiprocess("spawn", 1_000),
 }
 
+
+def begin() -> None:
+    """Returns in a process of its own for each line of standard input, which holds the arguments. Answers with its
+    number and, when it has ended, with its status."""
+    for line in sys.stdin.buffer:
+        child = os.fork()
+        if not child:
+            sys.argv[1:] = json.loads(line)
+            nowhere = os.open(os.devnull, os.O_RDWR)
+            os.dup2(nowhere, 0)
+            os.dup2(nowhere, 1)
+            os.close(nowhere)
+            return
+        print(child, flush=True)
+        print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+    os._exit(0)
+
+
 if __name__ == "__main__":
     # As a program of its own has it: the tests may run where it is ignored, as under `nohup … &`.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    if len(sys.argv) == 1:
+        begin()
     if sys.argv[1] == "later_atexit":
         atexit.register(burst, 100, 100)
     claudetrace.instrument(db=sys.argv[2])

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import sqlite3
-from contextlib import closing
-from functools import partial
 from pathlib import Path
 
 from claudetrace._demo._server import PlayServer
 
-from ._running import Ending, run_all, run_worker
+from ._running import no_loss
 
 
 def test_no_fork_loses_a_call(server: PlayServer, tmp_path: Path) -> None:
@@ -23,20 +20,10 @@ def test_no_fork_loses_a_call(server: PlayServer, tmp_path: Path) -> None:
         "mp_forkserver": 140,
         "mp_spawn": 140,
     }
-    endings = run_all({name: partial(run_worker, name, tmp_path / name, server.url) for name in calls})
 
-    assert endings == {name: Ending(0, count, 0, 0) for name, count in calls.items()}
+    assert no_loss(calls, tmp_path, server.url)
 
 
 def test_no_fork_that_python_does_not_see_loses_a_call(server: PlayServer, tmp_path: Path) -> None:
     """C code forks before any call, and the child ends hard, and one process executes another: 0 lost, 0 twice."""
-    calls = {
-        "unseen_fork_before_any_call": 80,
-        "executed": 80,
-    }
-    endings = run_all({name: partial(run_worker, name, tmp_path / name, server.url) for name in calls})
-
-    assert endings == {name: Ending(0, count, 0, 0) for name, count in calls.items()}
-    for name in calls:
-        with closing(sqlite3.connect(tmp_path / name / "ledger.db")) as connection:
-            assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+    assert no_loss({"unseen_fork_before_any_call": 80, "executed": 80}, tmp_path, server.url)

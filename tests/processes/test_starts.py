@@ -60,7 +60,7 @@ import anthropic, claudetrace
 
 class Slow(importlib.abc.MetaPathFinder):
     def find_spec(self, name, path, target=None):
-        if name in ("claudetrace._ledger._intake", "claudetrace._ledger._store", "claudetrace._ledger._schema"):
+        if name in ("claudetrace._ledger._load", "claudetrace._ledger._store", "claudetrace._ledger._schema"):
             time.sleep(0.1)
 
 ASK = {"model": "claude-sonnet-5", "max_tokens": 9, "messages": [{"role": "user", "content": "hi"}]}

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from claudetrace._guard import Guard
+from claudetrace._ledger._load import load_orphans
 from claudetrace._ledger._loader import LedgerWriter
-from claudetrace._ledger._recover import load_orphans
 from claudetrace._telemetry import _exporters
 
 from ._records import ROWS, record

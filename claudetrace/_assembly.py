@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import sys
-import tempfile
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +12,7 @@ from claudetrace._clock import monotonic
 from claudetrace._consumers import Consumers, to_sinks
 from claudetrace._errors import ClaudetraceError
 from claudetrace._exit import OTHERS_S
-from claudetrace._files import set_file_mode
+from claudetrace._files import set_file_mode, warn_of_fragile
 from claudetrace._places import RECORDS_DB, default_db, resource
 from claudetrace._pricing import load_own_rates
 from claudetrace._pricing._list import use_rates_of
@@ -43,16 +42,16 @@ FLUSH_BUDGETS_S = 5.0
 """How long a flush waits for a budgets' store, of which it does not depend."""
 
 
-class Parts:
+class Assembly:
     """Recorder, writer and telemetry of one `instrument()`. Raises `ClaudetraceError` for a setting that cannot be."""
 
-    def __init__(self, settings: Settings, guard: Guard, *, replaces: Parts | None = None) -> None:
+    def __init__(self, settings: Settings, guard: Guard, *, replaces: Assembly | None = None) -> None:
         self._settings = settings
         set_file_mode(settings.file_mode)
         self._guard = guard
         self._writer: LedgerWriter | Feed | None = None
         self._loader: LedgerWriter | None = None
-        self._heir: BudgetService | None = None
+        self._successor: BudgetService | None = None
         self.budgets: BudgetService | None = None
         use_rates_of(settings.db)
         # What can refuse a setting comes before what starts anything.
@@ -109,13 +108,13 @@ class Parts:
                 with self._guard("close a sink"):
                     sink.close()
 
-    def hand_over_to(self, heir: BudgetService, db: Path | None) -> None:
-        """Brings what was recorded into the ledger, for `heir` to begin from if it has the same; what still comes is
-        counted in `heir` as well."""
-        if self._loader is None or db is None or db != self._settings.db or heir.keeper is None:
+    def hand_over_to(self, successor: BudgetService, db: Path | None) -> None:
+        """Loads what was recorded, for `successor` to begin from where it has the same ledger. What still comes is
+        counted in `successor` as well."""
+        if self._loader is None or db is None or db != self._settings.db or successor.keeper is None:
             return
         # In this order: each row is in the ledger before the store begins, or is offered to it.
-        self._heir = heir
+        self._successor = successor
         if not self._loader.load(CLOSE_S - OTHERS_S):
             log.warning("the ledger is slow: budgets may miss what was spent in the moments before they began")
 
@@ -136,8 +135,8 @@ class Parts:
     def _count(self, rows: list[Row]) -> None:
         if self.budgets is not None:
             self.budgets.count(rows)
-        if self._heir is not None:
-            self._heir.count_aside(rows)
+        if self._successor is not None:
+            self._successor.count_aside(rows)
 
     def _make_metrics(self) -> Metrics | None:
         if not self._settings.metrics or self._providers is None:
@@ -165,11 +164,11 @@ class Parts:
 
         before = None
         if settings.db is not None:
-            from claudetrace._ledger._before import spent_before
+            from claudetrace._ledger._seed import spent_before
 
             before = before_of(spent_before, settings.db)
         if settings.budget_store is not None:
-            _warn_of_disk(settings.budget_store)
+            warn_of_fragile(settings.budget_store, "what budgets have spent", "budget_store")
         return BudgetService(
             settings.budgets,
             settings.budget_store,
@@ -209,7 +208,6 @@ class Parts:
 
     def _ledger_writer(self, consumers: Consumers | None) -> LedgerWriter:
         from claudetrace._ledger._loader import LedgerWriter
-        from claudetrace._pricing import at_day_of_batch
 
         if sys.platform == "win32":
             raise ClaudetraceError("the ledger needs Linux or macOS: pass db=False to have spans alone")
@@ -221,7 +219,6 @@ class Parts:
             retention_days=self._settings.retention_days,
             max_db_mb=self._settings.max_db_mb,
             on_rows=consumers,
-            reprice_batch_row=at_day_of_batch,
             records=records,
             only_outbox=only_outbox,
             before_commit=None if self._settings.db is None else self._count,
@@ -248,19 +245,6 @@ class Parts:
     def _journal(self) -> dict[str, int]:
         health = self.health()
         return {"lost": health.get("lost", 0), "pending": health.get("pending", 0)}
-
-
-_warned: set[Path] = set()
-
-
-def _warn_of_disk(store: Path) -> None:
-    """Tells once of each budgets' store where the disk under it does not last."""
-    from claudetrace._ledger._schema import fragile_filesystem
-
-    reason = fragile_filesystem(store)
-    if reason and store not in _warned and not store.is_relative_to(tempfile.gettempdir()):
-        _warned.add(store)
-        log.warning("claudetrace keeps what budgets have spent where it may not last: %s; set budget_store=", reason)
 
 
 def _nowhere(_row: Row) -> None:

@@ -1,7 +1,9 @@
-"""`Intake`: takes segments of the journal into the ledger, on the loader's thread."""
+"""Loads segments of the journal into the ledger: this process's own, and those of processes that are gone."""
 
 from __future__ import annotations
 
+import os
+import threading
 import time
 from contextlib import suppress
 from typing import TYPE_CHECKING
@@ -10,13 +12,14 @@ import orjson
 
 from claudetrace import _usable
 from claudetrace._clock import monotonic
-from claudetrace._ledger import _refuge, _segments
+from claudetrace._files import is_writable
+from claudetrace._ledger import _segments
+from claudetrace._places import spool_of
 from claudetrace._pricing._row import with_price
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
-    from threading import Lock
 
     from claudetrace._call import Row
     from claudetrace._guard import Guard
@@ -30,7 +33,7 @@ GRACE_S = 2.0
 LEFTOVER_S = 3600.0
 
 
-class Intake:
+class JournalLoader:
     """Takes what is in `spool` into `store`, or to `on_rows` alone where there is no store.
 
     The lock `gate` is held during each step and free between them, so that a fork can happen there.
@@ -41,7 +44,7 @@ class Intake:
         spool: Path,
         *,
         guard: Guard,
-        gate: Lock,
+        gate: threading.Lock,
         store: Store | None,
         journal: Journal | None = None,
         has_ledger: bool = True,
@@ -120,7 +123,7 @@ class Intake:
     def load_orphans(self) -> int:
         """Takes what processes left that are gone. How many rows that were."""
         taken = 0
-        for path in (*_segments.paths(self.spool), *_refuge.left(self.spool)):
+        for path in (*_segments.paths(self.spool), *_segments.left_elsewhere(self.spool)):
             with self._guard("open a segment of the journal"), self._gate:
                 self.adopted = None if self._is_own(path.name) else _segments.adopt(path)
             if (segment := self.adopted) is None:
@@ -251,3 +254,23 @@ class Intake:
         """Leaves to the parent what the parent adopted."""
         if self.adopted is not None:
             self.adopted.close()
+
+
+def load_orphans(db: Path, guard: Guard) -> int:
+    """How many rows of processes that are gone were loaded into the ledger `db`. Never raises; does nothing where this
+    user may not write there."""
+    spool = spool_of(db)
+    if not (_segments.paths(spool) or _segments.left_elsewhere(spool)) or not is_writable(db):
+        return 0
+    if spool.exists() and not os.access(spool, os.W_OK):
+        return 0
+    # Here and not above: it imports sqlite3, which a program needs once it has a row to load.
+    from claudetrace._ledger._store import Store
+
+    store = Store(db, guard)
+    try:
+        with guard(f"load what is left in {spool}"):
+            return JournalLoader(spool, guard=guard, gate=threading.Lock(), store=store).load_orphans()
+        return 0
+    finally:
+        store.close()
