@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
-from claudetrace._ledger._edit import opened_ledger, transaction
+from claudetrace._ledger._schema import opened_ledger, transaction
 from claudetrace._ledger._times import stamp
 from claudetrace._reconcile._figures import Cell, Figure
 from claudetrace._reconcile._judge import capture_ratio, compare, groups, with_list
