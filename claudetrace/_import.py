@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 from claudetrace._attribution import Attribution
 from claudetrace._guard import Guard
-from claudetrace._ledger._edit import transaction
-from claudetrace._ledger._recover import load_orphans
+from claudetrace._ledger._load import load_orphans
+from claudetrace._ledger._schema import transaction
 from claudetrace._ledger._store import Store
 from claudetrace._places import resource
 from claudetrace._pricing import Terms, load_own_rates
