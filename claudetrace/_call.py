@@ -158,6 +158,7 @@ class Call:
     spend_picousd: int | None = None
     pricing_terms: Mapping[str, Any] | None = None
     cache_saved_picousd: int | None = None
+    cache_lost_picousd: int | None = None
     rates_version: str | None = None
     user_id: str | None = None
     session_id: str | None = None

@@ -258,7 +258,7 @@ class CallRecorder:
         """Fills what the row alone does not tell: that an attempt before it was given up, or that nothing was used."""
         columns, priced, terms = self._price(call, answer)
         row.update(row_columns(columns))
-        row.update(priced.columns(terms.text))
+        row.update(priced.columns(terms.text, row.get("cache_missed_input_tokens")))
 
     def _spends_picousd(self, call: LiveCall, row: Row, answer: Answer | None) -> tuple[int | None, int | None]:
         """What a response adds to the totals of the `tag` blocks around it, and to budgets."""

@@ -60,6 +60,15 @@ def usage_columns(usage: Mapping[str, Any] | None) -> dict[str, Any]:
     return columns
 
 
+def cache_miss_columns(diagnostics: object) -> dict[str, Any]:
+    """The columns that an answer's `diagnostics` fill: why the prompt was not read from the cache. Never raises."""
+    reason = diagnostics.get("cache_miss_reason") if isinstance(diagnostics, Mapping) else None
+    if not isinstance(reason, Mapping) or not isinstance(kind := reason.get("type"), str):
+        return {}
+    missed = count_of(reason.get("cache_missed_input_tokens"))
+    return {"cache_miss_reason": bounded(kind), "cache_missed_input_tokens": missed}
+
+
 def row_columns(columns: dict[str, Any]) -> dict[str, Any]:
     """`columns` of a usage without the counts that no row can hold, which the stored usage keeps."""
     return {name: value for name, value in columns.items() if type(value) is not int or value <= LARGEST_IN_A_ROW}

@@ -62,6 +62,7 @@ CREATE TABLE calls (
     ) VIRTUAL,
     pricing_terms TEXT CHECK (pricing_terms IS NULL OR json_valid(pricing_terms)),
     cache_saved_picousd INTEGER,
+    cache_lost_picousd INTEGER,
     rates_version TEXT,
     user_id TEXT,
     session_id TEXT,
@@ -83,6 +84,7 @@ CREATE INDEX calls_user ON calls (user_id, started_at) WHERE user_id IS NOT NULL
 CREATE INDEX calls_session ON calls (session_id, started_at) WHERE session_id IS NOT NULL;
 CREATE INDEX calls_trace ON calls (trace_id) WHERE trace_id IS NOT NULL;
 CREATE INDEX calls_message ON calls (message_id) WHERE message_id IS NOT NULL;
+CREATE INDEX calls_cache_misses ON calls (started_at) WHERE cache_miss_reason IS NOT NULL;
 CREATE INDEX calls_further_rows ON calls (call_id) WHERE id <> call_id;
 CREATE INDEX calls_batch_create ON calls (batch_id) WHERE operation = 'messages.batches.create';
 CREATE UNIQUE INDEX calls_batch_result ON calls (batch_id, custom_id) WHERE custom_id IS NOT NULL;

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
-from claudetrace._call import Cost, CostPart, prompt_tokens, usd
+from claudetrace._call import PROMPT_TOKENS, Cost, CostPart, prompt_tokens, usd
 from claudetrace._pricing._rates import book
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from fractions import Fraction
 
     from claudetrace._call import Row
     from claudetrace._pricing._plan import Leg, Line, Plan
@@ -36,14 +36,17 @@ FLAGS = (
 """Every flag, in the order in which they are told."""
 
 
-PRICE_COLUMNS = ("cost_picousd", "cost_parts", "cost_flags", "cache_saved_picousd", "rates_version", "pricing_terms")
+PRICE_COLUMNS = (
+    *("cost_picousd", "cost_parts", "cost_flags", "cache_saved_picousd", "cache_lost_picousd"),
+    *("rates_version", "pricing_terms"),
+)
 """The columns that a price fills."""
 
 
 class Priced:
     """A price as the caller's thread needs it; JSON and objects for people are made when asked for."""
 
-    __slots__ = ("_parts", "cache_saved_picousd", "flags", "picousd", "rates_version")
+    __slots__ = ("_leg", "_parts", "cache_saved_picousd", "flags", "picousd", "rates_version")
 
     def __init__(
         self,
@@ -51,12 +54,14 @@ class Priced:
         flags: tuple[str, ...],
         cache_saved_picousd: int | None = None,
         parts: list[tuple[Line, int, int]] | None = None,
+        leg: Leg | None = None,
     ) -> None:
         self.picousd = picousd
         self.flags = flags
         self.cache_saved_picousd = cache_saved_picousd
         self.rates_version: str | None = book().version
         self._parts = parts
+        self._leg = leg
 
     def parts_json(self) -> str | None:
         """The column `cost_parts`, or `None` where there is no price."""
@@ -69,10 +74,23 @@ class Priced:
         """The column `cost_flags`."""
         return "[" + ",".join([f'"{flag}"' for flag in self.flags]) + "]" if self.flags else "[]"
 
-    def columns(self, terms: str) -> Row:
-        """`PRICE_COLUMNS`, with the JSON of the terms."""
-        told = (self.picousd, self.parts_json(), self.flags_json(), self.cache_saved_picousd, self.rates_version, terms)
+    def columns(self, terms: str, missed_tokens: int | None = None) -> Row:
+        """`PRICE_COLUMNS`, with the JSON of the terms; `missed_tokens`: those that the API says missed the cache."""
+        saved, lost = self.cache_saved_picousd, self._lost_picousd(missed_tokens)
+        told = (self.picousd, self.parts_json(), self.flags_json(), saved, lost, self.rates_version, terms)
         return dict(zip(PRICE_COLUMNS, told, strict=True))
+
+    def _lost_picousd(self, missed_tokens: int | None) -> int | None:
+        """What `missed_tokens` cost, at the mean rate of the prompt's tokens that were not read from the cache, more
+        than if they had been read."""
+        if not missed_tokens or self._leg is None:
+            return None
+        lines = {line.name: line for name, line in self._leg.lines if name in PROMPT_TOKENS}
+        read = lines.pop("cache_read_tokens").rate_picousd
+        paid = [(quantity, picousd) for line, quantity, picousd in self._parts or () if line.name in lines]
+        tokens, picousd = (sum(each) for each in zip(*paid, strict=True)) if paid else (0, 0)
+        missed = min(missed_tokens, tokens)
+        return round(Fraction(missed * picousd, tokens) - missed * read) if tokens else None
 
     def cost(self) -> Cost:
         """The same for people."""
@@ -92,13 +110,15 @@ class Priced:
 class Bill:
     """The parts of a price while they are added up."""
 
-    __slots__ = ("flags", "parts", "picousd", "saved_picousd")
+    __slots__ = ("flags", "leg", "parts", "picousd", "saved_picousd")
 
     def __init__(self, flags: tuple[str, ...]) -> None:
         self.parts: list[tuple[Line, int, int]] = []
         self.picousd = 0
         self.saved_picousd: int | Fraction = 0
         self.flags = flags
+        self.leg: Leg | None = None
+        """That of the top level."""
 
     def add(self, line: Line, quantity: int) -> None:
         """Adds `quantity` of `line`, rounded half-even to a picodollar."""
@@ -125,7 +145,7 @@ class Bill:
         """The sum."""
         saved = self.saved_picousd if type(self.saved_picousd) is int else round(self.saved_picousd)
         flags = self.flags + extra_flags
-        return Priced(self.picousd, in_order(flags) if flags else flags, saved, self.parts)
+        return Priced(self.picousd, in_order(flags) if flags else flags, saved, self.parts, self.leg)
 
 
 def in_order(flags: tuple[str, ...]) -> tuple[str, ...]:

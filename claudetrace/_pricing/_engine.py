@@ -98,7 +98,8 @@ def _price(
     if stop_reason == "refusal" and terms.content_empty and plan.free_refusals:
         bill.flags += ("unbilled_refusal",)
     else:
-        bill.add_leg(leg_for(plan, columns) or plan.leg, columns)
+        bill.leg = leg_for(plan, columns) or plan.leg
+        bill.add_leg(bill.leg, columns)
         if searches := get("web_search_requests"):
             bill.add(plan.search, searches)
         bill.flags += doubts

@@ -33,7 +33,7 @@ def price_row(row: Mapping[str, Any], batch_created_at: str | None = None) -> Ro
     if row.get("operation") in FREE or (usage := usage_of(row)) is None:
         return None
     terms, day = terms_of(row, batch_created_at)
-    return _priced(row, usage, terms, day).columns(_terms_json(row, terms))
+    return _priced(row, usage, terms, day).columns(_terms_json(row, terms), row.get("cache_missed_input_tokens"))
 
 
 def _priced(row: Mapping[str, Any], usage: dict[str, Any], terms: Terms, day: str) -> Priced:

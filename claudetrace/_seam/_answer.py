@@ -9,7 +9,7 @@ from claudetrace._content import Content
 from claudetrace._kept import kept_usage
 from claudetrace._operations import BATCHES_CREATE, COMPLETIONS_CREATE, COUNT_TOKENS, MESSAGES_CREATE
 from claudetrace._text import bounded
-from claudetrace._usage import count_of, merged_usage
+from claudetrace._usage import cache_miss_columns, count_of, merged_usage
 
 if TYPE_CHECKING:
     from claudetrace._call import Row
@@ -25,6 +25,7 @@ class Answer:
         self.stop_reason: str | None = None
         self.usage: dict[str, Any] | None = None
         self.tool_calls: int | None = None
+        self.cache_miss: Row = {}
         self.tools: list[tuple[str, str]] = []
         """Name and call id of each tool that is called, as many as a span may list; never the arguments."""
         self.content = Content()
@@ -57,6 +58,7 @@ class Answer:
             "stop_reason": self.stop_reason,
             "tool_calls": self.tool_calls,
             "batch_id": self.batch_id,
+            **self.cache_miss,
         }
 
     # JSON objects are dicts, and checking for a dict is many times faster than checking for a mapping.
@@ -86,6 +88,7 @@ class Answer:
             self.content.told = True
             for block in content:
                 self._block(block)
+        self.cache_miss = cache_miss_columns(message.get("diagnostics"))
         self._use(message.get("usage"))
 
     def _block(self, block: object) -> None:
