@@ -135,6 +135,17 @@ def _unread(scope: Scope, answers: Mapping[str, Answer]) -> Markup | None:
     return table("Writes to the cache that were not read", columns, rows)
 
 
+def _misses(_: Scope, answers: Mapping[str, Answer]) -> Markup | None:
+    columns = (
+        Column("Cause", lambda row: row["reason"].replace("_", " "), wide=True),
+        Column("Responses", lambda row: show.count(row["responses"]), number=True),
+        Column("Tokens missed", lambda row: show.count(row["missed_tokens"]), number=True),
+        Column("Lost", lambda row: show.usd(row["cache_lost_picousd"]), number=True),
+    )
+    rows = answers["misses"].rows
+    return table("Why prompts were not read from the cache", columns, rows) if rows else None
+
+
 CACHE = Page(
     name="cache",
     title="Cache",
@@ -186,6 +197,15 @@ CACHE = Page(
             about="Most prompt tokens first",
             asks={"cache": Ask("cache_by_model")},
             draw=_grouped("model", "Model"),
+        ),
+        Panel(
+            name="cache_misses",
+            title="Misses by cause",
+            about="In Anthropic's own words: what the missed tokens cost more than reading them",
+            width="full",
+            asks={"misses": Ask("cache_misses")},
+            draw=_misses,
+            empty="No call in this range asked for the cause, by the parameter `diagnostics`, and missed the cache.",
         ),
         Panel(
             name="cache_unread",

@@ -26,6 +26,9 @@ for all values beyond the thousandth of their day, `too_low` for one that may ha
 | `cache_by_time` `cache_by_model` `cache_by_feature` | period, model or feature, cache |
 | `cache_by_tag` | value others, cache, too_low; `by="prompt"` |
 | `cache_unread` `cache_unread_by_tag` | feature model, or value others; cache: writes that are never read |
+| `cache_misses` | reason responses missed_tokens cache_lost_picousd: by the API's own word |
+| `bill_by_time` `bill_by_group` | period judged, or model workspace_id service_tier speed inference_geo source scope
+reconciled_at; our_requests their_requests our_picousd list_picousd billed_picousd, and what the difference is made of |
 | `latency_kpi` `latency_by_time` `latency_by_model` | period (`now`, `before`), period or model; responses p50 p95 p99;
 `kind="duration_ms"`, `"time_to_first_token_ms"` or `"output_tokens_per_s"` |
 | `errors_by_type` `blocked_calls` `stop_reasons` | period reason responses calls |
@@ -47,6 +50,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from claudetrace_dashboards.queries import _query
+from claudetrace_dashboards.queries._bill import BILL_QUERIES
 from claudetrace_dashboards.queries._budgets import budget_burn_down
 from claudetrace_dashboards.queries._cache import CACHE_QUERIES
 from claudetrace_dashboards.queries._cost import COST_QUERIES
@@ -75,7 +79,10 @@ __all__ = [
 
 QUERIES = {
     query.name: query
-    for query in (*COST_QUERIES, *CACHE_QUERIES, *LATENCY_QUERIES, *RELIABILITY_QUERIES, *SESSION_QUERIES)
+    for query in (
+        *(*COST_QUERIES, *CACHE_QUERIES, *LATENCY_QUERIES, *RELIABILITY_QUERIES, *SESSION_QUERIES),
+        *BILL_QUERIES,
+    )
 }
 
 

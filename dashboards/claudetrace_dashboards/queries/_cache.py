@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from claudetrace_dashboards.queries._query import ALL_ROWS, Query
-from claudetrace_dashboards.queries._sources import BASE, SUMS, TOO_LOW, Source, measured, tagged
+from claudetrace_dashboards.queries._sources import BASE, OF_TAG, SUMS, TOO_LOW, Source, measured, tagged
 from claudetrace_dashboards.queries._sums import ALL, CACHE_COLUMNS, PERIOD, plain, sums
 
 _PROMPT = "input_tokens + cache_read_tokens + cache_write_5m_tokens + cache_write_1h_tokens"
@@ -110,6 +110,31 @@ HAVING {_UNREAD}
 ORDER BY {_WASTE}, value
 """,  # noqa: S608 - names of ours
 )
+CACHE_MISSES = Query(
+    name="cache_misses",
+    page="cache",
+    honours=ALL,
+    columns=("reason", "responses", "missed_tokens", "cache_lost_picousd"),
+    sql=f"""
+SELECT
+    cache_miss_reason AS reason,
+    COUNT(*) AS responses,
+    SUM(COALESCE(cache_missed_input_tokens, 0)) AS missed_tokens,
+    SUM(COALESCE(cache_lost_picousd, 0) / 1000000) AS cache_lost_microusd,
+    SUM(COALESCE(cache_lost_picousd, 0) % 1000000) AS cache_lost_rest_picousd
+FROM calls AS c
+WHERE cache_miss_reason IS NOT NULL
+    AND started_at >= :since
+    AND started_at < :until
+    AND (:model IS NULL OR COALESCE(model, '') = :model)
+    AND (:feature IS NULL OR COALESCE(feature, '') = :feature)
+    AND (:platform IS NULL OR platform = :platform)
+    AND (:user IS NULL OR user_id = :user)
+    AND (:session IS NULL OR session_id = :session){OF_TAG}
+GROUP BY reason
+ORDER BY SUM(cache_lost_picousd / 1000000) DESC, missed_tokens DESC, reason
+""",  # noqa: S608 - SQL of ours
+)
 CACHE_QUERIES = (
     _grouped("cache_by_time", "period", PERIOD, "shown"),
     _grouped("cache_by_model", "model", "model", f"{_MOST_READ}, shown"),
@@ -117,4 +142,5 @@ CACHE_QUERIES = (
     CACHE_BY_TAG,
     CACHE_UNREAD,
     CACHE_UNREAD_BY_TAG,
+    CACHE_MISSES,
 )
