@@ -92,7 +92,7 @@ def _causes(_: Scope, answers: Mapping[str, Answer]) -> Markup | None:
 def _groups(_: Scope, answers: Mapping[str, Answer]) -> Markup | None:
     rows = [row for row in answers["bill"].rows if shared(row) or row["our_requests"]]
     columns = (
-        Column("Model", lambda row: show.model_text(row["model"]) if row["model"] else NONE, wide=True),
+        Column("Model", lambda row: show.model_text(row["model"]) if row["model"] else "Web searches", wide=True),
         Column("Workspace", lambda row: row["workspace_id"] or NONE),
         Column("Tier", lambda row: row["service_tier"], minor=True),
         Column("Requests", lambda row: show.count(row["our_requests"]), number=True),

@@ -28,7 +28,6 @@ def _bill(name: str, head: tuple[str, ...], sql: str, group: str, order: str) ->
         honours=frozenset({"model"}),
         whole_days=True,
         columns=(*head, "our_requests", "their_requests", *AMOUNTS),
-        note="As `claudetrace reconcile` compared last.",
         sql=f"SELECT\n    {sql},\n    {_REQUESTS},\n    {_SUMS}\n{_COMPARED}\n{group}\nORDER BY {order}\n",
     )
 
