@@ -6,6 +6,7 @@ With 32 buckets an octave a percentile is within 2.2 % of the exact one, whateve
 from __future__ import annotations
 
 from bisect import bisect_right
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -22,6 +23,8 @@ BOUNDS = tuple(
 )
 """Where bucket 1 and those after it begin; what is less than the first is in bucket 0. The ledger has a table of them,
 since not every SQLite can take a logarithm, and so that both sides find the same bucket."""
+EDGES: tuple[tuple[float, float], ...] = ((0.0, BOUNDS[0]), *pairwise(BOUNDS), (BOUNDS[-1], BOUNDS[-1]))
+"""Where each bucket begins and ends."""
 BUCKETS_DDL = """CREATE TABLE latency_buckets (
     bucket INTEGER PRIMARY KEY,
     from_value REAL NOT NULL UNIQUE,
@@ -88,3 +91,16 @@ def buckets_of(row: Row) -> Iterator[tuple[str, int]]:
     response_ms = row.get("response_ms")
     if response_ms is not None and response_ms > 0:
         yield "output_tokens_per_s", bisect_right(BOUNDS, output_tokens * 1000.0 / response_ms)
+
+
+def percentile(counts: list[tuple[int, int]], percent: int) -> float:
+    """The value below which `percent` of a hundred are, of counts by bucket in their order: interpolated in the bucket
+    that holds the value of that rank."""
+    total, up_to = sum(count for _, count in counts), 0
+    for bucket, count in counts:
+        if (up_to + count) * 100 >= percent * total:
+            low, high = EDGES[bucket]
+            share: float = (percent * total / 100 - up_to) / count
+            return low + (high - low) * share
+        up_to += count
+    raise ValueError("no percentile of nothing")

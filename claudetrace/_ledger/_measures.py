@@ -27,16 +27,15 @@ TAG_COLUMNS = {tag: column for tag, column in RESERVED_TAGS.items() if column in
 """The reserved tags that `rollup_tag_days` has beside all free ones. `feature` is a key of every rollup;
 sessions are too many and are read by their index."""
 
-FIRST_OF_CALL = """(
-            c.id = c.call_id
-            OR (
-                NOT EXISTS (SELECT 1 FROM calls AS o WHERE o.id = c.call_id AND o.rowid < c.rowid)
+# A CASE, because SQLite works out both sides of an OR.
+FIRST_OF_CALL = """(CASE
+            WHEN c.id = c.call_id THEN 1
+            ELSE NOT EXISTS (SELECT 1 FROM calls AS o WHERE o.id = c.call_id AND o.rowid < c.rowid)
                 AND NOT EXISTS (
                     SELECT 1 FROM calls AS o
                     WHERE o.call_id = c.call_id AND o.id <> o.call_id AND o.rowid < c.rowid
                 )
-            )
-        )"""
+        END)"""
 
 CACHE_WRITES = tuple(name for name in CACHE_WRITE_PARTS if "." not in name)
 """The names without a prefix: a row whose parts have none of them in their text wrote nothing."""
@@ -86,12 +85,13 @@ def _cache_write_picousd(row: Row) -> int:
     return sum(part["picousd"] for part in orjson.loads(text) if part["name"] in CACHE_WRITE_PARTS)
 
 
-LOWER_BOUND = """(
-    ({0}usage_is_final = 0 AND INSTR(COALESCE({0}cost_flags, ''), '"free_host"') = 0
-        AND INSTR(COALESCE({0}cost_flags, ''), '"replayed"') = 0)
-    OR INSTR(COALESCE({0}cost_flags, ''), '"retried_after_timeout"') > 0
-    OR INSTR(COALESCE({0}cost_flags, ''), '"unpriced_component"') > 0
-)"""
+LOWER_BOUND = """(CASE
+    WHEN {0}usage_is_final AND COALESCE({0}cost_flags, '[]') = '[]' THEN 0
+    ELSE ({0}usage_is_final = 0 AND INSTR(COALESCE({0}cost_flags, ''), '"free_host"') = 0
+            AND INSTR(COALESCE({0}cost_flags, ''), '"replayed"') = 0)
+        OR INSTR(COALESCE({0}cost_flags, ''), '"retried_after_timeout"') > 0
+        OR INSTR(COALESCE({0}cost_flags, ''), '"unpriced_component"') > 0
+END)"""
 """`is_lower_bound` in SQL, of the columns behind a prefix."""
 MEASURES = (
     Measure("responses", "1", lambda _: 1),

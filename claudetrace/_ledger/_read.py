@@ -6,7 +6,7 @@ import sqlite3
 import time
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from claudetrace._call import Call
 from claudetrace._clock import monotonic
@@ -14,23 +14,28 @@ from claudetrace._config import use_file_mode
 from claudetrace._errors import ClaudetraceError
 from claudetrace._files import is_writable
 from claudetrace._guard import Guard
+from claudetrace._ledger._answer import read_spend
+from claudetrace._ledger._export import exported_rows
+from claudetrace._ledger._find import found_by
+from claudetrace._ledger._latencies import Latency, read_latencies
 from claudetrace._ledger._load import load_orphans
+from claudetrace._ledger._question import CALLS, Question
 from claudetrace._ledger._schema import VERSION, connect_to_read, ledger_version, open_ledger
 from claudetrace._ledger._segments import left_elsewhere
-from claudetrace._ledger._spend import Spend, matching_ids, read_spend
-from claudetrace._ledger._times import span
+from claudetrace._ledger._spend import Spend, Spends
 from claudetrace._places import spool_of
 from claudetrace._sqlite import TOO_LONG, check_unchanged, is_changed, limit_time, refuse_old_sqlite
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator
 
     import sqlite_utils
 
+    from claudetrace._ledger._dimensions import By, Where
     from claudetrace._ledger._times import When
 
-__all__ = ["Ledger", "Spend"]
+__all__ = ["Ledger", "Spend", "Spends"]
 
 BUSY_S = 5.0
 
@@ -73,39 +78,75 @@ class Ledger:
 
     def spend(
         self,
-        by: str | None = "model",
+        by: By = "model",
         since: When = "7d",
         until: When = None,
-        where: Mapping[str, str | None] | None = None,
-    ) -> list[Spend]:
-        """The exact sums for each value of `by`, dearest first, or by day in their order; `by=None` is the total.
+        where: Where | None = None,
+        *,
+        timezone: str = "UTC",
+        top: int | None = None,
+        sort: str | None = None,
+        progress: Callable[[int], None] | None = None,
+    ) -> Spends:
+        """The exact sums for each value of `by`, or for each combination of up to three, with their `total`.
 
-        `by`: model day user session feature customer prompt operation stop_reason tag:KEY. Values of a tag
-        beyond 1,000 a day are added up in one row, whose `others` is set; a value that may have calls in it is
-        `too_low`. Parts of hours that are pruned count nothing.
+        The most expensive come first, or as `sort` says; with `top`, all beyond so many are one row, whose `rest` is
+        set. `where` filters: `{"feature": "rerank", "model!": ["m1", "m2"], "customer": None}`. Values of a tag beyond
+        1,000 a day are added up in one row, whose `others` is set; a value that may have calls in it is `too_low`.
+        Parts of hours that are pruned count nothing.
         """
+        question = Question.of(by, since, until, where, timezone)
         with self._reading() as connection:
-            return read_spend(connection, by, span(since, until), where or {})
+            return read_spend(connection, question, top=top, sort=sort, progress=progress)
 
     def calls(
         self,
         since: When = None,
         limit: int | None = 100,
         until: When = None,
-        where: Mapping[str, str | None] | None = None,
+        where: Where | None = None,
         trace_id: str | None = None,
     ) -> list[Call]:
         """The calls, newest first; every one with `limit=None`."""
-        ids, values = matching_ids(where or {}, span(since, until))
-        conditions = [f"id IN ({ids})"] if where else ["started_at >= ?", "started_at < ?"]
+        question = Question.of(since=since, until=until, where=where)
+        condition, values = question._replace(where=()).condition(CALLS, question.span)
+        if where:
+            matching, more = question.condition(CALLS, question.span)
+            condition, values = f"id IN (SELECT id FROM measured_calls WHERE {matching})", more  # noqa: S608 - SQL of ours
         if trace_id is not None:
-            conditions.append("trace_id = ?")
-            values.append(trace_id)
-        sql = f"SELECT * FROM calls WHERE {' AND '.join(conditions)} ORDER BY started_at DESC, id DESC LIMIT ?"  # noqa: S608 - conditions of ours
+            condition, values = f"{condition} AND trace_id = ?", [*values, trace_id]
+        sql = f"SELECT * FROM calls WHERE {condition} ORDER BY started_at DESC, id DESC LIMIT ?"  # noqa: S608 - SQL of ours
         with self._reading() as connection:
             rows = connection.execute(sql, (*values, -1 if limit is None else limit))
             names = [column[0] for column in rows.description]
             return [Call.from_row(dict(zip(names, row, strict=True))) for row in rows]
+
+    @contextmanager
+    def rows(
+        self, since: When = None, until: When = None, where: Where | None = None, *, timezone: str = "UTC"
+    ) -> Iterator[Iterator[dict[str, Any]]]:
+        """The rows of calls, oldest first, one at a time, of one state of the ledger while the block lasts."""
+        with self._reading() as connection:
+            yield exported_rows(connection, Question.of((), since, until, where, timezone))
+
+    def find(self, id_: str) -> list[Call]:
+        """The calls that an id names, in the order of time: of a request, message, trace, span, session, user, batch or
+        call."""
+        with self._reading() as connection:
+            return [*map(Call.from_row, found_by(connection, id_))]
+
+    def latencies(
+        self,
+        by: By = "model",
+        since: When = "7d",
+        until: When = None,
+        where: Where | None = None,
+        *,
+        timezone: str = "UTC",
+    ) -> list[Latency]:
+        """How long answers took and how fast they came, for each value of `by`; the last is of all."""
+        with self._reading() as connection:
+            return read_latencies(connection, Question.of(by, since, until, where, timezone))
 
     @property
     def db(self) -> sqlite_utils.Database:

@@ -14,9 +14,8 @@ import orjson
 from claudetrace._call import CALL_FIELDS
 from claudetrace._ledger import _completed, _replays, _segments, _unsent
 from claudetrace._ledger._file import COUNT, LedgerFile
-from claudetrace._ledger._measures import FIRST_OF_CALL
 from claudetrace._ledger._schema import begin, transaction
-from claudetrace._ledger._sums import Sums, TagValues
+from claudetrace._ledger._sums import Sums, TagValues, further_firsts
 from claudetrace._ledger._times import stamp
 from claudetrace._operations import BATCHES_CREATE, BATCHES_RESULT
 from claudetrace._places import spool_of
@@ -37,7 +36,6 @@ INSERT = (
     "ON CONFLICT DO NOTHING"
 )
 ROWS = f"SELECT {', '.join(COLUMNS)} FROM calls WHERE id IN (SELECT value FROM json_each(?))"  # noqa: S608 - names of ours
-FIRST_OF_FURTHER = f"SELECT c.id FROM calls AS c WHERE c.id IN (SELECT value FROM json_each(?)) AND {FIRST_OF_CALL}"  # noqa: S608 - SQL of ours
 TAGS_OF_BATCH = f"""
     SELECT started_at, user_id, session_id, feature, customer, prompt, tags
     FROM calls
@@ -170,7 +168,7 @@ class Store(LedgerFile):
         connection.execute("SAVEPOINT some_rows")
         try:
             new = _insert_all(connection, rows)
-            sums_of_new = Sums(new, _further_firsts(connection, new))
+            sums_of_new = Sums(new, further_firsts(connection, new))
         except FAULTS_OF_A_ROW as error:
             connection.execute("ROLLBACK TO some_rows")
             connection.execute("RELEASE some_rows")
@@ -245,14 +243,6 @@ def _insert_all(connection: sqlite3.Connection, rows: list[Row]) -> list[Row]:
     connection.execute("ROLLBACK TO at_once")
     connection.execute("RELEASE at_once")
     return [row for row, value in zip(rows, values, strict=True) if connection.execute(INSERT, value).rowcount]
-
-
-def _further_firsts(connection: sqlite3.Connection, rows: list[Row]) -> frozenset[str]:
-    """The ids among `rows` that do not bear their call's id, and yet are its first row in the ledger."""
-    further = [row["id"] for row in rows if row["id"] != row["call_id"]]
-    if not further:
-        return frozenset()
-    return frozenset(id_ for (id_,) in connection.execute(FIRST_OF_FURTHER, (orjson.dumps(further).decode(),)))
 
 
 def _quarantine(connection: sqlite3.Connection, row: Row, error: Exception) -> None:

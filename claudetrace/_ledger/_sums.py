@@ -10,7 +10,7 @@ import orjson
 from claudetrace._call import PROMPT_TOKENS, RESERVED_TAGS
 from claudetrace._ledger import _rollups
 from claudetrace._ledger._latency import buckets_of
-from claudetrace._ledger._measures import CALLS, FORMULAS, MEASURE_NAMES, TAG_COLUMNS, TEXTS
+from claudetrace._ledger._measures import CALLS, FIRST_OF_CALL, FORMULAS, MEASURE_NAMES, TAG_COLUMNS, TEXTS
 from claudetrace._ledger._rollups import (
     BY_TABLE,
     FEATURE_LATENCIES,
@@ -39,6 +39,7 @@ REMOVE_EMPTY = {
     rollup: f"DELETE FROM {rollup.table} WHERE {' AND '.join(f'{name} = ?' for name in rollup.key)} AND responses = 0"  # noqa: S608 - names of ours
     for rollup in ROLLUPS
 }
+FIRST_OF_FURTHER = f"SELECT c.id FROM calls AS c WHERE c.id IN (SELECT value FROM json_each(?)) AND {FIRST_OF_CALL}"  # noqa: S608 - SQL of ours
 OF_SESSIONS = "v.session_id IN (SELECT value FROM json_each(?))"
 REMOVE_SESSIONS = f"DELETE FROM rollup_sessions AS v WHERE {OF_SESSIONS}"  # noqa: S608 - SQL of ours
 MAKE_SESSIONS = f"INSERT INTO rollup_sessions ({SESSIONS.columns}) {SESSIONS.rows(OF_SESSIONS)}"
@@ -124,7 +125,8 @@ def exchange(
 ) -> None:
     """Makes the sums right after the rows `before` have become `after` in the table `calls`. `new_firsts` are the ids
     of those that have become the first of their call."""
-    sums, old = Sums(after, new_firsts), Sums(before)
+    firsts = further_firsts(connection, after)
+    sums, old = Sums(after, firsts), Sums(before, firsts.difference(new_firsts))
     sums.hours = _less(sums.hours, old.hours)
     sums.tag_days = _less(sums.tag_days, old.tag_days)
     sums.latencies = _less(sums.latencies, old.latencies)
@@ -142,6 +144,14 @@ def remake_sessions(connection: sqlite3.Connection, sessions: Iterable[str | Non
     names = (orjson.dumps([*sessions]).decode(),)
     connection.execute(REMOVE_SESSIONS, names)
     connection.execute(MAKE_SESSIONS, names)
+
+
+def further_firsts(connection: sqlite3.Connection, rows: list[Row]) -> frozenset[str]:
+    """The ids among `rows` that do not bear their call's id, and yet are its first row in the ledger."""
+    further = [row["id"] for row in rows if row["id"] != row["call_id"]]
+    if not further:
+        return frozenset()
+    return frozenset(id_ for (id_,) in connection.execute(FIRST_OF_FURTHER, (orjson.dumps(further).decode(),)))
 
 
 def _accumulate(totals: Totals, key: Key, amounts: list[Any]) -> None:

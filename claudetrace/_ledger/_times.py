@@ -1,79 +1,169 @@
-"""Ranges of time: as people say them, and as the ledger's whole hours and days with their edges."""
+"""Ranges of time: as people say them, and as the ledger's whole hours, days and months with their edges."""
 
 from __future__ import annotations
 
 import re
-from datetime import UTC, date, datetime, time, timedelta
-from typing import NamedTuple, TypeAlias
+from datetime import UTC, date, datetime, time, timedelta, tzinfo
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+from zoneinfo import ZoneInfo
 
 from claudetrace._errors import ClaudetraceError
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
 When: TypeAlias = str | date | datetime | None
 
-UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
-HOUR = timedelta(hours=1)
-DAY = timedelta(days=1)
+AGES = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+FORMS = "30m, 1h, 7d, 2w, 1y, today, yesterday, this month, last week, 2026-11, an ISO date or time, or all"
+HOUR, QUARTER = timedelta(hours=1), timedelta(minutes=15)
+FIRST, LAST = datetime(1, 1, 1, tzinfo=UTC), datetime(9999, 12, 31, tzinfo=UTC)
 
 
 class Span(NamedTuple):
-    """The time from `since` until just before `until`, in UTC."""
+    """The time from `since` until just before `until`."""
 
     since: datetime
     until: datetime
 
-    def whole(self, period: timedelta) -> Span | None:
-        """The whole hours or days in it, if there are any."""
-        since, until = _floor(self.since, period), _floor(self.until, period)
-        since += period if since < self.since else timedelta(0)
-        return Span(since, until) if since < until else None
+    def pieces(self, units: tuple[str, ...]) -> Iterator[tuple[str | None, Span]]:
+        """It in parts: of whole units as large as can be, the first of `units` being the largest; with `None` what is
+        no whole one of the last."""
+        if self.since >= self.until:
+            return
+        if not units:
+            yield None, self
+            return
+        inner = Span(*(begin_of(units[0], end) for end in self))
+        if inner.since < self.since:
+            inner = inner._replace(since=after(units[0], inner.since))
+        if inner.since > inner.until:
+            yield from self.pieces(units[1:])
+            return
+        yield from Span(self.since, inner.since).pieces(units[1:])
+        if inner.since < inner.until:
+            yield units[0], inner
+        yield from Span(inner.until, self.until).pieces(units[1:])
 
-    def around(self, inner: Span) -> list[Span]:
-        """What of it lies before and after `inner`."""
-        return [
-            edge for edge in (Span(self.since, inner.since), Span(inner.until, self.until)) if edge.since < edge.until
-        ]
+    def utc(self) -> Span:
+        """The same in UTC."""
+        return Span(self.since.astimezone(UTC), self.until.astimezone(UTC))
 
     def stamps(self) -> tuple[str, str]:
         """Its ends, as `started_at` spells them."""
         return stamp(self.since), stamp(self.until)
 
+    def before(self, since: When, until: When) -> Span:
+        """The time to compare it with that was said as these: as long, and just before it; of a calendar's unit that
+        has begun, the same part of the one before."""
+        unit = THIS.get(_plain(since))
+        if unit is None and until is not None and all(end == begin_of("month", end) for end in self):
+            unit = "month"
+            months = self.until.year * 12 + self.until.month - self.since.year * 12 - self.since.month
+            return Span(after("month", self.since, -months), self.since)
+        length = self.until - self.since
+        begin = self.since - length if unit is None else after(unit, self.since, -1)
+        return Span(begin, min(begin + length, self.since))
 
-EVER = Span(datetime(1, 1, 1, tzinfo=UTC), datetime(9999, 12, 31, tzinfo=UTC))
+
+EVER = Span(FIRST, LAST)
 
 
-def span(since: When, until: When, now: datetime | None = None) -> Span:
-    """The range that is meant by `since` and `until`. Raises `ClaudetraceError` for what is no time."""
-    now = now or datetime.now(UTC)
-    return Span(_moment("since", since, now) or EVER.since, _moment("until", until, now) or EVER.until)
+def zone_of(name: str) -> tzinfo:
+    """The time zone of that name. Raises `ClaudetraceError`."""
+    if name.upper() in {"UTC", "Z"}:
+        return UTC
+    try:
+        return ZoneInfo(name)
+    except (KeyError, ValueError, OSError) as error:
+        raise ClaudetraceError(f"timezone={name!r} is no time zone; give one as Europe/Berlin, or UTC") from error
+
+
+def span(since: When, until: When, now: datetime | None = None, zone: tzinfo = UTC) -> Span:
+    """The range that is meant by `since` and `until`, its days those of `zone`. Raises `ClaudetraceError`."""
+    now = (now or datetime.now(UTC)).astimezone(zone)
+    return Span(_moment("since", since, now) or FIRST, _moment("until", until, now) or LAST)
+
+
+def period(name: str, said: str, zone: tzinfo = UTC) -> Span:
+    """The time that `said` names: `last month`, `yesterday`, `2026-10`, a day. Raises `ClaudetraceError`."""
+    now = datetime.now(UTC).astimezone(zone)
+    begin, words = _moment(name, said, now), _plain(said)
+    named = {**NAMED, **{word: (unit, 0) for word, unit in THIS.items()}}
+    if words in named:
+        unit = named[words][0]
+    elif found := re.fullmatch(r"\d{4}(-\d\d)?(-\d\d)?", words):
+        unit = "day" if found[2] else "month" if found[1] else "year"
+    else:
+        raise ClaudetraceError(f"{name} {said!r} is no period; give last month, last week, yesterday, 2026-10 or a day")
+    assert begin is not None
+    return Span(begin, after(unit, begin))
 
 
 def moment_of(name: str, said: str) -> datetime:
     """The moment that the option `name` was told as. Raises `ClaudetraceError` for what is no time."""
-    return _moment(name, said, datetime.now(UTC)) or EVER.since
+    return _moment(name, said, datetime.now(UTC)) or FIRST
 
 
 def stamp(at: datetime) -> str:
     """`at` as `started_at` spells it: cut to the millisecond as that is, so that `since` a moment misses no call."""
-    return at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def begin_of(unit: str, at: datetime) -> datetime:
+    """When the unit began that `at` is in."""
+    at = at.replace(minute=0, second=0, microsecond=0)
+    if unit == "hour":
+        return at
+    at = at.replace(hour=0)
+    days = {"day": 0, "week": at.weekday(), "month": at.day - 1, "year": at.timetuple().tm_yday - 1}[unit]
+    return at - timedelta(days=days)
+
+
+def after(unit: str, at: datetime, count: int = 1) -> datetime:
+    """The beginning `at` of a unit, so many units later; the last moment that there is where that is too late."""
+    try:
+        if unit not in MONTHS:
+            return at + count * {"hour": timedelta(hours=1), "day": timedelta(days=1), "week": timedelta(days=7)}[unit]
+        months = at.year * 12 + at.month - 1 + count * MONTHS[unit]
+        return at.replace(year=months // 12, month=months % 12 + 1)
+    except (ValueError, OverflowError):
+        return LAST if count > 0 else FIRST
+
+
+MONTHS = {"month": 1, "year": 12}
+THIS = {"today": "day", "this week": "week", "this month": "month", "this year": "year"}
+NAMED = {"yesterday": ("day", -1), **{f"last {unit}": (unit, -1) for unit in ("week", "month", "year")}}
+"""Each name of a period with its unit, and how many of them it is from this one."""
+
+
+def _plain(said: When) -> str:
+    return re.sub(r"[\s_-]+(?=[a-z])", " ", said.strip().lower()) if isinstance(said, str) else ""
 
 
 def _moment(name: str, when: When, now: datetime) -> datetime | None:
-    if when is None:
+    """Where what `when` names begins, in the zone of `now`."""
+    if when is None or _plain(when) == "all":
         return None
     try:
         if isinstance(when, str):
-            if ago := re.fullmatch(r"(\d{1,9})([smhdw])", when.strip()):
-                return now - timedelta(**{UNITS[ago[2]]: int(ago[1])})
-            when = datetime.fromisoformat(when.strip())
+            words = _plain(when)
+            if words in THIS or words in NAMED:
+                unit, count = NAMED.get(words) or (THIS[words], 0)
+                return after(unit, begin_of(unit, now), count)
+            if ago := re.fullmatch(r"(\d{1,9})([smhdwy])", words):
+                count = int(ago[1])
+                return _years_before(now, count) if ago[2] == "y" else now - timedelta(**{AGES[ago[2]]: count})
+            month = re.fullmatch(r"(\d{4})(-\d\d)?", words)
+            when = datetime.fromisoformat(f"{month[1]}{month[2] or '-01'}-01" if month else when.strip())
         if not isinstance(when, datetime):
             when = datetime.combine(when, time())
-        # A time without a zone is UTC, as everything in the ledger.
-        return when.replace(tzinfo=UTC) if when.tzinfo is None else when.astimezone(UTC)
+        # A time without a zone is of the zone that the days are of.
+        return when.replace(tzinfo=now.tzinfo) if when.tzinfo is None else when.astimezone(now.tzinfo)
     except (ValueError, OverflowError, TypeError, AttributeError) as error:
-        raise ClaudetraceError(
-            f"{name}={when!r} is no time; give 30m, 1h, 7d, an ISO date or time, a date or a datetime"
-        ) from error
+        raise ClaudetraceError(f"{name}={when!r} is no time; give {FORMS}") from error
 
 
-def _floor(at: datetime, period: timedelta) -> datetime:
-    return at - (at - EVER.since) % period
+def _years_before(now: datetime, count: int) -> datetime:
+    day = min(now.day, 28) if now.month == 2 else now.day
+    return now.replace(year=now.year - count, day=day)

@@ -4,9 +4,15 @@ from __future__ import annotations
 
 from claudetrace._call import RESERVED_TAGS
 from claudetrace._ledger._latency import VIEW as MEASURED_LATENCIES
-from claudetrace._ledger._measures import MEASURE_NAMES, MEASURES, TAG_COLUMNS
+from claudetrace._ledger._measures import LOWER_BOUND, MEASURE_NAMES, MEASURES, TAG_COLUMNS
 
 _MEASURED = ",\n    ".join(f"{measure.sql} AS {measure.name}" for measure in MEASURES)
+AS_THEY_ARE = (
+    *("model_requested", "source", "server_address", "billing", "agent", "project", "service", "environment"),
+    *("instance", "workspace_id", "organization_id"),
+)
+"""What no sum has."""
+_AS_THEY_ARE = ",\n    ".join(f"c.{name}" for name in AS_THEY_ARE)
 _NAMES = ",\n    ".join(f"c.{name}" for name in MEASURE_NAMES)
 _FREE = ", ".join(f"'{tag}'" for tag in RESERVED_TAGS)
 _RESERVED = "\n    UNION ALL\n".join(
@@ -61,8 +67,13 @@ SELECT
     c.customer,
     c.prompt,
     c.tags,
-    c.service,
-    c.environment,
+    {_AS_THEY_ARE},
+    TRIM(REPLACE(REPLACE(c.cost_flags, '"', ''), ',', ', '), '[]') AS cost_flags,
+    CASE
+        WHEN c.cost_picousd IS NULL THEN 'unpriced'
+        WHEN {LOWER_BOUND.format("c.")} THEN 'partial'
+        ELSE 'priced'
+    END AS cost_status,
     {_MEASURED}
 FROM calls AS c""",  # noqa: S608 - names of ours
     "call_tags": f"""CREATE VIEW call_tags AS

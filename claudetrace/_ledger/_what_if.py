@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from claudetrace._call import exact_usd, is_lower_bound, spend_of, spend_picousd
-from claudetrace._ledger._spend import COLUMNS, FREE_TAG, VALUE_OF_FREE_TAG, check, plain_name
+from claudetrace._ledger._dimensions import CALENDAR
+from claudetrace._ledger._question import CALLS, Question
 from claudetrace._pricing._bill import PRICE_COLUMNS
 from claudetrace._pricing._otherwise import price_otherwise
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from decimal import Decimal
 
-    from claudetrace._ledger._times import Span
     from claudetrace._pricing._otherwise import Otherwise
 
 READ = (
@@ -40,9 +40,9 @@ READ = (
 
 @dataclass(slots=True, kw_only=True)
 class WhatIf:
-    """What the responses of one `key` cost, and would cost. Money is spend: what totals add up."""
+    """What the responses of the same dimensions cost, and would cost. Money is spend: what totals add up."""
 
-    key: str | None
+    dimensions: Mapping[str, str | None]
     responses: int = 0
     cost_picousd: int = 0
     """Of all responses that have a cost."""
@@ -56,6 +56,11 @@ class WhatIf:
     """Those whose cost is a lower bound, or not known: what is a sum of it is at least that."""
     too_long_responses: int = 0
     """Those whose prompt is longer than the other model takes."""
+
+    @property
+    def key(self) -> str | None:
+        """The value of the first dimension."""
+        return next(iter(self.dimensions.values()), None)
 
     @property
     def cost_usd(self) -> Decimal:
@@ -91,43 +96,40 @@ class WhatIf:
 
 
 def read_what_if(
-    connection: sqlite3.Connection,
-    what: Otherwise,
-    by: str | None,
-    span: Span,
-    trace_id: str | None = None,
+    connection: sqlite3.Connection, what: Otherwise, question: Question, trace_id: str | None = None
 ) -> list[WhatIf]:
-    """For each value of `by`, dearest first or day by day, what the responses in `span` cost and would cost.
-
-    `by=None` is the total. Reads every row of the time: sums do not tell what a single response would cost.
-    """
-    check(by, ())
-    by = plain_name(by)
-    found: dict[str | None, WhatIf] = {} if by else {None: WhatIf(key=None)}
-    for key, row in _rows(connection, by, span, trace_id):
-        found.setdefault(key, WhatIf(key=key)).add(row, what)
-    if by == "day":
-        return sorted(found.values(), key=lambda each: each.key or "")
-    return sorted(found.values(), key=lambda each: (-each.cost_picousd, -each.responses, each.key or ""))
+    """For each value of what is asked by, the most expensive first or in the order of time, what the responses cost and
+    would cost. Reads every row: sums do not tell what a single response would cost."""
+    found: dict[tuple[str | None, ...], WhatIf] = {}
+    for key, row in _rows(connection, question, trace_id):
+        if key not in found:
+            found[key] = WhatIf(dimensions=dict(zip(question.names, key, strict=True)))
+        found[key].add(row, what)
+    rows = sorted(found.values(), key=lambda each: (-each.cost_picousd, -each.responses, each.key or ""))
+    if question.names and question.names[0] in CALENDAR:
+        rows.sort(key=lambda each: each.key or "")
+    return rows
 
 
 def total(rows: list[WhatIf]) -> WhatIf:
     """The sum of `rows`."""
-    names = [name for name in WhatIf.__slots__ if name != "key"]
-    return WhatIf(key=None, **{name: sum(getattr(row, name) for row in rows) for name in names})
+    names = [name for name in WhatIf.__slots__ if name != "dimensions"]
+    return WhatIf(dimensions={}, **{name: sum(getattr(row, name) for row in rows) for name in names})
 
 
 def _rows(
-    connection: sqlite3.Connection, by: str | None, span: Span, trace_id: str | None
-) -> Iterator[tuple[str | None, dict[str, Any]]]:
-    tag = by.removeprefix(FREE_TAG) if by is not None and by.startswith(FREE_TAG) else None
-    column = COLUMNS.get(by or "", by)
-    key = "NULL" if by is None else f"m.{column}" if tag is None else VALUE_OF_FREE_TAG.replace("(tags)", "(m.tags)")
-    values = [*([] if tag is None else [tag]), *span.stamps(), trace_id, trace_id]
-    sql = f"""
-        SELECT {key} AS key, {", ".join(f"c.{name}" for name in READ)}
-        FROM measured_calls AS m JOIN calls AS c ON c.id = m.id
-        WHERE c.started_at >= ? AND c.started_at < ? AND (? IS NULL OR c.trace_id = ?)
-    """  # noqa: S608 - names of ours
-    for found, *row in connection.execute(sql, values):
-        yield found or None, dict(zip(READ, row, strict=True))
+    connection: sqlite3.Connection, question: Question, trace_id: str | None
+) -> Iterator[tuple[tuple[str | None, ...], dict[str, Any]]]:
+    for shift, span in question.shifts(question.span):
+        keys, key_values = question.keys(CALLS, shift)
+        condition, values = question.condition(CALLS, span, shift)
+        named = [f"{key} AS key_{number}" for number, key in enumerate(keys)]
+        sql = f"""
+            SELECT {", ".join((*(f"m.key_{number}" for number in range(len(keys))), *(f"c.{name}" for name in READ)))}
+            FROM (SELECT {", ".join(("id", *named))} FROM measured_calls WHERE {condition}) AS m
+            JOIN calls AS c ON c.id = m.id
+            WHERE ? IS NULL OR c.trace_id = ?
+        """  # noqa: S608 - SQL of ours
+        for found in connection.execute(sql, (*key_values, *values, trace_id, trace_id)):
+            key = tuple(value or None for value in found[: len(keys)])
+            yield key, dict(zip(READ, found[len(keys) :], strict=True))

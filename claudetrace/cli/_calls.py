@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import asdict
 from datetime import datetime
 from decimal import Decimal
@@ -9,7 +10,7 @@ from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
 from claudetrace._call import RESERVED_TAGS, is_lower_bound
-from claudetrace.cli._tables import count_text, plain, table, usd_text
+from claudetrace.cli._tables import Column, count_text, fitted, plain, table, usd_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -21,14 +22,40 @@ LONGEST_TAGS = 100
 LEAST_WIDTHS = (14, 12, 17, 6, 6, 6, 12, 7)
 """So that lines which come later stand under those before."""
 LEFT = (0, 1, 2, 8)
+HEADS = {
+    "time (UTC)": 0,
+    "outcome": 2,
+    "model": 1,
+    "input": 5,
+    "cached": 6,
+    "output": 4,
+    "cost (USD)": 0,
+    "took": 3,
+    "tags": 7,
+}
+"""Each head, and how soon its column is left out where the screen is narrow: the highest first."""
 
 
-HEADS = ("time (UTC)", "outcome", "model", "input", "cached", "output", "cost (USD)", "took", "tags")
-
-
-def calls_table(calls: Iterable[Call]) -> str:
+def calls_table(calls: Iterable[Call], *, width: int | None = None) -> str:
     """The calls, a line each, under heads."""
-    return table(HEADS, map(_cells, calls), left=LEFT, least_widths=LEAST_WIDTHS)
+    rows = list(map(_cells, calls))
+    if width is None:
+        return table([*HEADS], rows, left=LEFT, least_widths=LEAST_WIDTHS)
+    columns = [
+        Column(head, [row[number] for row in rows], None, drop, left=number in LEFT)
+        for number, (head, drop) in enumerate(HEADS.items())
+    ]
+    return "\n".join(filter(None, fitted(columns, width)))
+
+
+def call_lines(call: Call, width: int | None = None) -> str:
+    """One call, a line for each of its columns that says something."""
+    told = {name: value for name, value in call_json(call).items() if name not in {"cost_parts", "usage"} and value}
+    lines = [
+        f"{name:<27}{plain(value if isinstance(value, str) else json.dumps(value), (width or 227) - 27)}"
+        for name, value in told.items()
+    ]
+    return "\n".join(lines)
 
 
 def has_lower_bound(call: Call) -> bool:

@@ -152,13 +152,13 @@ def _named(service: str) -> Iterator[None]:
 def _report(path: Path) -> None:
     import claudetrace
     from claudetrace.cli._calls import calls_table
-    from claudetrace.cli._report import spend_report
+    from claudetrace.cli._report import Asked, spend_report
 
     with claudetrace.Ledger(path) as ledger:
         click.echo("The last calls\n")
         click.echo(calls_table(ledger.calls(limit=8)[::-1]))
         click.echo()
-        click.echo(spend_report(ledger, "feature", "all", None, notes=False))
+        click.echo(spend_report(ledger, Asked(("feature",)), notes=False))
         click.echo()
-        click.echo(spend_report(ledger, "model", "all", None))
+        click.echo(spend_report(ledger, Asked(("model",))))
     sys.stdout.flush()

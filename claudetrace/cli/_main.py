@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 COMMANDS: Mapping[str, tuple[str, str]] = {
     "demo": ("_demo", "Play bundled calls through the real SDK and report them. No key, no network."),
     "report": ("_report", "Sum up what calls cost, by model, day, user and other tags."),
+    "find": ("_find", "Find calls by any id: of a request, message, trace, session, user."),
+    "export": ("_export", "Write the calls to a file: CSV, JSON lines or a FOCUS bill."),
     "dashboard": ("_dashboard", "Open the ledger's pages in the browser, served on this machine alone."),
     "tail": ("_tail", "Show the newest calls, and each further one as it is recorded."),
     "budgets": ("_budgets", "Show what budgets have spent, reserved and left; send a test alert."),
@@ -31,7 +33,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "prices": ("_prices", "Show the rates of models, with their history and sources."),
     "reprice": ("_reprice", "Price calls again by the rates of their day; shows what changes and asks."),
     "prune": ("_edit", "Remove old calls; their sums by hour and day stay."),
-    "forget": ("_edit", "Remove who a user was from all calls; what they cost stays."),
+    "forget": ("_edit", "Remove a user, customer, session or tag from all calls; what they cost stays."),
 }
 """Each command with its module and its line in the help, which is shown without importing it."""
 
@@ -105,6 +107,8 @@ def refuse_repeated(
 def main() -> None:
     """The meter for the Claude API: what each call cost, who caused it and how it went.
 
-    The calls are in a SQLite file, the ledger: the one that --db names, else CLAUDETRACE_DB, else ledger.db in
-    your data folder. Times are UTC. Exit codes: 0 fine, 1 a finding, 2 wrong usage.
+    The calls are in a SQLite file, the ledger: the one that --db names, else CLAUDETRACE_DB, else the one that
+    claudetrace.toml names, else ledger.db in your data folder. Times are UTC.
+
+    Exit codes: 0 fine, 1 a finding, 2 wrong usage.
     """

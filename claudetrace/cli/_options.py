@@ -2,19 +2,32 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from claudetrace._errors import ClaudetraceError
+from claudetrace._places import default_db
+
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable, Mapping
 
 DB = click.option(
     "--db",
     type=click.Path(path_type=Path, dir_okay=False),
-    help="The ledger. Default: CLAUDETRACE_DB, else ledger.db in your data folder.",
+    help="The ledger. Default: CLAUDETRACE_DB, else db in claudetrace.toml, else ledger.db in your data folder.",
+)
+WIDE = click.option("--wide", is_flag=True, help="All columns, also where the screen is narrow.")
+AS_JSON = click.option("--json", "as_json", is_flag=True, help="For programs: whole counts, exact dollars as text.")
+WHERE = click.option(
+    "--where",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Only calls with it. Again: another filter; the same KEY again: either value. KEY!=VALUE leaves out; KEY= "
+    "is for those that have none.",
 )
 
 STORE = click.option(
@@ -22,6 +35,50 @@ STORE = click.option(
     type=click.Path(path_type=Path, dir_okay=False),
     help="The budgets' store. Default: the file LEDGER.budgets beside the ledger.",
 )
+
+
+def read_path(db: Path | None) -> Path:
+    """The ledger that a command reads: as named, else the one that `instrument()` would write here."""
+    if db is not None or os.environ.get("CLAUDETRACE_DB"):
+        return db or default_db()
+    from claudetrace._config import read_config
+
+    return _of_settings(read_config(None))
+
+
+def named_path(db: Path | None) -> Path:
+    """The ledger that a command deletes from. A settings file that nobody named does not say which."""
+    from claudetrace._config import config_file, read_config
+
+    if db is not None or os.environ.get("CLAUDETRACE_DB"):
+        return db or default_db()
+    said = read_config(None)
+    file, is_named = config_file(None)
+    if "db" in said and not is_named:
+        raise ClaudetraceError(
+            f"the ledger of {file} is {said['db']}, but nobody named that file: give --db to change a ledger"
+        )
+    return _of_settings(said)
+
+
+def _of_settings(said: Mapping[str, Any]) -> Path:
+    from claudetrace import _parse
+
+    db = _parse.db("db in claudetrace.toml", said["db"]) if "db" in said else default_db()
+    if db is False:
+        raise ClaudetraceError("claudetrace.toml says that no ledger is kept: db = false; name one with --db")
+    return db or default_db()
+
+
+def filters_of(where: Iterable[str]) -> dict[str, list[str | None]]:
+    """What --where was given as, as `Ledger.spend` takes it. Raises `ClaudetraceError`."""
+    found: dict[str, list[str | None]] = {}
+    for said in where:
+        name, equals, value = said.partition("=")
+        if not equals:
+            raise ClaudetraceError(f"--where {said} says no value; give KEY=VALUE, KEY!=VALUE, or KEY= for none")
+        found.setdefault(name.strip(), []).append(value or None)
+    return found
 
 
 def store_path(db: Path | None, store: Path | None) -> Path:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from claudetrace._errors import ClaudetraceError
-from claudetrace.cli._options import DB
+from claudetrace.cli._options import DB, read_path
 
 if TYPE_CHECKING:
     from claudetrace._reconcile._fetch import Asked
@@ -89,7 +89,7 @@ def _reconciled(
     from claudetrace._reconcile import _fetch
     from claudetrace._reconcile._run import reconcile as held_against
 
-    ledger = Ledger(db)
+    ledger = Ledger(read_path(db))
     use_rates_of(ledger.path)
     if key is None:
         figures = _fetch.read_files(files)

@@ -3,186 +3,254 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
-from claudetrace._ledger._rollups import OTHER
-from claudetrace.cli._options import DB, calls_text, responses_text
-from claudetrace.cli._tables import NONE, count_text, plain, table, usd_digits, usd_text
+from claudetrace._errors import ClaudetraceError
+from claudetrace._ledger._export import csv_text
+from claudetrace.cli._options import AS_JSON, DB, WHERE, WIDE, end_progress, filters_of, progress_of, read_path
+from claudetrace.cli._spend_table import change_table, latency_table, spend_table
+from claudetrace.cli._tables import plain, terminal_width
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Mapping
 
-    from claudetrace._ledger._read import Ledger, Spend
+    from claudetrace._ledger._read import Ledger
+    from claudetrace._ledger._times import Span
 
-BY_HELP = "model, day, user, session, feature, customer, prompt, operation, stop_reason or tag:KEY"
-COLUMNS = {
-    "errors": "errors",
-    "input": "input_tokens",
-    "cache read": "cache_read_tokens",
-    "cache write": "cache_write_tokens",
-    "output": "output_tokens",
-}
+BEFORE = "before"
+MANY = 50
+"""How many rows a person is shown who does not say how many."""
+
+
+class Asked(NamedTuple):
+    """What the report is of."""
+
+    by: tuple[str, ...]
+    since: str | None = None
+    until: str | None = None
+    where: Mapping[str, list[str | None]] = MappingProxyType({})
+    timezone: str = "UTC"
+
+    @property
+    def span(self) -> Span:
+        """Its time. Raises `ClaudetraceError` where that is none."""
+        from claudetrace._ledger._times import span, zone_of
+
+        meant = span(self.since, self.until, zone=zone_of(self.timezone))
+        if self.until is not None and meant.until <= meant.since:
+            raise ClaudetraceError(
+                f"--until {self.until} is not after --since {self.since or 'all'}; give an earlier --since, or all for "
+                "every call"
+            )
+        return meant
+
+    def title(self, what: str = "Spend") -> str:
+        """What is shown, of what and when, on a line."""
+        meant = self.span
+        head = f"{what} by {', '.join(self.by)}" if self.by else what
+        filters = [f"{name}={value or ''}" for name, values in self.where.items() for value in values]
+        head += f", where {plain(' and '.join(filters), 200)}" if filters else ""
+        since = f"from {meant.since:%Y-%m-%d %H:%M}" if self.since else "from the first call"
+        until = f"until {meant.until:%Y-%m-%d %H:%M}" if self.until else "until now"
+        return f"{head}, {since} {until} ({self.timezone})"
 
 
 @click.command(short_help="Sum up what calls cost.")
-@click.option("--by", default="model", show_default=True, metavar="NAME", help=f"One row for each: {BY_HELP}.")
-@click.option("--since", default="7d", show_default=True, help="30m, 12h, 7d, 2w, a date, a time, or all.")
+@click.option(
+    "--by",
+    multiple=True,
+    default=("model",),
+    show_default="model",
+    metavar="NAME[,NAME]",
+    help="One row for each: model, feature, customer, user, session, prompt, tag:KEY, day, week, month and others; up "
+    "to three.",
+)
+@WHERE
+@click.option("--since", default="7d", show_default=True, help="7d, 2w, 1y, today, last month, 2026-11, a time, all.")
 @click.option("--until", help="As --since; until just before it.")
+@click.option("--timezone", default="UTC", show_default=True, help="Whose days and months: Europe/Berlin.")
+@click.option("--top", type=click.IntRange(1), help=f"So many rows, and the rest as one. Default on a screen: {MANY}.")
+@click.option("--sort", help="What comes first: cost, calls, tokens, per-call, errors, saved, name and others.")
+@click.option(
+    "--compare",
+    is_flag=False,
+    flag_value=BEFORE,
+    metavar="[PERIOD]",
+    help="What changed against the time before, or against PERIOD: last month, 2026-10, a day.",
+)
+@click.option("--latency", is_flag=True, help="How long answers took and how fast they came, instead of the cost.")
 @click.option("--trace", metavar="ID", help="The calls of one trace, each with its cost.")
 @click.option("--at-model", metavar="MODEL", help="Beside the cost: what the same usage would cost at this model.")
 @click.option("--batch", is_flag=True, help="Beside the cost: what it would be in batches.")
 @click.option("--no-cache", is_flag=True, help="Beside the cost: what it would be without caching.")
-@click.option("--json", "as_json", is_flag=True, help="For programs: whole counts, exact dollars as text.")
+@click.option("--csv", "as_csv", is_flag=True, help="The rows as CSV: exact, and all of them unless --top.")
+@AS_JSON
+@WIDE
 @DB
 def report(
-    by: str,
+    by: tuple[str, ...],
+    where: tuple[str, ...],
     since: str,
     until: str | None,
-    trace: str | None,
-    at_model: str | None,
-    batch: bool,
-    no_cache: bool,
-    as_json: bool,
-    db: Path | None,
+    timezone: str,
+    **options: Any,
 ) -> None:
-    """Sum up what calls cost, one row for each model, day, user or other tag. Days and times are UTC."""
+    """Sum up what calls cost, one row for each model, day, user or other tag, or for each combination of them.
+
+    `docs/reports.md` has a command for each question.
+    """
     from claudetrace._ledger._read import Ledger
 
-    ledger = Ledger(db)
-    _check_order(since, until)
-    if at_model is not None or batch or no_cache:
-        from claudetrace._pricing._list import use_rates_of
-        from claudetrace._pricing._otherwise import Otherwise
+    names = tuple(name.strip() for each in by for name in each.split(",") if name.strip())
+    asked = Asked(names, None if since == "all" else since, until, filters_of(where), timezone)
+    ledger = Ledger(read_path(options["db"]))
+    asked.span  # noqa: B018 - raises for a time that is none
+    if options["at_model"] or options["batch"] or options["no_cache"]:
         from claudetrace.cli._what_if import what_if_report
 
-        use_rates_of(ledger.path)
+        told = what_if_report(ledger, asked, options)
+    elif options["trace"] is not None:
+        from claudetrace.cli._find import trace_report
 
-        what = Otherwise(model=at_model, batch=batch, no_cache=no_cache)
-        start = None if since == "all" else since
-        click.echo(what_if_report(ledger, by, start, until, what, trace=trace, as_json=as_json))
-        return
-    if trace is not None:
-        from claudetrace.cli._trace import trace_report
-
-        click.echo(trace_report(ledger, trace, as_json=as_json))
-        return
-    click.echo(spend_report(ledger, by, since, until, as_json=as_json))
-
-
-def _check_order(since: str, until: str | None) -> None:
-    """Raises `ClaudetraceError` where no time lies between the two."""
-    from claudetrace._errors import ClaudetraceError
-    from claudetrace._ledger._times import span
-
-    meant = span(None if since == "all" else since, until)
-    if until is not None and meant.until <= meant.since:
-        raise ClaudetraceError(
-            f"--until {until} is not after --since {since}; give an earlier --since, or all for every call"
+        told = trace_report(ledger, options["trace"], as_json=options["as_json"])
+    elif options["latency"]:
+        told = _latency_report(ledger, asked, options)
+    elif options["compare"] is not None:
+        told = _change_report(ledger, asked, options)
+    else:
+        told = spend_report(
+            ledger,
+            asked,
+            **{name: options[name] for name in ("top", "sort", "as_csv", "as_json")},
+            width=terminal_width(wide=options["wide"]),
         )
+    click.echo(told, nl=not options["as_csv"])
 
 
 def spend_report(
-    ledger: Ledger, by: str, since: str, until: str | None, *, as_json: bool = False, notes: bool = True
+    ledger: Ledger,
+    asked: Asked,
+    *,
+    top: int | None = None,
+    sort: str | None = None,
+    as_csv: bool = False,
+    as_json: bool = False,
+    width: int | None = None,
+    notes: bool = True,
 ) -> str:
-    """The spend by `by` with its total, as JSON or as a table, with `notes` on what it leaves out."""
-    start = None if since == "all" else since
-    rows = ledger.spend(by=by, since=start, until=until)
-    (total,) = ledger.spend(by=None, since=start, until=until)
+    """The spend with its total, as CSV, as JSON or as a table, with `notes` on what it leaves out."""
+    if top is None and width is not None and not (as_csv or as_json):
+        top = MANY
+    progress = progress_of("reading")
+    rows = ledger.spend(
+        asked.by, asked.since, asked.until, asked.where, timezone=asked.timezone, top=top, sort=sort, progress=progress
+    )
+    end_progress(progress if rows.answered_from == "calls" else None)
+    if as_csv:
+        return csv_text(_marked(row.plain(), row.rest) for row in rows)
     if as_json:
-        return _as_json(by, start, until, rows, total)
-    head = f"Spend by {by}, {_period(start, until)}"
+        told = [row.plain() for row in rows]
+        return _as_json(asked, answered_from=rows.answered_from, rows=told, total=rows.total.plain())
+    if not rows.total.responses:
+        return f"{asked.title()}\n\n{_nothing(ledger, asked)}"
+    text, *below = spend_table(rows, asked.by, sort=sort, width=width)
+    told_below = [*below, "", f"Ledger: {ledger.path}, from the {rows.answered_from}"] if notes else []
+    return "\n".join([asked.title(), "", text, *told_below])
+
+
+def _change_report(ledger: Ledger, asked: Asked, options: Mapping[str, Any]) -> str:
+    from claudetrace._ledger._compare import changes
+    from claudetrace._ledger._dimensions import CALENDAR
+
+    if set(asked.by) & {*CALENDAR}:
+        raise ClaudetraceError(f"--compare has no rows by time: leave {', '.join(asked.by)} out, or --compare")
+    then = _compared_with(asked, options["compare"])
+    now, before = (ledger.spend(asked.by, *span, asked.where, timezone=asked.timezone) for span in (asked.span, then))
+    rows, total = changes(now, before, options["top"])
+    if options["as_csv"]:
+        return csv_text(_marked(row.plain(), row.rest) for row in rows)
+    if options["as_json"]:
+        return _as_json(
+            asked,
+            compared_with=[end.isoformat() for end in then],
+            rows=[row.plain() for row in rows],
+            total=total.plain(),
+        )
+    head = f"{asked.title('Change of spend')}\nagainst {then.since:%Y-%m-%d %H:%M} until {then.until:%Y-%m-%d %H:%M}"
     if not rows:
-        return f"{head}\n\n{_nothing(ledger, everything=start is None)}"
-    below = [*_notes(rows, total), "", f"Ledger: {ledger.path}"] if notes else []
-    return "\n".join([head, "", _table(by, rows, total), *below])
+        return f"{head}\n\n{_nothing(ledger, asked)}"
+    return "\n".join([head, "", *change_table(rows, total, asked.by, terminal_width(wide=options["wide"]))])
 
 
-def _table(by: str, rows: list[Spend], total: Spend) -> str:
-    """The rows with their total. Responses have a column where a call had not exactly one."""
-    responses = any(row.calls != row.responses for row in rows)
-    digits = usd_digits([row.cost_usd for row in rows])
-    heads = [by, "calls", *(["responses"] if responses else []), *COLUMNS, "cost (USD)"]
-
-    def cells(name: str, row: Spend) -> list[str]:
-        counts = {**asdict(row), "cache_write_tokens": row.cache_write_5m_tokens + row.cache_write_1h_tokens}
-        shown = ["calls", *(["responses"] if responses else []), *COLUMNS.values()]
-        mark = "≥" if row.lower_bound_calls or row.unpriced_calls or row.too_low else ""
-        return [name, *(count_text(counts[column]) for column in shown), mark + usd_text(row.cost_usd, digits)]
-
-    lines = [cells(_name(row), row) for row in rows]
-    return table(heads, [*lines, cells("total", total)], last_is_total=True)
-
-
-def _name(row: Spend) -> str:
-    """The key; in quotes where it reads as what stands for none or for many."""
-    if row.key is None:
-        return NONE
-    return repr(row.key) if row.key in (NONE, OTHER) and not row.others else plain(row.key)
-
-
-def _notes(rows: list[Spend], total: Spend) -> list[str]:
-    """What the sums leave out, in a sentence each."""
-    notes = []
-    counted = calls_text if total.calls == total.responses else responses_text
-    if any(row.others for row in rows):
-        notes.append(
-            f"{OTHER}: on days with more than 1,000 values the further ones are counted together; a value marked ≥ may "
-            "have calls among them."
-        )
-    if total.lower_bound_calls:
-        one = total.lower_bound_calls == 1
-        notes.append(
-            f"≥ {counted(total.lower_bound_calls)} {'was' if one else 'were'} cut short or retried after an "
-            f"abandoned attempt, or {'has' if one else 'have'} a part without a price: "
-            f"{'its' if one else 'their'} cost is a lower bound."
-        )
-    if total.unpriced_calls:
-        one = total.unpriced_calls == 1
-        notes.append(
-            f"≥ {counted(total.unpriced_calls)} {'has' if one else 'have'} no known cost and "
-            f"{'adds' if one else 'add'} nothing; `claudetrace doctor` says why."
-        )
-    if total.cache_saved_picousd:
-        saved = total.cache_saved_usd
-        said = "saved" if saved > 0 else "cost"
-        notes.append(f"Caching {said} {usd_text(abs(saved), usd_digits([saved]))} against plain input.")
-    return ["", *notes] if notes else []
+def _latency_report(ledger: Ledger, asked: Asked, options: Mapping[str, Any]) -> str:
+    rows = ledger.latencies(asked.by, asked.since, asked.until, asked.where, timezone=asked.timezone)
+    before = {}
+    head = asked.title("Latency")
+    if options["compare"] is not None:
+        then = _compared_with(asked, options["compare"])
+        head += f"\nbefore: {then.since:%Y-%m-%d %H:%M} until {then.until:%Y-%m-%d %H:%M}"
+        found = ledger.latencies(asked.by, *then, asked.where, timezone=asked.timezone)
+        before = {tuple(row.dimensions.values()): row for row in found}
+    if options["as_json"] or options["as_csv"]:
+        told = [
+            {
+                **row.dimensions,
+                "answers": row.responses,
+                **{f"{kind}_p{at}": row.at(kind, at) for kind, at in row.percentiles},
+            }
+            for row in rows[:-1]
+        ]
+        return csv_text(told) if options["as_csv"] else _as_json(asked, rows=told)
+    if not rows[-1].responses:
+        return f"{head}\n\n{_nothing(ledger, asked)}"
+    return "\n".join([head, "", *latency_table(rows, before, asked.by, terminal_width(wide=options["wide"]))])
 
 
-def _period(since: str | None, until: str | None) -> str:
-    from claudetrace._ledger._times import span
+def _compared_with(asked: Asked, said: str) -> Span:
+    """The time that is compared with: the one before, or as `said`."""
+    from claudetrace._ledger._times import Span, period, zone_of
 
-    meant = span(since, until)
-    parts = [f"from {meant.since:%Y-%m-%d %H:%M}" if since else "from the first call"]
-    parts.append(f"until {meant.until:%Y-%m-%d %H:%M}" if until else "until now")
-    return f"{' '.join(parts)} (UTC)"
+    if asked.since is None:
+        raise ClaudetraceError("--compare needs a --since: there is no time before all calls")
+    if said != BEFORE:
+        return period("--compare", said, zone_of(asked.timezone))
+    meant = asked.span
+    until = meant.until if asked.until is not None else _now(meant)
+    return Span(meant.since, until).before(asked.since, asked.until)
 
 
-def _nothing(ledger: Ledger, *, everything: bool) -> str:
+def _now(meant: Span) -> Any:
+    from datetime import datetime
+
+    return datetime.now(meant.since.tzinfo)
+
+
+def _marked(row: dict[str, Any], rest: int) -> dict[str, Any]:
+    """`row` as a file has it: what `--top` cut is called so."""
+    return {name: "(rest)" if rest and value is None else value for name, value in row.items()}
+
+
+def _as_json(asked: Asked, **told: Any) -> str:
+    meant = asked.span
+    head = {
+        "by": [*asked.by],
+        "where": {**asked.where},
+        "since": meant.since.isoformat() if asked.since else None,
+        "until": meant.until.isoformat() if asked.until else None,
+        "timezone": asked.timezone,
+    }
+    return json.dumps({**head, **told}, indent=2, ensure_ascii=False)
+
+
+def _nothing(ledger: Ledger, asked: Asked) -> str:
     newest = ledger.calls(limit=1)
     if not newest:
         return f"The ledger {ledger.path} has no calls yet."
+    if asked.where and ledger.spend((), asked.since, asked.until)[0].responses:
+        return "No call in that time passes the filters; values are compared exactly, letter by letter."
     at = f"{newest[0].started_at:%Y-%m-%d %H:%M} UTC"
-    way_out = "give a later --until" if everything else "try --since all"
+    way_out = "give a later --until" if asked.since is None else "try --since all"
     return f"No calls in that time. The newest call of {ledger.path} is of {at}: {way_out}."
-
-
-def _as_json(by: str, since: str | None, until: str | None, rows: list[Spend], total: Spend) -> str:
-    from claudetrace._ledger._times import span
-
-    meant = span(since, until)
-    told = {
-        "by": by,
-        "since": meant.since.isoformat() if since else None,
-        "until": meant.until.isoformat() if until else None,
-        "rows": [_plain_spend(row) for row in rows],
-        "total": _plain_spend(total),
-    }
-    return json.dumps(told, indent=2, ensure_ascii=False)
-
-
-def _plain_spend(row: Spend) -> dict[str, Any]:
-    return {**asdict(row), "cost_usd": f"{row.cost_usd:f}", "cache_saved_usd": f"{row.cache_saved_usd:f}"}

@@ -12,7 +12,7 @@ import click
 
 from claudetrace._call import exact_usd
 from claudetrace._errors import ClaudetraceError
-from claudetrace.cli._options import DB, STORE, calls_text, end_progress, progress_of, store_path
+from claudetrace.cli._options import DB, STORE, calls_text, end_progress, named_path, progress_of, store_path
 from claudetrace.cli._tables import count_text, plain, table, usd_digits, usd_text
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def reprice(everything: bool, since: str | None, dry_run: bool, yes: bool, store
     from claudetrace._ledger._times import span
     from claudetrace._pricing._list import use_rates_of
 
-    path = Ledger(db).path
+    path = Ledger(named_path(db)).path
     use_rates_of(path)
     moment = None if since is None else span(since, None).since
     progress = progress_of("pricing")

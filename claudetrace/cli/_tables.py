@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import sys
 import unicodedata
 from decimal import Decimal
 from typing import TYPE_CHECKING, NamedTuple
@@ -54,6 +57,69 @@ def table(
     if last_is_total:
         lines.insert(-1, "─" * (sum(widths) + len(GAP) * (len(widths) - 1)))
     return "\n".join(lines)
+
+
+class Column(NamedTuple):
+    """A column of a table that is made to fit: its cells, those that say it in less, and when it is left out."""
+
+    head: str
+    cells: Sequence[str]
+    short: Sequence[str] | None = None
+    drop: int = 0
+    """The highest goes first; 0 stays."""
+    left: bool = False
+
+
+def terminal_width(*, wide: bool = False) -> int | None:
+    """How many characters a line may have; `None` where nobody's screen cuts it, or all is wanted."""
+    if wide or not (sys.stdout.isatty() or os.environ.get("COLUMNS")):
+        return None
+    return shutil.get_terminal_size().columns
+
+
+def fitted(columns: Iterable[Column], width: int | None, *, last_is_total: bool = False) -> tuple[str, str | None]:
+    """The columns as a table of at most `width`, and what was done to them: counts shortened, then columns left out,
+    then long values cut."""
+    kept, told = list(columns), []
+    if not _fits(kept, width) and any(each.short for each in kept):
+        kept = [each._replace(cells=each.short or each.cells) for each in kept]
+    dropped: list[str] = []
+    while not _fits(kept, width) and (last := max(kept, key=lambda each: each.drop)).drop:
+        kept.remove(last)
+        dropped.insert(0, last.head)
+    if any(each.short is not None and each.cells is each.short for each in kept):
+        told.append("numbers are rounded")
+    told += [f"left out: {', '.join(dropped)}"] if dropped else []
+    if not _fits(kept, width):
+        assert width is not None
+        longest = [max(map(_width, each.cells), default=0) for each in kept if each.left]
+        over = _line_width(kept) - width
+        cut = max(8, max(longest, default=8) - -(-over // max(1, sum(each > 8 for each in longest))))
+        kept = [each._replace(cells=[plain(c, cut) for c in each.cells]) if each.left else each for each in kept]
+    left = [number for number, each in enumerate(kept) if each.left]
+    rows = list(zip(*(each.cells for each in kept), strict=True))
+    shown = table([each.head for each in kept], rows, left=left, last_is_total=last_is_total)
+    note = "; ".join(told)
+    return shown, f"{note[0].upper()}{note[1:]}. --wide shows all." if note else None
+
+
+def _fits(columns: Sequence[Column], width: int | None) -> bool:
+    return width is None or _line_width(columns) <= width
+
+
+def _line_width(columns: Sequence[Column]) -> int:
+    widths = [max(map(_width, (each.head, *each.cells))) for each in columns]
+    return sum(widths) + len(GAP) * (len(widths) - 1)
+
+
+def short_count(count: int | None) -> str:
+    """`count` in at most five characters: 1234, 54.7k, 1.23M."""
+    if count is None or abs(count) < 10_000:
+        return "–" if count is None else str(count)
+    for unit, size in (("k", 10**3), ("M", 10**6), ("G", 10**9), ("T", 10**12)):
+        if abs(count) < 999.5 * size:
+            return f"{count / size:.3g}{unit}"
+    return f"{count:.1e}"
 
 
 def _width(text: str) -> int:

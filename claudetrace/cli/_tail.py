@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from claudetrace.cli._calls import call_json, calls_table
-from claudetrace.cli._options import DB
+from claudetrace.cli._options import DB, read_path
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -31,7 +31,7 @@ def tail(count: int, once: bool, as_json: bool, db: Path | None) -> None:
     from claudetrace._ledger._read import Ledger
     from claudetrace._sqlite import limit_time
 
-    with Ledger(db) as ledger:
+    with Ledger(read_path(db)) as ledger:
         limit_time(ledger.db.conn, ledger.path)
         last = _last_row(ledger)
         newest = ledger.calls(limit=count)[::-1] if count else []

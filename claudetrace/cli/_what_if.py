@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from claudetrace._ledger._times import EVER, span
-from claudetrace._ledger._what_if import read_what_if, total
+from claudetrace._ledger._export import csv_text
+from claudetrace._ledger._question import Question
+from claudetrace._ledger._what_if import WhatIf, read_what_if, total
+from claudetrace._pricing._list import use_rates_of
+from claudetrace._pricing._otherwise import Otherwise
 from claudetrace._sqlite import limit_time
-from claudetrace.cli._tables import NONE, count_text, plain, table, usd_digits, usd_text
-from claudetrace.cli._trace import no_such_trace
+from claudetrace.cli._find import no_such_trace
+from claudetrace.cli._spend_table import key_columns
+from claudetrace.cli._tables import Column, count_text, fitted, plain, terminal_width, usd_digits, usd_text
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from claudetrace._ledger._read import Ledger
-    from claudetrace._ledger._what_if import WhatIf
-    from claudetrace._pricing._otherwise import Otherwise
+    from claudetrace.cli._report import Asked
 
 ESTIMATE = (
     "An estimate: the same usage priced otherwise. Another model's tokenizer counts the same text differently, and "
@@ -24,33 +28,31 @@ ESTIMATE = (
 ESTIMATE_OF_USE = "An estimate: the same usage priced otherwise."
 
 
-def what_if_report(
-    ledger: Ledger,
-    by: str,
-    since: str | None,
-    until: str | None,
-    what: Otherwise,
-    *,
-    trace: str | None = None,
-    as_json: bool = False,
-) -> str:
-    """What the responses cost and would cost, by `by` with its total, as a table or as JSON."""
-    meant = span(since, until) if trace is None else EVER
+def what_if_report(ledger: Ledger, asked: Asked, options: Mapping[str, Any]) -> str:
+    """What the responses cost and would cost, with their total, as a table or as JSON."""
+    use_rates_of(ledger.path)
+    what = Otherwise(model=options["at_model"], batch=options["batch"], no_cache=options["no_cache"])
+    trace = options["trace"]
+    times = (None, None) if trace is not None else (asked.since, asked.until)
+    question = Question.of(asked.by, *times, asked.where, asked.timezone)
     with ledger:
         limit_time(ledger.db.conn, ledger.path)
-        rows = read_what_if(ledger.db.conn, what, by, meant, None if trace is None else trace.lower())
+        rows = read_what_if(ledger.db.conn, what, question, None if trace is None else trace.lower())
     if trace is not None and not rows:
         raise no_such_trace(ledger, trace)
-    if as_json:
-        return _as_json(by, what, rows)
-    head = f"What if {_title(what)}, by {by}"
+    if options["as_csv"]:
+        return csv_text(map(_plain, rows))
+    if options["as_json"]:
+        return _as_json(asked.by, what, rows)
+    head = f"What if {_title(what)}, by {', '.join(asked.by)}"
     if trace is not None:
         head += f", of the trace {plain(trace)}"
-    elif since is not None:
-        head += f", from {meant.since:%Y-%m-%d %H:%M} UTC"
+    elif asked.since is not None:
+        head += f", from {asked.span.since:%Y-%m-%d %H:%M} ({asked.timezone})"
     if not rows:
         return f"{head}\n\nNo calls in that time."
-    return "\n".join([head, "", _table(by, what, rows), "", *_notes(what, total(rows)), "", f"Ledger: {ledger.path}"])
+    text = _table(asked.by, what, rows, terminal_width(wide=options["wide"]))
+    return "\n".join([head, "", *text, "", *_notes(what, total(rows)), "", f"Ledger: {ledger.path}"])
 
 
 def _title(what: Otherwise) -> str:
@@ -60,21 +62,29 @@ def _title(what: Otherwise) -> str:
     return " ".join(told)
 
 
-def _table(by: str, what: Otherwise, rows: list[WhatIf]) -> str:
-    digits = usd_digits([*(row.cost_usd for row in rows), *(row.otherwise_usd for row in rows)])
-    uncompared = any(row.unpriced_responses for row in rows)
-    heads = [by, "responses", "cost (USD)", f"{_title(what)} (estimate)", "difference", *(["unpriced"] * uncompared)]
+def _table(by: Sequence[str], what: Otherwise, rows: list[WhatIf], width: int | None) -> list[str]:
+    shown = [*rows, total(rows)]
+    digits = usd_digits([amount for row in rows for amount in (row.cost_usd, row.otherwise_usd)])
+    bounds = ["≥" if row.inexact_responses else "" for row in shown]
 
-    def cells(name: str, row: WhatIf) -> list[str]:
-        share = f" {100 * row.difference_usd * 10**12 / row.compared_picousd:+.1f} %" if row.compared_picousd else ""
-        bound = "≥" if row.inexact_responses else ""
-        money = [bound + usd_text(row.cost_usd, digits), bound + usd_text(row.otherwise_usd, digits)]
-        difference = usd_text(row.difference_usd, digits) + share
-        unpriced = [count_text(row.unpriced_responses)] if uncompared else []
-        return [name, count_text(row.responses), *money, difference, *unpriced]
+    def money(name: str) -> list[str]:
+        return [bound + usd_text(getattr(row, name), digits) for bound, row in zip(bounds, shown, strict=True)]
 
-    lines = [cells(NONE if row.key is None else plain(row.key), row) for row in rows]
-    return table(heads, [*lines, cells("total", total(rows))], last_is_total=True)
+    shares = [
+        f" {100 * row.difference_usd * 10**12 / row.compared_picousd:+.1f} %" if row.compared_picousd else ""
+        for row in shown
+    ]
+    differences = [usd_text(row.difference_usd, digits) + share for row, share in zip(shown, shares, strict=True)]
+    columns = [
+        *key_columns(by, [(row.dimensions, 0, False) for row in rows]),
+        Column("responses", [count_text(row.responses) for row in shown], None, 2),
+        Column("cost (USD)", money("cost_usd"), None, 1),
+        Column(f"{_title(what)} (estimate)", money("otherwise_usd")),
+        Column("difference", differences),
+    ]
+    if any(row.unpriced_responses for row in rows):
+        columns.append(Column("unpriced", [count_text(row.unpriced_responses) for row in shown], None, 3))
+    return [line for line in fitted(columns, width, last_is_total=True) if line]
 
 
 def _notes(what: Otherwise, whole: WhatIf) -> list[str]:
@@ -91,9 +101,9 @@ def _notes(what: Otherwise, whole: WhatIf) -> list[str]:
     return notes
 
 
-def _as_json(by: str, what: Otherwise, rows: list[WhatIf]) -> str:
+def _as_json(by: Sequence[str], what: Otherwise, rows: list[WhatIf]) -> str:
     told = {
-        "by": by,
+        "by": [*by],
         "what_if": {"at_model": what.model, "batch": what.batch, "no_cache": what.no_cache},
         "estimate": True,
         "note": ESTIMATE if what.model else ESTIMATE_OF_USE,
@@ -104,5 +114,6 @@ def _as_json(by: str, what: Otherwise, rows: list[WhatIf]) -> str:
 
 
 def _plain(row: WhatIf) -> dict[str, Any]:
+    counts = {name: getattr(row, name) for name in WhatIf.__slots__ if name != "dimensions"}
     dollars = {name: f"{getattr(row, name):f}" for name in ("cost_usd", "otherwise_usd", "difference_usd")}
-    return {**asdict(row), **dollars}
+    return {"key": row.key, **row.dimensions, **counts, **dollars}

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from datasette.utils.asgi import AsgiStream, Response
 
+from claudetrace._ledger._export import inert
 from claudetrace_dashboards._access import reason
 from claudetrace_dashboards._format import exact_usd
 from claudetrace_dashboards._panel import Answer, DeniedError, UnheardError, answer, plain_rows
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
 
     from claudetrace_dashboards._panel import Panel, Row, Scope
 
-FORMULA = ("=", "+", "-", "@", "\t", "\r")
 HEADERS = {"X-Content-Type-Options": "nosniff", "Cache-Control": "private, no-store"}
 ROWS_A_WRITE = 500
 
@@ -89,7 +89,7 @@ def _csv(first: Answer) -> tuple[str, Any, str]:
     def text_of(rows: list[Row]) -> Iterator[str]:
         for start in range(0, len(rows), ROWS_A_WRITE):
             yield _lines(
-                [_inert(value) for value in with_usd(row).values()] for row in rows[start : start + ROWS_A_WRITE]
+                [inert(value) for value in with_usd(row).values()] for row in rows[start : start + ROWS_A_WRITE]
             )
 
     return _lines([heads]), text_of, ""
@@ -119,14 +119,6 @@ def _json(scope: Scope, panel: Panel, first: Answer) -> tuple[str, Any, str]:
             between = ",\n "
 
     return f'{json.dumps(told, indent=1)[:-2]},\n "rows": [\n ', text_of, "\n]}\n"
-
-
-def _inert(value: Any) -> Any:
-    return f"'{value}" if isinstance(value, str) and value.startswith(FORMULA) and not _is_number(value) else value
-
-
-def _is_number(value: str) -> bool:
-    return value[1:].replace(".", "", 1).isdecimal()
 
 
 def _refused(kind: str, status: int, why: str) -> Response:

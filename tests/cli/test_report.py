@@ -42,7 +42,7 @@ def test_an_unknown_name_is_refused(db):
     told = run("report", "--by", "colour", "--db", db)
 
     assert told.exit_code == 2
-    assert "model, day, user" in told.output
+    assert "did you mean tag:colour?" in told.output
 
 
 def test_an_unknown_time_is_refused(db):

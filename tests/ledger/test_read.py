@@ -11,20 +11,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from rows import row
 
 from claudetrace._errors import ClaudetraceError
 from claudetrace._files import fragile_filesystem
 from claudetrace._guard import Guard
-from claudetrace._ledger import _spend
 from claudetrace._ledger._journal import Journal
 from claudetrace._ledger._loader import LedgerWriter
 from claudetrace._ledger._read import Ledger
-from claudetrace._ledger._spend import GROUPS, read_spend
 from claudetrace._ledger._store import Store
-from claudetrace._ledger._times import span
+from claudetrace._ledger._times import span, zone_of
 
 MOMENTS = [
     f"2026-06-{day}T{hour}:{minute}:00.500Z"
@@ -59,31 +55,6 @@ def ledger(tmp_path_factory: pytest.TempPathFactory) -> Ledger:
     return Ledger(db)
 
 
-ENDS = (
-    st.none()
-    | st.datetimes(datetime(2026, 6, 12), datetime(2026, 6, 17))
-    | st.dates(date(2026, 6, 12), date(2026, 6, 17))
-)
-WHERE = st.dictionaries(
-    st.sampled_from(["model", "feature", "user", "session", "customer", "tag:team", "outcome", "stop_reason"]),
-    st.sampled_from(["m1", "rerank", "u1", "s2", "acme", "a", "ok", "end_turn", None]),
-    max_size=2,
-)
-
-
-@settings(max_examples=300, deadline=None)
-@given(by=st.sampled_from([None, *GROUPS, "tag:team", "tag:none"]), since=ENDS, until=ENDS, where=WHERE)
-def test_spend_equals_the_calls(ledger: Ledger, by: str | None, since: Any, until: Any, where: dict[str, Any]) -> None:
-    """Whatever is asked, the rollups and their edges answer what the calls alone do."""
-    with ledger._reading() as connection:
-        found = read_spend(connection, by, span(since, until), where)
-        totals: dict[str | None, list[int]] = {} if by else {None: _spend.NOTHING}
-        for key, amounts in _spend._from_calls(connection, by, span(since, until), where):
-            totals[key] = [a + b for a, b in zip(totals.get(key, _spend.NOTHING), amounts, strict=True)]
-
-    assert {spend.key: spend for spend in found} == {key: _spend._spend(key, each) for key, each in totals.items()}
-
-
 def test_spend(ledger: Ledger) -> None:
     """The sums have the dearest first, in exact dollars."""
     models = ledger.spend(by="model", since=None)
@@ -112,11 +83,15 @@ def test_calls(ledger: Ledger) -> None:
 @pytest.mark.parametrize(
     ("asked", "said"),
     [
-        ({"by": "colour"}, "by='colour' is none of model, day"),
-        ({"where": {"colour": "red"}}, "'colour' in where is none of model, platform"),
+        ({"by": "workflow"}, "'workflow' is none of model, .*; did you mean tag:workflow?"),
+        ({"by": "costumer"}, "costumer: did you mean customer\\? Tags of your own are tag:KEY"),
+        ({"by": ("model", "day", "user", "feature")}, "by names 4 dimensions; give 3 at most"),
+        ({"where": {"Error type": "x"}}, "Error type: did you mean error_type"),
+        ({"timezone": "Mars/Phobos"}, "timezone='Mars/Phobos' is no time zone"),
+        ({"sort": "luck"}, "sort='luck' is none of cost"),
         ({"since": "soon"}, "since='soon' is no time; give 30m"),
         ({"until": 5}, "until=5 is no time"),
-        ({"by": "tag:"}, "by='tag:' is none of"),
+        ({"by": "tag:"}, "'tag:' is none of"),
     ],
 )
 def test_unusable_questions(ledger: Ledger, asked: dict[str, Any], said: str) -> None:
@@ -125,19 +100,67 @@ def test_unusable_questions(ledger: Ledger, asked: dict[str, Any], said: str) ->
         ledger.spend(**asked)
 
 
-def test_times() -> None:
-    """Ages count back from now; times without a zone are UTC; ends are cut to the millisecond."""
-    now = datetime(2026, 6, 15, 12, tzinfo=UTC)
+NOW = datetime(2026, 6, 17, 12, 30, tzinfo=UTC)
 
-    assert [
-        span(since, None, now).stamps()[0] for since in ("7d", "1h", "2026-06-15T12:00:00+02:00", date(2026, 1, 2))
-    ] == [
-        "2026-06-08T12:00:00.000Z",
-        "2026-06-15T11:00:00.000Z",
-        "2026-06-15T10:00:00.000Z",
-        "2026-01-02T00:00:00.000Z",
-    ]
-    assert span(datetime(2026, 1, 1, 0, 0, 0, 1), None).stamps()[0] == "2026-01-01T00:00:00.000Z"
+
+@pytest.mark.parametrize(
+    ("said", "meant"),
+    [
+        ("7d", "2026-06-10T12:30"),
+        ("2w", "2026-06-03T12:30"),
+        ("1y", "2025-06-17T12:30"),
+        ("today", "2026-06-17T00:00"),
+        ("Yesterday", "2026-06-16T00:00"),
+        ("this week", "2026-06-15T00:00"),
+        ("last-week", "2026-06-08T00:00"),
+        ("this month", "2026-06-01T00:00"),
+        ("last month", "2026-05-01T00:00"),
+        ("last_year", "2025-01-01T00:00"),
+        ("2026-11", "2026-11-01T00:00"),
+        ("2024", "2024-01-01T00:00"),
+        ("2026-06-15T12:00:00+02:00", "2026-06-15T10:00"),
+        (date(2026, 1, 2), "2026-01-02T00:00"),
+        (datetime(2026, 1, 1, 0, 0, 0, 1), "2026-01-01T00:00"),
+    ],
+)
+def test_times(said: Any, meant: str) -> None:
+    """A time is an age, a name, a month, a day or a moment; without a zone it is UTC."""
+    assert span(said, None, NOW).stamps()[0] == f"{meant}:00.000Z"
+
+
+def test_days_of_a_zone() -> None:
+    """Names and dates are of the zone that is asked for, whose days are 23 to 25 hours long."""
+    berlin = zone_of("Europe/Berlin")
+
+    assert span("2026-03-29", "2026-03-30", NOW, berlin).stamps() == (
+        "2026-03-28T23:00:00.000Z",
+        "2026-03-29T22:00:00.000Z",
+    )
+    assert span("today", None, datetime(2026, 6, 16, 23, tzinfo=UTC), berlin).stamps()[0] == "2026-06-16T22:00:00.000Z"
+
+
+@pytest.mark.parametrize(
+    ("since", "until", "before"),
+    [
+        ("2026-06-10", "2026-06-12", ("2026-06-08", "2026-06-10")),
+        ("2026-06", "2026-07", ("2026-05-01", "2026-06-01")),
+        ("2026-04", "2026-07", ("2026-01-01", "2026-04-01")),
+        ("today", "2026-06-17T12:00", ("2026-06-16", "2026-06-16T12:00")),
+        ("this month", "2026-06-17", ("2026-05-01", "2026-05-17")),
+    ],
+)
+def test_the_time_before(since: str, until: str, before: tuple[str, str]) -> None:
+    """It is as long; whole months are compared with whole months, and a part of one with the same part."""
+    assert span(since, until, NOW).before(since, until) == span(*before, NOW)
+
+
+def test_the_month_before_may_be_shorter() -> None:
+    """It ends where this one begins, also where as many days are not in it."""
+    now = datetime(2026, 3, 31, tzinfo=UTC)
+
+    assert span("this month", "2026-03-31", now).before("this month", "2026-03-31") == span(
+        "2026-02-01", "2026-03-01", now
+    )
 
 
 def test_missing_ledger(tmp_path: Path) -> None:

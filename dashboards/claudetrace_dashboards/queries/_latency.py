@@ -2,31 +2,15 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
 from typing import Any
 
 import orjson
 
-from claudetrace._ledger._latency import BOUNDS
+from claudetrace._ledger._latency import percentile
 from claudetrace_dashboards.queries._query import Query
 from claudetrace_dashboards.queries._sources import BASE, TIMED
 
 PERCENTS = (50, 95, 99)
-EDGES: tuple[tuple[float, float], ...] = ((0.0, BOUNDS[0]), *pairwise(BOUNDS), (BOUNDS[-1], BOUNDS[-1]))
-"""Where each bucket begins and ends."""
-
-
-def percentile(counts: list[tuple[int, int]], total: int, percent: int) -> float:
-    """The value below which `percent` of a hundred are, of counts by bucket in their order: interpolated in the bucket
-    that holds the value of that rank."""
-    up_to = 0
-    for bucket, count in counts:
-        if (up_to + count) * 100 >= percent * total:
-            low, high = EDGES[bucket]
-            share: float = (percent * total / 100 - up_to) / count
-            return low + (high - low) * share
-        up_to += count
-    raise ValueError("no percentile of nothing")
 
 
 def with_percentiles(column: str, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -38,8 +22,9 @@ def _percentiles(buckets: str, counts: str) -> dict[str, Any]:
     by_bucket: dict[int, int] = {}
     for bucket, count in zip(orjson.loads(buckets), orjson.loads(counts), strict=True):
         by_bucket[bucket] = by_bucket.get(bucket, 0) + count
-    ordered, total = sorted(by_bucket.items()), sum(by_bucket.values())
-    return {"responses": total, **{f"p{percent}": percentile(ordered, total, percent) for percent in PERCENTS}}
+    ordered = sorted(by_bucket.items())
+    percents = {f"p{percent}": percentile(ordered, percent) for percent in PERCENTS}
+    return {"responses": sum(by_bucket.values()), **percents}
 
 
 _ARRAYS = "JSON_GROUP_ARRAY(bucket), JSON_GROUP_ARRAY(responses)"

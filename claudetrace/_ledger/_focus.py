@@ -1,0 +1,134 @@
+"""The calls as a FOCUS 1.2 bill: a row for each day, model, kind of token, workspace and set of tags."""
+
+from __future__ import annotations
+
+from datetime import date, timedelta
+from fractions import Fraction
+from itertools import groupby
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import orjson
+
+from claudetrace._call import exact_usd, spend_of
+from claudetrace._ledger._export import csv_lines, inert
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+TAGS = ("feature", "customer", "prompt", "agent", "project", "service", "environment")
+"""What tags a charge beside all free tags. With the user and the session each call would have a row of its own."""
+PROVIDERS = {
+    "anthropic": "Anthropic",
+    "bedrock": "Amazon Web Services",
+    "aws": "Amazon Web Services",
+    "vertex": "Google Cloud",
+    "google_cloud": "Google Cloud",
+    "foundry": "Microsoft",
+}
+NO_PART = "usage"
+"""The kind of what is charged for as a whole, or has no known price."""
+COLUMNS = (
+    *("BilledCost", "BillingAccountId", "BillingAccountName", "BillingAccountType", "BillingCurrency"),
+    *("BillingPeriodEnd", "BillingPeriodStart", "ChargeCategory", "ChargeClass", "ChargeDescription"),
+    *("ChargeFrequency", "ChargePeriodEnd", "ChargePeriodStart", "ConsumedQuantity", "ConsumedUnit"),
+    *("ContractedCost", "ContractedUnitPrice", "EffectiveCost", "InvoiceIssuerName", "ListCost", "ListUnitPrice"),
+    *("PricingCategory", "PricingCurrency", "PricingQuantity", "PricingUnit", "ProviderName", "PublisherName"),
+    *("ResourceId", "ResourceName", "ResourceType", "ServiceCategory", "ServiceName", "ServiceSubcategory"),
+    *("SkuId", "SkuMeter", "SkuPriceDetails", "SkuPriceId", "SubAccountId", "SubAccountName", "SubAccountType"),
+    "Tags",
+)
+"""The columns of FOCUS 1.2 that a bill of tokens has."""
+
+
+class Charge(NamedTuple):
+    """What is one row of the bill."""
+
+    day: str
+    platform: str
+    model: str
+    part: str
+    rate: Any
+    """Picodollars of one: an integer, an exact "n/d", or `None` where no price is known."""
+    organization: str
+    workspace: str
+    tags: str
+
+
+def as_focus(rows: Iterable[Mapping[str, Any]]) -> Iterator[str]:
+    """The bill as CSV, a day at a time. `rows` come in the order of time."""
+    yield csv_lines([COLUMNS])
+    for _, of_day in groupby(rows, key=lambda row: row["started_at"][:10]):
+        charges: dict[Charge, list[int]] = {}
+        for row in of_day:
+            for charge, quantity, listed, billed in _charges(row):
+                sums = charges.setdefault(charge, [0, 0, 0])
+                sums[0] += quantity
+                sums[1] += listed
+                sums[2] += billed
+        yield csv_lines(_line(charge, *sums) for charge, sums in charges.items())
+
+
+def _charges(row: Mapping[str, Any]) -> Iterator[tuple[Charge, int, int, int]]:
+    """Each part of a row's cost with its quantity, its list price and what is billed. A call without a known cost is a
+    charge of nothing, so that a bill does not hide it."""
+    free = orjson.loads(row["tags"]) if row["tags"] else {}
+    tags = {**free, **{name: row[name] for name in TAGS if row[name]}}
+    whose = (row["organization_id"] or "", row["workspace_id"] or "", orjson.dumps(tags, option=orjson.OPT_SORT_KEYS))
+    model = row["model"] or row["model_requested"] or ""
+    kind = (row["started_at"][:10], row["platform"])
+    texts = (*whose[:2], whose[2].decode())
+    paid = spend_of(row) != 0
+    parts = orjson.loads(row["cost_parts"] or "[]")
+    for part in parts:
+        charge = Charge(*kind, part["model"] or model, part["name"], part["rate_picousd"], *texts)
+        yield charge, part["quantity"], part["picousd"], part["picousd"] * paid
+    if row["cost_picousd"] is None:
+        yield Charge(*kind, model, NO_PART, None, *texts), 1, 0, 0
+
+
+def _line(charge: Charge, quantity: int, listed: int, billed: int) -> list[Any]:
+    day = date.fromisoformat(charge.day)
+    month = day.replace(day=1)
+    unit = "Tokens" if charge.part.endswith("_tokens") else "Requests"
+    rate = None if charge.rate is None else f"{exact_usd(round(Fraction(charge.rate))):f}"
+    described = f"{charge.model} {charge.part.replace('_', ' ').replace('.', ': ')}".strip()
+    described += "" if charge.rate is not None else ": its price is not known"
+    told: dict[str, Any] = {
+        "BillingAccountId": charge.organization or charge.platform,
+        "BillingAccountName": charge.organization or charge.platform,
+        "BillingAccountType": "Organization",
+        "BillingCurrency": "USD",
+        "BillingPeriodStart": _time(month),
+        "BillingPeriodEnd": _time((month + timedelta(days=31)).replace(day=1)),
+        "ChargeCategory": "Usage",
+        "ChargeDescription": described,
+        "ChargeFrequency": "Usage-Based",
+        "ChargePeriodStart": _time(day),
+        "ChargePeriodEnd": _time(day + timedelta(days=1)),
+        "InvoiceIssuerName": PROVIDERS.get(charge.platform, charge.platform),
+        "ProviderName": PROVIDERS.get(charge.platform, charge.platform),
+        "PublisherName": "Anthropic",
+        "PricingCategory": "Standard",
+        "PricingCurrency": "USD",
+        **dict.fromkeys(("ConsumedQuantity", "PricingQuantity"), quantity),
+        **dict.fromkeys(("ConsumedUnit", "PricingUnit"), unit),
+        **dict.fromkeys(("ListUnitPrice", "ContractedUnitPrice"), rate),
+        **dict.fromkeys(("ListCost", "ContractedCost"), f"{exact_usd(listed):f}"),
+        **dict.fromkeys(("BilledCost", "EffectiveCost"), f"{exact_usd(billed):f}"),
+        **dict.fromkeys(("ResourceId", "ResourceName"), charge.model or None),
+        "ResourceType": "Model",
+        "ServiceCategory": "AI and Machine Learning",
+        "ServiceName": "Claude API",
+        "ServiceSubcategory": "Generative AI",
+        "SkuId": f"{charge.model}/{charge.part}",
+        "SkuMeter": charge.part,
+        "SkuPriceId": f"{charge.model}/{charge.part}/{charge.rate}",
+        **dict.fromkeys(("SubAccountId", "SubAccountName"), charge.workspace or None),
+        "SubAccountType": "Workspace" if charge.workspace else None,
+        "Tags": charge.tags,
+    }
+    return [inert(told.get(name)) for name in COLUMNS]
+
+
+def _time(day: date) -> str:
+    return f"{day.isoformat()}T00:00:00Z"

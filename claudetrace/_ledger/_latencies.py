@@ -1,0 +1,83 @@
+"""How long answers took and how fast they came: percentiles of summed counts, from the calls where no sum has them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from claudetrace._ledger._latency import percentile
+from claudetrace._ledger._question import CALLS, Question, Source
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Iterator, Mapping
+
+KINDS = ("duration_ms", "time_to_first_token_ms", "output_tokens_per_s")
+SUMS = Source("rollup_latencies", "day")
+FEATURE_SUMS = Source("rollup_feature_latencies", "day")
+
+
+class Latency(NamedTuple):
+    """The answers of the same dimensions. A percentile is within 2.2 % of the exact one; `None` of no answers."""
+
+    dimensions: Mapping[str, str | None]
+    responses: int
+    percentiles: Mapping[tuple[str, int], float]
+    """By kind of measure and per cent."""
+
+    def at(self, kind: str, percent: int) -> float | None:
+        """That percentile of a kind."""
+        return self.percentiles.get((kind, percent))
+
+    @property
+    def key(self) -> str | None:
+        """The value of the first dimension."""
+        return next(iter(self.dimensions.values()), None)
+
+
+def read_latencies(connection: sqlite3.Connection, question: Question) -> list[Latency]:
+    """A row for each combination of what is asked by, most answers first, and their total as the last."""
+    counts: dict[tuple[str | None, ...], dict[str, dict[int, int]]] = {}
+    for key, kind, bucket, responses in _counts(connection, question):
+        for each in {key, ()}:
+            of_kind = counts.setdefault(each, {}).setdefault(kind, {})
+            of_kind[bucket] = of_kind.get(bucket, 0) + responses
+    whole = counts.pop((), {}) if question.by else counts.get((), {})
+    rows = [_latency(question.names, key, each) for key, each in counts.items() if question.by]
+    rows.sort(key=lambda row: (-row.responses, row.key or ""))
+    return [*rows, _latency((), (), whole)]
+
+
+def _latency(names: tuple[str, ...], key: tuple[str | None, ...], counts: dict[str, dict[int, int]]) -> Latency:
+    percentiles = {
+        (kind, percent): percentile(sorted(by_bucket.items()), percent)
+        for kind, by_bucket in counts.items()
+        for percent in (50, 95, 99)
+    }
+    answers = sum(counts.get("duration_ms", {}).values())
+    return Latency(dict(zip(names, key, strict=True)), answers, percentiles)
+
+
+def _counts(
+    connection: sqlite3.Connection, question: Question
+) -> Iterator[tuple[tuple[str | None, ...], str, int, int]]:
+    names = {each.name for each in question.used}
+    by_feature = "feature" in names
+    is_summed = names <= {"model", "platform", "feature", "day", "week", "month"} and not question.is_shifted
+    for shift, span in question.shifts(question.span):
+        for unit, part in span.pieces(("day",) if is_summed else ()):
+            source = CALLS if unit is None else FEATURE_SUMS if by_feature else SUMS
+            keys, key_values = question.keys(source, shift)
+            condition, values = question.condition(source, part, shift)
+            named = "".join(f"{key} AS key_{number}, " for number, key in enumerate(keys))
+            found = "".join(f"key_{number}, " for number in range(len(keys)))
+            groups = ", ".join(str(number) for number in range(1, len(keys) + 3))
+            rows = f"SELECT {named}kind, bucket, responses FROM {source.table} WHERE {condition}"  # noqa: S608 - SQL of ours
+            if unit is None:
+                rows = (
+                    f"SELECT {found}v.kind, v.bucket, v.responses "  # noqa: S608 - SQL of ours
+                    f"FROM (SELECT {named}id FROM measured_calls WHERE {condition}) AS m "
+                    "JOIN measured_latencies AS v ON v.id = m.id"
+                )
+            sql = f"SELECT {found}kind, bucket, SUM(responses) FROM ({rows}) GROUP BY {groups}"  # noqa: S608 - SQL of ours
+            for *key, kind, bucket, responses in connection.execute(sql, (*key_values, *values)):
+                yield tuple(value or None for value in key), kind, bucket, responses
