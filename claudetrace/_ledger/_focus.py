@@ -39,6 +39,21 @@ COLUMNS = (
 )
 """The columns of FOCUS 1.2 that a bill of tokens has."""
 
+CONSTANT = {
+    "BillingAccountType": "Organization",
+    "BillingCurrency": "USD",
+    "ChargeCategory": "Usage",
+    "ChargeFrequency": "Usage-Based",
+    "PublisherName": "Anthropic",
+    "PricingCategory": "Standard",
+    "PricingCurrency": "USD",
+    "ResourceType": "Model",
+    "ServiceCategory": "AI and Machine Learning",
+    "ServiceName": "Claude API",
+    "ServiceSubcategory": "Generative AI",
+}
+"""What every row says."""
+
 
 class Charge(NamedTuple):
     """What is one row of the bill."""
@@ -94,32 +109,22 @@ def _line(charge: Charge, quantity: int, listed: int, billed: int) -> list[Any]:
     described = f"{charge.model} {charge.part.replace('_', ' ').replace('.', ': ')}".strip()
     described += "" if charge.rate is not None else ": its price is not known"
     told: dict[str, Any] = {
+        **CONSTANT,
         "BillingAccountId": charge.organization or charge.platform,
         "BillingAccountName": charge.organization or charge.platform,
-        "BillingAccountType": "Organization",
-        "BillingCurrency": "USD",
         "BillingPeriodStart": _time(month),
         "BillingPeriodEnd": _time((month + timedelta(days=31)).replace(day=1)),
-        "ChargeCategory": "Usage",
         "ChargeDescription": described,
-        "ChargeFrequency": "Usage-Based",
         "ChargePeriodStart": _time(day),
         "ChargePeriodEnd": _time(day + timedelta(days=1)),
         "InvoiceIssuerName": PROVIDERS.get(charge.platform, charge.platform),
         "ProviderName": PROVIDERS.get(charge.platform, charge.platform),
-        "PublisherName": "Anthropic",
-        "PricingCategory": "Standard",
-        "PricingCurrency": "USD",
         **dict.fromkeys(("ConsumedQuantity", "PricingQuantity"), quantity),
         **dict.fromkeys(("ConsumedUnit", "PricingUnit"), unit),
         **dict.fromkeys(("ListUnitPrice", "ContractedUnitPrice"), rate),
         **dict.fromkeys(("ListCost", "ContractedCost"), f"{exact_usd(listed):f}"),
         **dict.fromkeys(("BilledCost", "EffectiveCost"), f"{exact_usd(billed):f}"),
         **dict.fromkeys(("ResourceId", "ResourceName"), charge.model or None),
-        "ResourceType": "Model",
-        "ServiceCategory": "AI and Machine Learning",
-        "ServiceName": "Claude API",
-        "ServiceSubcategory": "Generative AI",
         "SkuId": f"{charge.model}/{charge.part}",
         "SkuMeter": charge.part,
         "SkuPriceId": f"{charge.model}/{charge.part}/{charge.rate}",

@@ -151,8 +151,9 @@ def _named(service: str) -> Iterator[None]:
 
 def _report(path: Path) -> None:
     import claudetrace
+    from claudetrace.cli._asked import Asked
     from claudetrace.cli._calls import calls_table
-    from claudetrace.cli._report import Asked, spend_report
+    from claudetrace.cli._report import spend_report
 
     with claudetrace.Ledger(path) as ledger:
         click.echo("The last calls\n")

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import json
-from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from claudetrace._errors import ClaudetraceError
 from claudetrace._ledger._export import csv_text
+from claudetrace.cli._asked import Asked
 from claudetrace.cli._options import AS_JSON, DB, WHERE, WIDE, end_progress, filters_of, progress_of, read_path
 from claudetrace.cli._spend_table import change_table, latency_table, spend_table
-from claudetrace.cli._tables import plain, terminal_width
+from claudetrace.cli._tables import terminal_width
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -23,39 +23,6 @@ if TYPE_CHECKING:
 BEFORE = "before"
 MANY = 50
 """How many rows a person is shown who does not say how many."""
-
-
-class Asked(NamedTuple):
-    """What the report is of."""
-
-    by: tuple[str, ...]
-    since: str | None = None
-    until: str | None = None
-    where: Mapping[str, list[str | None]] = MappingProxyType({})
-    timezone: str = "UTC"
-
-    @property
-    def span(self) -> Span:
-        """Its time. Raises `ClaudetraceError` where that is none."""
-        from claudetrace._ledger._times import span, zone_of
-
-        meant = span(self.since, self.until, zone=zone_of(self.timezone))
-        if self.until is not None and meant.until <= meant.since:
-            raise ClaudetraceError(
-                f"--until {self.until} is not after --since {self.since or 'all'}; give an earlier --since, or all for "
-                "every call"
-            )
-        return meant
-
-    def title(self, what: str = "Spend") -> str:
-        """What is shown, of what and when, on a line."""
-        meant = self.span
-        head = f"{what} by {', '.join(self.by)}" if self.by else what
-        filters = [f"{name}={value or ''}" for name, values in self.where.items() for value in values]
-        head += f", where {plain(' and '.join(filters), 200)}" if filters else ""
-        since = f"from {meant.since:%Y-%m-%d %H:%M}" if self.since else "from the first call"
-        until = f"until {meant.until:%Y-%m-%d %H:%M}" if self.until else "until now"
-        return f"{head}, {since} {until} ({self.timezone})"
 
 
 @click.command(short_help="Sum up what calls cost.")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import sys
 import unicodedata
@@ -72,9 +71,12 @@ class Column(NamedTuple):
 
 def terminal_width(*, wide: bool = False) -> int | None:
     """How many characters a line may have; `None` where nobody's screen cuts it, or all is wanted."""
-    if wide or not (sys.stdout.isatty() or os.environ.get("COLUMNS")):
-        return None
-    return shutil.get_terminal_size().columns
+    return None if wide or not is_screen() else shutil.get_terminal_size().columns
+
+
+def is_screen() -> bool:
+    """Whether a person sees the output, and no file or program gets it."""
+    return sys.stdout.isatty()
 
 
 def fitted(columns: Iterable[Column], width: int | None, *, last_is_total: bool = False) -> tuple[str, str | None]:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from claudetrace._ledger._read import Ledger
-    from claudetrace.cli._report import Asked
+    from claudetrace.cli._asked import Asked
 
 ESTIMATE = (
     "An estimate: the same usage priced otherwise. Another model's tokenizer counts the same text differently, and "
