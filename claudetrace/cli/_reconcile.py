@@ -65,6 +65,7 @@ def reconcile(
         try:
             found = _reconciled(asked, files, key, asking, settings, db)
             click.echo(_told(found, groups, as_json=as_json))
+            _tell(found)
         except ClaudetraceError as error:
             if not watch:
                 raise
@@ -99,6 +100,13 @@ def _reconciled(
         assert base_url is None or isinstance(base_url, str)
         figures = _fetch.fetch(asked, key, base_url, api)
     return held_against(ledger, asked, figures, settings.discount)
+
+
+def _tell(found: Reconciliation) -> None:
+    from claudetrace._config import resolve
+    from claudetrace._reconcile._tell import tell_metrics
+
+    tell_metrics(found, resolve({}))
 
 
 def _told(found: Reconciliation, groups: tuple[str, ...], *, as_json: bool) -> str:

@@ -147,3 +147,23 @@ def test_an_answer_of_too_many_requests_is_waited_for(organization, record, told
     record(*calls(10))
 
     assert told(*DAYS)["capture_ratio"] == 1
+
+
+def test_the_capture_rate_is_a_gauge(organization, record, told, monkeypatch):
+    """The rate goes to the meter provider of the process, with what was asked for."""
+    from opentelemetry import metrics
+    from opentelemetry.sdk.metrics import MeterProvider
+    from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+
+    reader = InMemoryMetricReader()
+    provider = MeterProvider([reader])
+    monkeypatch.setattr(metrics, "get_meter_provider", lambda: provider)
+    organization.served = calls(10)
+    record(*calls(9))
+
+    told(*DAYS, "--workspace-id", "wrkspc_1")
+
+    (metric,) = reader.get_metrics_data().resource_metrics[0].scope_metrics[0].metrics
+    (point,) = metric.data.data_points
+    assert (metric.name, metric.unit, point.value) == ("claudetrace.reconcile.capture_ratio", "1", 0.9)
+    assert point.attributes == {"claudetrace.reconcile.scope": "wrkspc_1"}
