@@ -19,6 +19,7 @@ from claudetrace._ledger._export import exported_rows
 from claudetrace._ledger._find import found_by
 from claudetrace._ledger._latencies import Latency, read_latencies
 from claudetrace._ledger._load import load_orphans
+from claudetrace._ledger._misses import Miss, cache_misses
 from claudetrace._ledger._question import CALLS, Question
 from claudetrace._ledger._schema import VERSION, connect_to_read, ledger_version, open_ledger
 from claudetrace._ledger._segments import left_elsewhere
@@ -98,6 +99,13 @@ class Ledger:
         question = Question.of(by, since, until, where, timezone)
         with self._reading() as connection:
             return read_spend(connection, question, top=top, sort=sort, progress=progress)
+
+    def cache_misses(
+        self, since: When = "7d", until: When = None, where: Where | None = None, *, timezone: str = "UTC"
+    ) -> list[Miss]:
+        """Why prompts were not read from the cache, and what that cost, where calls asked for it by `diagnostics`."""
+        with self._reading() as connection:
+            return cache_misses(connection, Question.of((), since, until, where, timezone))
 
     def calls(
         self,

@@ -18,7 +18,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from claudetrace._ledger._read import Ledger
+    from claudetrace._ledger._spend import Spend
     from claudetrace._ledger._times import Span
+    from claudetrace._reconcile._discount import Discount
 
 BEFORE = "before"
 MANY = 50
@@ -53,6 +55,7 @@ MANY = 50
 @click.option("--at-model", metavar="MODEL", help="Beside the cost: what the same usage would cost at this model.")
 @click.option("--batch", is_flag=True, help="Beside the cost: what it would be in batches.")
 @click.option("--no-cache", is_flag=True, help="Beside the cost: what it would be without caching.")
+@click.option("--billed", is_flag=True, help="Beside the list price: what Anthropic bills, by the discount it gives.")
 @click.option("--csv", "as_csv", is_flag=True, help="The rows as CSV: exact, and all of them unless --top.")
 @AS_JSON
 @WIDE
@@ -75,6 +78,9 @@ def report(
     asked = Asked(names, None if since == "all" else since, until, filters_of(where), timezone)
     ledger = Ledger(read_path(options["db"]))
     asked.span  # noqa: B018 - raises for a time that is none
+    others = ("at_model", "batch", "no_cache", "trace", "latency", "compare")
+    if options["billed"] and (given := [name for name in others if options[name]]):
+        raise ClaudetraceError(f"--billed goes with sums of spend; leave out --{given[0].replace('_', '-')}")
     if options["at_model"] or options["batch"] or options["no_cache"]:
         from claudetrace.cli._what_if import what_if_report
 
@@ -90,16 +96,28 @@ def report(
     else:
         told = spend_report(
             ledger,
-            asked,
+            *_billed(ledger, asked, billed=options["billed"]),
             **{name: options[name] for name in ("top", "sort", "as_csv", "as_json")},
             width=terminal_width(wide=options["wide"]),
         )
     click.echo(told, nl=not options["as_csv"])
 
 
+def _billed(ledger: Ledger, asked: Asked, *, billed: bool) -> tuple[Asked, Discount | None]:
+    """What is asked for, and the discount of what is `billed`: that of Anthropic, which bills not all platforms."""
+    if not billed:
+        return asked, None
+    from claudetrace._reconcile._discount import known_discount
+
+    if asked.where.get("platform", ["anthropic"]) != ["anthropic"]:
+        raise ClaudetraceError("--billed is what Anthropic bills itself; leave out the filter by platform")
+    return asked._replace(where={**asked.where, "platform": ["anthropic"]}), known_discount(ledger.db.conn)
+
+
 def spend_report(
     ledger: Ledger,
     asked: Asked,
+    discount: Discount | None = None,
     *,
     top: int | None = None,
     sort: str | None = None,
@@ -117,13 +135,15 @@ def spend_report(
     )
     end_progress(progress if rows.answered_from == "calls" else None)
     if as_csv:
-        return csv_text(_marked(row.plain(), row.rest) for row in rows)
+        return csv_text(_marked(_plain(row, discount), row.rest) for row in rows)
+    misses = ledger.cache_misses(asked.since, asked.until, asked.where, timezone=asked.timezone)
     if as_json:
-        told = [row.plain() for row in rows]
-        return _as_json(asked, answered_from=rows.answered_from, rows=told, total=rows.total.plain())
+        told = [_plain(row, discount) for row in rows]
+        more = {"total": _plain(rows.total, discount), "cache_misses": [each.plain() for each in misses]}
+        return _as_json(asked, answered_from=rows.answered_from, rows=told, **more)
     if not rows.total.responses:
         return f"{asked.title()}\n\n{_nothing(ledger, asked)}"
-    text, *below = spend_table(rows, asked.by, sort=sort, width=width)
+    text, *below = spend_table(rows, asked.by, sort=sort, width=width, misses=misses, discount=discount)
     told_below = [*below, "", f"Ledger: {ledger.path}, from the {rows.answered_from}"] if notes else []
     return "\n".join([asked.title(), "", text, *told_below])
 
@@ -193,6 +213,11 @@ def _now(meant: Span) -> Any:
     from datetime import datetime
 
     return datetime.now(meant.since.tzinfo)
+
+
+def _plain(row: Spend, discount: Discount | None) -> dict[str, Any]:
+    billed = {} if discount is None else {"billed_usd": f"{discount.billed_usd(row.spend_picousd):f}"}
+    return {**row.plain(), **billed}
 
 
 def _marked(row: dict[str, Any], rest: int) -> dict[str, Any]:

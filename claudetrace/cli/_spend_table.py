@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import textwrap
+from operator import add
 from typing import TYPE_CHECKING, Any
 
+from claudetrace._call import exact_usd
 from claudetrace._ledger._compare import CAUSES
 from claudetrace._ledger._rollups import OTHER
 from claudetrace.cli._options import calls_text, responses_text
@@ -15,7 +17,9 @@ if TYPE_CHECKING:
 
     from claudetrace._ledger._compare import Change
     from claudetrace._ledger._latencies import Latency
+    from claudetrace._ledger._misses import Miss
     from claudetrace._ledger._spend import Spend, Spends
+    from claudetrace._reconcile._discount import Discount
 
 REST = "(rest)"
 COUNTS = {
@@ -53,8 +57,16 @@ def wrapped(lines: Iterable[str], width: int | None) -> list[str]:
     return [part for line in lines for part in (textwrap.wrap(line, width) or [""] if width else [line])]
 
 
-def spend_table(rows: Spends, by: Sequence[str], *, sort: str | None = None, width: int | None = None) -> list[str]:
-    """The table of the rows with their total, and the notes below it."""
+def spend_table(
+    rows: Spends,
+    by: Sequence[str],
+    *,
+    sort: str | None = None,
+    width: int | None = None,
+    misses: Sequence[Miss] = (),
+    discount: Discount | None = None,
+) -> list[str]:
+    """The table of the rows with their total, and the notes below it; with a `discount`, what is billed beside list."""
     total, digits = rows.total, usd_digits([row.cost_usd for row in rows])
     shown = [*rows, total]
     columns = [*key_columns(by, [(row.dimensions, row.rest, row.others) for row in rows])]
@@ -64,16 +76,19 @@ def spend_table(rows: Spends, by: Sequence[str], *, sort: str | None = None, wid
     sorted_by = (sort or "").replace("-", " ")
     if sorted_by in SORTED:
         columns.append(_counts(sorted_by, [getattr(row, SORTED[sorted_by]) for row in shown], 0))
-    columns.append(
-        Column("cost (USD)", ["≥" * row.is_bound + usd_text(row.cost_usd, digits) for row in shown], None, 0)
-    )
+    bounds = ["≥" * row.is_bound for row in shown]
+    costs = [bound + usd_text(row.cost_usd, digits) for bound, row in zip(bounds, shown, strict=True)]
+    columns.append(Column("list (USD)" if discount else "cost (USD)", costs, None, 0))
+    if discount is not None:
+        billed = [usd_text(discount.billed_usd(row.spend_picousd), digits) for row in shown]
+        columns.append(Column("billed (USD)", [*map(add, bounds, billed)], None, 0))
     if sort == "per-call" or width is None:
         finer = usd_digits([row.per_call_usd for row in rows])
         columns.append(Column("a call", [usd_text(row.per_call_usd, finer) for row in shown], None, 0))
     if sort == "saved":
         columns.append(Column("saved", [usd_text(row.cache_saved_usd, digits) for row in shown], None, 0))
     text, note = fitted(columns, width, last_is_total=True)
-    return [text, *wrapped([*([note] if note else []), *_notes(rows, total)], width)]
+    return [text, *wrapped([*([note] if note else []), *_notes(rows, total), *_bill_notes(misses, discount)], width)]
 
 
 def change_table(rows: Sequence[Change], total: Change, by: Sequence[str], width: int | None) -> list[str]:
@@ -192,6 +207,25 @@ def _notes(rows: Spends, total: Spend) -> list[str]:
     seen = {flag for row in rows for flag in (row.dimensions.get("flags") or "").split(", ")}
     notes += [f"{flag}: {FLAGS[flag]}." for flag in FLAGS if flag in seen]
     return ["", *notes] if notes else []
+
+
+def _bill_notes(misses: Sequence[Miss], discount: Discount | None) -> list[str]:
+    """What missed the cache, by cause, and where the discount is from."""
+    notes = []
+    if misses:
+        digits = usd_digits([exact_usd(each.lost_picousd) for each in misses])
+        told = ", ".join(
+            f"{plain(each.reason).replace('_', ' ')} {usd_text(exact_usd(each.lost_picousd), digits)} "
+            f"({responses_text(each.responses)})"
+            for each in misses
+        )
+        notes.append(f"Lost to misses of the cache, by Anthropic's own word: {told}.")
+    if discount is not None:
+        notes.append(
+            f"Billed: the list price of what Anthropic bills itself, less {float(100 * discount.share):.2f} %, "
+            f"{discount.known_by}. Code execution and session time are in neither."
+        )
+    return notes
 
 
 def _is_bound(total: Change) -> bool:

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+
+import pytest
+from click.testing import CliRunner, Result
+
+from claudetrace.cli import main
 
 from ._organization import Served
 
@@ -167,3 +173,43 @@ def test_the_capture_rate_is_a_gauge(organization, record, told, monkeypatch):
     (point,) = metric.data.data_points
     assert (metric.name, metric.unit, point.value) == ("claudetrace.reconcile.capture_ratio", "1", 0.9)
     assert point.attributes == {"claudetrace.reconcile.scope": "wrkspc_1"}
+
+
+@pytest.fixture
+def report(db):
+    """`claudetrace report` on the ledger."""
+
+    def run(*words: str) -> Result:
+        return CliRunner().invoke(main, ["report", *words, "--since", "2026-11-20", "--db", str(db)])
+
+    return run
+
+
+def test_what_is_billed_stands_beside_list(organization, record, told, report, tmp_path, monkeypatch):
+    """The report takes the discount that was measured, or the one of the settings, and mixes it into nothing."""
+    organization.served, organization.discount = calls(10), Decimal("0.12")
+    record(*organization.served)
+    record(*calls(5), platform="bedrock", pricing_terms='{"platform":"bedrock"}')
+    unknown = report("--billed")
+    told(*DAYS)
+    measured = json.loads(report("--billed", "--json").stdout)["total"]
+    settings = tmp_path / "settings.toml"
+    settings.write_text("[reconcile]\ndiscount = 0.5\n")
+    monkeypatch.setenv("CLAUDETRACE_CONFIG", str(settings))
+    said = report("--billed").output
+
+    assert (unknown.exit_code, "claudetrace reconcile" in unknown.output) == (2, True)
+    assert (Decimal(measured["cost_usd"]), Decimal(measured["billed_usd"])) == (Decimal("0.045"), Decimal("0.0396"))
+    assert [each in said for each in ("list (USD)", "billed (USD)", "$0.0450", "$0.0225", "50.00 %")] == [True] * 5
+
+
+def test_misses_of_the_cache_are_told_by_cause(record, report):
+    """The report has what misses of the cache cost, by the API's own word, of the calls that it is of."""
+    miss = {"cache_miss_reason": "tools_changed", "cache_missed_input_tokens": 500}
+    record(*calls(3), **miss, feature="chat")
+    record(*calls(2), **{**miss, "cache_miss_reason": "unavailable", "cache_missed_input_tokens": None})
+
+    found = json.loads(report("--json", "--where", "feature=chat").stdout)["cache_misses"]
+
+    assert found == [{"reason": "tools_changed", "responses": 3, "missed_tokens": 1500, "lost_usd": "0.004050000000"}]
+    assert "tools changed $0.004050 (3 responses), unavailable $0.000000 (2 responses)" in " ".join(report().output.split())
