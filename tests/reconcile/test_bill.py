@@ -212,4 +212,5 @@ def test_misses_of_the_cache_are_told_by_cause(record, report):
     found = json.loads(report("--json", "--where", "feature=chat").stdout)["cache_misses"]
 
     assert found == [{"reason": "tools_changed", "responses": 3, "missed_tokens": 1500, "lost_usd": "0.004050000000"}]
-    assert "tools changed $0.004050 (3 responses), unavailable $0.000000 (2 responses)" in " ".join(report().output.split())
+    said = " ".join(report().output.split())
+    assert "tools changed $0.004050 (3 responses), unavailable $0.000000 (2 responses)" in said
