@@ -14,6 +14,7 @@ from claudetrace._transcripts._responses import Response, message_of, text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
+    from datetime import datetime
 
 AT_ONCE_BYTES = 1 << 22
 LONGEST_LINE_BYTES = 1 << 28
@@ -53,14 +54,16 @@ def session_files(config: Path, session: str) -> list[Path]:
 class Transcript:
     """The transcript at `path`, from `offset` on. `responses` are those that were read and not taken yet."""
 
-    def __init__(self, path: Path, offset: int = 0) -> None:
+    def __init__(self, path: Path, offset: int = 0, started: datetime | None = None) -> None:
         self.path = path
         self.offset = offset
         """How far it is read: always the beginning of a line."""
         self.broken = 0
         self.responses: dict[str, Response] = {}
         self.cost_state: Mapping[str, Any] | None = None
-        """The CLI's own totals, as it wrote them down last."""
+        """The CLI's own totals, as it wrote them down last before `started`."""
+        self._started = started
+        self._has_begun = False
         self._agent: str | None = None
         self._newest: str | None = None
 
@@ -111,7 +114,8 @@ class Transcript:
         if not isinstance(record, dict):
             return
         if record.get("type") == "cost-state":
-            self.cost_state = record
+            if not self._has_begun:
+                self.cost_state = record
         elif (found := message_of(record)) is not None:
             message_id, message = found
             response = self.responses.get(message_id)
@@ -119,6 +123,8 @@ class Transcript:
                 response = self.responses[message_id] = Response(message_id)
             response.add(record, message)
             self._newest = message_id
+            if self._started is not None and response.at is not None and response.at >= self._started:
+                self._has_begun = True
             if response.agent is None and record.get("isSidechain"):
                 response.agent = self._subagent()
 

@@ -15,6 +15,7 @@ from tests.agents.billing import Api
 
 sdk = pytest.importorskip("claude_agent_sdk")
 
+IS_NEW = hasattr(sdk, "ConversationResetMessage")
 Rows = Callable[[], list[claudetrace.Call]]
 Options = Callable[..., Any]
 
@@ -31,7 +32,8 @@ def check(api: Api, calls: list[claudetrace.Call]) -> None:
     """Each response that was billed is one row of what the bill says, and no row is anything else."""
     assert {call.message_id: call.cost_picousd for call in calls} == api.billed()
     assert len(calls) == len(api.bill)
-    assert {call.cost_flags for call in calls} <= {()}
+    # Until 2.1.214 or so the CLI priced writes for an hour as those for five minutes.
+    assert {call.cost_flags for call in calls} <= ({()} if IS_NEW else {(), ("agent_mismatch",)})
     assert {call.message_id: call.request_id for call in calls} == {b.message_id: b.request_id for b in api.bill}
 
 
@@ -43,7 +45,7 @@ async def test_a_plain_query(api: Api, options: Options, rows: Rows) -> None:
     (call,) = rows()
     check(api, [call])
     assert (scope.calls, scope.cost_usd) == (1, call.cost_usd)
-    assert float(call.cost_usd or 0) == pytest.approx(result.total_cost_usd, abs=1e-12)
+    assert not IS_NEW or float(call.cost_usd or 0) == pytest.approx(result.total_cost_usd, abs=1e-12)
     assert (call.source, call.billing, call.operation) == ("agent_sdk", "api", "messages.create")
     assert (call.feature, dict(call.tags), call.session_id) == ("search", {"team": "a"}, result.session_id)
     assert (call.cache_write_5m_tokens, call.cache_write_1h_tokens) == (100, 200)
@@ -67,7 +69,7 @@ async def test_subagents(api: Api, options: Options, rows: Rows) -> None:
     check(api, calls)
     assert {call.agent for call in calls} == {None, "helper0", "helper1"}
     spent = sum(call.cost_usd or 0 for call in calls)
-    assert float(spent) == pytest.approx(results(messages)[-1].total_cost_usd, abs=1e-12)
+    assert not IS_NEW or float(spent) == pytest.approx(results(messages)[-1].total_cost_usd, abs=1e-12)
 
 
 async def test_three_queries_at_once(api: Api, options: Options, rows: Rows) -> None:
@@ -98,9 +100,12 @@ async def test_a_client_with_four_turns(api: Api, options: Options, rows: Rows) 
     check(api, calls)
     assert sorted(str(call.prompt) for call in calls) == ["p0", "p1", "p1", "p2", "p3", "p3"]
     spent = sum(call.cost_usd or 0 for call in calls)
-    assert float(spent) == pytest.approx(results(told)[-1].total_cost_usd, abs=1e-12)
+    assert not IS_NEW or float(spent) == pytest.approx(results(told)[-1].total_cost_usd, abs=1e-12)
 
 
+@pytest.mark.skipif(
+    not hasattr(sdk, "StreamEvent"), reason="not available: this version of the SDK has no such message"
+)
 @pytest.mark.parametrize("partial", [True, False])
 async def test_partial_messages(api: Api, options: Options, rows: Rows, partial: bool) -> None:
     """Events of a stream change nothing, and come only to who asked for them."""
@@ -140,7 +145,7 @@ async def test_an_interrupt(api: Api, options: Options, rows: Rows) -> None:
     calls = rows()
     billed = api.billed()
     again = {each.message_id for each in api.bill if "again" in each.prompt}
-    whole = {call.message_id: call.cost_picousd for call in calls if call.cost_flags == ()}
+    whole = {call.message_id: call.cost_picousd for call in calls if call.usage_is_final and call.message_id}
     assert again <= whole.keys()
     assert whole.items() <= billed.items()
     # Of what was cut the CLI guesses the output: that much is beside it.
@@ -158,6 +163,7 @@ async def test_resume_and_fork(api: Api, options: Options, rows: Rows) -> None:
     assert len({call.session_id for call in calls}) == 2
 
 
+@pytest.mark.skipif(not IS_NEW, reason="not available: this version of the SDK knows no reset")
 async def test_clear(api: Api, options: Options, rows: Rows) -> None:
     """After `/clear` the totals begin anew, and rows go on."""
     async with sdk.ClaudeSDKClient(options()) as client:

@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
+from enum import Enum
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlsplit
 
@@ -25,8 +26,6 @@ if TYPE_CHECKING:
     from claudetrace._seam._live import Recorder
     from claudetrace._seam._where import TermsOfCalls
 
-WRITTEN_DOWN_S = 2.0
-"""How long the CLI may take to write down what it has said."""
 NAP_S = 0.01
 ADDS_WELL = (2, 1, 214)
 """The version of the CLI from which on its totals are right where a response has several `message_delta`."""
@@ -36,6 +35,25 @@ _CLOUDS = {
     "CLAUDE_CODE_USE_FOUNDRY": "foundry",
 }
 _NO_KEY = frozenset(["none", "oauth"])
+
+
+class When(Enum):
+    """When it is that an account is settled."""
+
+    PASSING = "a response has begun"
+    LOOK = "somebody wants to know"
+    RESULT = "the agent has answered"
+    ENDED = "the process has ended"
+    LEFT = "nobody reads on"
+
+    @property
+    def takes_all(self) -> bool:
+        """Whether no response is still on its way."""
+        return self in (When.RESULT, When.ENDED, When.LEFT)
+
+
+WRITTEN_DOWN_S = {When.RESULT: 2.0, When.LEFT: 6.0}
+"""How long the CLI may take to write down what it has said, while it runs."""
 
 
 class Seen(NamedTuple):
@@ -76,42 +94,46 @@ class Account:
         """The CLI's totals of the session when an earlier process ended."""
         self._result: Mapping[str, Any] | None = None
         """The newest that the rows were not compared with: what it counts may not be written down yet."""
-        self._is_compared = False
+        self._has_missed = False
         self._adds_well = True
         self._has_cut = False
 
-    def settle(
-        self, noted: Iterable[Seen], query: Query, result: Mapping[str, Any] | None, *, whole: bool, last: bool
-    ) -> None:
-        """Records the responses that are followed by others; at a `result`, and if asked, all that are `whole`; at the
-        `last` all that there are."""
+    def settle(self, noted: Iterable[Seen], query: Query, when: When, result: Mapping[str, Any] | None) -> None:
+        """Records the responses that are followed by others, and more, as `when` says. A `result` has the CLI's totals,
+        with which the rows are compared."""
         for seen in noted:
             self._note(seen.message, seen.at_ns)
         query.session = next(reversed(self._sessions), None)
         self._result = result or self._result
-        whole = whole or last or result is not None
-        rows = [self._row(each, query) for each in self._read(whole=whole, wait=last or result is not None)]
-        if last or (result is not None and not self._transcripts):
+        rows = [self._row(each, query) for each in self._read(when)]
+        if when in (When.ENDED, When.LEFT) or (when is When.RESULT and self._writes_elsewhere()):
             rows += [self._row(each, query) for each in [*self._seen.values()]]
         for row in rows:
             self._totals.add(row)
-        if (last or result is not None) and self._result is not None and not self._seen:
+        if when.takes_all and self._result is not None and not self._seen:
             rows = self._checked(rows, self._result, query)
             self._result = None
         for row in rows:
             self._recorder.add(query, row)
 
-    def _read(self, *, whole: bool, wait: bool) -> list[Response]:
-        """What transcripts tell that has no row yet. May `wait` a moment until they have what was said."""
-        until = monotonic() + (WRITTEN_DOWN_S if wait else 0.0)
+    def _writes_elsewhere(self) -> bool:
+        """Whether no transcript will be found. One that is new may come late, but before the next result."""
+        if self._transcripts:
+            return False
+        missed, self._has_missed = self._has_missed, True
+        return missed or not any((folder / "projects").exists() for folder in self._folders)
+
+    def _read(self, when: When) -> list[Response]:
+        """What transcripts tell that has no row yet."""
+        until = monotonic() + WRITTEN_DOWN_S.get(when, 0.0)
         found: dict[str, Response] = {}
         while True:
             for transcript in self._read_on():
-                for each in transcript.taken(whole=whole, all_of_them=wait):
+                for each in transcript.taken(whole=when is When.LOOK, all_of_them=when.takes_all):
                     if self._is_ours(each):
                         found[each.message_id] = each
             missing = self._seen.keys() - found.keys()
-            if not (missing and self._transcripts) or monotonic() >= until:
+            if not missing or monotonic() >= until or self._has_missed:
                 return [*found.values()]
             time.sleep(NAP_S)
 
@@ -120,12 +142,11 @@ class Account:
             for folder in self._folders:
                 with self._recorder.guard("find an agent's transcript"):
                     for path in session_files(folder, session):
-                        self._transcripts.setdefault(str(path), Transcript(path))
+                        self._transcripts.setdefault(str(path), Transcript(path, started=self._started))
         for transcript in self._transcripts.values():
             with self._recorder.guard("read an agent's transcript"):
                 transcript.read()
-                if not self._is_compared:
-                    self._before = transcript.cost_state or self._before
+                self._before = transcript.cost_state or self._before
                 yield transcript
 
     def _is_ours(self, response: Response) -> bool:
@@ -149,7 +170,6 @@ class Account:
 
     def _checked(self, rows: list[Row], result: Mapping[str, Any], query: Query) -> list[Row]:
         """`rows`, and those that make up for what the CLI has counted and nobody has told of."""
-        self._is_compared = True
         rests, numbers = self._totals.compared(result, self._before)
         # An older CLI adds up running totals of one response, so that only what is cut here can lack in the rows.
         for rest in rests if self._adds_well or self._has_cut else ():

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from claudetrace._seam._agent_sdk import _worker
-from claudetrace._seam._agent_sdk._account import Account, Seen
+from claudetrace._seam._agent_sdk._account import Account, Seen, When
 from claudetrace._seam._agent_sdk._query import Query
 
 if TYPE_CHECKING:
@@ -62,25 +62,25 @@ class Conversation:
 
     async def ended(self) -> None:
         """No further message comes: the process has ended, and its transcript is whole."""
-        if (job := self._end()) is not None:
+        if (job := self._end(When.ENDED)) is not None:
             await _worker.until_done(job, LONGEST_S)
 
     def left(self) -> None:
         """Nobody reads on. What is known is recorded, but nobody waits for it."""
-        self._end()
+        self._end(When.LEFT)
 
     def look(self) -> None:
         """Has what is known recorded, though the CLI may go on."""
         queries = [*self._queries]
-        _worker.submit(lambda: self._settle(None, queries, whole=True))
+        _worker.submit(lambda: self._settle(queries, When.LOOK))
 
-    def _end(self) -> Future[None] | None:
+    def _end(self, when: When) -> Future[None] | None:
         if self._has_ended:
             return None
         self._has_ended = True
         try:
             queries = [*self._queries]
-            return _worker.submit(lambda: self._settle(None, queries, last=True))
+            return _worker.submit(lambda: self._settle(queries, when))
         except Exception as error:  # noqa: BLE001 - any failure of ours ends at the guard
             self._recorder.guard.caught("record what an agent has used", error)
             return None
@@ -100,27 +100,25 @@ class Conversation:
             # The one before is whole by now. Where such a look still waits, it will see this one too.
             if self._job is None or self._job.done():
                 queries = [*self._queries]
-                self._job = _worker.submit(lambda: self._settle(None, queries))
+                self._job = _worker.submit(lambda: self._settle(queries, When.PASSING))
 
     def _result(self, message: Mapping[str, Any]) -> Future[None] | None:
         self._note(message)
         self._is_idle = True
         queries = [*self._queries]
-        job = _worker.submit(lambda: self._settle(message, queries))
+        job = _worker.submit(lambda: self._settle(queries, When.RESULT, message))
         if len(self._queries) > 1 and not isinstance(message.get("origin"), Mapping):
             self._queries.popleft()
         return job if queries and queries[0].is_counted else None
 
-    def _settle(
-        self, result: Mapping[str, Any] | None, queries: list[Query], *, whole: bool = False, last: bool = False
-    ) -> None:
-        """Records what is complete, at a result and with `whole` all that is whole. On the worker's thread."""
+    def _settle(self, queries: list[Query], when: When, result: Mapping[str, Any] | None = None) -> None:
+        """Records what is complete. On the worker's thread."""
         with self._recorder.guard("record what an agent has used"):
             noted = [self._noted.popleft() for _ in range(len(self._noted))]
             query = queries[0] if queries else Query(self._recorder.attribute)
-            self._account.settle(noted, query, result, whole=whole, last=last)
-            if result is not None or last:
-                for each in queries if last else queries[:1]:
+            self._account.settle(noted, query, when, result)
+            if when.takes_all:
+                for each in queries[:1] if when is When.RESULT else queries:
                     self._recorder.query_ended(each)
 
 

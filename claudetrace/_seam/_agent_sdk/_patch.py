@@ -94,6 +94,9 @@ def _read_messages(wrapped: Any, instance: Any, args: Any, kwargs: Any) -> Any:
             found = _conversation(instance)
             if found is not None and not found.is_read and hasattr(messages, "__anext__"):
                 found.is_read = True
+                if getattr(instance, "_is_streaming", True) is False:
+                    # Older versions give the prompt to the process as it starts, and write nothing.
+                    found.asked()
                 return _Messages(messages, found)
         except Exception as error:  # noqa: BLE001 - any failure of ours ends at the guard
             recorder.guard.caught("read an agent's messages", error)
