@@ -1,7 +1,7 @@
-"""`Call`, `Usage`, `Cost` and `CostPart`: what the rest of the library is about.
+"""`Call`, `Usage`, `Cost` and `CostPart`: the records that the rest of the library is about.
 
-A call's facts travel as a `Row`: a dict of the ledger's columns in SQLite's types, which is what the
-journal carries and the ledger stores. A `Call` is the same for people, and made only when asked for.
+The facts of a call travel as a `Row`, a dict of the ledger's columns in SQLite's types, which the journal writes and
+the ledger stores. A `Call` is the same as a public object, and is made only when asked for.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ RESERVED_TAGS = {
 """Each reserved tag with its column."""
 
 PROMPT_TOKENS = ("input_tokens", "cache_read_tokens", "cache_write_5m_tokens", "cache_write_1h_tokens")
-"""The columns that a prompt's tokens are in: those of the cache, read or written, are no input tokens."""
+"""The columns of a prompt's tokens. `input_tokens` does not include those read from or written to the cache."""
 
 
 class Dollars(Decimal):
-    """A `Decimal` whose text is plain: `0.000000000005`, not `5E-12`. What arithmetic makes of it is a `Decimal`."""
+    """A `Decimal` that prints plainly: `0.000000000005`, not `5E-12`. Arithmetic returns an ordinary `Decimal`."""
 
     __slots__ = ()
 
@@ -204,14 +204,14 @@ def prompt_tokens(columns: Mapping[str, Any]) -> int | None:
 def is_lower_bound(usage_is_final: object, flags: Container[str]) -> bool:
     """Whether a cost leaves something out: the rest of a cut answer, an abandoned attempt, or a part without a price.
 
-    What costs nothing however long it is leaves nothing out. `flags` may be their JSON text.
+    Nothing is left out where everything is free. `flags` may be their JSON text.
     """
     cut = not usage_is_final and "free_host" not in flags and "replayed" not in flags
     return cut or "retried_after_timeout" in flags or "unpriced_component" in flags
 
 
 def is_paid_elsewhere(flags: Container[str], billing: str | None = None) -> bool:
-    """Whether another organization or a subscription pays. `flags` are those of the cost, or their JSON text."""
+    """Whether another organization or a subscription pays. `flags` may be their JSON text."""
     return billing == "subscription" or "billed_to_user_profile" in flags
 
 
@@ -221,13 +221,13 @@ def spend_picousd(cost_picousd: int | None, flags: Container[str], billing: str 
 
 
 def tells_tokens(flags: Container[str], columns: Mapping[str, Any]) -> bool:
-    """Whether a cost with these flags is of all tokens of the response, so that a budget can go by it."""
+    """Whether a cost with these flags covers all tokens of the response, so that a budget can use it."""
     told = columns.get("input_tokens") is not None and columns.get("output_tokens") is not None
     return told or "unpriced_component" not in flags
 
 
 def spend_of(row: Mapping[str, Any]) -> int | None:
-    """What a row adds to totals, as the generated column `spend_picousd` says it."""
+    """What a row adds to totals: the same as the generated column `spend_picousd`."""
     return spend_picousd(row.get("cost_picousd"), row.get("cost_flags") or "", row.get("billing"))
 
 

@@ -1,4 +1,4 @@
-"""What an answer's content says that its price depends on: whether it holds output, and whether code ran."""
+"""Reads from an answer's content what its price depends on: whether there is output, and whether code ran."""
 
 from __future__ import annotations
 
@@ -6,24 +6,22 @@ from collections.abc import Mapping
 from typing import Any
 
 _MARKS = frozenset(["fallback"])
-"""Blocks that stand between outputs and are none."""
+"""Blocks that are no output."""
 _TEXTS = {"text": ("text",), "thinking": ("thinking", "signature"), "compaction": ("content", "encrypted_content")}
-"""Blocks that hold output only where one of these is not empty."""
+"""Blocks that are output only if one of these fields is not empty."""
 _WEB_TOOLS = ("web_search", "web_fetch")
 
 
 class Content:
-    """What the blocks of one answer have said. It keeps none of them."""
-
-    __slots__ = ("frees_code", "ran_code", "told", "yielded")
+    """What the blocks of one answer told. Keeps none of them."""
 
     def __init__(self, blocks: object = None) -> None:
         self.told = False
-        """Whether anything was said of content."""
+        """Whether any content was seen."""
         self.yielded = False
         """Whether the model has put out anything."""
         self.ran_code = False
-        """Whether code ran in a container, whose time no usage tells."""
+        """Whether code ran in a container, whose time is in no usage."""
         self.frees_code = False
         """Whether a web tool was called from that code, which makes the container free."""
         if isinstance(blocks, list):
@@ -32,7 +30,7 @@ class Content:
                 self.add(block)
 
     def add(self, block: object) -> None:
-        """Takes a block, whole or as it begins."""
+        """Reads a block, whole or its start."""
         self.told = True
         if not isinstance(block, Mapping):
             self.yielded = self.yielded or bool(block)
@@ -45,7 +43,7 @@ class Content:
             self._note_code(kind, block)
 
     def is_empty(self, output_tokens: int | None) -> bool:
-        """Whether the answer has no output: by its content, or by its count where nothing was said of content."""
+        """Whether the answer has no output: by its content, or by its count if no content was seen."""
         return not (self.yielded if self.told else output_tokens)
 
     def _note_code(self, kind: str, block: Mapping[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""What of a usage object cannot be priced, or cannot be believed: told by the flags of its price."""
+"""Finds what in a usage object cannot be priced or believed; the flags of its price say so."""
 
 from __future__ import annotations
 
@@ -34,22 +34,22 @@ _ELSEWHERE = frozenset(
         *("total_tokens", "prompt_tokens", "completion_tokens", "prompt_tokens_details", "completion_tokens_details"),
     ]
 )
-"""What is read elsewhere, and what servers add that counts the same tokens under other names."""
+"""Names that are read elsewhere, and names under which servers count the same tokens again."""
 KNOWN = _COUNTS | _ELSEWHERE | _NESTED.keys() | frozenset(name for names in _NESTED.values() for name in names)
-"""Every name in a usage object that means something here."""
+"""Every known name in a usage object."""
 _UNITS = frozenset(
     [
         *("tokens", "requests", "calls", "uses", "runs", "searches", "fetches", "executions", "sessions"),
         *("seconds", "minutes", "hours", "images", "pages"),
     ]
 )
-"""The last word of a name that counts something."""
+"""A name that ends in one of these words counts something."""
 
 
 def doubts_of(usage: Mapping[str, Any], columns: Mapping[str, Any], *, final: bool = True) -> tuple[str, ...]:
     """The flags that `usage`, which fills `columns`, brings to a price. Never raises.
 
-    Where it is not `final`, the output's count may be the placeholder that a stream begins with.
+    If it is not `final`, the output count may be the placeholder with which a stream begins.
     """
     flags: tuple[str, ...] = ()
     listed = isinstance(usage.get("iterations") or [], list)
@@ -59,13 +59,13 @@ def doubts_of(usage: Mapping[str, Any], columns: Mapping[str, Any], *, final: bo
 
 
 def tells_counts(columns: Mapping[str, Any]) -> bool:
-    """Whether these columns of a usage say what was used: a count above 0, or both the input's and the output's."""
+    """Whether these columns say what was used: any count above 0, or both input and output."""
     get = columns.get
     return (get("input_tokens") is not None and get("output_tokens") is not None) or any(map(get, BILLED))
 
 
 def has_unreadable(usage: Mapping[str, Any]) -> bool:
-    """Whether a count of `usage` is there and is none: text, a part of a token, negative, or too large."""
+    """Whether a count in `usage` is invalid: text, a fraction, negative, or too large."""
     for name, value in usage.items():
         if name in _COUNTS:
             if value is not None and count_of(value) is None:
@@ -79,7 +79,7 @@ def has_unreadable(usage: Mapping[str, Any]) -> bool:
 
 
 def _is_plain(usage: Mapping[str, Any]) -> bool:
-    """Whether every count is known and an integer, as the API has them: asked first, since it is quickly told."""
+    """Whether every count is known and an integer, as the API sends them. Checked first, because it is quick."""
     for name, value in usage.items():
         if type(value) is int:
             if name not in _COUNTS or not 0 <= value <= LARGEST_COUNT:
@@ -95,7 +95,7 @@ def _is_plain(usage: Mapping[str, Any]) -> bool:
 
 
 def _has_unknown(usage: Mapping[str, Any]) -> bool:
-    """Whether `usage` counts what is not known here, such as a new class of tokens or a new tool of the server's."""
+    """Whether `usage` counts something unknown, such as a new class of tokens or a new server tool."""
     for name, value in usage.items():
         if name in _NESTED:
             if isinstance(value, Mapping) and any(
@@ -108,7 +108,7 @@ def _has_unknown(usage: Mapping[str, Any]) -> bool:
 
 
 def _counts(name: object, value: object, depth: int = 4, *, among_counts: bool = False) -> bool:
-    """Whether `value` is a count by its name, or holds one: any but 0. `among_counts`, every number is one."""
+    """Whether `value` is, or contains, a count other than 0, by its name. With `among_counts` every number is one."""
     if isinstance(value, Mapping | list):
         inside = value.items() if isinstance(value, Mapping) else ((name, inner) for inner in value)
         return depth > 0 and any(_counts(each, inner, depth - 1, among_counts=among_counts) for each, inner in inside)

@@ -1,4 +1,4 @@
-"""The operations of the API that are recorded, and how each is billed."""
+"""The operations of the API that are recorded, and how each is billed. Every set of operations is here."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ class Operation:
 
     name: str
     billed: bool = True
-    """Whether its answers cost anything. Counting tokens and creating a batch are free."""
+    """Whether answers cost anything. Counting tokens and creating a batch are free."""
 
     lines: bool = False
-    """Whether the body is JSON lines, a response in each."""
+    """Whether the body is JSON lines with a response in each."""
 
     batch: bool = False
 
     @property
     def may_bill_twice(self) -> bool:
-        """Whether each attempt is billed that the API has answered, also one that nobody waited for."""
+        """Whether an attempt that was given up may be billed besides the next one."""
         return self.billed and not self.batch
 
 
@@ -31,5 +31,5 @@ BATCHES_RESULT = Operation("messages.batches.result", lines=True, batch=True)
 COMPLETIONS_CREATE = Operation("completions.create")
 OPERATIONS = (MESSAGES_CREATE, COUNT_TOKENS, BATCHES_CREATE, BATCHES_RESULT, COMPLETIONS_CREATE)
 FREE = tuple(each.name for each in OPERATIONS if not each.billed)
-"""Calls that cost nothing, whatever is in their `usage`."""
+"""Operations that cost nothing, whatever is in their `usage`."""
 FREE_SQL = ", ".join(f"'{name}'" for name in FREE)

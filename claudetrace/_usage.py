@@ -1,4 +1,4 @@
-"""The API's usage object → the ledger's columns, by a table; and the usage of a stream, from its events."""
+"""Turns the API's usage object into the ledger's columns, and merges the usage that a stream's events state."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from claudetrace._text import bounded
 
 LARGEST_COUNT = 2**63 - 1
 LARGEST_IN_A_ROW = 10**15
-"""Sums of more than this would overflow 64 bits."""
+"""Larger counts could make sums overflow 64 bits."""
 _LONGEST_NUMBER = 40
 
 COUNTS = (
@@ -30,16 +30,16 @@ _COMPOSITION = frozenset(["input_tokens", "cache_read_input_tokens", WRITTEN, SP
 PROMPT = ("input_tokens", "cache_read_input_tokens", WRITTEN)
 _TOP = (*PROMPT, "output_tokens")
 _ATTEMPTS = frozenset(["compaction", "fallback_message"])
-"""Iterations after which the counts at the top are those of another sampling than a stream began with."""
+"""With such an iteration, the counts at the top belong to another attempt than the one that began the stream."""
 
 
 def usage_columns(usage: Mapping[str, Any] | None) -> dict[str, Any]:
-    """The columns that `usage` fills, without those it says nothing of. Never raises.
+    """The columns that `usage` fills. Never raises.
 
-    A count that is missing, null, negative, too large or not whole says nothing.
+    A count that is missing, null, negative, too large or not whole fills none.
     """
     columns: dict[str, Any] = {}
-    # Asking for the exact type first: the check of the abstract one takes longer than all the rest.
+    # Check the exact type first: checking the abstract one takes longer than all the rest.
     if type(usage) is not dict and not isinstance(usage, Mapping):
         return columns
     get = usage.get
@@ -70,15 +70,15 @@ def cache_miss_columns(diagnostics: object) -> dict[str, Any]:
 
 
 def row_columns(columns: dict[str, Any]) -> dict[str, Any]:
-    """`columns` of a usage without the counts that no row can hold, which the stored usage keeps."""
+    """`columns` without the counts that are too large for a row. The stored usage keeps them."""
     return {name: value for name, value in columns.items() if type(value) is not int or value <= LARGEST_IN_A_ROW}
 
 
 def _fill_written(columns: dict[str, Any], written: object, split: object) -> None:
-    """Fills in the tokens written to the cache: the split's own counts, and what the total has beyond them.
+    """Fills in the tokens written to the cache: the counts of the split, and the rest of the total.
 
-    Five minutes is the default, and a stream's last total comes without a split. A split beats a smaller total, but
-    where the read has exactly what the total lacks, the tokens were read, and the split is that of another count.
+    The rest is of five minutes, the default: the last total of a stream has no split. If the split is larger than the
+    total, the split counts, unless exactly the difference was read from the cache: then it is an outdated split.
     """
     total = count_of(written)
     short, hour = split_counts(split)
@@ -95,14 +95,14 @@ def _fill_written(columns: dict[str, Any], written: object, split: object) -> No
 
 
 def split_counts(split: object) -> tuple[int | None, int | None]:
-    """The tokens that `cache_creation` says are written for five minutes, and for an hour."""
+    """The tokens in `cache_creation` that were written for five minutes, and for an hour."""
     if type(split) is dict or isinstance(split, Mapping):
         return count_of(split.get(WRITTEN_5M)), count_of(split.get(WRITTEN_1H))
     return None, None
 
 
 def count_of(value: object) -> int | None:
-    """`value` as a count that SQLite can hold, also where it is a float or text; `None` for what is no whole count."""
+    """`value` as a count that SQLite can hold, also from a float or text; `None` for what is no whole count."""
     if type(value) is int:
         return value if 0 <= value <= LARGEST_COUNT else None
     if value is None or isinstance(value, bool) or not isinstance(value, int | float | str | Decimal):
@@ -120,10 +120,10 @@ def count_of(value: object) -> int | None:
 def merged_usage(
     start: Mapping[str, Any] | None, delta: Mapping[str, Any], contradictions: MutableSequence[str] | None = None
 ) -> dict[str, Any]:
-    """The usage of a stream after another event; `contradictions` takes the names of what the two say differently.
+    """The usage of a stream after another event. Names with contradictory values are added to `contradictions`.
 
     Counts are running totals, not increments: the last one wins, and what it leaves out stays. docs/pricing.md has the
-    rule for what falls.
+    rule for counts that fall.
     """
     usage = dict(start or {})
     for name, value in delta.items():
@@ -140,7 +140,7 @@ def merged_usage(
 
 
 def _merged(start: Mapping[str, Any], delta: Mapping[str, Any], told: MutableSequence[str]) -> dict[str, Any]:
-    """As `merged_usage`, where more than the output has grown."""
+    """Like `merged_usage`, where more than the output has changed."""
     usage = dict(start)
     fresh = _is_of_another_attempt(delta)
     gains = _gains([start.get(name) for name in PROMPT], [delta.get(name) for name in PROMPT])
@@ -154,7 +154,7 @@ def _merged(start: Mapping[str, Any], delta: Mapping[str, Any], told: MutableSeq
             if (falls and not (fresh and name in _TOP)) or (name in WORDS and old and usage[name] != old):
                 told.append(name)
     for name in PROMPT:
-        # What another class has gained, to the token, was this one's.
+        # Another class has gained exactly these tokens: they moved there.
         if delta.get(name) is None and count_of(start.get(name)) in gains:
             usage[name] = 0
             told.append(name)
@@ -164,8 +164,7 @@ def _merged(start: Mapping[str, Any], delta: Mapping[str, Any], told: MutableSeq
 
 
 def _merge_split(usage: dict[str, Any], start: Mapping[str, Any], delta: Mapping[str, Any]) -> bool:
-    """Puts the split into `usage`, where the total is already: one of a larger total has gone with that. Whether the
-    later event takes back what the earlier one said."""
+    """Puts the split into `usage`, which has its total already. Whether the later event contradicts the earlier one."""
     old, new, total = start.get(SPLIT), delta.get(SPLIT), count_of(usage.get(WRITTEN))
     if total is not None and usage.get(WRITTEN) != start.get(WRITTEN) and total < _written_tokens(start):
         usage[SPLIT] = new
@@ -174,7 +173,7 @@ def _merge_split(usage: dict[str, Any], start: Mapping[str, Any], delta: Mapping
         return False
     usage[SPLIT], falls = _later(old, new, sum(_gains(split_counts(old), split_counts(new))))
     if total is not None and _sum_of(usage[SPLIT]) > total >= _sum_of(new) > 0:
-        # What the later split leaves out is in what it has.
+        # The later split already contains what it does not list.
         usage[SPLIT] = new
         return True
     return falls
@@ -185,9 +184,9 @@ def _sum_of(split: object) -> int:
 
 
 def _later(old: Any, new: Any, gained: int) -> tuple[Any, bool]:
-    """What holds of two values of one name, and whether the later one takes back what the earlier one said.
+    """Which of two values of one name holds, and whether the later one contradicts the earlier one.
 
-    A count falls to zero only where others have `gained` about as much: a lone zero is a server that says nothing.
+    A count falls to zero only if others have `gained` about as much: a lone zero means that nothing was stated.
     """
     if new is None or old is None:
         return (old if new is None else new), False
@@ -203,7 +202,7 @@ def _later(old: Any, new: Any, gained: int) -> tuple[Any, bool]:
 
 
 def _gains(old: Sequence[object], new: Sequence[object]) -> list[int]:
-    """By how much each count has grown, of those that have."""
+    """By how much each count that has grown has grown."""
     changes = ((count_of(after) or 0) - (count_of(before) or 0) for before, after in zip(old, new, strict=True))
     return [change for change in changes if change > 0]
 
@@ -214,7 +213,7 @@ def _written_tokens(usage: Mapping[str, Any]) -> int:
 
 
 def _is_of_another_attempt(delta: Mapping[str, Any]) -> bool:
-    """Whether the counts at the top are of another sampling than the one that the stream began with."""
+    """Whether the counts at the top belong to another attempt than the one that began the stream."""
     iterations = delta.get("iterations")
     if not isinstance(iterations, list) or not any(count_of(delta.get(name)) for name in PROMPT):
         return False
@@ -222,7 +221,7 @@ def _is_of_another_attempt(delta: Mapping[str, Any]) -> bool:
 
 
 def _merged_iterations(old: list[Any], new: list[Any], told: MutableSequence[str]) -> list[Any]:
-    """`new` with what it leaves out of `old`, each entry merged with its earlier self."""
+    """`new`, with the entries of `old` that it leaves out; an entry in both is merged."""
     merged: list[Any] = []
     rest = old
     for entry in new:

@@ -1,4 +1,4 @@
-"""`Bill` adds up the parts of a price; `Priced` is the sum, with its flags."""
+"""`Bill` adds up the parts of a price; `Priced` is the result, with its flags."""
 
 from __future__ import annotations
 
@@ -33,8 +33,7 @@ FLAGS = (
     "replayed",
     "agent_mismatch",
 )
-"""Every flag, in the order in which they are told."""
-
+"""Every flag, in the order in which they are shown."""
 
 PRICE_COLUMNS = (
     *("cost_picousd", "cost_parts", "cost_flags", "cache_saved_picousd", "cache_lost_picousd"),
@@ -44,7 +43,7 @@ PRICE_COLUMNS = (
 
 
 class Priced:
-    """A price as the caller's thread needs it; JSON and objects for people are made when asked for."""
+    """A price as the caller's thread needs it. JSON and the public `Cost` are made when asked for."""
 
     __slots__ = ("_leg", "_parts", "cache_saved_picousd", "flags", "picousd", "rates_version")
 
@@ -67,7 +66,9 @@ class Priced:
         """The column `cost_parts`, or `None` where there is no price."""
         if self._parts is None:
             return None
-        parts = [f"{line.head}{quantity}{line.tail}{picousd}}}" for line, quantity, picousd in self._parts]
+        parts = [
+            f"{line.json_prefix}{quantity}{line.json_suffix}{picousd}}}" for line, quantity, picousd in self._parts
+        ]
         return "[" + ",".join(parts) + "]"
 
     def flags_json(self) -> str:
@@ -93,16 +94,10 @@ class Priced:
         return round(Fraction(missed * picousd, tokens) - missed * read) if tokens else None
 
     def cost(self) -> Cost:
-        """The same for people."""
+        """The price as the public object."""
         parts = tuple(
-            CostPart(
-                name=line.name,
-                model=line.model,
-                quantity=quantity,
-                rate_picousd=line.rate_picousd,
-                picousd=picousd,
-            )
-            for line, quantity, picousd in self._parts or ()
+            CostPart(name=each.name, model=each.model, quantity=count, rate_picousd=each.rate_picousd, picousd=picousd)
+            for each, count, picousd in self._parts or ()
         )
         return Cost(usd=usd(self.picousd), parts=parts, flags=self.flags, rates_version=self.rates_version)
 
@@ -132,7 +127,7 @@ class Bill:
         """Adds the tokens of `columns` at the rates of `leg`."""
         for column, line in leg.lines:
             if quantity := columns.get(column):
-                # As `add` does, in place: most of what is priced goes through here.
+                # Like `add`, but inlined: nearly every price passes here.
                 picousd = quantity * line.rate_picousd
                 if type(picousd) is not int:
                     picousd = round(picousd)
@@ -157,7 +152,7 @@ def in_order(flags: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def leg_for(plan: Plan, columns: Mapping[str, Any]) -> Leg | None:
-    """The leg of a prompt as long as that of `columns`."""
+    """The leg for a prompt of the length that `columns` has."""
     if plan.tiers:
         length = prompt_tokens(columns) or 0
         for above, leg in plan.tiers:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("claudetrace")
 
 LARGEST_PICOUSD = 2**63 - 1
-"""What a row can hold: 9.2 million dollars."""
+"""The most that a row can hold: 9.2 million dollars."""
 
 
 def price_response(
@@ -33,41 +33,23 @@ def price_response(
     terms: Terms,
     final: bool = True,
     extra_flags: tuple[str, ...] = (),
+    any_size: bool = False,
 ) -> Priced:
-    """The price of one response whose usage object is `usage` and fills `columns`. Never raises."""
-    priced = price_any_size(
-        usage,
-        columns,
-        model=model,
-        model_requested=model_requested,
-        stop_reason=stop_reason,
-        day=day,
-        terms=terms,
-        extra_flags=extra_flags if final or usage is None else ("partial_usage", *extra_flags),
-    )
-    if priced.picousd is not None and priced.picousd > LARGEST_PICOUSD:
-        return Priced(None, in_order(("unpriced_component", *priced.flags)))
-    return priced
+    """The price of one response whose usage object is `usage` and fills `columns`. Never raises.
 
-
-def price_any_size(
-    usage: Mapping[str, Any] | None,
-    columns: Mapping[str, Any],
-    *,
-    model: str | None,
-    model_requested: str | None = None,
-    stop_reason: str | None = None,
-    day: str,
-    terms: Terms,
-    extra_flags: tuple[str, ...] = (),
-) -> Priced:
-    """The same, also beyond what a row can hold. Never raises."""
+    A price that no row can hold is none, unless `any_size` is asked for.
+    """
+    if not final and usage is not None:
+        extra_flags = ("partial_usage", *extra_flags)
     try:
-        return _price(usage, columns, model, model_requested, stop_reason, day, terms, extra_flags)
+        priced = _price(usage, columns, model, model_requested, stop_reason, day, terms, extra_flags)
     except Exception as error:
         pass_on(error)
         log.debug("claudetrace could not price a response", exc_info=error)
         return Priced(None, in_order(("unpriced_component", *extra_flags)))
+    if priced.picousd is not None and priced.picousd > LARGEST_PICOUSD and not any_size:
+        return Priced(None, in_order(("unpriced_component", *priced.flags)))
+    return priced
 
 
 def _price(
@@ -112,7 +94,7 @@ def _price(
 
 
 def _costs_nothing(terms: Terms, extra_flags: tuple[str, ...]) -> Priced:
-    """Nothing, exactly: a response that was cut, or an attempt before it, is billed by a free host as little."""
+    """Exactly 0. A free host bills cut responses and abandoned attempts as little as others."""
     if terms.free_host:
         return Priced(0, ("free_host",), 0, [])
     return Priced(0, in_order(("replayed", *(flag for flag in extra_flags if flag != "partial_usage"))), 0, [])
@@ -128,7 +110,7 @@ def _any_tells_counts(iterations: list[Any] | None) -> bool:
 
 
 def ran_code(usage: Mapping[str, Any] | None) -> bool:
-    """Whether code was executed: how long its container ran is nowhere in a response."""
+    """Whether code was executed. No response says how long its container ran."""
     tools = usage.get("server_tool_use") if usage else None
     if not isinstance(tools, Mapping):
         return False

@@ -4,28 +4,31 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Awaitable, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from claudetrace._call import PROMPT_TOKENS, usd
 from claudetrace._errors import ClaudetraceError
-from claudetrace._pricing._engine import price_any_size
+from claudetrace._pricing._engine import price_response
 from claudetrace._pricing._ids import read_id
 from claudetrace._pricing._price import day_of
 from claudetrace._pricing._rates import book
 from claudetrace._pricing._terms import Terms
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from decimal import Decimal
+
+    from claudetrace._pricing._bill import Priced
 
 
 _NOT_COUNTED = frozenset(
     ["max_tokens", "stream", "temperature", "top_p", "top_k", "stop_sequences", "metadata", "service_tier", "container"]
 )
-"""What a call takes and the count does not, where the count's own signature does not tell."""
+"""What a call takes but the count does not, where the signature of the count does not tell."""
 _BETA_ALONE = frozenset(["betas", "mcp_servers", "context_management", "compaction", "billing_policy"])
-"""What only the beta's count takes."""
+"""What only the count of the beta takes."""
 _TRANSPORT = frozenset(["extra_headers", "extra_query", "extra_body", "timeout"])
 
 
@@ -40,7 +43,7 @@ class Estimate:
     likely_usd: Decimal | None
     """With the median output of earlier calls; `None` where there were none."""
     at_most_usd: Decimal | None
-    """The prompt in its dearest class, and `max_tokens` of output; `None` where server tools can add to it."""
+    """The prompt in its most expensive class, and `max_tokens` of output; `None` where server tools can add to it."""
     flags: tuple[str, ...] = ()
     rates_version: str | None = None
 
@@ -56,92 +59,63 @@ def estimate(
 ) -> Any:
     """An `Estimate` of `client.messages.create(model=…, max_tokens=…, …)`; an awaitable for an async client.
 
-    `median_output_tokens(model)` tells the output of earlier calls.
+    `median_output_tokens(model)` returns the median output of earlier calls.
     Raises `ClaudetraceError` where the prompt cannot be counted or is too long for the model.
     """
-    asked = _Asked(
-        model=model,
-        max_tokens=max_tokens,
-        median_output_tokens=None if median_output_tokens is None else median_output_tokens(model),
-        terms=terms or Terms(),
-        request=request,
-    )
+    median = None if median_output_tokens is None else median_output_tokens(model)
+    request_terms = terms or Terms()
+
+    def estimated(counted: Any) -> Estimate:
+        return _estimate(_tokens(model, counted), model, max_tokens, median, request_terms, request)
+
+    async def awaited(counted: Awaitable[Any]) -> Estimate:
+        with _counting(model):
+            count = await counted
+        return estimated(count)
+
     beta = any(request.get(name) for name in _BETA_ALONE)
     count = client.beta.messages.count_tokens if beta else client.messages.count_tokens
-    try:
+    with _counting(model):
         counted = count(model=model, **_countable(count, request))
-    except Exception as error:
-        raise _uncounted(model, error) from error
-    return asked.after(counted) if inspect.isawaitable(counted) else asked.estimate(counted)
+    return awaited(counted) if inspect.isawaitable(counted) else estimated(counted)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Asked:
-    model: str
-    max_tokens: int
-    median_output_tokens: int | None
-    terms: Terms
-    request: Mapping[str, Any]
+def _estimate(
+    prompt_tokens: int, model: str, max_tokens: int, median: int | None, terms: Terms, request: Mapping[str, Any]
+) -> Estimate:
+    """The three figures for a prompt of so many tokens."""
+    _must_fit(prompt_tokens, model)
+    words = {name: request[name] for name in ("speed", "inference_geo") if isinstance(request.get(name), str)}
 
-    async def after(self, counted: Awaitable[Any]) -> Estimate:
-        """The estimate, once an async client has counted."""
-        try:
-            count = await counted
-        except Exception as error:
-            raise _uncounted(self.model, error) from error
-        return self.estimate(count)
-
-    def estimate(self, counted: Any) -> Estimate:
-        """The three figures for the tokens that `counted` tells."""
-        prompt_tokens = _tokens(counted)
-        if prompt_tokens is None:
-            raise ClaudetraceError(f"the tokens for {self.model} could not be counted: no number came back")
-        self._must_fit(prompt_tokens)
-        least_class = "cache_read_tokens" if _mentions(self.request, "cache_control") else "input_tokens"
-        least, flags, version = self._usd(prompt_tokens, least_class, 0)
-        dearest = [self._usd(prompt_tokens, column, self.max_tokens)[0] for column in PROMPT_TOKENS]
-        known = [amount for amount in dearest if amount is not None]
-        bounded = not _has_server_tool(self.request)
-        likely = None
-        if self.median_output_tokens is not None:
-            output_tokens = min(self.median_output_tokens, self.max_tokens)
-            likely = self._usd(prompt_tokens, "input_tokens", output_tokens)[0]
-        return Estimate(
-            model=self.model,
-            input_tokens=prompt_tokens,
-            at_least_usd=least,
-            likely_usd=likely,
-            at_most_usd=max(known) if known and bounded else None,
-            flags=flags if bounded else (*flags, "unpriced_component"),
-            rates_version=version,
+    def priced(column: str, output_tokens: int) -> Priced:
+        columns = {**dict.fromkeys(PROMPT_TOKENS, 0), column: prompt_tokens, "output_tokens": output_tokens, **words}
+        return price_response(
+            {}, columns, model=model, model_requested=model, day=day_of(None), terms=terms, any_size=True
         )
 
-    def _usd(
-        self, prompt_tokens: int, column: str, output_tokens: int
-    ) -> tuple[Decimal | None, tuple[str, ...], str | None]:
-        columns: dict[str, Any] = dict.fromkeys(PROMPT_TOKENS, 0)
-        columns |= {column: prompt_tokens, "output_tokens": output_tokens}
-        for word in ("speed", "inference_geo"):
-            if isinstance(self.request.get(word), str):
-                columns[word] = self.request[word]
-        priced = price_any_size(
-            {},
-            columns,
-            model=self.model,
-            model_requested=self.model,
-            day=day_of(None),
-            terms=self.terms,
-        )
-        return usd(priced.picousd), priced.flags, priced.rates_version
+    least = priced("cache_read_tokens" if _mentions(request, "cache_control") else "input_tokens", 0)
+    most = [amount for column in PROMPT_TOKENS if (amount := priced(column, max_tokens).picousd) is not None]
+    bounded = not _has_server_tool(request)
+    likely = None if median is None else priced("input_tokens", min(median, max_tokens)).picousd
+    return Estimate(
+        model=model,
+        input_tokens=prompt_tokens,
+        at_least_usd=usd(least.picousd),
+        likely_usd=usd(likely),
+        at_most_usd=usd(max(most)) if most and bounded else None,
+        flags=least.flags if bounded else (*least.flags, "unpriced_component"),
+        rates_version=least.rates_version,
+    )
 
-    def _must_fit(self, prompt_tokens: int) -> None:
-        known = read_id(self.model, book().ids).model
-        window = None if known is None else book().models[known].get("context_window")
-        if isinstance(window, int) and prompt_tokens > window:
-            raise ClaudetraceError(
-                f"the prompt has {prompt_tokens} tokens and {self.model} takes {window}; shorten it by "
-                f"{prompt_tokens - window} tokens or choose a model with a longer context"
-            )
+
+def _must_fit(prompt_tokens: int, model: str) -> None:
+    known = read_id(model, book().ids).model
+    window = None if known is None else book().models[known].get("context_window")
+    if isinstance(window, int) and prompt_tokens > window:
+        raise ClaudetraceError(
+            f"the prompt has {prompt_tokens} tokens and {model} takes {window}; shorten it by "
+            f"{prompt_tokens - window} tokens or choose a model with a longer context"
+        )
 
 
 def _countable(count: Callable[..., Any], request: Mapping[str, Any]) -> dict[str, Any]:
@@ -155,13 +129,20 @@ def _countable(count: Callable[..., Any], request: Mapping[str, Any]) -> dict[st
     return {name: value for name, value in request.items() if name in parameters or name in _TRANSPORT}
 
 
-def _tokens(counted: Any) -> int | None:
-    told = counted.get("input_tokens") if isinstance(counted, Mapping) else getattr(counted, "input_tokens", None)
-    return told if type(told) is int and told >= 0 else None
+def _tokens(model: str, counted: Any) -> int:
+    tokens = counted.get("input_tokens") if isinstance(counted, Mapping) else getattr(counted, "input_tokens", None)
+    if type(tokens) is not int or tokens < 0:
+        raise ClaudetraceError(f"the tokens for {model} could not be counted: no number came back")
+    return tokens
 
 
-def _uncounted(model: str, error: Exception) -> ClaudetraceError:
-    return ClaudetraceError(f"the tokens for {model} could not be counted: {type(error).__name__}: {error}")
+@contextmanager
+def _counting(model: str) -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:
+        reason = f"{type(error).__name__}: {error}"
+        raise ClaudetraceError(f"the tokens for {model} could not be counted: {reason}") from error
 
 
 def _mentions(value: Any, key: str) -> bool:
@@ -172,7 +153,7 @@ def _mentions(value: Any, key: str) -> bool:
 
 
 def _has_server_tool(request: Mapping[str, Any]) -> bool:
-    """Whether the request offers a tool that the API runs, whose use adds to the bill without a known bound."""
+    """Whether the request offers a tool that the API runs: its use adds to the bill, and nothing limits by how much."""
     tools = request.get("tools")
     if request.get("mcp_servers"):
         return True

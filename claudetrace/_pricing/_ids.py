@@ -1,6 +1,6 @@
-"""A model id in any of its spellings → the model, its platform, and where it says that it runs.
+"""Reads a model id in any spelling: the model, its platform, and the endpoint's scope where the id tells it.
 
-Nothing is matched by prefix: a minor version that nobody has listed has no price.
+Nothing is matched by prefix: a minor version that is not listed has no price.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ class ModelId:
     """What an id says."""
 
     model: str | None = None
-    """The model's own id in the rates, or `None` where nobody has listed it."""
+    """The model's id in the price list, or `None` where it is not listed."""
     platform: str | None = None
-    """The platform that spells ids so, where only one does."""
+    """The platform, where only one spells ids like this."""
     endpoint_scope: str | None = None
     """`global`, `regional` or `us-gov`, where the id says it."""
 
@@ -71,5 +71,5 @@ def _snapshot(model: str, date: str | None, known: Mapping[str, str]) -> str | N
         return known.get(model)
     if (exact := known.get(f"{model}-{date}")) is not None:
         return exact
-    # A second date on a dated id is nobody's id.
+    # A dated id with a second date is no known id.
     return None if _DATED.fullmatch(model) else known.get(model)

@@ -1,4 +1,4 @@
-"""`usage.iterations`: which entries the top level leaves out, and at which model's rates each is billed."""
+"""Prices `usage.iterations`: the entries that the top level leaves out, each at the rates of its model."""
 
 from __future__ import annotations
 
@@ -22,10 +22,7 @@ _EXECUTOR = ("message", "fallback_message")
 
 
 def serving_model(iterations: list[Any]) -> str | None:
-    """The model whose output was returned after a fallback.
-
-    The SDK's accumulated message keeps the name of the model that began, so this entry is asked first.
-    """
+    """The model whose output was returned after a fallback. The message itself keeps the requested model's name."""
     for entry in reversed(iterations):
         if isinstance(entry, Mapping) and entry.get("type") == "fallback_message":
             return _model_of(entry)
@@ -33,9 +30,7 @@ def serving_model(iterations: list[Any]) -> str | None:
 
 
 class Iterations:
-    """Adds to `bill` what the top level, priced by `plan`, leaves out."""
-
-    __slots__ = ("asked", "bill", "columns", "day", "legs", "plan", "served", "terms")
+    """Adds to `bill` what the top level, which `plan` prices, leaves out."""
 
     def __init__(
         self,
@@ -51,7 +46,7 @@ class Iterations:
         self.plan = plan
         self.columns = columns
         self.served = served
-        # The requested id is what tells a Bedrock region, for every leg.
+        # Only the requested id tells a Bedrock region, for every leg.
         self.asked = asked or served
         self.day = day
         self.terms = terms
@@ -60,7 +55,7 @@ class Iterations:
     def add(self, entries: list[Any]) -> None:
         """Adds compactions, advisors and declined hops with output; executor turns are in the top level."""
         turns: list[Mapping[str, Any]] = []
-        # A compaction belongs to the attempt that goes on after it, so its model is the next one named.
+        # A compaction belongs to the attempt that continues after it, so its model is the next one named.
         following = self.served
         for entry in reversed(entries):
             if not isinstance(entry, Mapping):
@@ -126,7 +121,7 @@ class Iterations:
         return plan
 
     def _straddles(self, turns: list[Mapping[str, Any]]) -> bool:
-        """Whether the prompt is long only as the sum of its turns: which of the two counts is not published."""
+        """Whether only the sum of the turns is a long prompt. Which of the two decides the tier is not published."""
         long = leg_for(self.plan, self.columns)
         return len(turns) > 1 and any(leg_for(self.plan, turn) is not long for turn in turns)
 

@@ -1,4 +1,4 @@
-"""A price list in the form of `rates.json`: checked, and taken from beside a ledger where it is newer."""
+"""Loads a newer price list that lies beside a ledger, after checking it."""
 
 from __future__ import annotations
 
@@ -22,8 +22,13 @@ if TYPE_CHECKING:
 log = logging.getLogger("claudetrace")
 
 LARGEST_BYTES = 4_000_000
-_KEYED_BY_RATES = {"_plan": "_plans", "_dearest": "dearest", "_own": "own_rates_of", "_otherwise": "_context_window"}
-"""What is remembered of the rates in force, by module."""
+_KEYED_BY_RATES = {
+    "_plan": "_plans",
+    "_highest_rates": "highest_rates",
+    "_own": "own_rates_of",
+    "_otherwise": "_context_window",
+}
+"""The caches that depend on the rates in force, by module."""
 
 
 def beside(db: Path) -> Path:
@@ -32,8 +37,8 @@ def beside(db: Path) -> Path:
 
 
 def use_rates_of(db: Path | None) -> None:
-    """This process prices by the list beside `db` from here on, where there is one that is not older than the
-    package's. One that cannot be used is told, and left out. Never raises."""
+    """From now on this process prices by the list beside `db`, if there is one that is not older than the package's.
+    A list that cannot be used is logged and ignored. Never raises."""
     updated = None
     try:
         updated = None if db is None else kept_list(db)
@@ -65,8 +70,8 @@ def kept_list(db: Path) -> RateBook | None:
 
 
 def checked_list(content: bytes, name: str) -> RateBook:
-    """The list that `content` is. Raises `ClaudetraceError`, naming what is wrong with the list called `name`."""
-    # Loaded only where there is a list.
+    """The price list in `content`. Raises `ClaudetraceError` that says what is wrong with the list called `name`."""
+    # Loaded only if there is a list.
     from claudetrace._pricing._list_check import alterations, digests, other_rules, problems
 
     if len(content) > LARGEST_BYTES:
@@ -91,7 +96,7 @@ def checked_list(content: bytes, name: str) -> RateBook:
 
 
 def keep_list(content: bytes, db: Path) -> Path:
-    """Puts `content` beside `db`, whole or not at all. Raises `ClaudetraceError` where it cannot be written."""
+    """Writes `content` beside `db`, whole or not at all. Raises `ClaudetraceError` where it cannot be written."""
     file = beside(db)
     draft = file.with_name(f"{file.name}.{os.getpid()}")
     try:

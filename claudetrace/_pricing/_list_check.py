@@ -1,4 +1,4 @@
-"""What is wrong with a price list, and with what it says of the past."""
+"""Checks a price list: its form, and that it does not change prices of the past."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ THRESHOLD = {
     "comparison": "strictly greater",
     "scope": "every token of the request, output included",
 }
-"""What the engine does; a tier that says otherwise needs an engine that does otherwise."""
+"""The tiers that the engine can price."""
 
 
 def problems(data: Mapping[str, Any]) -> Iterator[str]:
-    """What is wrong with the rates, one sentence each."""
+    """What is wrong with the rates, a sentence for each problem."""
     yield from form_problems(data)
     named: dict[str, str] = {}
     for model in data["models"]:
@@ -102,7 +102,7 @@ def rate_problems(place: str, rates: Mapping[str, Any], keys: set[str]) -> Itera
 
 
 def digests(data: Mapping[str, Any]) -> dict[str, dict[str, str | None]]:
-    """Of every period its last day, and the digest of its prices."""
+    """The last day of every period, and the digest of its prices."""
     return {
         f"{model['id']} {kind} {period['from']}": {"to": period["to"], "sha256": digest(period)}
         for model in data["models"]
@@ -119,7 +119,7 @@ def digest(period: Mapping[str, Any]) -> str:
 
 
 def alterations(published: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
-    """Which published periods are no longer what they were. A period without an end may get one."""
+    """The published periods that have changed. Only an end may be added where there was none."""
     for name, was in published.items():
         if name not in now:
             yield f"{name} is gone"
@@ -130,7 +130,7 @@ def alterations(published: Mapping[str, Any], now: Mapping[str, Any]) -> Iterato
 
 
 def other_rules(known: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
-    """Which rules for all models differ: they have no days, so that another one would change the past too."""
+    """The rules for all models that differ. They have no dates, so a change would alter past prices too."""
     for name in RULES:
         if now[name] != known[name]:
             yield f"its {name} is {now[name]!r} and was {known[name]!r}: that takes a newer version of claudetrace"

@@ -1,4 +1,4 @@
-"""The price list as people read it: a model by any of its names, its rates of a day, and their history."""
+"""The price list for people: a model by any of its names, its rates on a day, and their history."""
 
 from __future__ import annotations
 
@@ -69,16 +69,16 @@ def same_model(one: str | None, other: str | None) -> bool:
 
 
 def nearest_names(name: str) -> list[str]:
-    """The known names that look most like `name`."""
+    """The known names that are most like `name`."""
     known = [each for each in book().ids if not each.startswith("anthropic.")]
     bare = name.strip().lower().rpartition("anthropic.")[2]
-    # The newest come first among those that hold it: whoever asks for `haiku` means a model of today.
+    # Names that contain it come first, newest first: `haiku` means a model of today.
     holding = [each for each in reversed(known) if bare and bare in each]
     return list(dict.fromkeys([*holding, *get_close_matches(bare, known, n=NEAREST, cutoff=0.4)]))[:NEAREST]
 
 
 def unknown_name(name: str) -> str:
-    """What to tell of a name that no rates are known for."""
+    """The message for a name without known rates."""
     near = nearest_names(name)
     hint = f"; the nearest known names are {', '.join(near)}" if near else "; `claudetrace prices` lists all models"
     return f"no rates are known for {name!r}{hint}"
@@ -100,22 +100,17 @@ def list_rules() -> Mapping[str, str]:
 
 def listed_of(row: Mapping[str, Any], sources: Mapping[str, str]) -> Listed:
     """The model of one entry of a price list that has these sources."""
+    same: dict[str, Any] = {name: row[name] for name in _AS_IT_IS}
+    same |= {name: tuple(row[name]) for name in ("aliases", "periods", "fast")}
     return Listed(
-        id=row["id"],
-        name=row["name"],
-        status=row["status"],
-        retired_on=row["retired_on"],
-        aliases=tuple(row["aliases"]),
-        bedrock_id=row["bedrock_id"],
-        vertex_id=row["vertex_id"],
-        context_window=row["context_window"],
-        tokenizer=row["tokenizer"],
+        **same,
         us_premium=bool(row["supports_inference_geo"]),
         regional_premium=bool(row["cloud_regional_premium_1_1"]),
-        periods=tuple(row["periods"]),
-        fast=tuple(row["fast"]),
         sources=tuple((name, sources.get(name, "")) for name in row["sources"]),
-        note=row["note"],
-        disagreement=row["disagreement"],
-        verification=row["verification"],
     )
+
+
+_AS_IT_IS = (
+    *("id", "name", "status", "retired_on", "bedrock_id", "vertex_id", "context_window", "tokenizer"),
+    *("note", "disagreement", "verification"),
+)

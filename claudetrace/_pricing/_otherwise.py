@@ -1,4 +1,4 @@
-"""What a row's usage would have cost otherwise: at another model, in a batch, or without the cache."""
+"""What a row would have cost with another model, in a batch, or without the cache."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from claudetrace._call import PROMPT_TOKENS, prompt_tokens
 from claudetrace._errors import ClaudetraceError
 from claudetrace._operations import FREE
-from claudetrace._pricing._engine import price_any_size
+from claudetrace._pricing._engine import price_response
 from claudetrace._pricing._iterations import serving_model
 from claudetrace._pricing._listing import find_listed, same_model, unknown_name
 from claudetrace._pricing._row import kept_flags, terms_of, usage_of
@@ -27,7 +27,7 @@ _CACHE_COUNTS = ("cache_read_input_tokens", "cache_creation_input_tokens")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Otherwise:
-    """What is to be different. Raises `ClaudetraceError` for a model without rates."""
+    """What to price differently. Raises `ClaudetraceError` for a model without rates."""
 
     model: str | None = None
     batch: bool = False
@@ -50,9 +50,9 @@ def _context_window(model: str | None) -> int | None:
 
 
 def price_otherwise(row: Mapping[str, Any], what: Otherwise) -> tuple[int | None, tuple[str, ...]]:
-    """The cost of `row` as `what` says, and its flags; what its usage does not price costs what it did.
+    """The cost of `row` as `what` says, and its flags. A row that its usage does not price keeps its cost.
 
-    By the rates of its day; where the other model had none then, by those of today.
+    Uses the rates of the row's day, or today's where the other model had none then.
     """
     usage = usage_of(row)
     if usage is None or row.get("operation") in FREE:
@@ -71,7 +71,7 @@ def _priced(row: Mapping[str, Any], usage: dict[str, Any], what: Otherwise, term
     changed = _usage_otherwise(usage, served or row.get("model_requested"), what)
     model = what.model or served
     for each in (changed, _at_standard_speed(changed)):
-        priced = price_any_size(
+        priced = price_response(
             each,
             usage_columns(each),
             model=model,
@@ -79,7 +79,8 @@ def _priced(row: Mapping[str, Any], usage: dict[str, Any], what: Otherwise, term
             stop_reason=row.get("stop_reason"),
             day=day,
             terms=terms,
-            extra_flags=() if row.get("usage_is_final") else ("partial_usage",),
+            final=bool(row.get("usage_is_final")),
+            any_size=True,
         )
         # A batch is never fast, nor is a model that has no fast rates.
         if priced.picousd is not None or not _is_fast(changed):
@@ -96,7 +97,7 @@ def _usage_otherwise(usage: dict[str, Any], served: str | None, what: Otherwise)
 
 
 def _entry_otherwise(entry: Any, served: str | None, what: Otherwise) -> Any:
-    """What the serving model did, the other one does; advisors and declined attempts stay with their models."""
+    """`entry` with the other model in place of the serving one. Advisors and declined attempts keep their models."""
     if not isinstance(entry, dict):
         return entry
     changed = _without_cache(entry) if what.no_cache else dict(entry)

@@ -1,4 +1,4 @@
-"""Own prices: discounts over the list, and rates of one's own, each from a day on."""
+"""The user's own rates: discounts on the price list, and prices of their own, each from a day on."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class OwnRates:
-    """Checked own prices."""
+    """Own rates that have been checked."""
 
     text: str
-    """The same in one line of JSON, which a row keeps so that it can be priced again."""
+    """The same as one line of JSON, which rows keep so that they can be priced again."""
     discounts: tuple[OwnPeriod, ...]
     models: Mapping[str, tuple[OwnPeriod, ...]]
     ids: Mapping[str, str]
-    """The ids of models that the price list does not have, each with itself."""
+    """Each model that is missing from the price list, by itself."""
     likes: Mapping[str, str]
     """Models that are priced like another until the list has them."""
 
@@ -49,10 +49,7 @@ class OwnRates:
     def applied(
         self, model: str, listed: RateSet | None, day: str, *, fast: bool, batch: bool
     ) -> tuple[RateSet | None, bool]:
-        """The rates in the place of `listed`, and whether they are own prices.
-
-        What is said of a model goes before what is said of all.
-        """
+        """The rates that replace `listed`, and whether they are own rates. A model's own go before a discount for all."""
         period = _in_force(self.models.get(model, ()), day)
         if period is not None and period.prices is not None:
             rates = _own_class_rates(period, fast=fast, batch=batch)
@@ -66,10 +63,10 @@ class OwnRates:
 
 
 def load_own_rates(source: Mapping[str, Any] | str | Path, *, file: Path | None = None) -> OwnRates:
-    """The own prices of a mapping, or of a TOML file: its table `rates`, else the whole of it.
+    """The own rates in a mapping, or in a TOML file: its table `rates`, else the whole file.
 
-    `file` is where a mapping was read from, so that a refusal can name the line.
-    Raises `ClaudetraceError`, naming what is impossible and where.
+    `file` is where a mapping was read from, so that an error can name the line.
+    Raises `ClaudetraceError` that says what is impossible and where.
     """
     if not isinstance(source, Mapping):
         file = Path(source)
@@ -84,8 +81,8 @@ def load_own_rates(source: Mapping[str, Any] | str | Path, *, file: Path | None 
 
 
 def _refuse_unknown(own: OwnRates) -> None:
-    """Raises `Refused` where a model is priced like one that has no rates. Only when the process starts: a row may
-    carry own prices that were made with another list."""
+    """Raises `Refused` where a model is priced like one without rates. Called only when the process starts: a row may
+    have own rates that were made with another list."""
     for model, like in own.likes.items():
         if like not in book().models and like not in own.models:
             raise Refused((model, "like"), unknown_name(like))
@@ -105,7 +102,7 @@ def _own_rates(source: Any) -> OwnRates:
 
 @lru_cache(maxsize=64)
 def own_rates_of(text: str | None) -> OwnRates | None:
-    """The own prices that a row's terms carry, or `None` where they carry none that can be read."""
+    """The own rates in a row's terms, or `None` where there are none that can be read."""
     if text is None:
         return None
     try:

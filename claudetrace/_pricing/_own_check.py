@@ -1,4 +1,4 @@
-"""What own prices may say, checked key by key, and the line of a file that says otherwise."""
+"""Checks own rates key by key, and finds the line of the file that is wrong."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _KEY = re.compile(r"""\s*("[^"]*"|'[^']*'|[A-Za-z0-9_-]+)\s*(\.|$)""")
 
 
 class Refused(Exception):  # noqa: N818 - never leaves this room: `load_own_rates` makes an error of it
-    """Own prices that cannot be: where, and why."""
+    """Own rates that cannot be used: where, and why."""
 
     def __init__(self, keys: tuple[str, ...], reason: str) -> None:
         super().__init__(keys, reason)
@@ -47,7 +47,7 @@ class OwnPeriod:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CheckedRates:
-    """Own prices that can be, and the same in plain JSON types."""
+    """Own rates that passed the checks, also in plain JSON types."""
 
     discounts: tuple[OwnPeriod, ...]
     models: Mapping[str, tuple[OwnPeriod, ...]]
@@ -57,7 +57,7 @@ class CheckedRates:
 
 
 def checked_rates(source: Any, model_of: Callable[[str], str]) -> CheckedRates:
-    """The own prices that `source` says. Raises `Refused` at the first that cannot be."""
+    """The own rates in `source`. Raises `Refused` at the first that cannot be used."""
     liked = _liked(source)
     _known_keys(source, _RATES_KEYS | liked.keys(), ())
     tables: list[tuple[tuple[str, ...], Any]] = [
@@ -90,7 +90,7 @@ def checked_rates(source: Any, model_of: Callable[[str], str]) -> CheckedRates:
 
 
 def _liked(source: Any) -> dict[str, Any]:
-    """The tables that say which model another is priced like, as `"claude-new-1" = { like = "claude-old-1" }`."""
+    """The tables that price a model like another one, as `"claude-new-1" = { like = "claude-old-1" }`."""
     if not isinstance(source, Mapping):
         return {}
     return {
@@ -234,7 +234,7 @@ def _plain_period(period: OwnPeriod) -> dict[str, Any]:
 
 
 def line_of(text: str, keys: tuple[str, ...]) -> int | None:
-    """The line of the TOML file `text` that says most of `keys`, counted from 1."""
+    """The line of the TOML file `text` that matches most of `keys`, counted from 1."""
     said = _said(text)
     if any(path[:1] == ("rates",) for _, path in said):
         said = [(number, path[1:]) for number, path in said if path[:1] == ("rates",)]

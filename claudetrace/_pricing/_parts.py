@@ -1,4 +1,4 @@
-"""The names of the parts of a price, as `cost_parts` has them: nowhere else are they spelled."""
+"""The names of a cost's parts, as in `cost_parts`. They are spelled nowhere else."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from typing import NamedTuple
 
 
 class TokenPart(NamedTuple):
-    """A class of tokens: its name in the price list, and that of its part, which is its column's too."""
+    """A class of tokens: its name in the price list, and the name of its part and its column."""
 
     rate: str
     name: str
     cached: bool
-    """Whether it stands against plain input."""
+    """Whether it is compared with plain input, for what the cache saved."""
 
 
 TOKENS = (
@@ -29,11 +29,11 @@ COMPACTION = "compaction."
 ADVISOR = "advisor."
 DECLINED = "declined."
 PREFIXES = ("", COMPACTION, ADVISOR, DECLINED)
-"""What a token part's name begins with: nothing for the top level, else the kind of iteration."""
+"""The prefixes of token parts: none for the top level, else the kind of iteration."""
 
 
 def parts_of(*rates: str) -> tuple[str, ...]:
-    """The names of the parts at these rates of the price list, with and without each prefix."""
+    """The names of the parts billed at these rates of the price list, with every prefix."""
     return tuple(prefix + part.name for prefix in PREFIXES for part in TOKENS if part.rate in rates)
 
 

@@ -1,11 +1,11 @@
-"""`Plan`: all that is the same for every response of one model, day and terms, worked out once."""
+"""`Plan`: how to price the responses of one model, day and terms, worked out once and cached."""
 
 from __future__ import annotations
 
 import json
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from claudetrace._pricing._ids import GOVCLOUD, read_id
 from claudetrace._pricing._parts import RUNNING, SEARCHES, TOKENS
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 _SCOPED = {"bedrock", "vertex", "google_cloud"}
 """Platforms whose price depends on the endpoint, not on `inference_geo`."""
 _IN_GOVCLOUD = {"anthropic", "bedrock"}
-"""Whom GovCloud's factor is published for: Bedrock, which a plain client may call too."""
+"""Platforms for which GovCloud's factor is published: Bedrock, which a plain client may call too."""
 _WORLDWIDE = {None, "global", "not_available"}
 _SPEEDS: Mapping[str | None, bool] = {None: False, "standard": False, "fast": True}
 _TIERS = {None, "standard", "batch", "priority"}
@@ -32,9 +32,9 @@ _ONE = Fraction(1)
 
 
 class Line:
-    """One line of a bill without its quantity: a name, a rate, and both already as JSON."""
+    """One line of a bill without its quantity: a name, a rate, and the JSON around quantity and amount."""
 
-    __slots__ = ("head", "model", "name", "rate_picousd", "saves_picousd", "tail")
+    __slots__ = ("json_prefix", "json_suffix", "model", "name", "rate_picousd", "saves_picousd")
 
     def __init__(self, name: str, model: str | None, rate: Fraction, saves: Fraction | None = None) -> None:
         self.name = name
@@ -42,13 +42,13 @@ class Line:
         self.rate_picousd = whole(rate)
         self.saves_picousd = 0 if saves is None else whole(saves)
         """What a token of this class saves against plain input; below 0 where it costs more."""
-        self.head = f'{{"name":{json.dumps(name)},"model":{json.dumps(model)},"quantity":'
+        self.json_prefix = f'{{"name":{json.dumps(name)},"model":{json.dumps(model)},"quantity":'
         shown = self.rate_picousd if isinstance(self.rate_picousd, int) else f'"{self.rate_picousd}"'
-        self.tail = f',"rate_picousd":{shown},"picousd":'
+        self.json_suffix = f',"rate_picousd":{shown},"picousd":'
 
 
 class Leg:
-    """The lines of the five classes of tokens at one prompt size."""
+    """The lines of the five classes of tokens, for one size of prompt."""
 
     __slots__ = ("lines",)
 
@@ -67,24 +67,22 @@ class Plan:
     model: str | None = None
     leg: Leg | None = None
     tiers: tuple[tuple[int, Leg], ...] = ()
-    """Longest first: the leg of prompts of more tokens than the number."""
+    """Longest first: the leg for prompts of more tokens than the number."""
     search: Line
     flags: tuple[str, ...] = ()
     free_refusals: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Terrain:
+class Case(NamedTuple):
     """What decides a plan."""
 
     model: str | None
-    model_requested: str | None = None
+    model_requested: str | None
     day: str
     terms: Terms
-    speed: str | None = None
-    service_tier: str | None = None
-    inference_geo: str | None = None
-    own_rates: OwnRates | None = None
+    speed: str | None
+    service_tier: str | None
+    inference_geo: str | None
     prefix: str = ""
 
 
@@ -112,18 +110,8 @@ def plan_for(
     if plan is None:
         if len(_plans) >= _MOST_PLANS:
             _plans.clear()
-        plan = _plans[key] = make_plan(
-            Terrain(
-                model=model,
-                model_requested=model_requested,
-                day=day,
-                terms=terms,
-                speed=speed,
-                service_tier=service_tier,
-                inference_geo=inference_geo,
-                own_rates=_own_rates_of(terms),
-                prefix=prefix,
-            )
+        plan = _plans[key] = _make_plan(
+            Case(model, model_requested, day, terms, speed, service_tier, inference_geo, prefix)
         )
     return plan
 
@@ -131,42 +119,41 @@ def plan_for(
 def _own_rates_of(terms: Terms) -> OwnRates | None:
     if terms.own_rates is None:
         return None
-    # Loaded only where there are own prices.
+    # Loaded only if there are own rates.
     from claudetrace._pricing._own import own_rates_of
 
     return own_rates_of(terms.own_rates)
 
 
-def make_plan(terrain: Terrain) -> Plan:
-    """The plan of `terrain`."""
-    rates, terms, own = book(), terrain.terms, terrain.own_rates
+def _make_plan(case: Case) -> Plan:
+    rates, terms, own = book(), case.terms, _own_rates_of(case.terms)
     known = rates.ids if own is None else {**rates.ids, **own.ids}
-    asked, served = read_id(terrain.model_requested, known), read_id(terrain.model, known)
+    asked, served = read_id(case.model_requested, known), read_id(case.model, known)
     platform = _platform(terms, asked, served)
     # A Foundry deployment's name is its owner's choice, so only the answer tells the model.
-    # Bedrock bills the id that was asked for, and its answers spell some models in ways of their own.
-    other_spelling = platform == "bedrock" and served.model is None and not terrain.prefix
-    if (terrain.model is None or other_spelling) and platform != "foundry":
+    # Bedrock bills the id that was asked for, and spells some models differently in its answers.
+    other_spelling = platform == "bedrock" and served.model is None and not case.prefix
+    if (case.model is None or other_spelling) and platform != "foundry":
         served = asked
-    flags = _term_flags(terrain)
-    search, charged_own = _search(own, terrain.day)
+    flags = _term_flags(case)
+    search, charged_own = _search(own, case.day)
     rated = served.model if own is None or served.model is None else own.rated_as(served.model)
-    found, custom = _rates_of(rated, terrain)
+    found, custom = _rates_of(rated, case, own)
     if custom or charged_own:
         flags.append("custom_rates")
     if found is None or served.model is None:
         return Plan(search=search, flags=("unknown_model", *flags))
     flags += ["assumed_rates"] if rated != served.model else []
-    factor, uncertain = _factor(rated or served.model, platform, asked, served, terrain)
+    factor, uncertain = _factor(rated or served.model, platform, asked, served, case)
     flags += ["endpoint_scope_unknown"] if uncertain else []
     found = found.times(factor)
     return Plan(
         model=served.model,
-        leg=Leg(found.rates, served.model, terrain.prefix),
-        tiers=tuple((above, Leg(tier, served.model, terrain.prefix)) for above, tier in found.tiers),
+        leg=Leg(found.rates, served.model, case.prefix),
+        tiers=tuple((above, Leg(tier, served.model, case.prefix)) for above, tier in found.tiers),
         search=search,
         flags=tuple(flags),
-        free_refusals=terrain.day >= rates.free_refusals_from,
+        free_refusals=case.day >= rates.free_refusals_from,
     )
 
 
@@ -176,42 +163,40 @@ def _platform(terms: Terms, asked: ModelId, served: ModelId) -> str:
     return asked.platform or served.platform or terms.platform
 
 
-def _term_flags(terrain: Terrain) -> list[str]:
+def _term_flags(case: Case) -> list[str]:
     flags = []
-    if terrain.service_tier == "priority":
+    if case.service_tier == "priority":
         flags.append("priority_commitment")
-    if terrain.terms.billed_to == "user_profile":
+    if case.terms.billed_to == "user_profile":
         flags.append("billed_to_user_profile")
-    if terrain.terms.contradictory:
+    if case.terms.contradictory:
         flags.append("contradictory_usage")
-    if terrain.terms.code_execution or terrain.service_tier not in _TIERS or terrain.speed not in _SPEEDS:
+    if case.terms.code_execution or case.service_tier not in _TIERS or case.speed not in _SPEEDS:
         flags.append("unpriced_component")
     return flags
 
 
 def _search(own: OwnRates | None, day: str) -> tuple[Line, bool]:
-    """A web search's line, and whether own prices changed it. No multiplier of tokens applies to it."""
+    """The line of web searches, and whether own rates changed it. Factors for tokens do not apply to it."""
     discount = own.discount_on(day) if own else None
     rate = book().search_picousd * (_ONE if discount is None else 1 - discount)
     return Line(SEARCHES, None, rate), discount is not None
 
 
-def _rates_of(model: str | None, terrain: Terrain) -> tuple[RateSet | None, bool]:
-    """The rates of `model` before any geography, and whether they are own prices."""
-    fast = _SPEEDS.get(terrain.speed)
+def _rates_of(model: str | None, case: Case, own: OwnRates | None) -> tuple[RateSet | None, bool]:
+    """The rates of `model` before geography is applied, and whether they are own rates."""
+    fast = _SPEEDS.get(case.speed)
     if model is None or fast is None:
         return None, False
-    batch = terrain.terms.batch or terrain.service_tier == "batch"
-    listed = book().find(model, terrain.day, fast=fast, batch=batch)
-    if terrain.own_rates is None:
-        return listed, False
-    return terrain.own_rates.applied(model, listed, terrain.day, fast=fast, batch=batch)
+    batch = case.terms.batch or case.service_tier == "batch"
+    listed = book().find(model, case.day, fast=fast, batch=batch)
+    return (listed, False) if own is None else own.applied(model, listed, case.day, fast=fast, batch=batch)
 
 
-def _factor(model: str, platform: str, asked: ModelId, served: ModelId, terrain: Terrain) -> tuple[Fraction, bool]:
-    """What geography multiplies tokens by, and whether the response leaves it unknown."""
+def _factor(model: str, platform: str, asked: ModelId, served: ModelId, case: Case) -> tuple[Fraction, bool]:
+    """The factor that geography puts on tokens, and whether the response leaves it unknown."""
     row = book().models.get(model, {})
-    terms = terrain.terms
+    terms = case.terms
     scope = _scope(platform, asked, served, terms)
     if scope == GOVCLOUD:
         return (book().govcloud_factor, False) if platform in _IN_GOVCLOUD else (_ONE, True)
@@ -225,20 +210,20 @@ def _factor(model: str, platform: str, asked: ModelId, served: ModelId, terrain:
         return (book().geo_factor, False) if terms.data_zone == "us" else (_ONE, True)
     if not row.get("supports_inference_geo", True):
         return _ONE, False
-    if terrain.inference_geo == "us":
+    if case.inference_geo == "us":
         return book().geo_factor, False
-    return _ONE, terrain.inference_geo not in _WORLDWIDE
+    return _ONE, case.inference_geo not in _WORLDWIDE
 
 
 def _scope(platform: str, asked: ModelId, served: ModelId, terms: Terms) -> str | None:
-    """Where the endpoint is. All that GovCloud's endpoints serve is in GovCloud, whatever the id says."""
+    """The endpoint's scope. What an endpoint in GovCloud serves is in GovCloud, whatever the id says."""
     from_ids = () if terms.told_platform and platform not in _SCOPED else (asked, served)
     told = [scope for each in (*from_ids, terms) if (scope := each.endpoint_scope) is not None]
     return GOVCLOUD if GOVCLOUD in told else next(iter(told), None)
 
 
 def running_line(terms: Terms, day: str) -> Line:
-    """The line of a session's running time, by the nanosecond, so that fractions of seconds stay exact."""
+    """The line of a session's running time, in nanoseconds, so that fractions of seconds stay exact."""
     own = _own_rates_of(terms)
     discount = own.discount_on(day) if own else None
     rate = book().running_hour_picousd / (3600 * 10**9) * (_ONE if discount is None else 1 - discount)

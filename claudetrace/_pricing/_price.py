@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, date, datetime
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from claudetrace._content import Content
 from claudetrace._doubts import doubts_of
 from claudetrace._pricing._bill import Bill, Priced, in_order, leg_for
-from claudetrace._pricing._engine import price_any_size
+from claudetrace._pricing._engine import price_response
 from claudetrace._pricing._parts import LIST_COST
 from claudetrace._pricing._plan import Line, plan_for, running_line
 from claudetrace._pricing._terms import Terms, checked_words
@@ -33,10 +34,10 @@ def price(
     data_zone: str | None = None,
     billed_to: str | None = None,
 ) -> Cost:
-    """What `message` cost at the rates of the day `at`, exact, or without an amount and with the reason.
+    """What `message` cost at the rates of the day `at`: exact, or without an amount and with the reason.
 
     `message`: an SDK message, batch result or managed-agents session, or the dict of its JSON.
-    Raises `ClaudetraceError` for a keyword's word that is none of its words.
+    Raises `ClaudetraceError` for a keyword with an unknown value.
     """
     words = checked_words(platform=platform, endpoint_scope=endpoint_scope, data_zone=data_zone, billed_to=billed_to)
     return priced_object(message, day_of(at), Terms(batch=bool(batch), **words)).cost()
@@ -48,25 +49,26 @@ def priced_object(message: Any, day: str, terms: Terms) -> Priced:
     if isinstance(result := facts.get("result"), Mapping):
         # A line of a batch's results: without a message it was not billed.
         facts = _mapping(result.get("message"))
-        terms = _with(terms, batch=True)
+        terms = replace(terms, batch=True)
     usage = facts.get("usage")
     if not isinstance(usage, Mapping):
         return _without_usage(facts, terms)
     if facts.get("type") == "session":
         return _session(facts, usage, day, terms)
     content, columns = Content(facts.get("content")), usage_columns(usage)
-    return price_any_size(
+    return price_response(
         usage,
         columns,
         model=_text(facts.get("model")),
         stop_reason=_text(facts.get("stop_reason")),
         day=day,
-        terms=_with(
+        terms=replace(
             terms,
             content_empty=content.is_empty(columns.get("output_tokens")),
             code_execution=content.ran_code and not content.frees_code,
             free_code=content.frees_code,
         ),
+        any_size=True,
     )
 
 
@@ -85,19 +87,19 @@ def _without_usage(facts: Mapping[str, Any], terms: Terms) -> Priced:
     counted = type(facts.get("input_tokens")) is int and "model" not in facts
     if counted or facts.get("type") == "count_tokens":
         return Bill(()).priced()
-    # An item of a batch that came to no message is not billed; elsewhere no usage is no knowledge.
+    # An item of a batch without a message is not billed. Elsewhere, a cost without usage is unknown.
     return Bill(("no_usage",)).priced() if terms.batch else Priced(None, ("no_usage",))
 
 
 def _session(facts: Mapping[str, Any], usage: Mapping[str, Any], day: str, terms: Terms) -> Priced:
-    """A session: its own list cost where it has one, else tokens, searches and running time."""
+    """The price of a session: its own list cost if it has one, else tokens, searches and running time."""
     agent = _mapping(facts.get("agent"))
     configured = _mapping(agent.get("model"))
     places = (usage, facts, _mapping(facts.get("request")), agent, configured)
     speed, geo = _first(places, "speed"), _first(places, "inference_geo")
     cents = _list_cents(usage.get("list_cost"))
     model = _text(facts.get("model")) or _text(configured.get("id")) or _text(agent.get("model"))
-    plan = plan_for(model, None, day, _with(terms, batch=False), speed, None, geo)
+    plan = plan_for(model, None, day, replace(terms, batch=False), speed, None, geo)
     if cents is not None:
         told = [flag for flag in plan.flags if flag == "billed_to_user_profile"]
         bill = Bill(("rounded_list_cost", *told))
@@ -114,7 +116,7 @@ def _session(facts: Mapping[str, Any], usage: Mapping[str, Any], day: str, terms
     if running_ns:
         bill.add(running_line(terms, day), running_ns)
     bill.flags += doubts_of(usage, columns)
-    # A session's counts are sums over its requests, which do not tell how long each prompt was.
+    # A session's counts are sums over its requests: nothing tells how long each prompt was.
     if running_ns is None or leg_for(plan, columns) is not plan.leg:
         bill.flags += ("unpriced_component",)
     return bill.priced()
@@ -146,12 +148,6 @@ def plain(message: Any) -> Mapping[str, Any]:
     if isinstance(message, type) or not callable(dump):
         return {}
     return _mapping(dump(mode="json", warnings=False))
-
-
-def _with(terms: Terms, **changes: bool) -> Terms:
-    from dataclasses import replace
-
-    return replace(terms, **changes)  # type: ignore[arg-type]  # all of them are switches
 
 
 def _first(places: tuple[Mapping[str, Any], ...], name: str) -> str | None:

@@ -1,4 +1,4 @@
-"""`PromptSize`: how many tokens a request's prompt can have, from its sizes alone; no text is read."""
+"""`PromptSize`: the most tokens that a request's prompt can have, by sizes alone. No text is read."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 EACH_REQUEST = 256
-"""Tokens for what the API puts around every prompt, as the words that allow thinking."""
+"""Tokens that the API adds to every prompt, such as the instructions for thinking."""
 EACH_PART = 32
 """Tokens for the markers around a message, a block or a tool."""
 SCHEMA = 512
-"""Tokens for the words that ask for an answer of a schema."""
+"""Tokens of the instructions to answer by a schema."""
 
 _LIST = (list, tuple)
 _OWN_TOOLS = {"bash_20": 1024, "text_editor_20": 2048, "computer_20": 4096, "memory_20": 2048}
-"""Tools that the caller runs and whose definitions the API holds: tokens, twice or more of what is known of them."""
+"""Tools that the caller runs and the API defines, each with at least twice the tokens that it is known to have."""
 _SERVER_TOOLS = {
     "web_search_": 10_000,
     "web_fetch_": 10_000,
@@ -28,14 +28,14 @@ _SERVER_TOOLS = {
     "tool_search_": 2_000,
     "mcp_toolset": 5_000,
 }
-"""Tools that the API runs, with the tokens that a use of them typically adds."""
+"""Tools that the API runs, each with the tokens that a use typically adds."""
 _TYPICAL_SOURCE = 5_000
 _TYPICAL_PDF_PAGE = 2_500
 _PDF_PAGE_BYTES = 40_000
 
 
 class PromptSize:
-    """What is known of a prompt's size. A token has at least a byte, so bytes bound tokens for every tokenizer."""
+    """The size of a prompt. A token has at least one byte, so for every tokenizer bytes limit tokens."""
 
     __slots__ = ("cached_for", "image_count", "markers", "text_bytes", "tools", "typical_tokens", "why")
 
@@ -47,17 +47,17 @@ class PromptSize:
         self.cached_for: str | None = None
         """For how long parts are to be cached, at most: `5m` or `1h`."""
         self.why: str | None = None
-        """The first thing found whose size does not follow from the request."""
+        """The first thing found whose size the request does not tell."""
         self.typical_tokens = 0
-        """What such things typically have."""
+        """The tokens that such things typically have."""
 
     def at_most(self, image_tokens: int, tool_prompt_tokens: int) -> int:
-        """Tokens that the prompt cannot pass, unless there is a `why`."""
+        """The most tokens that the prompt can have, unless there is a `why`."""
         tools = tool_prompt_tokens if self.tools else 0
         return self.text_bytes + self.markers + tools + self.image_count * image_tokens
 
     def likely(self, image_tokens: int, tool_prompt_tokens: int) -> int:
-        """Tokens that the prompt may well have."""
+        """The tokens that the prompt probably has."""
         tools = tool_prompt_tokens if self.tools else 0
         return (self.text_bytes + self.markers) // 4 + tools + self.image_count * image_tokens + self.typical_tokens
 
@@ -68,7 +68,7 @@ class PromptSize:
 
     def request(self, body: Mapping[str, Any]) -> None:
         """Adds a request's prompt."""
-        # Tools first: what they are says more than the results that they left in the conversation.
+        # Tools first: their names explain more than the results that they left in the conversation.
         if tools := body.get("tools"):
             self.tools = True
             self.each(tools, self.tool)
@@ -91,7 +91,7 @@ class PromptSize:
         if not messages:
             return
         if not isinstance(messages, _LIST):
-            # An iterator that is read here has nothing left for the SDK.
+            # Reading an iterator here would leave nothing for the SDK.
             self.unknown("messages that can be read only once", _TYPICAL_SOURCE)
             return
         for message in messages:
@@ -110,7 +110,7 @@ class PromptSize:
             self.each(content, self.block)
 
     def each(self, parts: Any, add: Callable[[Mapping[str, Any]], None]) -> None:
-        """Adds each of `parts`, with what every one has."""
+        """Adds each of `parts`, and what all of them have in common."""
         if not isinstance(parts, _LIST):
             self.unknown("content that can be read only once", _TYPICAL_SOURCE)
             return
@@ -127,7 +127,7 @@ class PromptSize:
             self.text_bytes += len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
 
     def json(self, value: Any) -> None:
-        """Adds a value that the API writes out as JSON, or in fewer words."""
+        """Adds a value that the API writes into the prompt as JSON, or shorter."""
         self.text_bytes += len(orjson.dumps(value, default=as_mapping, option=orjson.OPT_NON_STR_KEYS))
 
     def caching(self, control: Any) -> None:
@@ -167,7 +167,7 @@ class PromptSize:
 
 
 def as_mapping(value: Any) -> Mapping[str, Any]:
-    """`value` as the SDK would send it: its own models become mappings. Raises `TypeError` for what is none."""
+    """`value` as the mapping that the SDK would send. Raises `TypeError` for what is no mapping."""
     if isinstance(value, Mapping):
         return value
     for name in ("model_dump", "to_dict"):
@@ -210,7 +210,7 @@ def _document(measure: PromptSize, block: Mapping[str, Any]) -> None:
 
 
 def _cited(measure: PromptSize, block: Mapping[str, Any], before: int) -> None:
-    """To be cited, a text is cut into sentences, each with a mark of its own."""
+    """Adds what citations cost: the text is split into sentences, each with a mark."""
     if (citations := block.get("citations")) and as_mapping(citations).get("enabled"):
         measure.markers += SCHEMA
         measure.text_bytes += measure.text_bytes - before
@@ -230,7 +230,7 @@ def _tool_result(measure: PromptSize, block: Mapping[str, Any]) -> None:
 
 
 def _strings(measure: PromptSize, block: Mapping[str, Any]) -> None:
-    """Thinking comes back sealed, so that its text may be empty: what seals it is longer than what it hides."""
+    """Adds all texts of a block. Thinking may come back encrypted, and that is longer than its text."""
     for value in block.values():
         measure.text(value)
 
@@ -253,7 +253,7 @@ def _tool_change(measure: PromptSize, block: Mapping[str, Any]) -> None:
 
 
 def _skip(_measure: PromptSize, _block: Mapping[str, Any]) -> None:
-    """Is not put into the prompt."""
+    """Adds nothing: the block is not part of the prompt."""
 
 
 _BLOCKS: dict[str, Callable[[PromptSize, Mapping[str, Any]], None]] = {
@@ -271,7 +271,7 @@ _BLOCKS: dict[str, Callable[[PromptSize, Mapping[str, Any]], None]] = {
     "compaction": _compaction,
     "fallback": _skip,
 }
-"""Every other type is not known in size."""
+"""The size of every other type is unknown."""
 _OF_SERVERS = ("_tool_result", "server_tool_use", "mcp_tool_use")
-"""Results of server tools come back sealed, or stand for files."""
+"""Results of server tools come back encrypted, or refer to files."""
 _NAMES = {"container_upload": "a container"}

@@ -1,4 +1,4 @@
-"""The dated rates: loaded when first used, chosen by model, day, speed and batch."""
+"""The dated rates of the price list: loaded when first used, chosen by model, day, speed and batch."""
 
 from __future__ import annotations
 
@@ -55,11 +55,11 @@ def _times(rates: ClassRates, factor: Fraction) -> ClassRates:
 
 
 class RateBook:
-    """The price lists of every model, with their days."""
+    """A price list: the rates of every model with their dates, and the rules for all models."""
 
     def __init__(self, data: Mapping[str, Any], digest: str) -> None:
         self.rules: Mapping[str, Any] = data["global"]
-        """What holds for all models, as the data says it."""
+        """The rules for all models, as in the data."""
         self.sources: Mapping[str, str] = data["sources"]
         rules = self.rules
         self.data = data
@@ -67,11 +67,11 @@ class RateBook:
         self.version = f"{self.as_of}-{digest}"
         self.models: dict[str, Mapping[str, Any]] = {model["id"]: model for model in data["models"]}
         self.ids = {name: model["id"] for model in data["models"] for name in _names(model)}
-        """Every id that is written out in the data, with the model's own."""
+        """Every id in the data, with the model's own id."""
         self.batch_factor = Fraction(rules["batch_multiplier"])
         self.geo_factor = Fraction(rules["inference_geo_us_multiplier"])
         self.regional_factor = Fraction(rules["cloud_regional_multiplier"])
-        # Lists of before it was known do not have it.
+        # Older lists do not have it.
         self.govcloud_factor = Fraction(rules.get("aws_govcloud_multiplier", "1.2"))
         self.search_picousd = Fraction(rules["web_search_usd_per_request"]) * PICOUSD_PER_USD
         self.running_hour_picousd = Fraction(rules["managed_agents_usd_per_session_hour"]) * PICOUSD_PER_USD

@@ -1,4 +1,4 @@
-"""The price of a row of the ledger, from the row alone."""
+"""Prices a row of the ledger from the row alone."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from claudetrace._pricing._bill import Priced
 
 FLAGS_OF_THE_CALL = frozenset(["retried_after_timeout", "agent_mismatch"])
-"""Flags that only the call could know: a price made later keeps them."""
+"""Flags that only the running call can set. Later prices keep them."""
 
 
 def price_row(row: Mapping[str, Any], batch_created_at: str | None = None) -> Row | None:
@@ -51,8 +51,8 @@ def _priced(row: Mapping[str, Any], usage: dict[str, Any], terms: Terms, day: st
 
 
 def rest_of_cut(row: Mapping[str, Any]) -> int | None:
-    """What a response that was cut costs with all its `max_tokens` beyond what its usage costs, in picodollars, or
-    `None` where either cannot be known."""
+    """In picodollars, how much more a cut response would cost with all its `max_tokens` than its usage costs. `None`
+    where either is unknown."""
     most = row.get("max_tokens")
     if row.get("usage_is_final", 1) or most is None or row.get("operation") in FREE:
         return None
@@ -70,7 +70,7 @@ def _spend(row: Mapping[str, Any], usage: dict[str, Any]) -> int | None:
 
 
 def with_price(row: Row) -> Row:
-    """`row` with the columns of its usage and its price, where the caller's thread had no need of them."""
+    """`row` with the columns of its usage and its price, unless the caller's thread filled them."""
     if "cost_flags" in row or (usage := usage_of(row)) is None:
         return row
     return {**row, **row_columns(usage_columns(usage)), **(price_row(row) or {})}
@@ -84,11 +84,11 @@ def at_day_of_batch(row: Row, created_at: str) -> Row:
 
 
 def as_replayed(row: Row, *, replayed: bool) -> Row:
-    """`row` priced as a response that was billed before, or as one that was not."""
+    """`row` priced as a replay of a response that was billed before, or as none."""
     terms, _ = terms_of(row)
     if terms.replayed == replayed:
         return row
-    row = {**row, "pricing_terms": replace(terms, replayed=replayed).to_json()}
+    row = {**row, "pricing_terms": replace(terms, replayed=replayed).text}
     return {**row, **(price_row(row) or {})}
 
 
@@ -121,13 +121,13 @@ def terms_of(row: Mapping[str, Any], batch_created_at: str | None = None) -> tup
 
 
 def _terms_json(row: Mapping[str, Any], terms: Terms) -> str:
-    # The text itself where it holds: a newer version may have put more into it.
+    # Keep the text if it still holds: a newer version may have written more into it.
     text = row.get("pricing_terms")
-    return text if isinstance(text, str) and Terms.from_json(text) == terms else terms.to_json()
+    return text if isinstance(text, str) and Terms.from_json(text) == terms else terms.text
 
 
 def kept_flags(row: Mapping[str, Any]) -> tuple[str, ...]:
-    """The flags of `row` that no price makes: those of the call, and those of newer versions."""
+    """The flags of `row` that pricing does not set: those of the call, and those of newer versions."""
     try:
         flags = orjson.loads(row.get("cost_flags") or "[]")
     except ValueError:

@@ -1,4 +1,4 @@
-"""Second opinions: what the price lists of genai-prices and litellm say otherwise. For development."""
+"""Compares our rates with the price lists of genai-prices and litellm, for `claudetrace prices --check`."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ NO_PRICE = "no price"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Disagreement:
-    """A price that `source` tells otherwise. Prices are dollars for a million tokens, as text."""
+    """A price that differs in `source`. Prices are dollars for a million tokens, as text."""
 
     source: str
     model: str
@@ -57,7 +57,7 @@ class Disagreement:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Opinion:
-    """What comparing with `source` gave; its `version` is `None` where it is not installed."""
+    """The result of comparing with `source`; its `version` is `None` where it is not installed."""
 
     source: str
     version: str | None
@@ -67,7 +67,7 @@ class Opinion:
 
 
 def second_opinions(only: str | None = None, today: date | None = None) -> list[Opinion]:
-    """Each source's opinion of all models, or of the one with the id `only`. Asks nothing of the network."""
+    """The comparison with each source, of all models or of the one with the id `only`. Uses no network."""
     day = (today or datetime.now(UTC).date()).isoformat()
     models = [model for model in listed_models() if only is None or model.id == only]
     return [
@@ -88,7 +88,7 @@ def _opinion(source: str, module: str, compare: Callable[[], tuple[int, list[Dis
 
 
 def _from_genai(models: list[Listed], day: str, *, everything: bool) -> tuple[int, list[Disagreement]]:
-    """By period: genai-prices dates some of its prices."""
+    """Compares period by period: genai-prices dates some of its prices."""
     from genai_prices.data_snapshot import get_snapshot
 
     theirs = next(each for each in get_snapshot().providers if each.id == "anthropic").models
@@ -113,7 +113,7 @@ def _from_genai(models: list[Listed], day: str, *, everything: bool) -> tuple[in
 
 
 def _genai_quotes(model: Any, day: str) -> tuple[Quotes, tuple[str, ...]]:
-    """What genai-prices says of `day`, and how the names of the prices begin that it has."""
+    """The prices of genai-prices on `day`, and the prefixes of the kinds of prices that it has."""
     at = datetime.fromisoformat(day).replace(hour=12, tzinfo=UTC)
     quotes = _genai_class_quotes("", model.get_prices(at))
     priced: tuple[str, ...] = CLASSES
@@ -138,7 +138,7 @@ def _genai_class_quotes(before: str, prices: Any) -> Quotes:
 
 
 def _from_litellm(models: list[Listed], day: str, *, everything: bool) -> tuple[int, list[Disagreement]]:
-    """Of today alone: litellm keeps no history."""
+    """Compares today's prices alone: litellm keeps no history."""
     rows = _litellm_rows()
     found: list[Disagreement] = []
     compared = 0
@@ -203,7 +203,7 @@ def _litellm_what(name: str, field: str, key: str) -> str | None:
 
 
 def _quotes(period: Mapping[str, Any], fast: Mapping[str, Any] | None = None) -> Quotes:
-    """A period of ours, in the same words."""
+    """A period of ours, under the same names."""
     quotes = _class_quotes("", period) | _class_quotes("batch ", period.get("batch")) | _class_quotes("fast ", fast)
     for tier in period.get("tiers") or ():
         above = f" above {tier['prompt_tokens_above']}"
@@ -231,7 +231,7 @@ def _compared(source: str, model: Listed, ours: Quotes, theirs: Quotes, day: str
 
 
 def _missing(source: str, model: Listed) -> Iterator[Disagreement]:
-    """A model that is sold and that they do not have; that they drop retired ones is no difference."""
+    """A model that the source lacks, unless it is retired: sources drop those."""
     if model.status != "retired":
         yield Disagreement(
             source=source, model=model.id, what="model", ours="listed", theirs=UNLISTED, known=model.disagreement

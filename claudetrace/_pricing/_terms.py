@@ -1,4 +1,4 @@
-"""`Terms`: what a price depends on beside the response and its day."""
+"""`Terms`: what a price depends on besides usage, model and day."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _SWITCHES = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Terms:
-    """The column `pricing_terms`: with `usage` and the models, enough to price a row again from itself."""
+    """The column `pricing_terms`. With `usage` and the models, it is enough to price a row again."""
 
     platform: str = "anthropic"
     """`anthropic`, `bedrock`, `vertex`, `foundry`, `aws` or `google_cloud`."""
@@ -42,27 +42,27 @@ class Terms:
     billed_to: str | None = None
     """`user_profile`: another organization pays."""
     content_empty: bool = False
-    """The answer has no output: a refusal is one before any."""
+    """The answer has no output: a refusal like this is not billed."""
     code_execution: bool = False
-    """The answer holds the result of a code execution whose container may be billed by the hour."""
+    """The answer has the result of a code execution, whose container may be billed by the hour."""
     free_code: bool = False
-    """Code that ran did so beside a web tool that makes its container free."""
+    """Code ran beside a web tool that makes its container free."""
     told_platform: bool = False
-    """The settings say that the host is this platform, however its models are spelled."""
+    """The settings name the platform of the host, however its models are spelled."""
     free_host: bool = False
     """The settings say that the host costs nothing."""
     replays: bool = False
     """The settings say that the host answers from a cache of its own, too."""
     replayed: bool = False
-    """It did: the response was billed before."""
+    """The response is a replay: it was billed before."""
     contradictory: bool = False
-    """Two events of the stream said different things of its usage."""
+    """The events of the stream contradict each other about usage."""
     own_rates: str | None = None
     """`OwnRates.text` of the own prices in force."""
     day: str | None = None
     """The day whose rates apply, where it is not the row's own: that of a batch, for its results."""
     text: str = field(init=False, repr=False, compare=False)
-    """The same as JSON, made once: every row has it, and it is the key by which prices are found."""
+    """The same as JSON: the platform, and what differs from the defaults. Also the key of the caches of prices."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "text", _to_json(self))
@@ -74,10 +74,6 @@ class Terms:
         """These terms, naming `own_rates`."""
         return self if own_rates is None else _with_own_rates(self, own_rates.text)
 
-    def to_json(self) -> str:
-        """The platform and what differs from the defaults, as compact JSON."""
-        return self.text
-
     @classmethod
     def from_json(cls, text: str | None) -> Terms:
         """The terms that `text` holds. Never raises: what is missing or unreadable is the default."""
@@ -85,7 +81,7 @@ class Terms:
 
 
 def checked_words(**words: object) -> dict[str, Any]:
-    """`words` without those that are `None`. Raises `ClaudetraceError` for one that the term does not take."""
+    """`words` without those that are `None`. Raises `ClaudetraceError` for an unknown value."""
     given = {name: word for name, word in words.items() if word is not None}
     for name, word in given.items():
         if not isinstance(word, str) or word not in WORDS[name]:

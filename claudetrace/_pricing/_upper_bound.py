@@ -1,16 +1,16 @@
-"""`bound`: the most that a request can cost, before it is sent, or what it seems to cost and why more is possible.
+"""`bound`: the most that a request can cost, known before it is sent, or an estimate and why it may cost more.
 
-Each rule of billing, and how it is met:
+The rules of billing, and how each is respected:
 
-- Classes of input: the whole prompt in the dearest class it can have. Plain where nothing asks for caching, else a
-  write for five minutes, or for an hour where one part asks for that. Reads and refreshes are never dearer.
+- Classes of input: the whole prompt in the most expensive class it can have. Plain where nothing asks for caching,
+  else a write for five minutes, or for an hour where one part asks for that. Reads and refreshes never cost more.
 - Tokens of text: no more than bytes of UTF-8; markers, the words that come with tools, schemas and thinking in fixed
   margins; images at the most that the model's resolution lets through. A PDF's tokens do not follow from its bytes.
 - Prompt size: the tier of the longest prompt that the bytes allow, for input and output, as the tier's rule says.
   No prompt is longer than the model's window.
 - Output: `max_tokens`, in which thinking is. Refusals and errors cost less or nothing.
-- Speed: the dearer of fast and standard where fast is asked for. Geography and endpoints: the premium, unless the
-  request or its address excludes it. Priority is priced as standard. Days: the rates of the day it is sent.
+- Speed: the more expensive of fast and standard where fast is asked for. Geography and endpoints: the premium, unless
+  the request or its address excludes it. Priority is priced as standard. Days: the rates of the day it is sent.
   A Foundry deployment that bears a model's name is taken for that model.
 - A batch: its items at batch rates, each as above. Own prices in the place of the list's.
 - Server tools, MCP, containers, URLs, files, PDFs, threads, compaction, fallbacks, middleware, and any parameter,
@@ -29,16 +29,16 @@ from typing import TYPE_CHECKING, Any
 
 from claudetrace._guard import pass_on
 from claudetrace._operations import BATCHES_CREATE, BATCHES_RESULT, COUNT_TOKENS
-from claudetrace._pricing._dearest import dearest
 from claudetrace._pricing._engine import LARGEST_PICOUSD
+from claudetrace._pricing._highest_rates import highest_rates
 from claudetrace._pricing._prompt_size import PromptSize, as_mapping
 
 if TYPE_CHECKING:
-    from claudetrace._pricing._dearest import Dearest
+    from claudetrace._pricing._highest_rates import HighestRates
     from claudetrace._pricing._terms import Terms
 
 UNRESERVED = frozenset([COUNT_TOKENS.name, BATCHES_RESULT.name])
-"""Operations for which nothing is reserved: a batch's results were, when the batch was made."""
+"""Operations that reserve nothing. For a batch's results the batch itself did, when it was created."""
 _PLAIN = frozenset(
     [
         *("billing_policy", "cache_control", "context_management", "inference_geo", "max_tokens"),
@@ -49,7 +49,7 @@ _PLAIN = frozenset(
         "workspace_id",
     ]
 )
-"""Parameters that are looked at, and those that add nothing to a bill."""
+"""Parameters that are taken into account, and those that cost nothing."""
 _NAMES = {
     "compaction": "compaction",
     "container": "a container",
@@ -59,7 +59,7 @@ _NAMES = {
     "thread": "a thread",
 }
 _LIKELY_OUTPUT = 4
-"""The part of `max_tokens` that an answer seems to have: one in so many."""
+"""An estimate takes this part of `max_tokens` as output: one in so many."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,11 +68,11 @@ class Bound:
 
     picousd: int
     why_unbounded: str | None = None
-    """`None`: it cannot be billed for more. Else what makes more possible, and `picousd` is the best estimate."""
+    """`None` if no more can be billed. Else what may cost more, and `picousd` is an estimate."""
     calls: int = 1
-    """How many answers it asks for."""
+    """How many answers the request asks for."""
     priced: bool = True
-    """`False`: a model in it has no price, so nothing is in `picousd` for it."""
+    """False if a model in the request has no price: `picousd` leaves it out."""
 
 
 NOTHING = Bound(picousd=0, calls=0)
@@ -136,10 +136,10 @@ def _one(body: Mapping[str, Any], model: str | None, terms: Terms, day: str) -> 
     fast, worldwide = body.get("speed") == "fast", body.get("inference_geo") == "global"
     rates = None
     if isinstance(asked, str):
-        rates = dearest(asked, day, terms, fast, worldwide)
+        rates = highest_rates(asked, day, terms, fast, worldwide)
         if rates is None and fast:
-            # A model that is no longer fast runs at the standard speed, but nobody says so before.
-            rates = dearest(asked, day, terms, False, worldwide)
+            # A model that no longer has fast rates runs at standard speed, but nothing says so beforehand.
+            rates = highest_rates(asked, day, terms, False, worldwide)
             if rates is not None:
                 return _priced(body, rates, "a speed without a price")
     if rates is None:
@@ -147,7 +147,7 @@ def _one(body: Mapping[str, Any], model: str | None, terms: Terms, day: str) -> 
     return _priced(body, rates, _why_of(body))
 
 
-def _priced(body: Mapping[str, Any], rates: Dearest, why: str | None) -> Bound:
+def _priced(body: Mapping[str, Any], rates: HighestRates, why: str | None) -> Bound:
     measure = PromptSize()
     try:
         measure.request(body)
@@ -163,21 +163,21 @@ def _priced(body: Mapping[str, Any], rates: Dearest, why: str | None) -> Bound:
     return Bound(picousd=likely, why_unbounded=why or measure.why)
 
 
-def _most_output(body: Mapping[str, Any], rates: Dearest) -> int:
+def _most_output(body: Mapping[str, Any], rates: HighestRates) -> int:
     most = body.get("max_tokens")
     if type(most) is not int:
         most = body.get("max_tokens_to_sample")
     if type(most) is not int or most < 0:
-        # The API refuses it; if not, the model's own limit holds.
+        # The API refuses it. If it does not, the model's own limit holds.
         return rates.most_output_tokens
     return _in_window(most, rates)
 
 
-def _in_window(tokens: int, rates: Dearest) -> int:
+def _in_window(tokens: int, rates: HighestRates) -> int:
     return tokens if rates.window_tokens is None else min(tokens, rates.window_tokens)
 
 
-def _searches(measure: PromptSize, rates: Dearest) -> int:
+def _searches(measure: PromptSize, rates: HighestRates) -> int:
     return rates.search_picousd if "web_search" in (measure.why or "") else 0
 
 
@@ -187,9 +187,9 @@ def _bills_user_profile(body: Mapping[str, Any]) -> bool:
 
 
 def _why_of(body: Mapping[str, Any]) -> str | None:
-    """What among the parameters makes more possible than one answer to the prompt."""
+    """The parameter that makes more possible than one answer to the prompt, if there is one."""
     for name in body.keys() - _PLAIN:
-        # What was not given is false, whichever object the SDK has for that.
+        # A parameter that was not given is falsy, whichever object the SDK has for it.
         if body[name]:
             return _NAMES.get(name, f"the parameter {name}")
     for name, known in _VALUES.items():

@@ -74,7 +74,7 @@ def test_the_callers_thread_prices_as_price_does(case):
         model=case["model"],
         stop_reason=case["stop_reason"],
         day=at.date().isoformat(),
-        terms=Terms.from_json(terms.to_json()),
+        terms=Terms.from_json(terms.text),
     )
 
     assert priced.cost() == price(subject_of(case), at=at, **keywords)

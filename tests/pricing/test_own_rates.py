@@ -24,7 +24,7 @@ def dollars(
 ) -> tuple[Decimal | None, tuple[str, ...]]:
     """The price by `rates`, as a row's terms keep them."""
     used = {**THOUSAND, **usage}
-    kept = Terms.from_json(Terms(batch=batch).with_own_rates(load_own_rates(rates)).to_json())
+    kept = Terms.from_json(Terms(batch=batch).with_own_rates(load_own_rates(rates)).text)
     priced = price_response(used, usage_columns(used), model=model, day=day, terms=kept)
     return priced.cost().usd, priced.flags
 

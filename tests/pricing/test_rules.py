@@ -286,7 +286,7 @@ def test_terms_survive_their_json():
     """A row's terms say only what differs from the defaults, and are read back the same; junk is the defaults."""
     terms = Terms(platform="vertex", batch=True, endpoint_scope="regional", content_empty=True)
 
-    assert terms.to_json() == '{"platform":"vertex","batch":true,"endpoint_scope":"regional","content_empty":true}'
-    assert Terms.from_json(terms.to_json()) == terms
-    assert Terms().to_json() == '{"platform":"anthropic"}'
+    assert terms.text == '{"platform":"vertex","batch":true,"endpoint_scope":"regional","content_empty":true}'
+    assert Terms.from_json(terms.text) == terms
+    assert Terms().text == '{"platform":"anthropic"}'
     assert {Terms.from_json(text) for text in (None, "", "[]", "{", '{"platform":7,"batch":1}')} == {Terms()}

@@ -38,7 +38,7 @@ def test_a_plain_request_is_bound_by_its_bytes_and_its_max_tokens():
     ("more", "times"),
     [({}, 1), ({"cache_control": {"type": "ephemeral"}}, 1.25), ({"cache_control": {"type": "e", "ttl": "1h"}}, 2)],
 )
-def test_the_prompt_is_in_the_dearest_class_it_can_have(more, times):
+def test_the_prompt_is_in_the_most_expensive_class_it_can_have(more, times):
     """Plain without caching, else a write for as long as the longest one asked for."""
     plain = of({**HELLO, "max_tokens": 0}).picousd
 

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from claudetrace._pricing import OwnRates, Terms, price_response
-from claudetrace._pricing._dearest import dearest
+from claudetrace._pricing._highest_rates import highest_rates
 from claudetrace._pricing._prompt_size import PromptSize
 from claudetrace._pricing._rates import book
 from claudetrace._usage import merged_usage, usage_columns
@@ -90,7 +90,7 @@ def test_no_recorded_answer_cost_more_than_its_request_was_bound_to(recording):
 
 def most_tokens(request: dict[str, Any], model: str, terms: Terms) -> int:
     """What the prompt is measured at: where `max_tokens` is large, a bound says little of it."""
-    measure, rates = PromptSize(), dearest(model, DAY, terms, fast=False, worldwide=False)
+    measure, rates = PromptSize(), highest_rates(model, DAY, terms, fast=False, worldwide=False)
     measure.request(request)
     assert rates is not None
     return measure.at_most(rates.image_tokens, rates.tool_prompt_tokens)

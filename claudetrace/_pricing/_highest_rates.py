@@ -1,4 +1,4 @@
-"""`Dearest`: the dearest rates that a request can be billed at, where the answer alone tells which ones apply."""
+"""The highest rates that a request can be billed at, where only the answer tells which rates apply."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 
 _OLD_IMAGE_TOKENS = 1664
 _IMAGE_TOKENS = 4784
-"""The most that an image has after the API has scaled it down: up to Claude 4.6, where 784 by 1568 pixels were 1,639
-by the formula of then, and since."""
+"""The most tokens of an image after the API has scaled it down: up to Claude 4.6, where 784 by 1568 pixels were 1,639
+by the formula, and since."""
 _TOOL_PROMPT_TOKENS = 1024
-"""Where the model's own figure is not published; the largest that is published is 804."""
+"""Used where the model's own figure is not published; the largest that is published is 804."""
 _LONGEST_WINDOW = 1_000_000
 _MOST_OUTPUT = 128_000
 
@@ -35,7 +35,7 @@ class Rates(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Dearest:
+class HighestRates:
     """What one model can cost at most, and the sizes that follow from the model alone."""
 
     tiers: tuple[Rates, ...]
@@ -63,11 +63,11 @@ class Dearest:
 
 
 @lru_cache(maxsize=1024)
-def dearest(model: str | None, day: str, terms: Terms, fast: bool, worldwide: bool) -> Dearest | None:
-    """The dearest rates of what `model` may be billed as on `day`, or `None` where one of them has no price.
+def highest_rates(model: str | None, day: str, terms: Terms, fast: bool, worldwide: bool) -> HighestRates | None:
+    """The highest rates that `model` may be billed at on `day`, or `None` where one of them is not known.
 
-    What only the answer tells is taken as the dearest: a workspace's default geography unless the request asks for
-    `worldwide`, an endpoint that nobody named, a Foundry deployment's zone, and for `fast` also the standard speed.
+    What only the answer tells is taken as the most expensive: a workspace's default geography unless the request asks
+    for `worldwide`, an endpoint that nobody named, a Foundry deployment's zone, and for `fast` also the standard speed.
     """
     if terms.platform == "foundry" and terms.data_zone is None:
         terms = replace(terms, data_zone="us")
@@ -86,7 +86,7 @@ def dearest(model: str | None, day: str, terms: Terms, fast: bool, worldwide: bo
     window = row.get("context_window")
     if window is not None and any(plan.tiers for plan in plans):
         window = max(window, _LONGEST_WINDOW)
-    return Dearest(
+    return HighestRates(
         tiers=_tiers(plans),
         window_tokens=window,
         most_output_tokens=row.get("max_output") or _MOST_OUTPUT,
@@ -111,7 +111,7 @@ def _most(above: int, legs: list[Leg]) -> Rates:
     for leg in legs:
         for column, line in leg.lines:
             rates[column] = max(rates.get(column, 0), ceil(line.rate_picousd))
-    # What is cached may be read instead, which own prices may make the dearer.
+    # What is cached may be read instead, and own prices may make that the more expensive.
     read = rates["cache_read_tokens"]
     return Rates(
         above=above,
