@@ -197,7 +197,7 @@ class Assembly:
         if self._metrics is not None:
             takers["count calls in metrics"] = self._metrics.write
         if self._settings.records == "stdout":
-            from claudetrace._telemetry._lines import RecordLines
+            from claudetrace._telemetry._stdout import RecordLines
 
             takers["write records to stdout"] = RecordLines(self._guard).write
         if self.budgets is not None:

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import functools
+import gc
 import os
+import ssl
+from importlib import import_module
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 import anthropic
@@ -20,6 +25,27 @@ pytest_plugins = ["pytester"]
 for name in list(os.environ):
     if name.startswith(("ANTHROPIC_", "CLAUDETRACE_", "OTEL_")):
         del os.environ[name]
+
+
+def pytest_collection_finish() -> None:
+    """Takes all that is loaded by now out of garbage collections, and of the search for clients in `instrument()`.
+
+    Both visit every object, which in a process full of tests takes longer than most tests.
+    """
+    gc.collect()
+    gc.freeze()
+
+
+@pytest.fixture(autouse=True, scope="session")
+def one_set_of_certificates() -> Iterator[None]:
+    """Reads the certificates once: each new client would take 20 ms for it, and on loopback none is needed."""
+    with pytest.MonkeyPatch.context() as patch:
+        # By older and newer versions of the SDK.
+        patch.setattr(ssl, "create_default_context", functools.cache(ssl.create_default_context))
+        if find_spec("httpcore2") is not None:
+            httpcore = import_module("httpcore2")
+            patch.setattr(httpcore, "default_ssl_context", functools.cache(httpcore.default_ssl_context))
+        yield
 
 
 @pytest.fixture

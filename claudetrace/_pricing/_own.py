@@ -49,7 +49,7 @@ class OwnRates:
     def applied(
         self, model: str, listed: RateSet | None, day: str, *, fast: bool, batch: bool
     ) -> tuple[RateSet | None, bool]:
-        """The rates that replace `listed`, and whether they are own rates. A model's own go before a discount for all."""
+        """The rates that replace `listed`, and whether they are own rates. A model's own go before other ones."""
         period = _in_force(self.models.get(model, ()), day)
         if period is not None and period.prices is not None:
             rates = _own_class_rates(period, fast=fast, batch=batch)

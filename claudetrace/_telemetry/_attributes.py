@@ -1,6 +1,6 @@
-"""The names of a span's attributes: OpenTelemetry's GenAI conventions, and those that backends read beside them.
+"""Names and values of what is emitted: OpenTelemetry's GenAI conventions, and the names that some backends read.
 
-The conventions are still in development, and the released constants know only old names: the names are kept here.
+The conventions are still in development and OpenTelemetry's constants have old names, so the names are kept here.
 """
 
 from __future__ import annotations
@@ -19,18 +19,25 @@ if TYPE_CHECKING:
 
 Attributes = dict[str, Any]
 
+SCOPE = "claudetrace"
+"""The instrumentation scope of everything that claudetrace emits."""
+EVENT = "claudetrace.call"
+"""The name of a record."""
+SCHEMA_URL = "https://opentelemetry.io/schemas/1.44.0"
+"""The schema of resources and general attributes. The GenAI conventions have none yet."""
+
 OPERATIONS = {MESSAGES_CREATE.name: "chat", COMPLETIONS_CREATE.name: "text_completion"}
-"""The conventions' word for an operation; others keep the API's."""
+"""The conventions' names of operations; others keep the API's names."""
 
 PROVIDERS = {"bedrock": "aws.bedrock", "vertex": "gcp.vertex_ai"}
-"""The conventions' word for a platform; on the others Anthropic itself provides."""
+"""The conventions' names of platforms; on others the provider is Anthropic."""
 
 SAMPLING = {
     "temperature": ("gen_ai.request.temperature", float),
     "top_p": ("gen_ai.request.top_p", float),
     "top_k": ("gen_ai.request.top_k", int),
 }
-"""Fields of a request, each with its attribute and the type that the conventions give it. Stop sequences: content."""
+"""Fields of a request, each with its attribute and type. Stop sequences are content and left out."""
 MAX_TOKENS = "gen_ai.request.max_tokens"
 REASONING_LEVEL = "gen_ai.request.reasoning.level"
 OUTPUT_TYPE = "gen_ai.output.type"
@@ -54,6 +61,11 @@ BACKENDS_COST = ("gen_ai.usage.cost.amount", "gen_ai.usage.cost", "operation.cos
 _LOWER_BOUND = frozenset({"partial_usage", "unpriced_component", "retried_after_timeout"})
 
 
+def known(attributes: Mapping[str, Any]) -> Attributes:
+    """`attributes` without those that are `None`."""
+    return {name: value for name, value in attributes.items() if value is not None}
+
+
 def span_name(call: LiveCall) -> str:
     """The name of a span of ours."""
     model = call.columns.get("model_requested")
@@ -62,17 +74,16 @@ def span_name(call: LiveCall) -> str:
 
 
 def request_attributes(call: LiveCall, body: Mapping[str, Any]) -> Attributes:
-    """What is known when a span of ours starts, so that a sampler sees it."""
-    attributes: Attributes = {
-        "gen_ai.operation.name": OPERATIONS.get(call.operation.name, call.operation.name),
-        "gen_ai.provider.name": PROVIDERS.get(call.columns["platform"], "anthropic"),
-    }
-    if (model := call.columns.get("model_requested")) is not None:
-        attributes["gen_ai.request.model"] = model
-    if (max_tokens := call.columns.get("max_tokens")) is not None:
-        attributes[MAX_TOKENS] = max_tokens
-    if call.columns["streamed"]:
-        attributes["gen_ai.request.stream"] = True
+    """What is known when our span starts, so that samplers see it."""
+    attributes = known(
+        {
+            "gen_ai.operation.name": OPERATIONS.get(call.operation.name, call.operation.name),
+            "gen_ai.provider.name": PROVIDERS.get(call.columns["platform"], "anthropic"),
+            "gen_ai.request.model": call.columns.get("model_requested"),
+            MAX_TOKENS: call.columns.get("max_tokens"),
+            "gen_ai.request.stream": True if call.columns["streamed"] else None,
+        }
+    )
     wanted = body.get("output_config")
     if isinstance(wanted, Mapping) and isinstance(effort := wanted.get("effort"), str):
         attributes[REASONING_LEVEL] = effort
@@ -84,15 +95,15 @@ def request_attributes(call: LiveCall, body: Mapping[str, Any]) -> Attributes:
 
 
 def output_attributes(body: Mapping[str, Any]) -> Attributes:
-    """The form that the answer is to have, of which the SDK's own span says nothing in older versions."""
+    """The requested form of the answer. The SDK's own span lacks it in older versions."""
     wanted = body.get("output_config")
     form = wanted.get("format") if isinstance(wanted, Mapping) else None
-    # Of a form that is not known yet nobody can say that it is JSON.
+    # A form that is not known yet need not be JSON.
     return {OUTPUT_TYPE: "json"} if isinstance(form, Mapping) and form.get("type") == "json_schema" else {}
 
 
 def tag_attributes(tags: Mapping[str, str], *, backends: bool) -> Attributes:
-    """Who and what for."""
+    """The tags."""
     attributes: Attributes = {}
     for name, value in tags.items():
         for attribute in RESERVED.get(name, (f"claudetrace.tag.{name}",)):
@@ -105,27 +116,19 @@ def tag_attributes(tags: Mapping[str, str], *, backends: bool) -> Attributes:
 
 
 def response_attributes(answer: Answer) -> Attributes:
-    """What the answer is, for a span of ours."""
-    attributes: Attributes = {}
-    if answer.message_id is not None:
-        attributes["gen_ai.response.id"] = answer.message_id
-    if answer.model is not None:
-        attributes["gen_ai.response.model"] = answer.model
-    return attributes
+    """The answer's model and id, for our span."""
+    return known({"gen_ai.response.id": answer.message_id, "gen_ai.response.model": answer.model})
 
 
 def usage_attributes(columns: Mapping[str, Any]) -> Attributes:
-    """What was used, for a span of ours. The conventions want input tokens with those of the cache."""
-    attributes: Attributes = {COUNTS[name]: value for name, value in columns.items() if name in COUNTS}
-    if (read := prompt_tokens(columns)) is not None:
-        attributes["gen_ai.usage.input_tokens"] = read
-    if (written := cache_write_tokens(columns)) is not None:
-        attributes[CACHE_WRITE] = written
-    return attributes
+    """The usage, for our span. By the conventions input tokens include those of the cache."""
+    counts: Attributes = {COUNTS[name]: value for name, value in columns.items() if name in COUNTS}
+    sums = {"gen_ai.usage.input_tokens": prompt_tokens(columns), CACHE_WRITE: cache_write_tokens(columns)}
+    return counts | known(sums)
 
 
 def lacking_attributes(answer: Answer, columns: Mapping[str, Any], *, backends: bool) -> Attributes:
-    """What the SDK's own span does not have: setting the rest again would cost as much as making a span."""
+    """What the SDK's own span lacks. Setting the rest again would cost as much as making a span."""
     attributes: Attributes = {}
     if answer.stop_reason is not None:
         attributes[FINISH_REASONS] = (answer.stop_reason,)
@@ -140,23 +143,20 @@ def lacking_attributes(answer: Answer, columns: Mapping[str, Any], *, backends: 
 
 
 def cache_write_tokens(columns: Mapping[str, Any]) -> int | None:
-    """The tokens written to the cache, for any time; `None` where the API said nothing."""
+    """All tokens written to the cache; `None` where the API said nothing."""
     written = [columns[name] for name in PROMPT_TOKENS[2:] if name in columns]
     return sum(written) if written else None
 
 
 def row_attributes(row: Row) -> Attributes:
-    """What is known of a response when its row is, for a span of ours."""
-    attributes: Attributes = {}
-    if (first_token_ms := row.get("time_to_first_token_ms")) is not None:
-        attributes[FIRST_CHUNK] = first_token_ms / 1e3
-    if (request_id := row.get("request_id")) is not None:
-        attributes[REQUEST_ID] = request_id
-    return attributes
+    """What only a response's row tells, for our span."""
+    first_token_ms = row.get("time_to_first_token_ms")
+    first_s = None if first_token_ms is None else first_token_ms / 1e3
+    return known({FIRST_CHUNK: first_s, REQUEST_ID: row.get("request_id")})
 
 
 def cost_attributes(prices: Collection[Priced], *, backends: bool) -> Attributes:
-    """What the responses of a call cost together: the known ones where not all are, no amount where none is."""
+    """What the responses of a call cost together: the sum of the known costs, or no amount if none is known."""
     known = [priced.picousd for priced in prices if priced.picousd is not None]
     if not known:
         return {COST_STATUS: "unpriced"}
@@ -167,7 +167,7 @@ def cost_attributes(prices: Collection[Priced], *, backends: bool) -> Attributes
         attributes.update(dict.fromkeys(BACKENDS_COST, usd))
         attributes["gen_ai.usage.cost.currency"] = "USD"
         attributes["gen_ai.usage.cost.source"] = "local"
-    # Last: where a span may have a few attributes only, those that come first go.
+    # Last, since a span with a limit of attributes drops the first ones.
     attributes[COST_STATUS] = "partial" if partial else "priced"
     attributes[COST] = usd
     return attributes

@@ -1,8 +1,8 @@
-"""`Exporters`: the exporter of records of this process, made when it is needed and anew after a fork."""
+"""`Exporters`: the exporter of records of this process, created when it is needed and again after a fork."""
 
 from __future__ import annotations
 
-# What exports needs it, and once the process has begun to end it cannot be loaded any more.
+# Exporters need it, and once the process has begun to end it cannot be loaded any more.
 import concurrent.futures.thread  # noqa: F401
 import os
 import threading
@@ -21,30 +21,30 @@ if TYPE_CHECKING:
 
 LOADING_S = 5.0
 SENDING_S = 0.2
-"""How long a fork waits for the end of what it would cut in two."""
+"""How long a fork waits for an exporter that is being loaded, or is sending."""
 LOOK_AGAIN_S = 0.05
 
 _living: weakref.WeakSet[Exporters] = weakref.WeakSet()
-# What a forked child inherits may neither be used nor closed there.
+# A forked child may neither use nor close the exporters that it inherits.
 _untouchable: list[object] = []
 
 
 class Exporter(Protocol):
-    """Where rows are sent."""
+    """Sends rows to a collector."""
 
     minds_forks: bool
-    """Whether it is of no use to a child that is forked while it sends."""
+    """Whether a fork while it sends breaks it in the child."""
 
     def send(self, rows: list[Row]) -> str | None:
-        """`None` once `rows` are acknowledged, else why they were refused. Raises where the receiver is away."""
+        """`None` once `rows` are acknowledged, else why they were refused. Raises where the collector is away."""
 
     def close(self) -> None:
         """Ends what is being sent, on any thread."""
 
 
 class Exporters:
-    """Makes the exporter by `make`: when the first rows are to be sent, or at the beginning of the process's end
-    where it is needed. OpenTelemetry cannot be loaded later than that."""
+    """Creates the exporter with `make` when the first rows are to be sent, or when the process begins to end and rows
+    wait. OpenTelemetry cannot be loaded later than that."""
 
     def __init__(self, make: Callable[[], Exporter], guard: Guard) -> None:
         self._make = make
@@ -62,7 +62,7 @@ class Exporters:
         self.made: Exporter | None = None
 
     def send(self, rows: list[Row]) -> str | None:
-        """As the exporter's, which is made first. Raises where it cannot be, too."""
+        """Like `Exporter.send`, after creating the exporter. Raises if that fails, too."""
         with self._busy:
             if self.made is None:
                 self.made = self._make()
@@ -77,9 +77,9 @@ class Exporters:
             self.made.close()
 
     def make_ready(self) -> None:
-        """Makes the exporter where it will be needed. Never raises."""
+        """Creates the exporter if it will be needed. Never raises."""
         while self.made is None and self.needed():
-            # Not longer at once: whoever makes it goes on to send.
+            # Short waits: the thread that creates it holds the lock while it sends.
             if not self._busy.acquire(timeout=0.05):
                 continue
             try:
@@ -89,12 +89,12 @@ class Exporters:
             finally:
                 self._busy.release()
 
-    # Around a fork. A child that is forked in the middle of an import never sees its end; what is used for the first
-    # time imports too.
+    # Around a fork. In a child that is forked in the middle of an import, the import never ends. The first use of an
+    # exporter imports too.
 
     def before_fork(self) -> None:
         held, until = False, monotonic() + LOADING_S
-        # Looked at again and again: whoever has made it goes on to send, which may take long.
+        # Checked again and again: the thread that created it goes on to send, which may take long.
         while self.made is None and not held and monotonic() < until:
             held = self._busy.acquire(timeout=LOOK_AGAIN_S)
         if not held:
@@ -128,8 +128,8 @@ def _in_child() -> None:
 
 
 if hasattr(os, "register_at_fork"):
-    # Registered here, after the thread pools: who is registered last is asked first. Pools take a lock before a fork
-    # that OpenTelemetry needs while it loads, so that waiting for it must be over by then.
+    # Registered after the thread pools, and so called before them: before a fork, pools take a lock that OpenTelemetry
+    # needs while it loads.
     os.register_at_fork(before=_before_fork, after_in_parent=_in_parent)
 in_child(_in_child)
 
@@ -139,7 +139,7 @@ def _before_the_end(exporters: weakref.ref[Exporters]) -> None:
         if (living := exporters()) is not None:
             living.make_ready()
 
-    # What `atexit` calls comes too late: no thread pool can be used by then, and OpenTelemetry uses one while it loads.
+    # `atexit` is too late: OpenTelemetry uses a thread pool while it loads, and by then none can be used.
     register: Any = getattr(threading, "_register_atexit", None)
     if register is not None:
         with suppress(RuntimeError):

@@ -1,15 +1,14 @@
 """The instruments of the metrics: names, units and buckets of OpenTelemetry's GenAI conventions, and our own.
 
-Two sets of names: those in use, and those that the conventions have agreed on to come, for whom
-`OTEL_SEMCONV_STABILITY_OPT_IN=gen_ai_latest_experimental` asks. tests/telemetry/conventions.json has their sources.
+There are two sets of names: those in use, and those that the conventions have agreed on for the future, which
+`OTEL_SEMCONV_STABILITY_OPT_IN=gen_ai_latest_experimental` selects. tests/telemetry/conventions.json has their sources.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
-from claudetrace._telemetry._attributes import OPERATIONS
-from claudetrace._telemetry._scope import SCHEMA_URL, SCOPE
+from claudetrace._telemetry._attributes import OPERATIONS, SCHEMA_URL, SCOPE
 from claudetrace._version import __version__
 
 if TYPE_CHECKING:
@@ -24,13 +23,12 @@ if TYPE_CHECKING:
 TOKENS = tuple(4**power for power in range(14))
 SECONDS = tuple(round(0.01 * 2**power, 2) for power in range(14))
 
-# Half decades: the amounts that people set limits at are bounds, and a quantile is off by no more than with the
-# conventions' buckets of tokens, which are four times each other. From a few tokens of the cheapest model to a
-# full context of the dearest, web searches and all.
+# From a few tokens of the cheapest model to a full context of the most expensive one with web searches. The bounds are
+# amounts at which people set limits, and a quantile is no less exact than with the conventions' buckets of tokens.
 DOLLARS = (1e-05, 3e-05, 0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0)
 
 INFERENCE = frozenset(OPERATIONS)
-"""The operations in which a model answers. The rest have the metric of other operations."""
+"""The operations in which a model answers. Others have a metric of their own."""
 
 
 class Metrics(Protocol):
@@ -98,18 +96,19 @@ class Instruments:
 
 
 class _Observed:
-    """Whose health is told, and what those before it have lost: a counter never goes back."""
+    """The `Metrics` whose health is observed, and what those before it have lost: a counter never goes back."""
 
     def __init__(self) -> None:
         self.metrics: Metrics | None = None
         self.before = self.last = 0
 
+    def switch(self, metrics: Metrics | None) -> None:
+        self.metrics = metrics
+        self.before, self.last = self.before + self.last, 0
+
     def lost(self, metrics: Metrics) -> Iterable[Point]:
         self.last = metrics.health().get("lost", 0)
         return [(self.before + self.last, None)]
-
-    def pending(self, metrics: Metrics) -> Iterable[Point]:
-        return [(metrics.health().get("pending", 0), None)]
 
 
 # One for the process: a provider that has an instrument of a name keeps the callback that it was first made with.
@@ -117,15 +116,12 @@ _observed = _Observed()
 
 
 def observe(meter: Meter, metrics: Metrics) -> None:
-    """The health and the budgets of `metrics` are told from here on, by `meter` as long as its provider is the
-    present one."""
+    """From now on `meter` observes health and budgets of `metrics`, as long as its provider is the present one."""
     if _observed.metrics is not metrics:
-        _observed.metrics = metrics
-        _observed.before += _observed.last
-        _observed.last = 0
+        _observed.switch(metrics)
     provider = metrics.provider
 
-    def told(read: Callable[[Metrics], Iterable[Point]]) -> Callable[[CallbackOptions], Iterable[Observation]]:
+    def observing(read: Callable[[Metrics], Iterable[Point]]) -> Callable[[CallbackOptions], Iterable[Observation]]:
         def callback(_options: CallbackOptions) -> Iterable[Observation]:
             from opentelemetry.metrics import Observation
 
@@ -137,16 +133,20 @@ def observe(meter: Meter, metrics: Metrics) -> None:
         return callback
 
     meter.create_observable_counter(
-        "claudetrace.records.lost", [told(_observed.lost)], "{record}", "Rows that could not be kept."
+        "claudetrace.records.lost", [observing(_observed.lost)], "{record}", "Rows that could not be kept."
     )
     meter.create_observable_up_down_counter(
-        "claudetrace.journal.pending", [told(_observed.pending)], "{record}", "Rows that are not in the ledger yet."
+        "claudetrace.journal.pending", [observing(_pending)], "{record}", "Rows that are not in the ledger yet."
     )
     if metrics.budgets is not None:
         spent = "What a budget has spent in its window, by all that share its store."
         # No counters: they go back to nothing with each window, and a limit may be lowered.
-        meter.create_observable_gauge("claudetrace.budget.spent", [told(_spent)], "{USD}", spent)
-        meter.create_observable_gauge("claudetrace.budget.limit", [told(_limit)], "{USD}", "What it may spend.")
+        meter.create_observable_gauge("claudetrace.budget.spent", [observing(_spent)], "{USD}", spent)
+        meter.create_observable_gauge("claudetrace.budget.limit", [observing(_limit)], "{USD}", "What it may spend.")
+
+
+def _pending(metrics: Metrics) -> Iterable[Point]:
+    return [(metrics.health().get("pending", 0), None)]
 
 
 def _spent(metrics: Metrics) -> Iterable[Point]:
@@ -167,8 +167,6 @@ def _of(state: BudgetState) -> dict[str, str]:
 
 
 def forget(metrics: Metrics) -> None:
-    """The health of `metrics` is told no more."""
+    """Ends the observation of `metrics`."""
     if _observed.metrics is metrics:
-        _observed.metrics = None
-        _observed.before += _observed.last
-        _observed.last = 0
+        _observed.switch(None)

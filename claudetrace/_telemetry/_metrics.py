@@ -1,7 +1,7 @@
-"""What OpenTelemetry's metrics are told of a call: tokens, times, dollars, and how recording itself goes.
+"""Records OpenTelemetry metrics of each call: tokens, times, dollars, and the health of recording itself.
 
-Fed from rows, off the caller's thread and in the process that made the calls, never from a replayed journal.
-The names are in `_instruments`.
+Rows come from the loader's thread of the process that made the calls, never from another process's journal. The names
+are in `_instruments`.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 Attributes: TypeAlias = dict[str, str]
 
 MOST_VALUES = 100
-"""Of one attribute in a process: each value may double the time series that a backend keeps and bills."""
+"""The most values of one attribute in a process: each new value adds time series, which backends bill."""
 
 OTHER = "(other)"
 MOST_ASIDE = 1024
@@ -45,13 +45,13 @@ _KEY = ("operation", "platform", "model_requested", "model", "outcome", "feature
 
 
 def wants_latest_names() -> bool:
-    """Whether the user asks for the conventions' names still to come."""
+    """Whether the user asks for the conventions' future names."""
     chosen = os.environ.get("OTEL_SEMCONV_STABILITY_OPT_IN", "").split(",")
     return "gen_ai_latest_experimental" in [name.strip() for name in chosen]
 
 
 class Series:
-    """The attributes of all rows that are alike, and what they have cost so far."""
+    """Attributes that many rows share, and what those rows have cost so far."""
 
     __slots__ = ("_errors", "attributes", "input", "modality", "output", "spent_picousd", "told_usd")
 
@@ -72,10 +72,10 @@ class Series:
         return self._errors[error]
 
     def further_usd(self, picousd: int) -> float:
-        """What to add to a sum of floats, so that it is as near to the exact sum as a float can be.
+        """What to add to a float counter, so that it is as near to the exact sum as a float can be.
 
-        Adding each cost as a float would drift by half a unit in the last place a call. Never below 0, which a
-        counter refuses: what was too much is held back from the next.
+        Adding each cost as a float would add an error each time. Never below 0, which a counter refuses: what was too
+        much is subtracted from the next.
         """
         self.spent_picousd += picousd
         further = self.spent_picousd / PICOUSD_PER_USD - self.told_usd
@@ -86,7 +86,7 @@ class Series:
 
 
 class Metrics(Forks):
-    """Records rows on the meter of whatever provider there is at that moment. No method raises."""
+    """Records rows with the meter of the present provider. No method raises."""
 
     def __init__(
         self,
@@ -121,16 +121,16 @@ class Metrics(Forks):
 
     @property
     def wanted(self) -> bool:
-        """Whether anybody takes metrics, as far as the last row told. Once in a while it is to be seen again."""
+        """Whether there was a provider at the last row. Checked again once in a while."""
         return self._instruments is not None or (not self.closed and monotonic() >= self._look_again_at)
 
     def chunks(self, row_id: str, times_s: Sequence[float]) -> None:
-        """Puts aside when the chunks of a stream came, from the first with output, until its row does. No lock."""
+        """Keeps the arrival times of a stream's chunks, from the first with output, until its row comes. No lock."""
         self._aside.append((row_id, times_s))
 
     def write(self, rows: list[Row]) -> None:
-        """Records `rows`, which are new, of this process, and priced. On the loader's thread."""
-        # Held over a fork: a child must not inherit a lock of the provider's that this thread holds.
+        """Records `rows`: new ones, of this process, and priced. On the loader's thread."""
+        # Held during a fork: a child must not inherit a lock of the provider's that this thread holds.
         with self._gate, self._guard("record metrics"):
             instruments = self._current()
             self._take_aside(keep=instruments is not None)
@@ -144,7 +144,7 @@ class Metrics(Forks):
                     self._guard.caught("record the metrics of a call", error)
 
     def close(self) -> None:
-        """Nothing is recorded or observed any more: a provider keeps its instruments for good."""
+        """Stops recording and observing. A provider keeps its instruments for good."""
         self.closed = True
         self._instruments = None
         forget(self)
@@ -153,7 +153,7 @@ class Metrics(Forks):
         """The instruments of the present provider, which an app may set at any time."""
         provider = None if self.closed else self._meter_provider()
         if provider is not self.provider:
-            # What was told so far was told to another: its sums begin at nothing.
+            # Another provider: sums begin at 0 again.
             self._series.clear()
             self._by_row.clear()
             self.provider = provider
@@ -168,18 +168,18 @@ class Metrics(Forks):
         if not keep:
             self._chunks.clear()
         while len(self._chunks) > MOST_ASIDE:
-            # Of rows that never came.
+            # Their rows never came.
             del self._chunks[next(iter(self._chunks))]
 
     def _record(self, to: Instruments, row: Row) -> None:
         series = self._series_of(row)
         error = row.get("error_type")
-        # A call that a budget has stopped was never made.
+        # A call that a budget stopped was never made.
         if error == "BudgetExceeded":
             return
         failed = row["outcome"] in ("error", "incomplete")
         with_error = series.with_error(self._limited("error.type", error or row["outcome"]) if failed else None)
-        # The download of a batch's results is one call, however many of them it brings.
+        # Downloading a batch's results is one call, however many results there are.
         if row["id"] == row["call_id"] and row["operation"] != BATCHES_RESULT.name:
             if (took_ms := row.get("duration_ms")) is not None:
                 to.duration_of(row["operation"]).record(took_ms / 1e3, with_error)
@@ -203,7 +203,7 @@ class Metrics(Forks):
             if output_tokens is not None:
                 to.tokens.record(output_tokens, series.output)
         elif row["operation"] in INFERENCE or input_tokens is not None:
-            # The conventions to come want 0 where a call failed, so that a rate over all calls has its base.
+            # The future conventions want 0 for failed calls, so that averages include them.
             to.usage["input"].add(input_tokens or 0, series.modality)
             to.usage["output"].add(output_tokens or 0, series.modality)
             to.usage["cache_read"].add(row.get("cache_read_tokens") or 0, series.modality)
@@ -213,8 +213,8 @@ class Metrics(Forks):
             to.operation_output.record(output_tokens or 0, with_error)
 
     def _record_cost(self, to: Instruments, row: Row, series: Series, *, answered: bool) -> None:
-        # What totals, rollups and budgets add up, so that a dashboard agrees with the report: 0 where another
-        # organization is billed. An unpriced answer adds nothing; what is free by its nature is no cost of a call.
+        # The spend, so that dashboards agree with the report. An unpriced answer adds nothing, and an operation that is
+        # always free has no cost to record.
         spend = spend_of(row)
         if spend is None or not (spend or answered):
             return
@@ -260,7 +260,7 @@ class Metrics(Forks):
         return {name: self._limited(name, value) for name, value in attributes.items() if value is not None}
 
     def _limited(self, name: str, value: str) -> str:
-        """`value`, or one word for all beyond the first hundred of this attribute."""
+        """`value`, or `(other)` beyond the first hundred values of this attribute."""
         seen = self._values.setdefault(name, set())
         if value not in seen:
             if len(seen) >= MOST_VALUES:
@@ -268,7 +268,7 @@ class Metrics(Forks):
             seen.add(value)
         return value
 
-    # Around a fork. The child's rows are its own, and so are its sums; what was put aside is the parent's.
+    # Around a fork. The child has its own rows and sums; the arrival times are the parent's.
 
     def before_fork(self) -> None:
         self._held = self._gate.acquire(timeout=FORK_WAIT_S)

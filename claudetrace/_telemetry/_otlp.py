@@ -1,4 +1,4 @@
-"""OTLP as the standard variables say: which protocol, where to, and the exporter that OpenTelemetry has for it."""
+"""Makes OpenTelemetry's exporters as the standard variables say, and sends with them: protocol, endpoint, failures."""
 
 from __future__ import annotations
 
@@ -13,40 +13,51 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
 from claudetrace._errors import ClaudetraceError
-from claudetrace._telemetry import _answers
+from claudetrace._telemetry import _replies
 from claudetrace._text import without_password
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
 PROTOCOLS = {"http/protobuf": "http", "grpc": "grpc"}
-"""The standard's words, with the package of each."""
+"""The standard's names of protocols, each with OpenTelemetry's package."""
 
 EXPORTERS = {
     "traces": ("trace_exporter", "OTLPSpanExporter"),
     "metrics": ("metric_exporter", "OTLPMetricExporter"),
 }
-"""The module and the class of each signal's exporter: the same in both packages."""
+"""The module and the class of each signal's exporter, the same in both packages."""
 
 SENDING = {"traces": "send spans to the collector", "metrics": "send metrics to the collector"}
-"""What the guard is told was being done."""
+"""What was being done, for the guard."""
 
-
+PASSING = frozenset(
+    (
+        *(401, 403, 404, 407, 408, 429, 502, 503, 504),
+        *("CANCELLED", "UNKNOWN", "DEADLINE_EXCEEDED", "PERMISSION_DENIED"),
+        *("UNAUTHENTICATED", "UNAVAILABLE", "UNIMPLEMENTED"),
+    )
+)
+"""Statuses that concern the collector or the way to it, and not what was sent."""
+NOT_SENT = ("Failed to encode", "Dropping")
+"""How the log of an exporter begins when it does not even try to send."""
 LARGEST = 1e9
 LEAST_SECRET = 4
 HEADERS_LOG = "opentelemetry.util.re"
 
 
 class ExportError(Exception):
-    """What an exporter said of a batch that the collector did not take, or took but for `rejected` of it."""
+    """Why a collector did not accept a batch. `rejected` counts its rejections, where it accepted the rest."""
 
-    def __init__(self, reason: str, rejected: int = 0) -> None:
+    def __init__(self, reason: str, rejected: int = 0, *, refused: bool = False) -> None:
         super().__init__(reason)
         self.rejected = rejected
+        self.refused = refused or rejected > 0
+        """Whether the reason is in what was sent, so that it is no use to send it again."""
 
 
 def check() -> None:
-    """Raises `ClaudetraceError` where the standard variables say what cannot be."""
+    """Raises `ClaudetraceError` where the standard variables name an unknown protocol."""
     for signal in EXPORTERS:
         protocol(signal)
 
@@ -62,7 +73,7 @@ def protocol(signal: str) -> str:
 
 
 def prepare() -> None:
-    """Loads what cannot be loaded while the interpreter ends, when a short program's only spans go out."""
+    """Loads what cannot be loaded while the interpreter ends: a short program sends its only spans then."""
     if any(protocol(signal) == "grpc" for signal in EXPORTERS):
         # The gRPC exporters import it, and it starts threads as it is imported.
         import_module("opentelemetry.sdk._logs")
@@ -77,7 +88,7 @@ def wanted(signal: str) -> bool:
 
 
 def endpoint(signal: str, otlp: bool | str) -> str | None:
-    """Where `signal` goes by the keyword `otlp`; `None` where the exporter asks the standard variables."""
+    """The URL for `signal` by the setting `otlp`; `None` where the exporter reads the standard variables."""
     if not isinstance(otlp, str):
         return None
     if protocol(signal) == "grpc":
@@ -86,9 +97,9 @@ def endpoint(signal: str, otlp: bool | str) -> str | None:
 
 
 def exporter(signal: str, otlp: bool | str) -> Any:
-    """The exporter of `signal`. Headers, TLS, compression and timeouts it takes from the standard variables.
+    """The exporter of `signal`. It takes headers, TLS, compression and timeouts from the standard variables.
 
-    Takes a tenth of a second the first time: never on a caller's thread.
+    The first call takes a tenth of a second: never make it on a caller's thread.
     """
     module, name = EXPORTERS[signal]
     return make(
@@ -97,13 +108,13 @@ def exporter(signal: str, otlp: bool | str) -> Any:
 
 
 def make(kind: Any, signal: str, otlp: bool | str) -> Any:
-    """An exporter of the class `kind`, with what it logs overheard."""
-    # Where it logs: in the modules of its classes.
-    overhear(each.__module__ for each in kind.__mro__ if each.__module__.startswith("opentelemetry.exporter."))
-    overhear([HEADERS_LOG])
+    """An exporter of the class `kind`, whose log is captured."""
+    # It logs under the names of its classes' modules.
+    capture(each.__module__ for each in kind.__mro__ if each.__module__.startswith("opentelemetry.exporter."))
+    capture([HEADERS_LOG])
     said: list[logging.LogRecord] = []
-    kind = _answers.hear_grpc(kind) if protocol(signal) == "grpc" else kind
-    with overheard(said):
+    kind = _replies.judge_grpc(kind) if protocol(signal) == "grpc" else kind
+    with captured(said):
         made = kind(endpoint=endpoint(signal, otlp), **session(signal))
     for record in said:
         if record.name == HEADERS_LOG:
@@ -115,15 +126,15 @@ def make(kind: Any, signal: str, otlp: bool | str) -> Any:
 
 @cache
 def _tell_headers() -> None:
-    # OpenTelemetry would log the entry itself, with the secret in it.
+    # OpenTelemetry would log the entry with the secret in it.
     logging.getLogger("claudetrace").warning(
         "an entry of OTEL_EXPORTER_OTLP_HEADERS, or of a signal's own, is left out: it is no name=value, URL-encoded"
     )
 
 
 def session(signal: str) -> dict[str, Any]:
-    """The `session` of an HTTP exporter, so that its answers are heard. Of a session of our own the certificate is that
-    of the standard variables: by itself `requests` lets `REQUESTS_CA_BUNDLE` win over that."""
+    """The argument `session` of an HTTP exporter, whose replies are judged. In our sessions the certificate is that of
+    the standard variables: `requests` itself would prefer `REQUESTS_CA_BUNDLE`."""
     if protocol(signal) == "grpc":
         return {}
     import requests
@@ -135,7 +146,7 @@ def session(signal: str) -> dict[str, Any]:
 
     named = any(os.environ.get(f"OTEL_EXPORTER_OTLP_{infix}CERTIFICATE") for infix in ("", f"{signal.upper()}_"))
     made = _credential_session(signal) or (Session() if named else requests.Session())
-    return {"session": _answers.hear_http(made)}
+    return {"session": _replies.judge_http(made)}
 
 
 def _credential_session(signal: str) -> Any:
@@ -151,9 +162,9 @@ def _credential_session(signal: str) -> Any:
     raise ClaudetraceError(f"no installed package has the OTLP credential provider {provider!r}")
 
 
-class _Overheard(logging.Filter):
-    """Keeps to itself what an exporter of ours logs, every few seconds while a collector is away: it is told once, by
-    the guard. What other threads log, with exporters of the app's, passes."""
+class _Capture(logging.Filter):
+    """Captures what our exporters log, which is every few seconds while a collector is away: the guard logs it once.
+    What other threads log, with the app's exporters, passes."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -175,42 +186,60 @@ class _Overheard(logging.Filter):
             self._of_thread.said = None
 
 
-overheard = _Overheard()
-"""`with overheard(said)`: what this thread logs by loggers that are overheard goes to `said` and to no log."""
+captured = _Capture()
+"""`with captured(said)`: what this thread logs with captured loggers goes to `said` alone."""
 
 
-def overhear(loggers: Iterable[str]) -> None:
-    """Has these loggers be overheard."""
+def capture(loggers: Iterable[str]) -> None:
+    """Captures these loggers from now on."""
     for name in loggers:
         filters = logging.getLogger(name).filters
-        if overheard not in filters:
-            # The first of them: OpenTelemetry's own hides what is logged again within some seconds.
-            filters.insert(0, overheard)
+        if captured not in filters:
+            # First, since OpenTelemetry's own filter drops what is logged again within some seconds.
+            filters.insert(0, captured)
 
 
 def export(by: Any, batch: Any, said: list[logging.LogRecord], **options: Any) -> None:
-    """Sends `batch` by the exporter `by`, whose words go to `said` and to no log. Raises `ExportError` with the first
-    of them where the collector did not take it."""
+    """Sends `batch` with the exporter `by`, whose log records go to `said` alone. Raises `ExportError` if the collector
+    did not accept all of it."""
     said.clear()
-    _answers.forget()
+    _replies.forget()
     try:
-        with overheard(said):
+        with captured(said):
             result = by.export(batch, **options)
     except Exception as error:  # noqa: BLE001 - it goes on, without secrets
         raise ExportError(f"{type(error).__name__}: {without_secrets(str(error))}") from None
     if result.name != "SUCCESS":
-        raise ExportError(words(said) or f"{type(by).__name__} gave up")
-    if (answer := _answers.last()).reason:
-        raise ExportError(without_secrets(answer.reason), answer.rejected)
+        refused = _is_refused(said)
+        raise ExportError(words(said[-1:] if refused else said) or f"{type(by).__name__} gave up", refused=refused)
+    if (reply := _replies.last()).reason:
+        raise ExportError(without_secrets(reply.reason), reply.rejected)
 
 
 def words(said: list[logging.LogRecord]) -> str:
-    """The first thing that was `said`, or nothing."""
+    """The first message in `said`, or nothing."""
     return without_secrets(said[0].getMessage())[:300] if said else ""
 
 
+def _is_refused(said: list[logging.LogRecord]) -> bool:
+    """Whether an exporter failed because of what it sent. Only its last log record tells: by a status, or its words."""
+    if not (warnings := [each for each in said if each.levelno >= logging.WARNING]):
+        return False
+    record = warnings[-1]
+    arguments = record.args if isinstance(record.args, tuple) else ()
+    statuses = [status for status in (getattr(each, "name", each) for each in arguments) if _is_status(status)]
+    return not PASSING.intersection(statuses) if statuses else record.getMessage().startswith(NOT_SENT)
+
+
+def _is_status(argument: object) -> bool:
+    """Whether `argument` is an HTTP status, or the name of a gRPC one."""
+    if isinstance(argument, int):
+        return 400 <= argument < 600
+    return isinstance(argument, str) and argument.isupper() and argument.isidentifier()
+
+
 def without_secrets(text: str) -> str:
-    """`text` without what the headers of the standard variables hold, and what of a URL may be a password or a key."""
+    """`text` without the values of configured headers, and without passwords and keys of URLs."""
     for name, pairs in os.environ.items():
         if name.startswith("OTEL_EXPORTER_OTLP_") and name.endswith("HEADERS"):
             for raw in (pair.partition("=")[2].strip() for pair in pairs.split(",")):
@@ -221,8 +250,8 @@ def without_secrets(text: str) -> str:
 
 
 def number(name: str, default: float) -> float:
-    """What the variable `name` says, as far as a clock or a queue can take it, or `default` where it says no number
-    above 0."""
+    """The value of the variable `name`, limited to what a clock or a queue can take; `default` if it is no number above
+    0."""
     try:
         value = float(os.environ.get(name, default))
     except ValueError:
@@ -231,5 +260,5 @@ def number(name: str, default: float) -> float:
 
 
 def whole(name: str, default: int) -> int:
-    """As `number`, in whole steps: at least 1."""
+    """Like `number`, as a whole number of at least 1."""
     return max(1, int(number(name, default)))

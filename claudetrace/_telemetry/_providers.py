@@ -22,24 +22,24 @@ if TYPE_CHECKING:
     from opentelemetry.trace import TracerProvider
 
     from claudetrace._guard import Guard
-    from claudetrace._telemetry._private import Side
+    from claudetrace._telemetry._own_providers import Side
 
 FORK_WAITS_S = 5.0
 NAMES = {"service": "service.name", "environment": "deployment.environment.name"}
 
 END_S = 2.0
 END_PRIORITY = -100
-"""Of what runs at the end of a `multiprocessing` child: after whatever still makes spans and metrics."""
+"""Runs at the end of a `multiprocessing` child after whatever still makes spans and metrics."""
 
 _of_a_parent: list[Side] = []
-"""What a process was forked with. Ending it here would use the parent's connections."""
+"""What a fork inherited. Closing it in the child would use the parent's connections."""
 
 
 class Providers(Forks):
-    """The providers that take what claudetrace makes, as things stand at each call.
+    """The providers of spans and metrics, chosen anew at each call.
 
-    The app's are used wherever it has set them and are never replaced, flushed or shut down. Raises
-    `ClaudetraceError` where the standard variables cannot be.
+    The app's own are used if it has set them, and are never replaced, flushed or shut down. Raises `ClaudetraceError`
+    for impossible standard variables.
     """
 
     def __init__(self, otlp: bool | str | None, guard: Guard, resource: Mapping[str, str]) -> None:
@@ -49,17 +49,17 @@ class Providers(Forks):
         self._seen: dict[str, tuple[object, bool]] = {}
         self._closed = self._leaves_by_process_end = False
         self.hand_over: Callable[[float], object] | None = None
-        """Has what is on its way to these providers arrive, within so many seconds: before the last delivery."""
+        """Called with a number of seconds before the last delivery: hands over calls that are still on their way."""
         self._resource: Resource | None = None
         self._reset()
         if self._otlp is None:
             return
         _otlp.check()
-        # At set-up: the first caller is not to wait for it, and the interpreter's end is too late for its threads.
+        # Loaded now: the first caller must not wait for it, and at the interpreter's end it cannot start threads.
         try:
-            from claudetrace._telemetry import _private
+            from claudetrace._telemetry import _own_providers
 
-            _private.check()
+            _own_providers.check()
             self._resource = self._new_resource()
         except ValueError as error:
             raise ClaudetraceError(f"OpenTelemetry's SDK cannot be used: {error}") from error
@@ -73,16 +73,16 @@ class Providers(Forks):
         self._held: list[Any] = []
 
     def tracer_provider(self) -> TracerProvider | None:
-        """What takes spans now: the app's provider, else ours, else `None`. Takes a microsecond."""
+        """The provider for spans now: the app's, else ours, else `None`. Takes a microsecond."""
         from opentelemetry import trace
 
         provider = trace.get_tracer_provider()
         return provider if self._takes("traces", provider) else self._private("traces")
 
     def meter_provider(self) -> MeterProvider | None:
-        """What takes measurements now: the app's provider, else ours, else `None`.
+        """The provider for metrics now: the app's, else ours, else `None`.
 
-        Never on a caller's thread: the first call builds the exporter, which takes a tenth of a second.
+        Never called on a caller's thread: the first call builds the exporter, which takes a tenth of a second.
         """
         from opentelemetry import metrics
 
@@ -90,7 +90,7 @@ class Providers(Forks):
         return provider if self._takes("metrics", provider) else self._private("metrics")
 
     def takes_metrics(self) -> bool:
-        """Whether anybody takes measurements now. Builds nothing."""
+        """Whether there is a provider for metrics now. Builds nothing."""
         from opentelemetry import metrics
 
         return self._takes("metrics", metrics.get_meter_provider()) or (
@@ -98,20 +98,20 @@ class Providers(Forks):
         )
 
     def flush(self, timeout_s: float) -> bool:
-        """Whether all that our own providers took is delivered. Blocks at most `timeout_s`. Never raises."""
+        """Whether our own providers delivered everything. Blocks at most `timeout_s`. Never raises."""
         until = monotonic() + timeout_s
-        delivered = [side.courier.flush(max(0.0, until - monotonic())) for side in list(self._sides.values())]
+        delivered = [side.thread.flush(max(0.0, until - monotonic())) for side in list(self._sides.values())]
         return all(delivered)
 
     def close(self, timeout_s: float = END_S) -> None:
-        """Delivers what our own providers took and ends them; what takes longer than `timeout_s` is given up."""
+        """Delivers what our own providers hold and ends them; gives up what takes longer than `timeout_s`."""
         self._closed = True
         atexit.unregister(self._close_at_exit)
         sides, until = dict(self._sides), monotonic() + timeout_s
         for side in sides.values():
-            side.courier.close()
+            side.thread.close()
         for signal, side in sides.items():
-            if not side.courier.ended(max(0.0, until - monotonic())):
+            if not side.thread.ended(max(0.0, until - monotonic())):
                 why = f": {words}" if (words := _otlp.words(side.said)) else ""
                 late = TimeoutError(f"{side.unsent()} given up after {timeout_s:g} s{why}")
                 side.abandon()
@@ -133,7 +133,7 @@ class Providers(Forks):
             lock.release()
 
     def after_fork_in_child(self) -> None:
-        """Leaves to the parent its providers, with what they hold; this process has its own when it needs them."""
+        """Leaves the providers to the parent. This process makes its own when it needs them."""
         for side in self._sides.values():
             side.abandon()
             _of_a_parent.append(side)
@@ -145,7 +145,7 @@ class Providers(Forks):
         """Whether the app's `provider` is a real one."""
         seen = self._seen.get(signal)
         if seen is None or seen[0] is not provider:
-            # Stand-ins and those that do nothing are the API's own classes.
+            # Proxies and no-op providers are classes of the API itself.
             stand_in = type(provider).__module__.startswith(("opentelemetry.trace", "opentelemetry.metrics"))
             seen = self._seen[signal] = (provider, not stand_in)
         return seen[1]
@@ -158,7 +158,7 @@ class Providers(Forks):
             return None
         with self._locks[signal]:
             if signal not in self._sides:
-                self._sides[signal] = self._build[signal](self)
+                self._sides[signal] = self._make_side(signal)
                 self._end_with_process()
             return self._sides[signal].provider
 
@@ -166,22 +166,17 @@ class Providers(Forks):
         with self._locks["imports"]:
             return _otlp.exporter(signal, self._otlp or True)
 
-    def _spans(self) -> Side:
-        from claudetrace._telemetry._private import SpanExport
+    def _make_side(self, signal: str) -> Side:
+        from claudetrace._telemetry import _own_providers
 
-        return SpanExport(lambda: self._exporter("traces"), self._guard, self._resource or self._new_resource())
-
-    def _metrics(self) -> Side:
-        from claudetrace._telemetry._private import MetricExport
-
-        return MetricExport(self._exporter("metrics"), self._guard, self._resource or self._new_resource())
-
-    _build: Mapping[str, Callable[[Providers], Side]] = {"traces": _spans, "metrics": _metrics}
+        return _own_providers.SIDES[signal](
+            lambda: self._exporter(signal), self._guard, self._resource or self._new_resource()
+        )
 
     def _new_resource(self) -> Resource:
-        """Who is speaking: as OpenTelemetry's variables say, else by the program, the host and this very process.
+        """The resource: as OpenTelemetry's variables say, else the service, the host and an id of this process.
 
-        Processes that sent their running totals under one name would overwrite each other's.
+        Processes that sent their running totals under one id would overwrite each other's.
         """
         from opentelemetry.sdk.resources import OTELResourceDetector, Resource
 
@@ -200,7 +195,7 @@ class Providers(Forks):
         return Resource({**ours, **told}, created.schema_url)
 
     def _end_with_process(self) -> None:
-        """Has a child of `multiprocessing` deliver at its end too: it runs no `atexit`."""
+        """Makes a `multiprocessing` child deliver at its end too: it runs no `atexit` functions."""
         processes, util = sys.modules.get("multiprocessing.process"), sys.modules.get("multiprocessing.util")
         if processes and util and processes.parent_process() is not None and not self._leaves_by_process_end:
             self._leaves_by_process_end = True

@@ -1,4 +1,4 @@
-"""One span a call: the SDK's own, joined, or one of ours where the SDK makes none."""
+"""Gives each call one span: joins the SDK's own, or makes one where the SDK makes none."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from claudetrace._seam._request import request_body
 from claudetrace._telemetry import _attributes as names
 from claudetrace._telemetry._agents import AgentSpans
-from claudetrace._telemetry._scope import SCHEMA_URL, SCOPE
+from claudetrace._telemetry._attributes import SCHEMA_URL, SCOPE
 from claudetrace._version import __version__
 
 if TYPE_CHECKING:
@@ -21,33 +21,21 @@ if TYPE_CHECKING:
 
 
 RAW_RESPONSE = "X-Stainless-Raw-Response"
-"""The SDK's own mark of a call whose caller wants the response, and may read it without the SDK."""
+"""The SDK's header for calls that return the raw response, which the caller may read without the SDK."""
 
 
 class CallSpan:
-    """The span of a call: whose it is, and what its responses have cost so far."""
-
-    __slots__ = (
-        "end_ns",
-        "inside",
-        "native",
-        "prices",
-        "span",
-        "span_id",
-        "tells_answer",
-        "token",
-        "trace_id",
-    )
+    """The span of a call: who made it, and what its responses have cost so far."""
 
     def __init__(self, span: Any, *, native: bool, tells_answer: bool = False) -> None:
         self.span = span
         self.native = native
         self.tells_answer = tells_answer
-        """Whether the SDK puts the answer's ids and tokens on it: it does where it reads the answer itself."""
+        """Whether the SDK sets the answer's ids and tokens: it does if it parses the answer itself."""
         self.prices: dict[Answer, Priced] = {}
         self.token: Any = None
         self.inside: Any = None
-        """The context with it, where it was made current within the SDK's method."""
+        """The context with this span, if it was made current inside the SDK's method."""
         self.end_ns: int | None = None
         context = span.get_span_context()
         self.trace_id = f"{context.trace_id:032x}" if context.is_valid else None
@@ -55,9 +43,9 @@ class CallSpan:
 
 
 class Spans:
-    """Makes, joins and fills spans. OpenTelemetry is loaded with the first call.
+    """Makes, joins and fills spans. The first call loads OpenTelemetry.
 
-    With `everywhere`, a native span that its sampler dropped is no reason to make none.
+    With `everywhere`, a call also gets a span if a sampler dropped the SDK's.
     """
 
     def __init__(self, providers: Providers, *, backends: bool, everywhere: bool = False) -> None:
@@ -70,7 +58,7 @@ class Spans:
         self.agents = AgentSpans(self, backends=backends)
 
     def start(self, call: LiveCall, client: Any, options: Any) -> None:
-        """Starts a span of ours, current from here on, if the SDK will make none and someone takes spans."""
+        """Starts our span and makes it current, if the SDK will make none and there is a provider."""
         if not self._looked_around:
             self._look_around(client)
         if self._sdk_will_make_one(client, options):
@@ -80,15 +68,15 @@ class Spans:
             self._enter(call)
 
     def join(self, call: LiveCall, span: Any, base_url: Any, options: Any) -> bool:
-        """Takes the SDK's span for the call's, and tells whether one of ours stands in for it.
+        """Uses the SDK's span for the call. Whether our span replaces it.
 
-        Tags are set at once, so that a failed call has them too.
+        Tags are set at once, so that failed calls have them too.
         """
         awaited, call.awaits_span = call.awaits_span, False
         if call.span is not None:
             return False
         if span is None or not span.is_recording():
-            # Suppressed though it was awaited: by a tool that makes a span of the call, and puts no cost on it.
+            # Another tool suppressed the SDK's span, to make its own, which has no cost.
             if awaited and _suppression():
                 return self.stand_in(call, base_url, options)
             if self._everywhere and not _is_suppressed() and self.stand_in(call, base_url, options):
@@ -107,12 +95,12 @@ class Spans:
     def _join_silent(self, call: LiveCall, span: Any) -> None:
         from opentelemetry import trace
 
-        # Where nobody takes spans, what the SDK gets is the span around the call once more.
+        # Without a provider, the SDK gets the surrounding span again.
         if span is not None and span.get_span_context() != trace.get_current_span().get_span_context():
             call.span = CallSpan(span, native=True)
 
     def stand_in(self, call: LiveCall, base_url: Any, options: Any) -> bool:
-        """Starts a span of ours in place of the SDK's, if someone takes spans."""
+        """Starts our span in place of the SDK's. Whether there is a provider for it."""
         call.awaits_span = False
         tracer = self._tracer()
         if tracer is not None:
@@ -120,11 +108,11 @@ class Spans:
         return tracer is not None
 
     def records(self, call: LiveCall) -> bool:
-        """Whether the call has a span that takes attributes: not one that is sampled out or has ended."""
+        """Whether the call has a span that takes attributes: it is sampled and has not ended."""
         return call.span is not None and bool(call.span.span.is_recording())
 
     def update(self, call: LiveCall, answer: Answer, columns: Mapping[str, Any], priced: Priced) -> None:
-        """Puts what a response has said so far on the call's span, which records."""
+        """Sets on the call's span, which records, what a response has said so far."""
         own: CallSpan = call.span
         attributes: dict[str, Any] = {}
         if not own.tells_answer:
@@ -134,7 +122,7 @@ class Spans:
             if not own.tells_answer:
                 attributes.update(names.usage_attributes(columns))
                 if own.native and call.columns["streamed"] and answer.stop_reason is None:
-                    # A stream begins with a count of output that says nothing yet: the SDK leaves it out as well.
+                    # The output count at the start of a stream is a placeholder. The SDK leaves it out as well.
                     attributes.pop(names.COUNTS["output_tokens"], None)
             attributes.update(names.lacking_attributes(answer, columns, backends=self._backends))
             attributes.update(names.cost_attributes(own.prices.values(), backends=self._backends))
@@ -142,7 +130,7 @@ class Spans:
             own.span.set_attributes(attributes)
 
     def recorded(self, call: LiveCall, row: Row) -> None:
-        """Gives a row the ids that lead to its span, and a span of ours what only the row knows."""
+        """Gives the row the ids of its span, and our span what only the row tells."""
         own: CallSpan = call.span
         if own.trace_id is None or own.span_id is None:
             return
@@ -151,7 +139,7 @@ class Spans:
             own.span.set_attributes(names.row_attributes(row))
 
     def _enter(self, call: LiveCall, *, inside: bool = False) -> None:
-        """Makes a span of ours current until `leave`."""
+        """Makes our span current until `leave`."""
         from opentelemetry import context, trace
 
         own: CallSpan = call.span
@@ -159,12 +147,12 @@ class Spans:
         own.token, own.inside = context.attach(entered), entered if inside else None
 
     def leave(self, call: LiveCall) -> None:
-        """A span of ours is current no longer: the SDK's method is over, though its stream may not be."""
+        """Our span is no longer current: the SDK's method is over, though its stream may still be read."""
         own: CallSpan = call.span
         if own.token is not None:
             from opentelemetry import context
 
-            # Where another's block around the SDK's method has ended in between, that has ended with it.
+            # If a block around the SDK's method has ended meanwhile, our span is not current any more.
             if own.inside is None or context.get_current() is own.inside:
                 context.detach(own.token)
             own.token = None
@@ -193,12 +181,12 @@ class Spans:
         own.span.end(end_time=own.end_ns)
 
     def _look_around(self, client: Any) -> None:
-        """Says once which other tools make spans of the same calls."""
+        """Warns once of other tools that make spans of the same calls."""
         if self.own_tracer() is not None:
-            from claudetrace._telemetry._others import tell
+            from claudetrace._telemetry._other_tools import warn
 
             self._looked_around = True
-            tell(client)
+            warn(client)
 
     def _sdk_will_make_one(self, client: Any, options: Any) -> bool:
         tracer = getattr(client, "_tracer", None) if getattr(options, "span_name", None) else None
@@ -214,7 +202,7 @@ class Spans:
     def _start_own(self, call: LiveCall, tracer: Any, base_url: Any, body: Mapping[str, Any]) -> None:
         from opentelemetry import context, trace
 
-        # A provider may make none where they are suppressed, as Logfire's does.
+        # Some providers, as Logfire's, make no span while spans are suppressed.
         lifted = _lift() if _suppression() else None
         try:
             span = tracer.start_span(
@@ -234,7 +222,7 @@ class Spans:
         call.span = CallSpan(span, native=False)
 
     def own_tracer(self) -> Any:
-        """The tracer for spans of ours, or `None` where nobody takes any or they are suppressed here."""
+        """The tracer for our spans, or `None` without a provider, or where spans are suppressed."""
         return None if _is_suppressed() else self._tracer()
 
     def _tracer(self) -> Any:
@@ -252,8 +240,8 @@ def _suppression() -> bool:
 
 
 def _is_suppressed() -> bool:
-    """Whether spans are not wanted here. Who has made a span of this very call and suppresses others, as Logfire does,
-    means others like its own: the cost is on none of them."""
+    """Whether spans are unwanted here. A tool that made a span of this very call and suppresses others, like Logfire,
+    does not mean ours: only ours has the cost."""
     if not _suppression():
         return False
     from opentelemetry import trace
@@ -263,7 +251,7 @@ def _is_suppressed() -> bool:
 
 
 def _lift() -> Any:
-    """Makes a context current in which nothing is suppressed; the token that ends it."""
+    """Makes a context current in which nothing is suppressed. Returns the token that ends it."""
     from opentelemetry import context
 
     present = context.get_current()

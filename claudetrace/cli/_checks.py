@@ -90,7 +90,7 @@ def _anthropic() -> Check:
 
 def _others() -> Iterator[Check]:
     """What is installed that makes spans of Claude calls too: a finding where it is there for nothing else."""
-    from claudetrace._telemetry._others import OTHERS
+    from claudetrace._telemetry._other_tools import OTHERS
 
     for other in OTHERS:
         found = _version(other.package)

@@ -138,7 +138,7 @@ def inside(tool: Tool) -> dict[str, Any]:
     import claudetrace
     from claudetrace._demo import _answers
     from claudetrace._demo._server import PlayServer
-    from claudetrace._telemetry import _others
+    from claudetrace._telemetry import _other_tools
 
     spans = PROVIDERS[tool.provider]()
     exec(tool.start, {})  # a line of this file
@@ -151,7 +151,7 @@ def inside(tool: Tool) -> dict[str, Any]:
             db = Path(folder) / f"{len(found)}.db"
             with claudetrace.instrument(db=db, metrics=False):
                 arrived = calling(call, server.url, native=native, spans=spans)
-                active = [other.name for other in _others.active()]
+                active = [other.name for other in _other_tools.active()]
             rows = []
             if db.exists():
                 with claudetrace.Ledger(db) as ledger:

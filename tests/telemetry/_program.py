@@ -15,7 +15,7 @@ import anthropic
 
 import claudetrace
 
-CHILDREN = 3
+CHILDREN = 2
 ASK: dict[str, Any] = {"model": "claude-sonnet-5", "max_tokens": 9, "messages": [{"role": "user", "content": "hi"}]}
 
 

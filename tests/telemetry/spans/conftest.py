@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import functools
-import ssl
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -45,14 +43,6 @@ class Rows:
 
     def close(self) -> None:
         """Keeps them."""
-
-
-@pytest.fixture(autouse=True, scope="session")
-def one_set_of_certificates() -> Iterator[None]:
-    """Reads the certificates once: each new client would take 30 ms for it, and on loopback none is needed."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(ssl, "create_default_context", functools.cache(ssl.create_default_context))
-        yield
 
 
 @pytest.fixture(scope="module")

@@ -12,16 +12,16 @@ import wrapt
 from anthropic.resources.messages import AsyncMessages, Messages
 from cli._programs import CALL, Shell
 
-from claudetrace._telemetry import _others
+from claudetrace._telemetry import _other_tools
 
 SENTRY = f"""
 import sentry_sdk
-from claudetrace._telemetry import _others
+from claudetrace._telemetry import _other_tools
 from sentry_sdk.integrations.anthropic import AnthropicIntegration
 # Named, for where LangChain is there too Sentry leaves the SDK to that.
 sentry_sdk.init("http://k@127.0.0.1:9/1", default_integrations=False, integrations=[AnthropicIntegration()])
 {CALL}
-print([other.name for other in _others.active()])
+print([other.name for other in _other_tools.active()])
 """
 
 
@@ -33,15 +33,15 @@ def function_of(module: str, name: str = "wrapper"):
 
 
 @pytest.mark.parametrize("owner", [Messages, AsyncMessages], ids=lambda owner: owner.__name__)
-@pytest.mark.parametrize("other", [o for o in _others.OTHERS if o.alone], ids=lambda other: other.package)
+@pytest.mark.parametrize("other", [o for o in _other_tools.OTHERS if o.alone], ids=lambda other: other.package)
 def test_a_wrapper_tells_whose_it_is(monkeypatch, owner, other):
     """Each of those that are there for nothing else is named, one around another too, and gone with its wrapper."""
     own = wrapt.FunctionWrapper(vars(owner)["create"], function_of(f"{other.module}.patch"))
     monkeypatch.setattr(owner, "create", wrapt.FunctionWrapper(own, function_of("somebody.else")))
-    found = _others.active()
+    found = _other_tools.active()
     monkeypatch.undo()
 
-    assert (found, _others.active()) == ([other], [])
+    assert (found, _other_tools.active()) == ([other], [])
 
 
 def test_one_client_alone_may_be_watched(client, monkeypatch):
@@ -49,7 +49,7 @@ def test_one_client_alone_may_be_watched(client, monkeypatch):
     watched = wrapt.FunctionWrapper(client.request, function_of("logfire._internal.integrations"))
     monkeypatch.setattr(client, "request", watched, raising=False)
 
-    assert ([other.name for other in _others.active(client)], _others.active()) == (["Logfire"], [])
+    assert ([other.name for other in _other_tools.active(client)], _other_tools.active()) == (["Logfire"], [])
 
 
 def test_a_real_sentry_is_seen(server, tmp_path):
@@ -65,7 +65,7 @@ def test_our_own_wrappers_are_nobody_elses(start, client):
     """With the meter on and nobody else there, nobody is named."""
     start()
 
-    assert _others.active(client) == []
+    assert _other_tools.active(client) == []
 
 
 def test_what_is_told_has_the_way_out(monkeypatch, caplog):
@@ -74,8 +74,8 @@ def test_what_is_told_has_the_way_out(monkeypatch, caplog):
     wrapper = function_of("openinference.instrumentation.anthropic._wrappers")
     monkeypatch.setattr(owner, "create", wrapt.FunctionWrapper(vars(owner)["create"], wrapper))
     with caplog.at_level(logging.WARNING, "claudetrace"):
-        _others.tell()
+        _other_tools.warn()
 
     (record,) = caplog.records
-    assert record.getMessage().startswith("OpenInference watches the Claude calls of this process too")
+    assert record.getMessage().startswith("OpenInference traces the Claude calls of this process too")
     assert "OTEL_PYTHON_DISABLED_INSTRUMENTATIONS=anthropic" in record.getMessage()

@@ -1,4 +1,4 @@
-"""`RecordLines`: each call as one line of JSON on the process's standard output."""
+"""`RecordLines`: writes each row as one line of JSON to standard output."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from claudetrace._call import CALL_FIELDS, PICOUSD_PER_USD, spend_of
-from claudetrace._telemetry._scope import EVENT
+from claudetrace._telemetry._attributes import EVENT
 
 if TYPE_CHECKING:
     from claudetrace._call import Row
@@ -20,7 +20,7 @@ JSON_COLUMNS = frozenset(["usage", "cost_parts", "cost_flags", "pricing_terms", 
 
 
 class RecordLines:
-    """Writes rows to `sys.stdout`, a line by one write. Never raises."""
+    """Writes rows to `sys.stdout`, each line with one write. Never raises."""
 
     def __init__(self, guard: Guard) -> None:
         self._guard = guard
@@ -37,7 +37,7 @@ def _record(row: Row) -> dict[str, Any]:
     if (picousd := row.get("cost_picousd")) is not None:
         row["cost_usd"] = picousd / PICOUSD_PER_USD
     known = {name: row[name] for name in CALL_FIELDS if row.get(name) is not None}
-    # What is JSON goes out as it is: some of it, such as half a surrogate pair, could not be written again.
+    # JSON is passed through: parsed, some of it, such as half a surrogate pair, could not be written again.
     return {"event": EVENT} | {
         name: orjson.Fragment(value) if name in JSON_COLUMNS else value for name, value in known.items()
     }
@@ -50,9 +50,9 @@ def _write(line: bytes) -> None:
     try:
         number = stdout.fileno()
     except io.UnsupportedOperation:
-        # Something else was put in its place.
+        # The program replaced it.
         stdout.write(line.decode())
         stdout.flush()
         return
-    # Past the buffer, so that a reader who is gone leaves nothing in it that spoils the application's own end.
+    # Bypasses the buffer: if the reader is gone, nothing stays in it that makes the application's exit fail.
     os.write(number, line)

@@ -14,7 +14,7 @@ import pytest
 import claudetrace
 from claudetrace._demo import _answers
 from claudetrace._guard import Guard
-from claudetrace._telemetry._lines import RecordLines
+from claudetrace._telemetry._stdout import RecordLines
 
 from ._records import row
 from ._sending import PATIENCE_S, PROGRAM, ask
@@ -72,7 +72,7 @@ def test_stdout_that_nobody_reads() -> None:
     program = (
         "import sys; sys.path.insert(0, '.');"
         "from telemetry._records import row;"
-        "from claudetrace._guard import Guard; from claudetrace._telemetry._lines import RecordLines;"
+        "from claudetrace._guard import Guard; from claudetrace._telemetry._stdout import RecordLines;"
         "sys.stdin.read(); lines = RecordLines(Guard()); lines.write([row(), row()]); lines.write([row()])"
     )
     with subprocess.Popen(

@@ -1,4 +1,4 @@
-"""Which other tools watch the same SDK in this process, and how each is switched off."""
+"""Finds other tools that trace the same SDK in this process, and says how each is switched off."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ log = logging.getLogger("claudetrace")
 
 
 class Other(NamedTuple):
-    """A tool that makes a span of a call: its package, where its wrappers are defined, and how it is switched off."""
+    """A tool that makes spans of calls: its package, the module of its wrappers, and how it is switched off."""
 
     name: str
     package: str
     module: str
     way_out: str
     alone: bool = False
-    """Whether spans of Claude calls are all that the package is for."""
+    """Whether the package does nothing but trace Claude calls."""
 
 
 _OTEL_WAY_OUT = "uninstall it, or set OTEL_PYTHON_DISABLED_INSTRUMENTATIONS=anthropic and do not call its instrument()"
@@ -53,7 +53,7 @@ OTHERS = (
     Other("Datadog", "ddtrace", "ddtrace", "set DD_TRACE_ANTHROPIC_ENABLED=false"),
     Other("New Relic", "newrelic", "newrelic", "set NEW_RELIC_AI_MONITORING_ENABLED=false"),
 )
-"""The tools that are known, in the order in which they are named."""
+"""The known tools, in the order in which they are listed."""
 
 _RESOURCES = (
     "anthropic.resources.messages.messages",
@@ -76,7 +76,7 @@ _WRAPPED = (
 def active(client: Any = None) -> list[Other]:
     """The known tools that make a span of each call of this process, or of calls of `client`.
 
-    They are seen by the functions that stand before the SDK's methods: who only is installed is not among them.
+    They are recognized by their wrappers around the SDK's methods: a tool that is only installed is not among them.
     Imports nothing.
     """
     standing = {module for function in _functions(client) for module in _modules(function)}
@@ -84,27 +84,25 @@ def active(client: Any = None) -> list[Other]:
         other
         for other in OTHERS
         if any(f"{module}.".startswith(f"{other.module}.") for module in standing)
-        and (other.module != "newrelic" or _new_relic_watches())
+        and (other.module != "newrelic" or _new_relic_traces())
     ]
 
 
-def _new_relic_watches() -> bool:
-    """Whether New Relic, which always stands before the methods, was told to look: by default it is not."""
+def _new_relic_traces() -> bool:
+    """Whether New Relic traces calls: it always wraps the methods, and by default does nothing."""
     told = getattr(sys.modules.get("newrelic.core.config"), "global_settings", None)
     return told is None or bool(told().ai_monitoring.enabled)
 
 
-def tell(client: Any = None) -> list[Other]:
-    """Logs, for each tool that is active, that a call has a span of its too, and the way out."""
-    found = active(client)
-    for other in found:
+def warn(client: Any = None) -> None:
+    """Logs a warning for each active tool, with the way to switch it off."""
+    for other in active(client):
         log.warning(
-            "%s watches the Claude calls of this process too, so each has a span of it beside the one with the cost. "
+            "%s traces the Claude calls of this process too, so each has a span of it beside the one with the cost. "
             "To have one: %s. Or keep it, and make none here with spans='off' and ANTHROPIC_OPEN_TELEMETRY=false.",
             other.name,
             other.way_out,
         )
-    return found
 
 
 def _functions(client: Any) -> Iterator[Any]:
@@ -113,18 +111,18 @@ def _functions(client: Any) -> Iterator[Any]:
         if holder is not None:
             yield vars(holder).get(verb)
     if client is not None:
-        # Logfire may watch one client, or one class of clients.
+        # Logfire may wrap one client, or one class of clients.
         yield vars(client).get("request")
         yield vars(type(client)).get("request")
 
 
 def _modules(function: Any) -> Iterator[str]:
-    """Where the wrappers around an SDK's method are defined, the outermost first."""
+    """The modules of the wrappers around an SDK's method, outermost first."""
     for _ in range(20):
         if function is None:
             return
         wrapper = getattr(function, "_self_wrapper", None)
-        # A function that passes for the one it wraps has the other's `__module__`, and its own globals.
+        # A wrapper may copy the `__module__` of what it wraps, but its globals are its own.
         names = (
             getattr(wrapper, "__module__", None),
             getattr(function, "__globals__", {}).get("__name__"),

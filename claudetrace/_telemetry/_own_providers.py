@@ -1,4 +1,4 @@
-"""Providers of our own, that export over OTLP where the app has none. OpenTelemetry's SDK is loaded with this file."""
+"""Our own providers, which export over OTLP where the app has none. This module loads OpenTelemetry's SDK."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from opentelemetry.sdk.metrics.export import MetricExporter, MetricExportResult,
 from opentelemetry.sdk.trace import ReadableSpan, SpanLimits, SpanProcessor, TracerProvider
 
 from claudetrace._telemetry import _otlp
-from claudetrace._telemetry._courier import Courier
+from claudetrace._telemetry._delivery_thread import DeliveryThread
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,27 +24,27 @@ if TYPE_CHECKING:
 
 
 def check() -> None:
-    """Raises `ValueError` where the standard variables limit spans to what cannot be."""
+    """Raises `ValueError` for impossible limits of spans in the standard variables."""
     SpanLimits()
 
 
 class Side(Protocol):
-    """One signal's provider of ours, with the thread that sends what it makes."""
+    """Our provider for one signal, with the thread that sends what it makes."""
 
     provider: Any
-    courier: Courier
+    thread: DeliveryThread
     said: list[LogRecord]
-    """What its exporter says of the delivery that is on its way."""
+    """The log of its exporter during the present delivery."""
 
     def unsent(self) -> int:
-        """How many spans or exports are not delivered and will not be, or not be in time."""
+        """How many spans or exports were lost or are still waiting."""
 
     def abandon(self) -> None:
-        """Takes nothing more and sends nothing more. Takes no lock."""
+        """Accepts and sends nothing more. Takes no lock."""
 
 
 class SpanExport(SpanProcessor):
-    """The private tracer provider. Spans wait here for its courier; the oldest go when too many do."""
+    """The private tracer provider. Spans wait here for its thread; if too many wait, the oldest are dropped."""
 
     def __init__(self, make: Callable[[], Any], guard: Guard, resource: Resource) -> None:
         self._make = make
@@ -59,19 +59,19 @@ class SpanExport(SpanProcessor):
         self.said: list[LogRecord] = []
         self.provider = TracerProvider(resource=resource, shutdown_on_exit=False)
         self.provider.add_span_processor(self)
-        self.courier = Courier(
+        self.thread = DeliveryThread(
             "claudetrace-otlp-spans", _otlp.number("OTEL_BSP_SCHEDULE_DELAY", 5000) / 1e3, self._deliver, self._finish
         )
 
     def on_end(self, span: ReadableSpan) -> None:
-        """Keeps a sampled `span` for the courier. On the caller's thread, perhaps inside a garbage collection."""
+        """Queues a sampled `span`. On the caller's thread, perhaps inside a garbage collection."""
         if not self._open or span.context is None or not span.context.trace_flags.sampled:
             return
         if len(self._waiting) == self._waiting.maxlen:
             self.dropped += 1
         self._waiting.append(span)
         if len(self._waiting) >= self._at_once:
-            self.courier.ring()
+            self.thread.wake()
 
     def unsent(self) -> int:
         return self.lost + self.dropped + self._sending + len(self._waiting)
@@ -105,66 +105,58 @@ class SpanExport(SpanProcessor):
                 self._exporter.shutdown()
 
 
-class MetricExport:
-    """The private meter provider. Its courier exports every `OTEL_METRIC_EXPORT_INTERVAL`: the reader has no thread
-    of its own, which a fork would start again in the child."""
+class MetricExport(MetricExporter):
+    """The private meter provider, and the exporter in it, which reports failures to the guard alone.
 
-    def __init__(self, exporter: Any, guard: Guard, resource: Resource) -> None:
+    Its thread exports every `OTEL_METRIC_EXPORT_INTERVAL`. The reader has no thread of its own: a fork would start that
+    again in the child.
+    """
+
+    def __init__(self, make: Callable[[], Any], guard: Guard, resource: Resource) -> None:
+        self._by = make()
+        super().__init__(self._by._preferred_temporality, self._by._preferred_aggregation)  # noqa: SLF001 - the reader reads them
         self._guard = guard
+        self._open = True
+        self.lost = self._sending = 0
         self.said: list[LogRecord] = []
-        self._exporter = _Exporter(exporter, guard, self.said)
         self._timeout_ms = _otlp.number("OTEL_METRIC_EXPORT_TIMEOUT", 30_000)
-        self._reader = PeriodicExportingMetricReader(self._exporter, export_interval_millis=math.inf)
+        self._reader = PeriodicExportingMetricReader(self, export_interval_millis=math.inf)
         self.provider = MeterProvider([self._reader], resource=resource, shutdown_on_exit=False)
-        self.courier = Courier(
-            "claudetrace-otlp-metrics",
-            _otlp.number("OTEL_METRIC_EXPORT_INTERVAL", 60_000) / 1e3,
-            self._deliver,
-            self._finish,
-        )
+        interval_s = _otlp.number("OTEL_METRIC_EXPORT_INTERVAL", 60_000) / 1e3
+        self.thread = DeliveryThread("claudetrace-otlp-metrics", interval_s, self._deliver, self._finish)
 
     def unsent(self) -> int:
-        return self._exporter.lost + self._exporter.sending
+        return self.lost + self._sending
 
     def abandon(self) -> None:
-        self._exporter.open = False
+        self._open = False
 
     def _deliver(self) -> bool:
-        lost = self._exporter.lost
+        lost = self.lost
         with self._guard(_otlp.SENDING["metrics"]):
             self._reader.collect(timeout_millis=self._timeout_ms)
-            return self._exporter.lost == lost
+            return self.lost == lost
         return False
 
     def _finish(self) -> None:
         with self._guard("close the exporter of metrics"):
             self.provider.shutdown()
 
-
-class _Exporter(MetricExporter):
-    """Tells the guard what `by` could not send. The reader would log it at each try."""
-
-    def __init__(self, by: Any, guard: Guard, said: list[LogRecord]) -> None:
-        super().__init__(by._preferred_temporality, by._preferred_aggregation)  # noqa: SLF001 - as the reader reads it
-        self._by = by
-        self._guard = guard
-        self._said = said
-        self.open = True
-        self.lost = self.sending = 0
+    # Called by the reader.
 
     def export(self, metrics_data: MetricsData, timeout_millis: float = 10_000, **_: Any) -> MetricExportResult:
-        if not self.open:
+        if not self._open:
             return MetricExportResult.FAILURE
-        self.sending = 1
+        self._sending = 1
         try:
-            _otlp.export(self._by, metrics_data, self._said, timeout_millis=timeout_millis)
+            _otlp.export(self._by, metrics_data, self.said, timeout_millis=timeout_millis)
         except Exception as error:  # noqa: BLE001 - a collector's faults end here
             self.lost += 1
-            if self.open:
+            if self._open:
                 self._guard.caught(_otlp.SENDING["metrics"], error)
             return MetricExportResult.FAILURE
         finally:
-            self.sending = 0
+            self._sending = 0
         return MetricExportResult.SUCCESS
 
     def force_flush(self, timeout_millis: float = 10_000) -> bool:
@@ -172,3 +164,6 @@ class _Exporter(MetricExporter):
 
     def shutdown(self, timeout_millis: float = 30_000, **_: Any) -> None:
         self._by.shutdown(timeout_millis)
+
+
+SIDES: dict[str, Callable[[Callable[[], Any], Guard, Resource], Side]] = {"traces": SpanExport, "metrics": MetricExport}

@@ -1,4 +1,4 @@
-"""A thread that delivers: every so often, when asked to, and once more at the end."""
+"""`DeliveryThread`: calls a function at intervals, when woken, and once more at the end."""
 
 from __future__ import annotations
 
@@ -12,42 +12,42 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-class _Asked(Event):
-    """Somebody waits for a delivery that begins after the asking."""
+class _Request(Event):
+    """Somebody waits for a delivery that begins after this was made."""
 
     delivered = False
 
 
-class Courier:
-    """Calls `deliver`, which says whether all went out, on a daemon thread of its own; then `finish`, once."""
+class DeliveryThread:
+    """Calls `deliver`, which returns whether all was sent, on its own daemon thread; at the end calls `finish`."""
 
     def __init__(self, name: str, interval_s: float, deliver: Callable[[], bool], finish: Callable[[], object]) -> None:
         self._interval_s = interval_s
         self._deliver = deliver
         self._finish = finish
-        # Its `put` may be interrupted by itself: a dropped stream ends inside a garbage collection.
-        self._bell: SimpleQueue[_Asked | None] = SimpleQueue()
-        self._rung = False
+        # A `put` may interrupt another one on the same thread: a dropped stream ends inside a garbage collection.
+        self._requests: SimpleQueue[_Request | None] = SimpleQueue()
+        self._woken = False
         self._closing = False
         self._thread = Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
 
-    def ring(self) -> None:
-        """Has a delivery made soon. Takes no lock."""
-        if not self._rung:
-            self._rung = True
-            self._bell.put(None)
+    def wake(self) -> None:
+        """Has a delivery begin soon. Takes no lock."""
+        if not self._woken:
+            self._woken = True
+            self._requests.put(None)
 
     def flush(self, timeout_s: float) -> bool:
-        """Whether a delivery that began after this went out whole. Blocks at most `timeout_s`."""
-        asked = _Asked()
-        self._bell.put(asked)
-        return asked.wait(timeout_s) and asked.delivered
+        """Begins a delivery. Whether it sent everything within `timeout_s`."""
+        request = _Request()
+        self._requests.put(request)
+        return request.wait(timeout_s) and request.delivered
 
     def close(self) -> None:
-        """Has the last delivery made. Does not wait for it."""
+        """Begins the last delivery. Does not wait for it."""
         self._closing = True
-        self._bell.put(None)
+        self._requests.put(None)
 
     def ended(self, timeout_s: float) -> bool:
         """Whether the last delivery is over. Blocks at most `timeout_s`."""
@@ -57,21 +57,21 @@ class Courier:
     def _run(self) -> None:
         from opentelemetry import context
 
-        # What an exporter asks of the network is no call of the user's: no instrumentation is to see it.
+        # The exporter's own requests are no calls of the user's: other instrumentations must not trace them.
         suppressed = context._SUPPRESS_INSTRUMENTATION_KEY  # noqa: SLF001 - the SDK's own processors use it
         context.attach(context.set_value(suppressed, True))
         due = monotonic() + self._interval_s
         closing = False
         while not closing:
             try:
-                asked = self._bell.get(timeout=max(0.0, due - monotonic()))
+                request = self._requests.get(timeout=max(0.0, due - monotonic()))
             except Empty:
-                asked = None
+                request = None
                 due = monotonic() + self._interval_s
-            self._rung = False
+            self._woken = False
             closing = self._closing
             delivered = self._deliver()
-            if asked is not None:
-                asked.delivered = delivered
-                asked.set()
+            if request is not None:
+                request.delivered = delivered
+                request.set()
         self._finish()
