@@ -273,6 +273,14 @@ def test_prune_keeps_rollups(db: Path, query: Query) -> None:
     assert vacuum(db) >= 0
 
 
+def test_forgetting_a_call_whose_first_row_never_came(db: Path) -> None:
+    """A call that is counted by a later row of it goes from the sums of a tag that is forgotten."""
+    write(db, [row(), row(call_id="never came", user_id="a")])
+    forget(db, "a")
+
+    assert differences(db) == []
+
+
 def test_prune_between_the_rows_of_a_call(db: Path) -> None:
     """A call of which only the first row is pruned still counts on the day of the other."""
     write(
