@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from claudetrace._attribution import Attribution
 from claudetrace._clock import monotonic
-from claudetrace._consumers import Consumers, to_sinks
+from claudetrace._consumers import Consumers, Feed, to_sinks
 from claudetrace._errors import ClaudetraceError
 from claudetrace._exit import OTHERS_S
 from claudetrace._files import set_file_mode, warn_of_fragile
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from claudetrace._budgets._states import BudgetState
     from claudetrace._call import Row
     from claudetrace._config import Settings
-    from claudetrace._feed import Feed
     from claudetrace._guard import Guard
     from claudetrace._ledger._loader import LedgerWriter
     from claudetrace._telemetry._exporters import Exporters
@@ -186,8 +185,6 @@ class Assembly:
             return self._ledger_writer(consumers)
         if consumers is None or self._providers is None:
             return None
-        from claudetrace._feed import Feed
-
         return Feed(self._guard, consumers, wanted=self._providers.takes_metrics)
 
     def _make_consumers(self) -> Consumers | None:

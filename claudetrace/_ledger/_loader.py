@@ -6,7 +6,6 @@ import atexit
 import random
 import threading
 import time
-from _thread import start_new_thread
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
@@ -15,11 +14,12 @@ from claudetrace._clock import WallClock, monotonic
 from claudetrace._descriptors import held_here
 from claudetrace._exit import OTHERS_S, exit_left_s
 from claudetrace._files import warn_of_fragile
-from claudetrace._forks import Forks, is_before_forks, notice, watch
+from claudetrace._forks import Forks, notice, watch
 from claudetrace._ledger._journal import Journal
 from claudetrace._ledger._load import JournalLoader
 from claudetrace._ledger._segments import remove_if_empty
 from claudetrace._places import spool_of
+from claudetrace._worker import Worker
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -81,19 +81,16 @@ class LedgerWriter(Forks):
             journal = self.journal
             records.needed = lambda: journal.recorded > 0
         self._store: Store | None = None
-        self._exit_registered = False
         self._wall_clock = WallClock(guard)
         self._forking: dict[int, bool] = {}
+        self._thread = Worker(self._work, guard, "run the thread that loads the ledger")
         self._reset()
         watch(self)
 
     def _reset(self) -> None:
         self._gate = threading.Lock()
-        self._wake = threading.Event()
-        self._stopped = threading.Event()
         self._waiting: deque[threading.Event] = deque()
-        self._starter: deque[None] = deque([None])
-        self._started = False
+        self._started = self._ended = False
         self._closing = self._given_up = False
         self._loader: JournalLoader | None = None
         self._sender: RecordSender | None = None
@@ -110,24 +107,11 @@ class LedgerWriter(Forks):
             self._start()
 
     def _start(self) -> None:
-        if is_before_forks():
-            return
-        try:
-            self._starter.pop()
-        except IndexError:
-            return
-        if self._closing:
-            return
-        try:
-            # Not threading.Thread: its start takes a lock that a garbage collection may find held.
-            start_new_thread(self._run, ())
+        if not self._closing and self._thread.wake():
             self._started = True
-            if not self._exit_registered:
-                self._exit_registered = True
-                atexit.register(self._close_at_exit)
-        except Exception as error:  # noqa: BLE001 - the row is in the journal, and the caller's call goes on
-            self._starter.append(None)
-            self._guard.caught("start the thread that loads the ledger", error)
+            # A forked child has inherited its parent's.
+            atexit.unregister(self._close_at_exit)
+            atexit.register(self._close_at_exit)
 
     def begin(self) -> None:
         """Starts the thread before there is a row, where others may have left something to do. Never raises."""
@@ -152,7 +136,7 @@ class LedgerWriter(Forks):
             self._start()
         done = threading.Event()
         self._waiting.append(done)
-        self._wake.set()
+        self._start()
         return self._started and done.wait(timeout_s)
 
     def close(self, timeout_s: float = 2.0, *, kept_s: float = 0.0) -> None:
@@ -160,12 +144,8 @@ class LedgerWriter(Forks):
         still in the journal waits there for the next process. Sending leaves `kept_s` of that time to others."""
         until = monotonic() + timeout_s
         self._closing = True
-        if self._started:
-            self._wake.set()
-            self._stopped.wait(timeout_s)
-        if not self._stopped.is_set():
+        if not (self._thread.end(timeout_s) and self._ended):
             self._given_up = True
-            self._wake.set()
             self.journal.seal()
         if self.db is not None:
             self.journal.leave_kept()
@@ -197,21 +177,21 @@ class LedgerWriter(Forks):
 
     # On the loader's thread.
 
-    def _run(self) -> None:
-        stopped = self._stopped
-        with self._guard("run the thread that loads the ledger"):
-            loader = self._open()
-            while not (self._closing and (self._last_steps(loader) or self._given_up)):
-                self._wake.wait(self._retry_s or TAIL_S)
-                self._wake.clear()
-                self._step(loader)
-            with self._gate:
-                self.journal.release()
-                if self._store is not None:
-                    self._store.close()
-                if self.db is None:
-                    remove_if_empty(self.spool)
-        stopped.set()
+    def _work(self) -> float | None:
+        loader = self._loader or self._open()
+        if not self._closing:
+            self._step(loader)
+            return self._retry_s or TAIL_S
+        while not (self._last_steps(loader) or self._given_up):
+            time.sleep(self._retry_s)
+        with self._gate:
+            self.journal.release()
+            if self._store is not None:
+                self._store.close()
+            if self.db is None:
+                remove_if_empty(self.spool)
+        self._ended = True
+        return None
 
     def _open(self) -> JournalLoader:
         """What takes the rows: into the ledger, or to other processes where this one may not open it."""
@@ -323,7 +303,7 @@ class LedgerWriter(Forks):
     def after_fork_in_child(self) -> None:
         held = self._forking.pop(threading.get_ident(), False)
         self._forking.clear()
-        at_work = not held and self._started and not self._stopped.is_set()
+        at_work = not held and self._started and not self._ended
         if self.db is not None and (at_work or held_here(self.db)):
             _usable.forbid(_usable.FORKED)
         if self._loader is not None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import threading
-from _thread import start_new_thread
 from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
@@ -13,6 +12,7 @@ from claudetrace._clock import monotonic
 from claudetrace._files import open_file
 from claudetrace._ledger import _unsent
 from claudetrace._ledger._schema import transaction
+from claudetrace._worker import Worker
 
 try:
     import fcntl
@@ -86,8 +86,7 @@ class RecordSender:
         self._gate = gate
         self._guard = guard
         self._exporter = exporter
-        self._wake = threading.Event()
-        self._stopped = threading.Event()
+        self._thread = Worker(self._work, guard, "run the thread that sends records")
         self._asked: deque[_Request] = deque()
         self._closing = self._given_up = False
         self._acknowledged: list[str] = []
@@ -97,26 +96,25 @@ class RecordSender:
         self._lock_fd = -1
 
     def start(self) -> None:
-        start_new_thread(self._run, ())
+        self._thread.wake()
 
     def marked(self, rows: int) -> None:
         """More rows wait. On the loader's thread."""
         self.waiting += rows
-        self._wake.set()
+        self._thread.wake()
 
     def flush(self, timeout_s: float) -> bool:
         """Whether all that was marked before is acknowledged, after one try. Blocks at most `timeout_s`."""
         request = _Request(monotonic() + timeout_s)
         self._asked.append(request)
-        self._wake.set()
+        self._thread.wake()
         request.answered.wait(max(0.0, timeout_s))
         return request.sent
 
     def close(self, timeout_s: float) -> None:
         """Tries once more and stops, after `timeout_s` at the latest. What is left waits in the ledger."""
         self._closing = True
-        self._wake.set()
-        if not self._stopped.wait(max(0.0, timeout_s)):
+        if not self._thread.end(timeout_s):
             self._given_up = True
             self._close_exporter()
 
@@ -130,21 +128,16 @@ class RecordSender:
 
     # On the sender's thread.
 
-    def _run(self) -> None:
-        stopped = self._stopped
-        with self._guard("run the thread that sends records"):
-            last = False
-            while not (last or self._given_up):
-                last = self._closing
-                self._wake.clear()
-                self._step()
-                if not last:
-                    self._wake.wait(self._pause_s())
-            if not self._given_up:
-                self._close_exporter()
-            with self._gate:
-                self._store.close()
-        stopped.set()
+    def _work(self) -> float | None:
+        last = self._closing
+        self._step()
+        if not last:
+            return self._pause_s()
+        if not self._given_up:
+            self._close_exporter()
+        with self._gate:
+            self._store.close()
+        return None
 
     def _pause_s(self) -> float:
         if self._asked:
