@@ -139,14 +139,6 @@ def exchange(
     remake_sessions(connection, {row["session_id"] for row in before})
 
 
-def further_firsts(connection: sqlite3.Connection, rows: list[Row]) -> frozenset[str]:
-    """The ids among `rows` that do not bear their call's id, and yet are its first row in the ledger."""
-    further = [row["id"] for row in rows if row["id"] != row["call_id"]]
-    if not further:
-        return frozenset()
-    return frozenset(id_ for (id_,) in connection.execute(FIRST_OF_FURTHER, (orjson.dumps(further).decode(),)))
-
-
 def remake_sessions(connection: sqlite3.Connection, sessions: Iterable[str | None]) -> None:
     """Makes the rows of `sessions` anew from the calls that are left of them."""
     names = (orjson.dumps([*sessions]).decode(),)
