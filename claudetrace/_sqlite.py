@@ -14,7 +14,7 @@ from urllib.parse import quote
 
 from claudetrace import _usable
 from claudetrace._clock import monotonic
-from claudetrace._descriptors import identity
+from claudetrace._descriptors import Descriptor, identity
 from claudetrace._errors import ClaudetraceError
 from claudetrace._files import is_writable, open_file
 
@@ -245,12 +245,12 @@ class Held:
 def creation_lock(path: Path) -> Iterator[None]:
     """Lets one process at a time make the file, migrate it or set it aside: turning a fresh one to WAL fails in a
     race."""
-    fd = open_file(path.with_name(f"{path.name}.lock"), os.O_RDWR | os.O_CREAT)
+    lock = Descriptor(open_file(path.with_name(f"{path.name}.lock"), os.O_RDWR | os.O_CREAT))
     try:
         deadline = monotonic() + CREATION_S
         while True:
             try:
-                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                fcntl.flock(lock.fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 break
             except BlockingIOError:
                 if monotonic() > deadline:
@@ -258,7 +258,7 @@ def creation_lock(path: Path) -> Iterator[None]:
                 time.sleep(0.01)
         yield
     finally:
-        os.close(fd)
+        lock.close()
 
 
 def part_from_log(path: Path) -> None:

@@ -244,12 +244,13 @@ class RecordSender:
                 f"send every record; the table unsent of {self._store.path} says why", ValueError(reason)
             )
 
-    def _failed(self, error: Exception) -> bool:
-        """Plans the next try, and tells what kept records from being sent, once."""
+    def _failed(self, error: Exception) -> bool | None:
+        """Plans the next try, and logs, once, what kept records from being sent. `None` where that was another process
+        that writes the ledger: it counts as no try."""
         kind: Any = getattr(error, "sqlite_errorname", "")
         if kind.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
             self._retry_at = monotonic() + BUSY_S
-            return False
+            return None
         self._retry_s = min(max(FIRST_RETRY_S, self._retry_s * 2), LONGEST_RETRY_S)
         self._retry_at = monotonic() + self._retry_s
         self._guard.caught(f"send records; they wait in {self._store.path}", error)

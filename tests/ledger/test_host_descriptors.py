@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from claudetrace._demo._server import PlayServer
 
 PROGRAM = """
-import os, sys, time
+import fcntl, os, sys, time
 from pathlib import Path
 import anthropic, claudetrace
 from claudetrace._guard import Guard
@@ -50,9 +50,13 @@ def ours():
         if path.startswith(db):
             yield number
 
-call(1, 2)
 if "loaded" in how:
+    call(1, 2)
     assert claudetrace.flush(30)
+else:
+    # The ledger is not begun before the descriptors are taken, with this one among them.
+    fcntl.flock(os.open(f"{db}.lock", os.O_RDWR | os.O_CREAT, 0o600), fcntl.LOCK_EX)
+    call(1, 2)
 if "beside others" in how:
     others = [Store(Path(db), Guard()) for _ in range(2)]
     connections = [other.connection() for other in others]
