@@ -1,10 +1,9 @@
-"""`forget`: takes a user out of every file of ours on this machine, and says what is left."""
+"""`forget`: takes a user, customer, session or tag out of every file of ours here, and says what is left."""
 
 from __future__ import annotations
 
 import glob
 import os
-import re
 import sqlite3
 import tempfile
 import time
@@ -14,8 +13,6 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import orjson
-
 from claudetrace._attribution import hashed_as
 from claudetrace._budgets._forget import forget_in_store
 from claudetrace._clock import monotonic
@@ -23,12 +20,14 @@ from claudetrace._errors import ClaudetraceError
 from claudetrace._files import open_file
 from claudetrace._guard import Guard
 from claudetrace._ledger import _forget, _segments
+from claudetrace._ledger._forget import Whom
 from claudetrace._ledger._load import load_orphans
 from claudetrace._places import RECORDS_DB, spool_of
 from claudetrace._tags import tag_text
-from claudetrace._text import naming, spellings
+from claudetrace._text import spellings
 
 if TYPE_CHECKING:
+    import re
     from collections.abc import Callable, Iterator
 
 LIVING_S = 8.0
@@ -41,7 +40,7 @@ CHUNK_BYTES = 1 << 20
 
 @dataclass(slots=True)
 class Forgotten:
-    """How many calls, days of sums, entries of budgets and unreadable lines no longer tell of a user, and what may
+    """How many calls, days of sums, entries of budgets and unreadable lines no longer tell of it, and what may
     still."""
 
     calls: int = 0
@@ -52,7 +51,7 @@ class Forgotten:
 
     @property
     def is_something(self) -> bool:
-        """Whether anything told of the user."""
+        """Whether anything told of it."""
         return bool(self.calls or self.days or self.entries or self.lines)
 
     @contextmanager
@@ -65,22 +64,20 @@ class Forgotten:
             self.left.append(told if str(path) in told else f"{path} cannot be changed: {told}")
 
 
-def forget(db: Path, store: Path, user: str, progress: Callable[[int], None] | None = None) -> Forgotten:
-    """Takes `user` out of the ledger at `db`, the records that wait beside it, their journals, the budgets' store,
-    and what was set aside of them."""
-    done, value = Forgotten(), tag_text(user)
-    ledgers = [
-        path for path in dict.fromkeys((db, db.with_name(RECORDS_DB))) if path.exists() or spool_of(path).is_dir()
-    ]
-    names = dict.fromkeys((value, hashed_as(value, db) or value))
+def forget(db: Path, store: Path, tag: str, value: str, progress: Callable[[int], None] | None = None) -> Forgotten:
+    """Takes a value of a tag out of the ledger at `db`, the records that wait beside it, their journals, the budgets'
+    store, and what was set aside of them."""
+    done = Forgotten()
+    ledgers = _ledgers(db)
+    names = whom(db, tag, value)
     spools = {**{spool_of(path): path for path in ledgers}, **dict.fromkeys(_spools_without_ledger())}
     for spool, path in spools.items():
-        _let_load(spool, path, [_rows_of(name) for name in names])
+        _let_load(spool, path, [name.in_rows for name in names])
     for name in names:
         _forget_in_stores(store, ledgers, name, done)
         for path in ledgers:
             with done.each(path):
-                done.days = max(done.days, _forget.days_of(path, name))
+                done.days = max(done.days, _forget.told_of(path, name)[1])
                 done.calls += _forget.forget(path, name, progress=progress)
             for aside in _set_aside(path, "overwritten"):
                 with done.each(aside):
@@ -90,11 +87,29 @@ def forget(db: Path, store: Path, user: str, progress: Callable[[int], None] | N
         for log in (
             log for path in (*ledgers, store) for log in path.parent.glob(f"{glob.escape(path.name)}.left-*-wal")
         ):
-            if _holds(log, spellings(name)):
+            if _holds(log, spellings(name.value)):
                 done.left.append(
                     f"{log} may name them, and is of a file that is gone: delete it when you have no use for it"
                 )
     return done
+
+
+def whom(db: Path, tag: str, value: str) -> list[Whom]:
+    """That value by each name that the ledger may have for it: as it is, and hashed."""
+    plain = tag_text(value)
+    return [Whom(tag, name) for name in dict.fromkeys((plain, hashed_as(plain, db) or plain))]
+
+
+def told_of(db: Path, tag: str, value: str) -> tuple[int, int]:
+    """How many calls tell of it, and how many days have sums that do. Changes nothing."""
+    found = [_forget.told_of(path, name) for path in _ledgers(db) for name in whom(db, tag, value)]
+    return sum(calls for calls, _ in found), max(days for _, days in found)
+
+
+def _ledgers(db: Path) -> list[Path]:
+    """The ledger, and the one of records that wait to be sent."""
+    both = dict.fromkeys((db, db.with_name(RECORDS_DB)))
+    return [path for path in both if path.exists() or spool_of(path).is_dir()]
 
 
 def _spools_without_ledger() -> list[Path]:
@@ -105,11 +120,6 @@ def _spools_without_ledger() -> list[Path]:
         for folder in found
         if folder.is_dir() and not folder.is_symlink() and folder.stat().st_uid == os.getuid()
     ]
-
-
-def _rows_of(name: str) -> re.Pattern[bytes]:
-    """What finds a row of theirs in a journal."""
-    return re.compile(rb'"user_id":\s*' + re.escape(orjson.dumps(name)))
 
 
 def _let_load(spool: Path, db: Path | None, theirs: list[re.Pattern[bytes]]) -> None:
@@ -136,7 +146,7 @@ def _is_held(path: Path) -> bool:
     return False
 
 
-def _forget_in_stores(store: Path, ledgers: list[Path], name: str, done: Forgotten) -> None:
+def _forget_in_stores(store: Path, ledgers: list[Path], name: Whom, done: Forgotten) -> None:
     sessions, rows = set[str](), dict[str, str]()
     for path in ledgers:
         with done.each(path):
@@ -145,14 +155,14 @@ def _forget_in_stores(store: Path, ledgers: list[Path], name: str, done: Forgott
             rows |= more[1]
     if store.exists():
         with done.each(store):
-            entries, defined = forget_in_store(store, name, sessions, rows)
+            entries, defined = forget_in_store(store, name.value, sessions, rows, name.tag)
             done.entries += entries
             done.left += [
                 f"the budget {each!r} is for them by its definition: change the program that has it" for each in defined
             ]
     for aside in _set_aside(store, "broken"):
         with done.each(aside):
-            _rid(aside, name, partial(forget_in_store, aside, name, sessions, rows))
+            _rid(aside, name, partial(forget_in_store, aside, name.value, sessions, rows, name.tag))
 
 
 def _set_aside(path: Path, why: str) -> list[Path]:
@@ -160,15 +170,15 @@ def _set_aside(path: Path, why: str) -> list[Path]:
     return [aside for aside in found if not aside.name.endswith(("-wal", "-shm", "-journal"))]
 
 
-def _forget_in_journal(spool: Path, db: Path | None, name: str, done: Forgotten) -> None:
+def _forget_in_journal(spool: Path, db: Path | None, name: Whom, done: Forgotten) -> None:
     """Drops lines that name somebody where nobody loads them, and notes what others still have to load."""
     with done.each(spool):
-        done.lines += _drop_lines(spool / _segments.UNREADABLE, naming(name))
+        done.lines += _drop_lines(spool / _segments.UNREADABLE, name.in_text)
     for path in (*_segments.paths(spool), *(_segments.left_elsewhere(spool) if db else ())):
         with done.each(path):
             if db is None and not _is_held(path):
-                done.lines += _drop_lines(path, _rows_of(name))
-            elif _is_in(path, _rows_of(name)):
+                done.lines += _drop_lines(path, name.in_rows)
+            elif _is_in(path, name.in_rows):
                 done.left.append(f"{path} has calls of theirs that wait to be loaded: run this again, or doctor")
 
 
@@ -192,15 +202,15 @@ def _drop_lines(path: Path, found: re.Pattern[bytes]) -> int:
     return len(lines) - len(kept)
 
 
-def _rid(path: Path, name: str, act: Callable[[], object]) -> None:
+def _rid(path: Path, name: Whom, act: Callable[[], object]) -> None:
     """Has a file that was set aside name somebody no more: by `act`, or byte by byte where SQLite cannot read it."""
     try:
         act()
     except (ClaudetraceError, sqlite3.Error):
-        forms = spellings(name)
+        forms = spellings(name.value)
         if not _holds(path, forms):
             return
-        if min(map(len, forms)) < SHORTEST_BYTES:
+        if min(map(len, forms)) < SHORTEST_BYTES or name.tag not in _forget.FORGOTTEN:
             raise
         _overwrite(path, forms)
 

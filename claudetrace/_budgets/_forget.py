@@ -32,10 +32,12 @@ MARK = re.compile(r"(\w+(?: [\d.e+-]+)?(?: of \S+)? -?\d+ |loop session )(.*)", 
 """What a mark begins with, and whose it is."""
 
 
-def forget_in_store(path: Path, user: str, sessions: set[str], rows: Mapping[str, str]) -> tuple[int, list[str]]:
-    """How many counters, reservations and alerts of the store at `path` were of `user` or of one of `sessions`, and
-    are of nobody now; and the budgets that name them in their own definition, which stay. Rows that are counted get
-    the names that `rows` has for them.
+def forget_in_store(
+    path: Path, user: str, sessions: set[str], rows: Mapping[str, str], of: str = "user"
+) -> tuple[int, list[str]]:
+    """How many counters, reservations and alerts of the store at `path` were of `user`, a value of the tag `of`, or of
+    one of `sessions`, and are of nobody now; and the budgets that name them in their own definition, which stay. Rows
+    that are counted get the names that `rows` has for them.
 
     Raises `ClaudetraceError` for what is no store, or cannot be rid of them, and `sqlite3.Error` for a broken one.
     """
@@ -51,7 +53,7 @@ def forget_in_store(path: Path, user: str, sessions: set[str], rows: Mapping[str
         keyed = [sql for (sql,) in connection.execute(KEYED)]
         by_name, changed = {("", key): anew[key] for key in sessions}, 0
         for id_, name, tag, value in tags_of:
-            for key in _keys(tag, user, sessions) if value == EACH else ():
+            for key in _keys(tag, user, sessions, of) if value == EACH else ():
                 by_name[name, key] = anew[key]
                 changed += sum(connection.execute(sql, (anew[key], id_, key)).rowcount for sql in keyed)
         changed += _rename_told(connection, by_name)
@@ -62,7 +64,7 @@ def forget_in_store(path: Path, user: str, sessions: set[str], rows: Mapping[str
         ((busy, _, _),) = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
     if busy:
         raise ClaudetraceError(f"{path}-wal may still name them: a program reads an older state; run this again")
-    return changed, sorted({name for _, name, tag, value in tags_of if value in _keys(tag, user, sessions)})
+    return changed, sorted({name for _, name, tag, value in tags_of if value in _keys(tag, user, sessions, of)})
 
 
 def _tags(definition: str) -> list[tuple[str, str]]:
@@ -70,11 +72,12 @@ def _tags(definition: str) -> list[tuple[str, str]]:
     return list((orjson.loads(definition).get("tags") or {}).items())
 
 
-def _keys(tag: str, user: str, sessions: set[str]) -> set[str]:
+def _keys(tag: str, user: str, sessions: set[str], of: str) -> set[str]:
     """Which values of a tag are forgotten: those that the ledger forgets too."""
     if tag == "session":
         return sessions
-    return {user} if tag == "user" or tag not in RESERVED_TAGS else set()
+    # A user's name may be in any tag of the application's own.
+    return {user} if tag == of or (of == "user" and tag not in RESERVED_TAGS) else set()
 
 
 def _rename_told(connection: sqlite3.Connection, by_name: Mapping[tuple[str, str], str]) -> int:

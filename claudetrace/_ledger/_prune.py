@@ -86,6 +86,14 @@ def prune(
     return removed
 
 
+def older_calls(db: Path, before: datetime | date) -> int:
+    """How many calls `prune` would remove."""
+    day = before.astimezone(UTC).date() if isinstance(before, datetime) else before
+    with opened_ledger(db) as connection:
+        found = connection.execute("SELECT COUNT(*) FROM calls WHERE started_at < ?", (day.isoformat(),))
+        return int(found.fetchone()[0])
+
+
 def prune_chunk(connection: sqlite3.Connection, first_kept: str = NO_DAY, rows: int = CHUNK_ROWS) -> int:
     """How many calls of days before `first_kept` were removed, the oldest first; 0 when none is left."""
     with transaction(connection):

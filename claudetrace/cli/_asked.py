@@ -6,7 +6,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
 from claudetrace._errors import ClaudetraceError
-from claudetrace.cli._tables import plain
+from claudetrace.cli._tables import plain, terminal_width, wrapped
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -44,4 +44,4 @@ class Asked(NamedTuple):
         head += f", where {plain(' and '.join(filters), 200)}" if filters else ""
         since = f"from {meant.since:%Y-%m-%d %H:%M}" if self.since else "from the first call"
         until = f"until {meant.until:%Y-%m-%d %H:%M}" if self.until else "until now"
-        return f"{head}, {since} {until} ({self.timezone})"
+        return "\n".join(wrapped([f"{head}, {since} {until} ({self.timezone})"], terminal_width()))

@@ -15,7 +15,7 @@ from claudetrace._budgets import _reading
 from claudetrace._budgets._states import states
 from claudetrace._errors import dollars
 from claudetrace.cli._options import calls_text
-from claudetrace.cli._tables import count_text, plain, table, usd_digits, usd_text
+from claudetrace.cli._tables import Column, count_text, fitted, plain, terminal_width, usd_digits, usd_text
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -23,7 +23,19 @@ if TYPE_CHECKING:
     from claudetrace._budgets._reading import ChannelState, Raised, Spread, Stored
     from claudetrace._budgets._states import BudgetState
 
-HEADS = ("budget", "per", "used", "spent", "reserved", "left", "limit", "forecast", "ends (UTC)", "at the limit")
+HEADS = {
+    "budget": 0,
+    "per": 1,
+    "used": 0,
+    "spent": 0,
+    "reserved": 5,
+    "left": 4,
+    "limit": 0,
+    "forecast": 2,
+    "ends (UTC)": 3,
+    "at the limit": 6,
+}
+"""Each head, and how soon its column is left out where the screen is narrow: the highest first."""
 BAR = 10
 IDLE = timedelta(days=35)
 """A budget that no program has set for so long, and that has nothing in its window, is only counted."""
@@ -117,10 +129,14 @@ def _table(shown: list[Shown]) -> str:
             for row, color in _lines(state, digits):
                 rows.append(row)
                 colors.append(color)
-    head, *lines = table(HEADS, rows, left=(0, 1, 2, 9)).splitlines()
-    return "\n".join(
-        [head, *(click.style(line, fg=fg) if fg else line for line, fg in zip(lines, colors, strict=True))]
-    )
+    columns = [
+        Column(head, [row[number] for row in rows], None, drop, left=number in (0, 1, 2, 9))
+        for number, (head, drop) in enumerate(HEADS.items())
+    ]
+    text, note = fitted(columns, terminal_width())
+    head, *lines = text.splitlines()
+    colored = (click.style(line, fg=fg) if fg else line for line, fg in zip(lines, colors, strict=True))
+    return "\n".join([head, *colored, *([note.replace("--wide", "--json")] if note else [])])
 
 
 def _lines(state: BudgetState, digits: int) -> list[tuple[list[str], str | None]]:

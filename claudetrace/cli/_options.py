@@ -20,6 +20,7 @@ DB = click.option(
     type=click.Path(path_type=Path, dir_okay=False),
     help="The ledger. Default: CLAUDETRACE_DB, else db in claudetrace.toml, else ledger.db in your data folder.",
 )
+YES = click.option("--yes", is_flag=True, help="Do not ask.")
 WIDE = click.option("--wide", is_flag=True, help="All columns, also where the screen is narrow.")
 AS_JSON = click.option("--json", "as_json", is_flag=True, help="For programs: whole counts, exact dollars as text.")
 WHERE = click.option(
@@ -79,6 +80,17 @@ def filters_of(where: Iterable[str]) -> dict[str, list[str | None]]:
             raise ClaudetraceError(f"--where {said} says no value; give KEY=VALUE, KEY!=VALUE, or KEY= for none")
         found.setdefault(name.strip(), []).append(value or None)
     return found
+
+
+def agree(what: str, question: str, *, yes: bool) -> None:
+    """Says what would be done, and returns when a person agrees; ends the command where none does, or none is there."""
+    if yes:
+        return
+    if what:
+        click.echo(what)
+    if not sys.stdin.isatty():
+        raise click.UsageError("nothing is changed: add --yes to do it")
+    click.confirm(question, abort=True)
 
 
 def store_path(db: Path | None, store: Path | None) -> Path:

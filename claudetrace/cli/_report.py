@@ -242,7 +242,7 @@ def _nothing(ledger: Ledger, asked: Asked) -> str:
     if not newest:
         return f"The ledger {ledger.path} has no calls yet."
     if asked.where and ledger.spend((), asked.since, asked.until)[0].responses:
-        return "No call in that time passes the filters; values are compared exactly, letter by letter."
+        return "No call in that time passes the filters: values are compared letter by letter."
     at = f"{newest[0].started_at:%Y-%m-%d %H:%M} UTC"
     way_out = "give a later --until" if asked.since is None else "try --since all"
     return f"No calls in that time. The newest call of {ledger.path} is of {at}: {way_out}."

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sqlite3
-import sys
 from contextlib import contextmanager
 from decimal import Decimal
 from typing import TYPE_CHECKING
@@ -12,7 +11,17 @@ import click
 
 from claudetrace._call import exact_usd
 from claudetrace._errors import ClaudetraceError
-from claudetrace.cli._options import DB, STORE, calls_text, end_progress, named_path, progress_of, store_path
+from claudetrace.cli._options import (
+    DB,
+    STORE,
+    YES,
+    agree,
+    calls_text,
+    end_progress,
+    named_path,
+    progress_of,
+    store_path,
+)
 from claudetrace.cli._tables import count_text, plain, table, usd_digits, usd_text
 
 if TYPE_CHECKING:
@@ -28,7 +37,7 @@ NO_MODEL = "(no model)"
 @click.option("--all", "everything", is_flag=True, help="All calls, not only those without a known price.")
 @click.option("--since", help="Only calls from then on: 7d, 12w, a date, or a time.")
 @click.option("--dry-run", is_flag=True, help="Show what would change, and change nothing.")
-@click.option("--yes", is_flag=True, help="Do not ask.")
+@YES
 @STORE
 @DB
 def reprice(everything: bool, since: str | None, dry_run: bool, yes: bool, store: Path | None, db: Path | None) -> None:
@@ -57,8 +66,7 @@ def reprice(everything: bool, since: str | None, dry_run: bool, yes: bool, store
             tell_untold(path, correct)
         if not sum(each.changed_rows for each in planned):
             return
-        if not yes:
-            _ask(path)
+        agree("", f"Change them in {path}?", yes=yes)
         progress = progress_of("repricing")
         done = reprice_rows(path, everything=everything, since=moment, apply=True, progress=progress, correct=correct)
         end_progress(progress)
@@ -85,13 +93,6 @@ def _budgets(store: Path) -> Iterator[Callable[[list[Correction]], None] | None]
         ) from error
     finally:
         keeper.close()
-
-
-def _ask(path: Path) -> None:
-    """Returns when a person agrees; ends the command where none does, or none is there."""
-    if not sys.stdin.isatty():
-        raise click.UsageError("nothing is changed: add --yes to change it, or --dry-run to look only")
-    click.confirm(f"Change them in {path}?", abort=True)
 
 
 def _plan(planned: list[Repriced], *, everything: bool) -> str:

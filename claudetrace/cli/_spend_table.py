@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import textwrap
 from operator import add
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +9,7 @@ from claudetrace._call import exact_usd
 from claudetrace._ledger._compare import CAUSES
 from claudetrace._ledger._rollups import OTHER
 from claudetrace.cli._options import calls_text, responses_text
-from claudetrace.cli._tables import NONE, Column, count_text, fitted, plain, short_count, usd_digits, usd_text
+from claudetrace.cli._tables import NONE, Column, count_text, fitted, plain, short_count, usd_digits, usd_text, wrapped
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -50,11 +49,6 @@ FLAGS = {
     "contradictory_usage": "the API told two usages that differ; the row has both",
 }
 """What each flag that leaves a cost open means, and what to do."""
-
-
-def wrapped(lines: Iterable[str], width: int | None) -> list[str]:
-    """The sentences, in lines of at most `width`."""
-    return [part for line in lines for part in (textwrap.wrap(line, width) or [""] if width else [line])]
 
 
 def spend_table(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sys
+import textwrap
 import unicodedata
 from decimal import Decimal
 from typing import TYPE_CHECKING, NamedTuple
@@ -103,6 +104,11 @@ def fitted(columns: Iterable[Column], width: int | None, *, last_is_total: bool 
     shown = table([each.head for each in kept], rows, left=left, last_is_total=last_is_total)
     note = "; ".join(told)
     return shown, f"{note[0].upper()}{note[1:]}. --wide shows all." if note else None
+
+
+def wrapped(lines: Iterable[str], width: int | None) -> list[str]:
+    """The sentences, in lines of at most `width`."""
+    return [part for line in lines for part in (textwrap.wrap(line, width) or [""] if width else [line])]
 
 
 def _fits(columns: Sequence[Column], width: int | None) -> bool:

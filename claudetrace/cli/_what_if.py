@@ -13,7 +13,7 @@ from claudetrace._pricing._otherwise import Otherwise
 from claudetrace._sqlite import limit_time
 from claudetrace.cli._find import no_such_trace
 from claudetrace.cli._spend_table import key_columns
-from claudetrace.cli._tables import Column, count_text, fitted, plain, terminal_width, usd_digits, usd_text
+from claudetrace.cli._tables import Column, count_text, fitted, plain, terminal_width, usd_digits, usd_text, wrapped
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -51,8 +51,9 @@ def what_if_report(ledger: Ledger, asked: Asked, options: Mapping[str, Any]) -> 
         head += f", from {asked.span.since:%Y-%m-%d %H:%M} ({asked.timezone})"
     if not rows:
         return f"{head}\n\nNo calls in that time."
-    text = _table(asked.by, what, rows, terminal_width(wide=options["wide"]))
-    return "\n".join([head, "", *text, "", *_notes(what, total(rows)), "", f"Ledger: {ledger.path}"])
+    width = terminal_width(wide=options["wide"])
+    notes = wrapped(_notes(what, total(rows)), width)
+    return "\n".join([head, "", *_table(asked.by, what, rows, width), "", *notes, "", f"Ledger: {ledger.path}"])
 
 
 def _title(what: Otherwise) -> str:

@@ -24,7 +24,7 @@ OWNER, OTHER, GROUP = 4101, 4102, 4200
 SETTINGS = "settings.toml"
 PROGRAM = Path(__file__).with_name("_user.py")
 READING = (("report",), ("tail", "--once"), ("budgets",), ("doctor",))
-CHANGING = (("prune", "--before", "90d"), ("forget", "--user", "ada"), ("reprice", "--yes"))
+CHANGING = (("prune", "--before", "90d"), ("forget", "--user", "ada", "--yes"), ("reprice", "--yes"))
 # Python may be in a folder of root's own: then they see that folder with nothing else in it.
 AS_USER = """
 set -e

@@ -99,7 +99,7 @@ def test_the_demo_leaves_sums_of_pruned_calls_alone(db):
     """A ledger whose calls are pruned still holds what they cost: it is refused with status 2."""
     tomorrow = (datetime.now(UTC) + timedelta(days=1)).date().isoformat()
     with freeze_time(tomorrow, tick=True):
-        assert run("prune", "--before", tomorrow, "--db", db).exit_code == 0
+        assert run("prune", "--yes", "--before", tomorrow, "--db", db).exit_code == 0
     before = Ledger(db).spend(by="day", since=None)
     told = run("demo", "--no-serve", "--db", db)
 

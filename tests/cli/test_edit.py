@@ -34,7 +34,7 @@ def server():
 def test_prune_removes_calls_and_keeps_their_sums(db, a_day_later):
     """Calls of days before the given one go; the report by day stays the same."""
     before = Ledger(db).spend(by="day", since=None)
-    told = run("prune", "--before", TOMORROW, "--db", db)
+    told = run("prune", "--yes", "--before", TOMORROW, "--db", db)
 
     assert told.exit_code == 0
     assert "Removed 23 calls of days before" in told.output
@@ -44,21 +44,21 @@ def test_prune_removes_calls_and_keeps_their_sums(db, a_day_later):
 
 def test_prune_all_removes_the_sums_too(db, a_day_later):
     """With --all nothing of those days is left."""
-    run("prune", "--before", TOMORROW, "--all", "--db", db)
+    run("prune", "--yes", "--before", TOMORROW, "--all", "--db", db)
 
     assert Ledger(db).spend(by="day", since=None) == []
 
 
 def test_prune_leaves_newer_calls(db):
     """What is younger than the duration stays."""
-    assert "Removed 0 calls" in run("prune", "--before", "90d", "--db", db).output
+    assert "Removed 0 calls" in run("prune", "--yes", "--before", "90d", "--db", db).output
     assert len(Ledger(db).calls(limit=None)) == 23
 
 
 def test_prune_needs_to_be_told_when(db):
     """Without --before it does nothing, with status 2."""
-    assert run("prune", "--db", db).exit_code == 2
-    told = run("prune", "--before", "soon", "--db", db)
+    assert run("prune", "--yes", "--db", db).exit_code == 2
+    told = run("prune", "--yes", "--before", "soon", "--db", db)
 
     assert (told.exit_code, "--before='soon' is no time" in told.output) == (2, True)
 
@@ -66,7 +66,7 @@ def test_prune_needs_to_be_told_when(db):
 def test_forget_removes_the_user_and_keeps_the_cost(db):
     """No call names the user any more, and the total is what it was."""
     before = Ledger(db).spend(by=None)
-    told = run("forget", "--user", "ada", "--db", db)
+    told = run("forget", "--yes", "--user", "ada", "--db", db)
 
     assert told.exit_code == 0
     assert "5 calls in" in told.output
@@ -76,8 +76,8 @@ def test_forget_removes_the_user_and_keeps_the_cost(db):
 
 def test_forget_tells_of_sums_of_pruned_calls(db, a_day_later):
     """Where only sums name the user, they go, with status 0 and the number of days."""
-    run("prune", "--before", TOMORROW, "--db", db)
-    told = run("forget", "--user", "ada", "--db", db)
+    run("prune", "--yes", "--before", TOMORROW, "--db", db)
+    told = run("forget", "--yes", "--user", "ada", "--db", db)
 
     assert (told.exit_code, "0 calls and the sums of 1 day in" in told.output) == (0, True)
     assert "ada" not in {spend.key for spend in Ledger(db).spend(by="user")}
@@ -85,7 +85,7 @@ def test_forget_tells_of_sums_of_pruned_calls(db, a_day_later):
 
 def test_forgetting_an_unknown_user_is_a_finding(db):
     """Status 1, so that a misspelt name is not taken for done."""
-    assert run("forget", "--user", "nobody", "--db", db).exit_code == 1
+    assert run("forget", "--yes", "--user", "nobody", "--db", db).exit_code == 1
 
 
 def test_forget_finds_a_hashed_user_by_the_ledgers_key(tmp_path, server):
@@ -101,7 +101,7 @@ def test_forget_finds_a_hashed_user_by_the_ledgers_key(tmp_path, server):
         client.messages.create(**ask)
     assert Ledger(path).calls()[0].user_id not in (None, "ada")
 
-    told = run("forget", "--user", "ada", "--db", path)
+    told = run("forget", "--yes", "--user", "ada", "--db", path)
 
     assert told.exit_code == 0, told.output
     assert Ledger(path).calls()[0].user_id is None

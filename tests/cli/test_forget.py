@@ -77,7 +77,7 @@ def test_the_user_is_in_no_byte_of_any_file(spent, path):
     """Ledger, store, their logs and free pages: none has the address, and what was told of them has no name."""
     assert set(files_with(ADA, path.parent)) >= {"ledger.db", "ledger.db.budgets"}
 
-    told = run("forget", "--user", ADA, "--db", path)
+    told = run("forget", "--yes", "--user", ADA, "--db", path)
 
     assert told.exit_code == 0, told.output
     assert files_with(ADA, path.parent) == []
@@ -87,7 +87,7 @@ def test_the_user_is_in_no_byte_of_any_file(spent, path):
 
 def test_it_says_what_it_cannot_reach(spent, path):
     """What was sent elsewhere is named in words."""
-    told = run("forget", "--user", ADA, "--db", path).output
+    told = run("forget", "--yes", "--user", ADA, "--db", path).output
 
     assert "2 calls in" in told
     assert "Not reached: spans, metrics, records and alerts that were sent, logs of programs, copies" in told
@@ -97,7 +97,7 @@ def test_what_budgets_have_spent_stays(spent, path):
     """Each sum of the others and of everything is what it was, and theirs is under a name that tells nothing."""
     before = counters(path)
 
-    run("forget", "--user", ADA, "--db", path)
+    run("forget", "--yes", "--user", ADA, "--db", path)
 
     after = counters(path)
     (theirs,) = [key for name, key in after if key.startswith("(forgotten ")]
@@ -121,7 +121,7 @@ def test_a_call_that_runs_is_charged_to_nobody(path, server):
         next(iter(stream))
         assert counters(path)["each user", ADA][2] > 0
 
-        assert run("forget", "--user", ADA, "--db", path).exit_code == 0
+        assert run("forget", "--yes", "--user", ADA, "--db", path).exit_code == 0
         for _ in stream:
             pass
         claudetrace.flush(10)
@@ -140,7 +140,7 @@ def test_a_program_that_runs_lets_go_of_its_journal(path, server):
         claudetrace.flush(10)
         assert files_with(ADA, path.with_name("ledger.db.spool")) != []
 
-        told = run("forget", "--user", ADA, "--db", path)
+        told = run("forget", "--yes", "--user", ADA, "--db", path)
         assert (told.exit_code, files_with(ADA, path.with_name("ledger.db.spool"))) == (0, []), told.output
         ask(server, BOB)
         claudetrace.flush(10)
@@ -160,7 +160,7 @@ def test_what_could_not_be_read_or_stored_is_searched_too(spent, path):
         sql = "INSERT INTO quarantine (quarantined_at, reason, line) VALUES ('now', 'CHECK failed', ?)"
         ledger.executemany(sql, [(json.dumps({"user_id": name}),), ('{"user_id": "bob"}',)])
 
-    assert run("forget", "--user", name, "--db", path).exit_code == 0
+    assert run("forget", "--yes", "--user", name, "--db", path).exit_code == 0
 
     assert [*files_with("ada ", path.parent), *files_with("first", spool)] == []
     assert (spool / "unreadable.jsonl").read_text() == '{"line": "of another"}\n'
@@ -175,7 +175,7 @@ def test_what_was_set_aside_is_searched_too(spent, path):
         path.with_name(f"{name}.{suffix}").write_bytes(whole)
         path.with_name(f"{name}.{suffix}0").write_bytes(b"no header" + whole[9:])
 
-    told = run("forget", "--user", ADA, "--db", path)
+    told = run("forget", "--yes", "--user", ADA, "--db", path)
 
     assert (told.exit_code, files_with(ADA, path.parent)) == (0, []), told.output
     assert files_with(BOB, path.parent) != []
@@ -188,7 +188,7 @@ def test_records_that_wait_are_searched_too(spent, path):
     with closing(sqlite3.connect(waiting)) as records, records:
         records.execute("INSERT INTO unsent SELECT id, 'not for ' || user_id FROM calls")
 
-    assert run("forget", "--user", ADA, "--db", path).exit_code == 0
+    assert run("forget", "--yes", "--user", ADA, "--db", path).exit_code == 0
 
     assert files_with(ADA, path.parent) == []
     with closing(sqlite3.connect(waiting)) as records:
@@ -199,10 +199,10 @@ def test_records_that_wait_are_searched_too(spent, path):
 def test_sums_of_pruned_calls_are_searched_too(spent, path):
     """A free tag of a user whose calls are pruned, which is their name, goes with its sums; other sums stay."""
     with freeze_time(TOMORROW, tick=True):
-        assert run("prune", "--before", TOMORROW, "--db", path).exit_code == 0
+        assert run("prune", "--yes", "--before", TOMORROW, "--db", path).exit_code == 0
         before = Ledger(path).spend(by="day", since=None)
 
-        told = run("forget", "--user", ADA, "--db", path)
+        told = run("forget", "--yes", "--user", ADA, "--db", path)
 
         keys = {spend.key for tag in ("user", "tag:email") for spend in Ledger(path).spend(by=tag, since=None)}
         assert (told.exit_code, keys - {None}) == (0, {BOB}), told.output
@@ -221,7 +221,7 @@ def test_what_was_removed_before_is_searched_too(spent, path):
         store.execute("DELETE FROM counters")
     assert files_with(ADA, path.parent) == ["ledger.db", "ledger.db.budgets"]
 
-    run("forget", "--user", ADA, "--db", path)
+    run("forget", "--yes", "--user", ADA, "--db", path)
 
     assert files_with(ADA, path.parent) == []
 
@@ -232,7 +232,7 @@ def test_a_budget_that_names_them_is_told(path, server):
         ask(server, ADA)
         claudetrace.flush(10)
 
-    told = run("forget", "--user", ADA, "--db", path)
+    told = run("forget", "--yes", "--user", ADA, "--db", path)
 
     assert (told.exit_code, "Not reached: the budget 'of ada' is for them" in told.output) == (1, True)
 
@@ -245,7 +245,7 @@ def test_a_customer_of_that_name_stays(path, server):
         claudetrace.flush(10)
     before = counters(path)
 
-    assert run("forget", "--user", ADA, "--db", path).exit_code == 0
+    assert run("forget", "--yes", "--user", ADA, "--db", path).exit_code == 0
 
     assert counters(path) == before
     assert [spend.key for spend in Ledger(path).spend(by="customer")] == [ADA]
@@ -255,5 +255,5 @@ def test_a_name_that_cannot_be_is_refused(spent, path):
     """An empty name is wrong usage, and changes nothing."""
     before = path.read_bytes()
 
-    assert run("forget", "--user", "", "--db", path).exit_code == 2
+    assert run("forget", "--yes", "--user", "", "--db", path).exit_code == 2
     assert path.read_bytes() == before

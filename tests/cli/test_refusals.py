@@ -61,7 +61,7 @@ def test_pruning_what_is_to_come_is_refused(db, days, more):
     """A day after today removes nothing and ends with status 2: it would take every call."""
     before = (datetime.now(UTC) + timedelta(days=days)).date().isoformat()
     calls = len(Ledger(db).calls(limit=None))
-    told = run("prune", "--before", before, *more, "--db", db)
+    told = run("prune", "--yes", "--before", before, *more, "--db", db)
 
     assert (told.exit_code, "is after today" in told.output) == (2, True)
     assert len(Ledger(db).calls(limit=None)) == calls
@@ -70,7 +70,7 @@ def test_pruning_what_is_to_come_is_refused(db, days, more):
 def test_pruning_until_today_leaves_the_calls_of_today(db):
     """Today is the last day that can be named, and today's calls stay."""
     calls = [call.id for call in Ledger(db).calls(limit=None)]
-    told = run("prune", "--before", datetime.now(UTC).date().isoformat(), "--db", db)
+    told = run("prune", "--yes", "--before", datetime.now(UTC).date().isoformat(), "--db", db)
 
     assert (told.exit_code, [call.id for call in Ledger(db).calls(limit=None)]) == (0, calls)
 

@@ -18,7 +18,7 @@ from rows import row
 
 from claudetrace._guard import Guard
 from claudetrace._ledger import _rollups, _store
-from claudetrace._ledger._forget import forget
+from claudetrace._ledger._forget import Whom, forget
 from claudetrace._ledger._loader import LedgerWriter
 from claudetrace._ledger._proof import rollup_differences
 from claudetrace._ledger._prune import prune, used_mb, vacuum
@@ -108,7 +108,7 @@ def test_rollups_equal_calls(
     store.close()
     reprice(db, everything=True, apply=True)
     found.append(differences(db))
-    forget(db, "a")
+    forget(db, Whom("user", "a"))
     found.append(differences(db))
     write(db, [row(**changes) for batch in batches for changes in batch])
     found.append(differences(db))
@@ -211,7 +211,7 @@ def test_others_stay_others(db: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A user who was among the others of a day stays there when a place among the named becomes free."""
     monkeypatch.setattr(_rollups, "MAX_VALUES_A_DAY", 2)
     write(db, [row(user_id=user) for user in "abc"])
-    forget(db, "a")
+    forget(db, Whom("user", "a"))
     write(db, [row(user_id="c")])
 
     assert differences(db) == []
@@ -319,7 +319,7 @@ def test_forget(db: Path, query: Query) -> None:
     write(db, [row(**told) for _ in range(250)] + [row(user_id="u2")])
     before = query("SELECT * FROM rollup_hours")
 
-    assert forget(db, secret) == 250
+    assert forget(db, Whom("user", secret)) == 250
     assert (query("SELECT * FROM rollup_hours"), differences(db)) == (before, [])
     assert query("SELECT COUNT(*), COUNT(user_id), COUNT(session_id), COUNT(customer) FROM calls") == [(251, 1, 0, 250)]
     assert [path.name for path in db.parent.rglob("*") if path.is_file() and secret.encode() in path.read_bytes()] == []

@@ -13,7 +13,7 @@ from rows import row
 from claudetrace import Ledger
 from claudetrace._guard import Guard
 from claudetrace._ledger import _rollups
-from claudetrace._ledger._forget import forget
+from claudetrace._ledger._forget import Whom, forget
 from claudetrace._ledger._proof import rollup_differences
 from claudetrace._ledger._reprice import reprice
 from claudetrace._ledger._store import Store
@@ -99,7 +99,7 @@ def test_one_value_is_exact_also_among_the_others(tmp_path: Path) -> None:
 
 
 def _forgotten(path: Path) -> None:
-    forget(path, "u")
+    forget(path, Whom("user", "u"))
 
 
 def _repriced(path: Path) -> None:

@@ -182,7 +182,7 @@ def test_a_result_is_priced_by_the_day_of_its_batch(db):
     run("reprice", "--yes", "--db", db)
     assert prices_of(db)[1] == (old_read_picousd, "[]")
 
-    run("prune", "--before", "2026-10-08", "--db", db)
+    run("prune", "--yes", "--before", "2026-10-08", "--db", db)
     run("reprice", "--all", "--yes", "--db", db)
     assert prices_of(db) == [(old_read_picousd, "[]")]
     assert faults(db) == []

@@ -15,7 +15,7 @@ import claudetrace
 from claudetrace._clock import WallClock
 from claudetrace._guard import Guard
 from claudetrace._ledger import _record_sender, _unsent
-from claudetrace._ledger._forget import forget
+from claudetrace._ledger._forget import Whom, forget
 from claudetrace._ledger._loader import LedgerWriter
 from claudetrace._ledger._prune import Retention, prune_chunk
 from claudetrace._ledger._schema import open_ledger
@@ -66,7 +66,7 @@ def test_forgotten_before_sent(receiver: Receiver, db: Path, started: Callable[.
     writer = started(receiver.url)
     writer.append(row(user_id="u-forgotten"))
     writer.flush(2)
-    forget(db, "u-forgotten")
+    forget(db, Whom("user", "u-forgotten"))
     receiver.fault = None
 
     assert writer.flush(PATIENCE_S)
