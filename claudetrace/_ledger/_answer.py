@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from claudetrace._ledger._dimensions import IN_HOURS, IN_SUMS
 from claudetrace._ledger._question import CALLS, Question, Source
 from claudetrace._ledger._rollups import OTHER
-from claudetrace._ledger._spend import NOTHING, SUMMED, Key, Others, Spends, Totals, spends
+from claudetrace._ledger._spend import NOTHING, SUMMED, Key, Others, Spend, Spends, Totals, spends
 from claudetrace._ledger._times import HOUR, Span, after, begin_of
 
 if TYPE_CHECKING:
@@ -67,8 +67,6 @@ class _Answer:
         self._calls_read = 0
         self._from: set[str] = set()
         self._named: dict[str | None, bool] = {None: True}
-        self._others = False
-        """Whether a sum is of a tag's others."""
         self._days_of_others: list[str] | None = None
 
     @property
@@ -138,7 +136,6 @@ class _Answer:
         for of_others, *found in self._connection.execute(sql, (*key_values, *values)):
             key: Key = tuple(value or None for value in found[: len(keys)])
             if of_others:
-                self._others = True
                 key = tuple(Others.ALL if number in places else value for number, value in enumerate(key))
             amounts = found[len(keys) :]
             responses += amounts[0]
@@ -176,17 +173,13 @@ class _Answer:
         since, until = (end[:7] for end in self._question.span.stamps())
         return self._connection.execute(HAS_OTHERS, (self._tag, since, until, OTHER)).fetchone() is not None
 
-    def is_named(self, key: Key) -> bool:
-        """Whether the tag's value in `key` has a sum of its own on each day that has others."""
-        if not self._others:
-            return True
+    def is_named(self, row: Spend) -> bool:
+        """Whether the tag's value of the row has a sum of its own on each day that has others."""
         if self._days_of_others is None:
             since, until = self._summed[0].stamps()[0][:10], self._summed[-1].stamps()[1][:10]
             found = self._connection.execute(DAYS_OF_OTHERS, (self._tag, since, until, OTHER))
             self._days_of_others = [day for (day,) in found]
-        value = next(each for each, named in zip(key, self._question.by, strict=True) if named.tag is not None)
-        if isinstance(value, Others):
-            return True
+        value = None if row.others else next(row[each.name] for each in self._question.by if each.tag is not None)
         if value not in self._named:
             asked = ((self._tag, day, value) for day in self._days_of_others)
             self._named[value] = all(self._connection.execute(IS_NAMED, each).fetchone() for each in asked)

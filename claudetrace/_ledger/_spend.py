@@ -152,43 +152,46 @@ def spends(
     by: tuple[str, ...],
     answered_from: str,
     *,
-    is_named: Callable[[Key], bool],
+    is_named: Callable[[Spend], bool],
     top: int | None,
     sort: str | None,
 ) -> Spends:
     """The rows of `totals`: the most expensive first, or in the order of time where that is the first dimension.
 
-    `is_named` tells of a key whether each day with others names it. With `top`, all beyond so many are one row.
+    `is_named` tells of a row whether each day with others names its value. With `top`, all beyond so many are one row.
     """
     if sort is not None and sort not in ORDERS:
         raise ClaudetraceError(f"sort={sort!r} is none of {', '.join(ORDERS)}")
-    rows = [_spend(by, key, amounts, is_named) for key, amounts in totals.items() if amounts[0] or not by]
-    order, by_name = ORDERS[sort or "cost"], ORDERS["name"]
+    rows = [_spend(by, key, amounts) for key, amounts in totals.items() if amounts[0] or not by]
+    whole, order, by_name = total(rows), ORDERS[sort or "cost"], ORDERS["name"]
     rows.sort(key=lambda row: (order(row), -row.responses, by_name(row)))
     # A row that stands for one other says less than that one.
     cut = rows if top is None or len(rows) <= top + 1 else rows[:top]
     rest = rows[len(cut) :]
+    if any(row.others for row in rows):
+        cut = [row if is_named(row) else replace(row, too_low=True) for row in cut]
     if sort is None and by and by[0] in CALENDAR:
         cut = sorted(cut, key=lambda row: (row.key or "", order(row)))
     if rest:
-        cut = [*cut, replace(total(rest), dimensions=dict.fromkeys(by), rest=len(rest))]
-    return Spends(cut, total(rows), answered_from)
+        too_low = any(row.others for row in cut)
+        cut = [*cut, replace(total(rest), dimensions=dict.fromkeys(by), rest=len(rest), too_low=too_low)]
+    return Spends(cut, whole, answered_from)
 
 
 def total(rows: list[Spend]) -> Spend:
     """The sum of `rows`."""
     sums = {name: sum(getattr(row, name) for row in rows) for name in _COUNTS}
-    return Spend(dimensions={}, too_low=any(row.too_low and not row.others for row in rows), **sums)
+    return Spend(dimensions={}, **sums)
 
 
 _COUNTS = tuple(each.name for each in fields(Spend) if each.name not in {"dimensions", "rest", "others", "too_low"})
 
 
-def _spend(by: tuple[str, ...], key: Key, amounts: list[int], is_named: Callable[[Key], bool]) -> Spend:
+def _spend(by: tuple[str, ...], key: Key, amounts: list[int]) -> Spend:
     named: dict[str, Any] = dict(zip(SUMMED, amounts, strict=True))
     for name in ("spend", "cache_saved"):
         whole, rest = named.pop(f"{name}_microusd"), named.pop(f"{name}_rest_picousd")
         named[f"{name}_picousd"] = whole * 10**6 + rest
     others = Others.ALL in key
     values = (OTHER if value is Others.ALL else value for value in key)
-    return Spend(dimensions=dict(zip(by, values, strict=True)), others=others, too_low=not is_named(key), **named)
+    return Spend(dimensions=dict(zip(by, values, strict=True)), others=others, **named)
