@@ -67,6 +67,13 @@ class Figure:
     step_picousd: int = 0
     """What rounding can have taken from or added to the amounts."""
 
+    def add(self, other: Figure) -> None:
+        """Adds the figure of another cell."""
+        for name in ("quantity", "list_picousd", "billed_picousd"):
+            amounts = [amount for each in (self, other) if (amount := getattr(each, name)) is not None]
+            setattr(self, name, sum(amounts) if amounts else None)
+        self.step_picousd += other.step_picousd
+
 
 @dataclass(slots=True)
 class Figures:
@@ -77,6 +84,9 @@ class Figures:
     refreshed_at: datetime | None = None
     has_cost: bool = False
     has_usage: bool = False
+    tells_requests: bool = False
+    tells_speed: bool = False
+    """Whether cost is told apart by speed."""
 
     def add(self, items: Iterable[Mapping[str, Any]]) -> None:
         """Adds rows of the analytics API or buckets of the Admin API, usage or cost."""
@@ -91,6 +101,7 @@ class Figures:
 
     def _add_usage(self, day: str, group: Mapping[str, Any], body: Mapping[str, Any]) -> None:
         self.has_usage = True
+        self.tells_requests |= body.get(REQUESTS) is not None
         for theirs, kind in KINDS.items():
             quantity: Any = body
             for name in theirs.split("."):
@@ -102,6 +113,7 @@ class Figures:
 
     def _add_cost(self, day: str, group: Mapping[str, Any], body: Mapping[str, Any]) -> None:
         self.has_cost = True
+        self.tells_speed |= "speed" in group
         if (currency := body.get("currency") or "USD") != "USD":
             raise ClaudetraceError(f"an amount of {day} is in {currency}; the ledger's are US dollars")
         said = group.get("token_type") or group.get("cost_type") or "other"
@@ -112,6 +124,17 @@ class Figures:
                 picousd, step = _picousd(text, unit)
                 setattr(figure, column, (getattr(figure, column) or 0) + picousd)
                 figure.step_picousd += step
+
+    def fold(self, *, by_workspace: bool) -> dict[str, str]:
+        """What cannot be told apart, each with what stands for all: here, and to be so in the ledger's cells."""
+        fold = {} if self.tells_speed or not self.has_cost else {"speed": STANDARD}
+        if not by_workspace:
+            fold["workspace_id"] = ""
+        cells: dict[Cell, Figure] = {}
+        for cell, figure in self.cells.items():
+            cells.setdefault(cell._replace(**fold), Figure()).add(figure)
+        self.cells = cells
+        return fold
 
     def _figure(self, day: str, group: Mapping[str, Any], kind: str) -> Figure:
         return self.cells.setdefault(cell_of(day, group, kind), Figure())

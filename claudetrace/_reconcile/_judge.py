@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
-from claudetrace._reconcile._figures import REQUESTS, Cell, Figure, Figures
+from claudetrace._reconcile._figures import REQUESTS, TOKEN_KINDS, Cell, Figure, Figures
 from claudetrace._reconcile._ours import COUNTS, Sum
 
 if TYPE_CHECKING:
@@ -15,12 +15,14 @@ if TYPE_CHECKING:
 
 CAUSES = ("unseen", "unpriced", "misrated", "own_prices", "only_theirs", "priority")
 """What a difference in dollars is made of; each is a column of the table `bill` with the unit behind it."""
+SAME_PICOUSD = 10**6
+"""A ten-thousandth of a cent: amounts of a cell that differ by no more are equal."""
 SAME_DISCOUNT = Fraction(1, 1000)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Compared:
-    """A cell as both have it. The causes add up to what Anthropic's list price is more than ours."""
+    """A cell as both have it. The causes add up to what Anthropic's list price is more than ours, but for rounding."""
 
     cell: Cell
     our_quantity: int = 0
@@ -55,14 +57,14 @@ class Compared:
         return self.cell.kind in COUNTS and not _is_priority(self.cell)
 
 
-def compare(figures: Figures, ours: Mapping[Cell, Sum], young_from: str) -> list[Compared]:
-    """Each cell that either side has, in order. Days from `young_from` on are not judged."""
+def compare(figures: Figures, ours: Mapping[Cell, Sum], judged: tuple[str, str]) -> list[Compared]:
+    """Each cell that either side has, in order. Days before and from those of `judged` on are not judged."""
     found = [
         _compared(cell, figures.cells.get(cell, Figure()), ours.get(cell, Sum()), figures)
         for cell in sorted({*figures.cells, *ours})
     ]
     found = _with_common_rates(found, figures, ours)
-    return [replace(each, judged=each.cell.day < young_from) for each in found]
+    return [replace(each, judged=judged[0] <= each.cell.day < judged[1]) for each in found]
 
 
 def _is_priority(cell: Cell) -> bool:
@@ -70,10 +72,11 @@ def _is_priority(cell: Cell) -> bool:
 
 
 def _compared(cell: Cell, figure: Figure, ours: Sum, figures: Figures) -> Compared:
+    tells_quantity = figures.tells_requests if cell.kind == REQUESTS else figures.has_usage
     told = Compared(
         cell=cell,
         our_quantity=ours.seen,
-        their_quantity=(figure.quantity or 0) if figures.has_usage else None,
+        their_quantity=(figure.quantity or 0) if tells_quantity else None,
         our_picousd=ours.picousd,
         list_picousd=(figure.list_picousd or 0) if figures.has_cost else None,
         billed_picousd=(figure.billed_picousd or 0) if figures.has_cost else None,
@@ -86,10 +89,11 @@ def _compared(cell: Cell, figure: Figure, ours: Sum, figures: Figures) -> Compar
         return replace(told, their_quantity=None, only_theirs_picousd=told.list_picousd or 0)
     more = None if told.their_quantity is None else told.their_quantity - ours.quantity
     if told.list_picousd is None:
-        rate = Fraction(ours.picousd, ours.quantity) if ours.quantity else Fraction(0)
-        return _explained(told, ours, round(rate * (more or 0)), more)
-    left = told.list_picousd - ours.picousd
-    if more is None or not ours.rates or _fits(left, more, ours.rates, figure.step_picousd):
+        return told
+    left, step = told.list_picousd - ours.picousd, figure.step_picousd + SAME_PICOUSD
+    if more == 0 and abs(left) <= step:
+        return told
+    if more is None or not ours.rates or _fits(left, more, ours.rates, step):
         return _explained(told, ours, left, more)
     return _misrated(told, ours)
 
@@ -137,7 +141,7 @@ def _with_common_rates(found: list[Compared], figures: Figures, ours: Mapping[Ce
         rate = Fraction(largest.list_picousd or 0, largest.their_quantity or 1)
         if len(numbers) > 1 and all(
             abs((found[n].list_picousd or 0) - rate * (found[n].their_quantity or 0))
-            <= 2 * figures.cells[found[n].cell].step_picousd + 1
+            <= 2 * figures.cells[found[n].cell].step_picousd + SAME_PICOUSD
             for n in numbers
         ):
             for number in numbers:
@@ -184,9 +188,13 @@ def groups(cells: Iterable[Compared]) -> dict[Cell, int]:
 
 
 def capture_ratio(cells: Iterable[Compared]) -> Fraction | None:
-    """The share of Anthropic's list price, of what both can know, that is of calls in the ledger; of judged days."""
+    """The share of Anthropic's list price, of what both can know, that is of calls in the ledger; of judged days.
+    Without a report of cost: the same of tokens."""
     shared = [each for each in cells if each.judged and each.is_shared]
-    theirs = sum(each.our_picousd + each.unseen_picousd + each.unpriced_picousd for each in shared)
-    theirs += sum(each.misrated_picousd + each.own_prices_picousd for each in shared)
-    unseen = sum(amount for amount in groups(shared).values() if amount > 0)
+    if all(each.list_picousd is None for each in shared):
+        pairs = [(each.our_quantity, each.their_quantity or 0) for each in shared if each.cell.kind in TOKEN_KINDS]
+        theirs, unseen = sum(their for _, their in pairs), sum(max(0, their - our) for our, their in pairs)
+    else:
+        theirs = sum(each.list_picousd or 0 for each in shared)
+        unseen = sum(amount for amount in groups(shared).values() if amount > 0)
     return 1 - Fraction(unseen, theirs) if theirs > 0 else None

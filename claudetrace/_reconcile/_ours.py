@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from fractions import Fraction
@@ -111,40 +111,36 @@ class Midnight(NamedTuple):
 
 
 class Ours:
-    """The sums of the ledger, by cell."""
+    """The sums of the ledger's responses, by cell."""
 
     def __init__(self, since: date, until: date) -> None:
-        self.since, self.until = since, until
-        self.cells: dict[Cell, Sum] = defaultdict(Sum)
-        self.midnight = Midnight()
+        self._since, self._until = since.isoformat(), until.isoformat()
+        self.cells: dict[Cell, Sum] = {}
         self.by_end = False
         """Whether a call counts on the day when it ended: else on that when it was asked."""
-        self.cut_short = 0
-        self.without_workspace = 0
-        self.by_workspace = True
+        self.midnight = Midnight()
+        self.cut_short = self.without_workspace = 0
         self._counted: dict[Key, dict[Key, list[int]]] = {}
+        self._cut: Counter[Key] = Counter()
 
-    def read(self, connection: sqlite3.Connection, workspaces: Sequence[str]) -> None:
-        """Counts the responses of the days, those of `workspaces` alone where some are named."""
+    def read(self, connection: sqlite3.Connection) -> None:
+        """Counts the responses of the days."""
+        since, until = (date.fromisoformat(day) for day in (self._since, self._until))
         asked = {
             "result": BATCHES_RESULT.name,
-            "day_before": (self.since - timedelta(days=1)).isoformat(),
-            "until": self.until.isoformat(),
-            "last_reading": (self.until + timedelta(days=LONGEST_READING_DAYS)).isoformat(),
+            "day_before": (since - timedelta(days=1)).isoformat(),
+            "until": self._until,
+            "last_reading": (until + timedelta(days=LONGEST_READING_DAYS)).isoformat(),
         }
         counted, place = self._counted, len(HEAD)
         for row in connection.execute(RESPONSES, asked):
             head = row[:place]
             final, cost, parts, usage = row[place:]
-            if head[2] is None:
-                self.without_workspace += 1
-            if workspaces and head[2] not in workspaces:
-                continue
             if (sums := counted.get(head)) is None:
                 sums = counted[head] = {(head[-1], REQUESTS, None): [0, 0]}
             sums[head[-1], REQUESTS, None][0] += 1
             if not final:
-                self.cut_short += 1
+                self._cut[head] += 1
             for part in orjson.loads(parts) if usage is None else _without_price(usage, cost):
                 key = (part["model"] or head[-1], part["name"], part["rate_picousd"])
                 if (sum_ := sums.get(key)) is None:
@@ -153,32 +149,41 @@ class Ours:
                     sum_[0] += part["quantity"]
                     sum_[1] += part["picousd"]
 
-    def attribute(self, theirs: Mapping[Cell, Figure]) -> None:
-        """Counts each call on the day when it was asked, or on that when it ended, whichever fits `theirs`."""
-        self.by_end = self._distance(theirs, by_end=True) < self._distance(theirs, by_end=False)
-        self.cells = self._sums(by_end=self.by_end)
-        for (day, end, *_), sums in self._counted.items():
-            if end and end > day:
-                calls = sum(quantity for (_, kind, _), (quantity, _) in sums.items() if kind == REQUESTS)
-                picousd = sum(picousd for _, picousd in sums.values())
+    def names_workspaces(self) -> bool:
+        """Whether every response of the days names one."""
+        return all(head[2] for head in self._counted if self._since <= head[0] < self._until)
+
+    def attribute(self, theirs: Mapping[Cell, Figure], fold: Mapping[str, str], workspaces: Sequence[str]) -> None:
+        """Adds up the responses, those of `workspaces` alone where some are named, each on the day when it was asked or
+        on that when it ended, whichever fits `theirs`. `fold`: what is the same for all cells."""
+        asked, ended = (self._sums(fold, workspaces, by_end=by_end) for by_end in (False, True))
+        self.by_end = _distance(theirs, ended) < _distance(theirs, asked)
+        self.cells = ended if self.by_end else asked
+        for head, sums in self._counted.items():
+            day, end, workspace = head[:3]
+            calls = sums[head[-1], REQUESTS, None][0]
+            if self._since <= day < self._until:
+                self.without_workspace += 0 if workspace else calls
+                self.cut_short += self._cut[head]
+            if end and day < end and self._since <= end:
+                picousd = sum(each for _, each in sums.values())
                 self.midnight = Midnight(self.midnight.calls + calls, self.midnight.picousd + picousd)
 
-    def _distance(self, theirs: Mapping[Cell, Figure], *, by_end: bool) -> int:
-        sums = self._sums(by_end=by_end)
-        return sum(abs((figure.quantity or 0) - sums[cell].seen) for cell, figure in theirs.items())
-
-    def _sums(self, *, by_end: bool) -> dict[Cell, Sum]:
+    def _sums(self, fold: Mapping[str, str], workspaces: Sequence[str], *, by_end: bool) -> dict[Cell, Sum]:
         cells: dict[Cell, Sum] = defaultdict(Sum)
-        since, until = self.since.isoformat(), self.until.isoformat()
         for (day, end, workspace, tier, speed, geo, own, _), sums in self._counted.items():
             at = end if by_end and end else day
-            if not since <= at < until:
+            if not self._since <= at < self._until or (workspaces and workspace not in workspaces):
                 continue
-            group = {"workspace_id": workspace if self.by_workspace else "", "service_tier": tier, "speed": speed}
+            group = {"workspace_id": workspace, "service_tier": tier, "speed": speed, "inference_geo": geo}
             for (model, name, rate), (quantity, picousd) in sums.items():
-                told = {**group, "inference_geo": geo, "model": model}
-                cells[cell_of(at, told, name.rpartition(".")[2])].put(rate, quantity, picousd, bool(own))
+                cell = cell_of(at, {**group, "model": model}, name.rpartition(".")[2])._replace(**fold)
+                cells[cell].put(rate, quantity, picousd, bool(own))
         return cells
+
+
+def _distance(theirs: Mapping[Cell, Figure], ours: Mapping[Cell, Sum]) -> int:
+    return sum(abs((each.quantity or 0) - (ours[cell].seen if cell in ours else 0)) for cell, each in theirs.items())
 
 
 def _without_price(usage: str, cost: int | None) -> Iterator[dict[str, Any]]:

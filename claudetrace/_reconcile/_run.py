@@ -7,22 +7,30 @@ from datetime import UTC, datetime, timedelta
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
+from claudetrace._ledger._proof import exact_from_day
 from claudetrace._ledger._schema import opened_ledger, transaction
 from claudetrace._ledger._times import stamp
-from claudetrace._reconcile._figures import Cell, Figure
-from claudetrace._reconcile._judge import capture_ratio, compare, groups, with_list
-from claudetrace._reconcile._kept import keep
-from claudetrace._reconcile._ours import Ours
+from claudetrace._reconcile._figures import Cell
+from claudetrace._reconcile._judge import CAUSES, capture_ratio, compare, groups, with_list
+from claudetrace._reconcile._ours import COUNTS, Ours
 from claudetrace._sqlite import limit_time
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    import sqlite3
+    from collections.abc import Iterable
 
     from claudetrace._ledger._read import Ledger
     from claudetrace._reconcile._fetch import Asked
     from claudetrace._reconcile._figures import Figures
     from claudetrace._reconcile._judge import Compared
 
+MEASURES = (
+    *("our_quantity", "their_quantity", "our_picousd", "list_picousd", "billed_picousd"),
+    *(f"{cause}_picousd" for cause in CAUSES),
+    *("unbilled_quantity", "judged"),
+)
+COLUMNS = ("scope", "source", "reconciled_at", *Cell._fields, *MEASURES)
+KEEP = f"INSERT INTO bill ({', '.join(COLUMNS)}) VALUES ({', '.join('?' * len(COLUMNS))})"  # noqa: S608 - names of ours
 SETTLES = timedelta(hours=3)
 """After that the figures of a day are there, also those of Claude Enterprise."""
 
@@ -35,8 +43,10 @@ class Reconciliation:
     source: str
     cells: list[Compared]
     ours: Ours
+    first_day: str
+    """The first day whose calls are not pruned."""
     young_from: str
-    """The first day that is not judged."""
+    """The first day that is too young to be judged."""
     assumed_discount: Fraction | None
     """That by which list prices were worked out, where the report tells only what is billed."""
     by_workspace: bool
@@ -87,43 +97,43 @@ def reconcile(
 ) -> Reconciliation:
     """What explains each difference between the ledger and `figures`; it is kept in the ledger too."""
     now = now or datetime.now(UTC)
+    since, until = asked.since.isoformat(), asked.until.isoformat()
     ours = Ours(asked.since, asked.until)
     limit_time(ledger.db.conn, ledger.path)
-    ours.read(ledger.db.conn, asked.workspace_ids)
+    ours.read(ledger.db.conn)
+    first_day = exact_from_day(ledger.db.conn)
     ledger.close()
-    since, until = asked.since.isoformat(), asked.until.isoformat()
     figures.cells = {cell: each for cell, each in figures.cells.items() if since <= cell.day < until}
-    named = all(cell.workspace_id for cell in figures.cells)
-    ours.by_workspace = named and (bool(asked.workspace_ids) or not ours.without_workspace)
-    if not ours.by_workspace:
-        figures.cells = _of_all_workspaces(figures.cells)
-    ours.attribute(figures.cells)
+    named = all(cell.workspace_id for cell in figures.cells if cell.kind in COUNTS)
+    by_workspace = named and (bool(asked.workspace_ids) or ours.names_workspaces())
+    ours.attribute(figures.cells, figures.fold(by_workspace=by_workspace), asked.workspace_ids)
     assumed = with_list(figures, ours.cells, discount)
-    settled = min(now - SETTLES, figures.refreshed_at or now)
-    young_from = settled.astimezone(UTC).date().isoformat()
-    cells = compare(figures, ours.cells, young_from)
+    young_from = min(now - SETTLES, figures.refreshed_at or now).astimezone(UTC).date().isoformat()
+    cells = compare(figures, ours.cells, (first_day, young_from))
     with opened_ledger(ledger.path) as connection, transaction(connection):
-        keep(connection, asked, figures.source, cells, stamp(now))
+        _keep(connection, asked, figures.source, cells, stamp(now))
     return Reconciliation(
         asked=asked,
         source=figures.source,
         cells=cells,
         ours=ours,
+        first_day=first_day,
         young_from=young_from,
         assumed_discount=assumed,
-        by_workspace=ours.by_workspace,
+        by_workspace=by_workspace,
     )
 
 
-def _of_all_workspaces(cells: Mapping[Cell, Figure]) -> dict[Cell, Figure]:
-    merged: dict[Cell, Figure] = {}
-    for cell, figure in cells.items():
-        whole = merged.setdefault(cell._replace(workspace_id=""), Figure())
-        for name in ("quantity", "list_picousd", "billed_picousd"):
-            amounts = [amount for each in (whole, figure) if (amount := getattr(each, name)) is not None]
-            setattr(whole, name, sum(amounts) if amounts else None)
-        whole.step_picousd += figure.step_picousd
-    return merged
+def _keep(
+    connection: sqlite3.Connection, asked: Asked, source: str, cells: Iterable[Compared], reconciled_at: str
+) -> None:
+    """Puts `cells` in the place of what the table `bill` has of the same days and scope."""
+    span = (asked.scope, asked.since.isoformat(), asked.until.isoformat())
+    connection.execute("DELETE FROM bill WHERE scope = ? AND day >= ? AND day < ?", span)
+    rows = (
+        (asked.scope, source, reconciled_at, *each.cell, *(getattr(each, name) for name in MEASURES)) for each in cells
+    )
+    connection.executemany(KEEP, rows)
 
 
 def total(cells: Iterable[Compared], name: str) -> int:

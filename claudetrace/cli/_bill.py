@@ -69,7 +69,11 @@ def _by(found: Reconciliation, by: tuple[str, ...]) -> str:
     rows = []
     for key, cells in sorted(groups.items(), key=lambda group: -total(group[1], "our_picousd")):
         requests = [each for each in cells if each.cell.kind == REQUESTS]
-        counts = [count_text(total(requests, name)) for name in ("our_quantity", "their_quantity")]
+        told = any(each.their_quantity is not None for each in requests)
+        counts = [
+            count_text(total(requests, "our_quantity")),
+            count_text(total(requests, "their_quantity") if told else None),
+        ]
         amounts = [usd_text(exact_usd(total(cells, name)), digits) for name in ("our_picousd", "list_picousd")]
         rows.append([*key, *counts, *amounts, _percent(capture_ratio(cells))])
     heads = [*names, "requests", "Anthropic's", "ledger (USD)", "Anthropic (USD)", "captured"]
@@ -117,7 +121,7 @@ def _unseen(cell: Cell, amount: int, found: Reconciliation) -> str:
     terms = [cell.workspace_id, *(each for each in cell[3:5] if each != "standard"), cell.inference_geo]
     what = ", ".join(filter(None, (cell.model or "web searches", *terms)))
     if amount < 0:
-        return f"{what}: in the ledger and not billed"
+        return f"{what}: in the ledger and not {'of the named keys' if found.asked.api_key_ids else 'billed'}"
     return f"{what}: {count_text(more)} requests that the ledger did not see" if more > 0 else f"{what}: not seen"
 
 
@@ -156,7 +160,9 @@ def _rate(rate: Fraction | None, kind: str) -> str:
 
 def _notes(found: Reconciliation) -> list[str]:
     ours, notes = found.ours, []
-    if young := sorted({each.cell.day for each in found.cells if not each.judged}):
+    if any(each.cell.day < found.first_day for each in found.cells):
+        notes.append(f"Not counted: days before {found.first_day}, whose calls are pruned.")
+    if young := sorted({each.cell.day for each in found.cells if each.cell.day >= found.young_from}):
         said = young[0] if len(young) == 1 else f"{young[0]} to {young[-1]}"
         notes.append(f"Too young to judge, and not counted: {said}. Figures can take hours; run it again later.")
     if ours.midnight.calls:

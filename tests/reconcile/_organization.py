@@ -50,9 +50,19 @@ class Served:
     workspace: str = "wrkspc_1"
     key: str = "apikey_1"
     tier: str = "standard"
+    speed: str = "standard"
     tokens: tuple[int, ...] = (1000, 0, 0, 0, 100)
     searches: int = 0
     billed: bool = True
+
+    @property
+    def group(self) -> dict[str, str]:
+        return {
+            "model": self.model,
+            "workspace_id": self.workspace,
+            "service_tier": self.tier,
+            "speed": self.speed,
+        }
 
     @property
     def ended(self) -> datetime:
@@ -71,6 +81,8 @@ class Organization:
     page_rows: int = 7
     refused_with: int | None = None
     """The status with which the analytics API answers this organization."""
+    broken_with: int | None = None
+    """The status with which everything is answered."""
     busy: int = 0
     """How many requests are answered with 429 first."""
     refreshed_at: datetime | None = None
@@ -90,13 +102,14 @@ class Organization:
 
     def cents(self, each: Served, place: int) -> Decimal:
         cents = Decimal(self.prices[each.model][place]) * each.tokens[place] / 10_000
+        cents *= 2 if each.speed == "fast" else 1
         return cents / 2 if each.tier == "batch" else cents
 
     def usage(self, params: dict[str, list[str]]) -> list[tuple[str, dict[str, Any], dict[str, Any]]]:
         """By day and group: the counts."""
         sums: dict[Any, list[int]] = defaultdict(lambda: [0] * 7)
         for each in self.known(params):
-            group = {"model": each.model, "workspace_id": each.workspace, "service_tier": each.tier}
+            group = each.group
             told = sums[each.ended.date().isoformat(), json.dumps(group)]
             for place, count in enumerate((*each.tokens, each.searches, 1)):
                 told[place] += count
@@ -124,7 +137,7 @@ class Organization:
             if not each.billed or each.tier == "priority":
                 continue
             day = each.ended.date().isoformat()
-            group = {"model": each.model, "workspace_id": each.workspace, "service_tier": each.tier}
+            group = each.group
             for name, place in KINDS.items():
                 if each.tokens[place]:
                     sums[day, json.dumps({**group, "cost_type": "tokens", "token_type": name})] += self.cents(
@@ -176,6 +189,8 @@ class _Handler(BaseHTTPRequestHandler):
     def _answer(self, path: str, params: dict[str, list[str]]) -> tuple[int, Any]:
         if ADMIN_KEY not in (self.headers["x-api-key"], (self.headers["authorization"] or "").removeprefix("Bearer ")):
             return _error(401, "authentication_error", "invalid x-api-key")
+        if self.of.broken_with:
+            return _error(self.of.broken_with, "api_error", "broken")
         if self.of.busy:
             self.of.busy -= 1
             return _error(429, "rate_limit_error", "too many requests")
@@ -217,6 +232,7 @@ class _Handler(BaseHTTPRequestHandler):
         else:
             assert path == "/v1/organizations/cost_report"
             for day, group, cents in self.of.cost(params):
+                group = {name: value for name, value in group.items() if name != "speed"}
                 days[day].append({**group, "amount": f"{cents * (1 - self.of.discount):f}", "currency": "USD"})
         buckets = [{**_bounds(day), "results": results} for day, results in sorted(days.items())]
         return self._paged(buckets, params, 2)

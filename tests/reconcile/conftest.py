@@ -82,6 +82,7 @@ def _row(call: Served) -> dict[str, Any]:
         "cache_creation": {"ephemeral_5m_input_tokens": short, "ephemeral_1h_input_tokens": long},
         "output_tokens": output,
         "service_tier": call.tier,
+        "speed": call.speed,
     }
     if call.searches:
         usage["server_tool_use"] = {"web_search_requests": call.searches}
