@@ -1,4 +1,4 @@
-"""What runs behind one `instrument()`, put together from its settings."""
+"""`Assembly`: what runs behind one `instrument()`, put together from its settings."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ log = logging.getLogger("claudetrace")
 
 CLOSE_S = 2.0
 FLUSH_BUDGETS_S = 5.0
-"""How long a flush waits for a budgets' store, of which it does not depend."""
+"""How long a flush waits for the budgets' store. What it returns does not depend on it."""
 
 
 class Assembly:
@@ -91,7 +91,8 @@ class Assembly:
     def close(self, *, kept_sinks: tuple[Any, ...]) -> None:
         """Writes and sends what is left, and ends everything but `kept_sinks`.
 
-        Of its two seconds spans and metrics have the last part: rows wait in the ledger, and they nowhere."""
+        The last part of its two seconds is for spans and metrics: rows that are not sent wait in the ledger, those
+        nowhere."""
         until = monotonic() + CLOSE_S
         self.recorder.close()
         if self._writer is not None:

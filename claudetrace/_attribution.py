@@ -1,4 +1,4 @@
-"""Fill in who a call is for: the process's tags, the block's, the client's, baggage's, the request's user."""
+"""`Attribution`: fills in who a call is for, from the tags of process, block, client and baggage, and the request."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The clocks that bound a wait of ours, and that tell whether the wall clock was set."""
+"""Clocks that no test suite freezes, to bound our waits; and whether somebody has set the wall clock."""
 
 from __future__ import annotations
 

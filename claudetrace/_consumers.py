@@ -1,4 +1,4 @@
-"""Who is handed the rows of this process, off the caller's thread: the user's sinks, metrics, standard output."""
+"""Hands the rows of this process to those who take them: the user's sinks, metrics, standard output, budgets."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ class Sink(Protocol):
 
 
 class Consumers:
-    """Hands rows on to each that takes them. One that fails keeps none from the others."""
+    """Hands rows to each that takes them. One that fails holds up no other."""
 
     def __init__(self, guard: Guard, takers: dict[str, Take]) -> None:
         self._guard = guard
         self._takers = takers
 
     def __call__(self, rows: list[Row], replayed: bool) -> None:
-        """Hands on `rows`, unless a process that is gone left them: it made those calls, not this one."""
+        """Hands on `rows`, unless a process that is gone left them: this process did not make those calls."""
         if replayed:
             return
         for doing, take in self._takers.items():

@@ -1,4 +1,4 @@
-"""Descriptors of ours in a process that is the host's: it may close any number, and open a file of its own under it."""
+"""Descriptors of ours, which the host may close at any time, and open files of its own under their numbers."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def held_here(path: str | Path) -> list[Descriptor]:
     except OSError:
         return found
     for number in numbers:
-        # The one that listed them is gone by now.
+        # The descriptor that listed them is closed by now.
         with suppress(OSError):
             held = Descriptor(number)
             found += [held] if held.file == wanted else []

@@ -1,4 +1,4 @@
-"""`Blocks`: the `with` blocks that are in force here, each entry apart, so that none outlives its end."""
+"""`Blocks`: which `with` blocks are in force here. Each entry is kept apart, so that none outlives its end."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ BlockT = TypeVar("BlockT")
 ViewT = TypeVar("ViewT")
 
 _owner: ContextVar[None] = ContextVar("claudetrace_owner", default=None)
-"""Holds nothing: a token of it is known in the context that made it, and in none of that one's copies."""
+"""Holds nothing. A token of it is valid in the context that made it, and in no copy of that."""
 
 
 def caller() -> int:
@@ -43,7 +43,7 @@ class Entry(Generic[BlockT]):
             _owner.reset(self.token)
         except ValueError:
             return False
-        # A token is good for once.
+        # A token is valid once.
         self.token = _owner.set(None)
         return True
 

@@ -1,4 +1,4 @@
-"""How long claudetrace may hold up the end of the process: one limit for all that it still has to do."""
+"""The end of the process: how long claudetrace may delay it, in sum; and an end by Ctrl-C as Python would have it."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ EXIT_S = 1.5
 LEAST_S = 0.05
 
 OTHERS_S = 0.5
-"""What records leave of it, which wait in the ledger, to spans and metrics, which wait nowhere."""
+"""What records leave of it to spans and metrics: records that are not sent wait in the ledger, those nowhere."""
 
 _until: float | None = None
 
 
 def exit_left_s() -> float:
-    """How much of that time is left; it begins when this is asked first. Never 0: what is ready now may go."""
+    """How much of that time is left. It begins with the first call. Never 0, so that what is ready is still sent."""
     global _until
     now = monotonic()
     if _until is None:

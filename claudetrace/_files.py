@@ -1,4 +1,4 @@
-"""Files and folders of ours: made for their owner alone, and never taken from somebody who was there first."""
+"""Makes and opens files of ours: for their owner alone, and never one that somebody else may have put there."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ log = logging.getLogger("claudetrace")
 FILE_MODE = 0o600
 SQLITE_SUFFIXES = ("", "-wal", "-shm", "-journal")
 _OPENING = os.O_CLOEXEC | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
-"""No link is followed, and a pipe in a file's place keeps nobody waiting."""
+"""Follows no link, and does not wait for a pipe in the place of a file."""
 FRAGILE = {
     "tmpfs": "in memory: it is gone after a restart",
     "ramfs": "in memory: it is gone after a restart",
@@ -65,8 +65,8 @@ def make_folder(folder: Path) -> None:
 
 
 def _give(made: int | Path, folder: os.stat_result) -> None:
-    """Gives what is new in `folder` to whom SQLite would give its own: by root to the folder's owner, who could not
-    use it else; where it is for a group, to the folder's."""
+    """Gives what is new in `folder` to its owner where root made it, as SQLite does; and to its group where it is for a
+    group."""
     with suppress(OSError, AttributeError):
         if os.geteuid() == 0 and folder.st_uid != 0:
             os.chown(made, folder.st_uid, folder.st_gid)

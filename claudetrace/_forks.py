@@ -1,7 +1,7 @@
-"""What must happen around a fork, for every writer of this process: registered once, since it cannot be undone.
+"""What must happen around a fork. The hooks are registered once for all, since Python cannot unregister them.
 
-Not every fork is seen by Python: uWSGI skips its hooks, and C code calls `fork` itself. So whatever is of one process
-asks `notice` before it is used.
+Python does not see every fork: uWSGI skips its hooks, and C code calls `fork` itself. So whatever belongs to one
+process calls `notice` before it is used.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ WAIT_S = 1.0
 
 
 class Forks:
-    """Something that has a part to play around a fork."""
+    """Something that must act around a fork."""
 
     def before_fork(self) -> None:
-        """Ends what must not be cut in two. Not called where Python does not see the fork."""
+        """Finishes what must not be interrupted by a fork. Not called where Python does not see the fork."""
 
     def after_fork_in_parent(self) -> None:
         """Goes on. Not called where Python does not see the fork."""
@@ -55,14 +55,14 @@ def in_child(act: Callable[[], object]) -> None:
 
 
 def is_before_forks() -> bool:
-    """Whether this is uWSGI's process before it forks its workers, of which Python hears nothing. A thread of ours that
-    waits for the interpreter's lock just then would be missed by each of them when it ends, and hang it."""
+    """Whether this is uWSGI's process before it forks its workers, which Python does not see. If a thread of ours
+    waited for the interpreter's lock at that moment, each worker would hang at its end."""
     uwsgi = sys.modules.get("uwsgi")
     return uwsgi is not None and os.getpid() == _first_pid and not uwsgi.worker_id()
 
 
 def notice() -> None:
-    """Has everything begun anew, if this process is a fork that Python did not see. Waits for no lock."""
+    """Calls what is due in a child if this process is a fork that Python did not see. Takes no lock."""
     if os.getpid() != _pid:
         _notice_unseen()
 

@@ -1,4 +1,4 @@
-"""The one place where a failure of ours ends: counted, logged once for each reason, never raised.
+"""`Guard`: where every failure of ours ends. It is counted, logged once for each reason, and never raised.
 
 What a signal handler of the host raises while our code runs is no failure of ours: it goes on to the host.
 """

@@ -1,4 +1,4 @@
-"""The composition root: settings → recorder → seam."""
+"""`instrument()`, `uninstrument()` and `flush()`: one `Instrumentation` at a time."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Health:
 
 
 class _Default(str):
-    """A keyword's default: the same word said by the user is another object, and outranks the environment."""
+    """The default of a keyword. The same word from the user is another object, and outranks the environment."""
 
     __slots__ = ()
 

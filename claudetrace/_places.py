@@ -1,4 +1,4 @@
-"""Where things of ours are on this machine, and what this process is called."""
+"""Where our files are on this machine, and what this process is called."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ NOWHERE = Path(os.devnull) / "ledger.db"
 
 
 def ledger_path(named: Path | Literal[False] | None) -> Path | None:
-    """Where the ledger is: as `named`, or `default_db()`; `None` where there is to be none.
+    """The path of the ledger: `named`, or `default_db()`; `None` for no ledger.
 
-    Absolute, so that a process that changes its folder keeps its ledger.
+    It is absolute, so that a process that changes its folder keeps its ledger.
     """
     if named is False:
         return None
@@ -39,10 +39,10 @@ def ledger_path(named: Path | Literal[False] | None) -> Path | None:
 
 
 def default_db() -> Path:
-    """The ledger where nothing names one: the user's data folder, or a temporary folder where that cannot be.
+    """The path of the ledger where nothing names one: in the user's data folder, or else in a temporary one.
 
-    Under pytest it is a temporary folder of this process: tests are not spend. Never raises: where no folder can be
-    written, it is a place that cannot be either, rows wait in memory for it, and all else goes on.
+    Under pytest it is in a temporary folder of this process: tests are no spend. Never raises: where no folder can be
+    written the path is one that cannot be either, rows wait in memory, and everything else works.
     """
     if variable := os.environ.get("CLAUDETRACE_DB"):
         with suppress(RuntimeError):  # a home of nobody
@@ -91,10 +91,8 @@ def _is_writable(folder: Path) -> bool:
 
 
 def _private_folder(folder: Path) -> Path:
-    """`folder`, the same for all processes of this user, so that what they record comes together.
-
-    In a folder that everybody may write to, somebody else may have been there first: then it is another, of our own.
-    """
+    """`folder`, so that all processes of this user record to one ledger. Everybody may write to where it is: if
+    somebody else has made it first, a folder of this process."""
     with suppress(OSError):
         folder.mkdir(mode=0o700, exist_ok=True)
         if is_private(folder):

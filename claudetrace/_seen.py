@@ -1,4 +1,4 @@
-"""`SeenIds`: the ids of responses that this process has seen lately, where a host may replay one."""
+"""`SeenIds`: the ids of recent responses of this process, to know one that a host replays."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How the ledger and the budgets' store open a SQLite file, and part with one that is no longer at its path."""
+"""Connections to SQLite files of ours: opened whoever may write them, and closed well where the file has moved."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("claudetrace")
 
-# A connection that another thread was using when the process forked may neither be used nor closed in the child, nor
-# one whose descriptors are the host's by now.
+# These may neither be used nor closed: connections that another thread was using when this process was forked, and
+# those whose descriptors are the host's by now.
 _untouchable: list[sqlite3.Connection] = []
 
 OLDEST_SQLITE = (3, 37, 0)
@@ -40,7 +40,7 @@ BYTES_A_SECOND = 2e6
 TOO_LONG = "it takes longer than its size explains; a view or a trigger in it may have been made to never end"
 STEPS = 20_000
 PAUSE_S = 0.5
-"""Between two looks of one question there is less, so after that another one has begun."""
+"""Less than this passes between two looks of one question, so after more another one has begun."""
 
 
 def refuse_old_sqlite() -> None:
@@ -83,7 +83,7 @@ def connect(
 
 
 def _share(connection: sqlite3.Connection, path: Path) -> None:
-    """Gives what SQLite makes beside a file that is for a group to that group: it only gives it the file's mode."""
+    """Gives SQLite's files beside one that is for a group to that group. SQLite itself only gives them its mode."""
     try:
         found = path.stat()
     except OSError:
@@ -91,7 +91,7 @@ def _share(connection: sqlite3.Connection, path: Path) -> None:
     if not found.st_mode & stat.S_IWGRP or found.st_gid == os.getegid():
         return
     with suppress(sqlite3.Error):
-        # Whoever is the first to read makes them.
+        # The first who reads makes them.
         connection.execute("PRAGMA schema_version").fetchall()
     for suffix in ("-wal", "-shm"):
         with suppress(OSError):
@@ -101,10 +101,10 @@ def _share(connection: sqlite3.Connection, path: Path) -> None:
 
 
 def connect_to_read(path: Path, timeout_s: float) -> sqlite3.Connection:
-    """A connection that leaves nothing beside the file by which its owner is shut out.
+    """A connection to read, which leaves nothing beside the file that shuts out its owner.
 
-    Who may not write the file would make a log of their own where there is none: so it is read as it is, and
-    `check_unchanged` says whether it was that throughout. Raises `ClaudetraceError`.
+    A user who may not write the file would make a log of their own where there is none. So it is read without a log,
+    and `check_unchanged` says whether it stayed the same. Raises `ClaudetraceError`.
     """
     if is_writable(path) or not os.path.lexists(path):
         return connect(path, "ro", timeout_s)
@@ -124,14 +124,14 @@ def connect_to_read(path: Path, timeout_s: float) -> sqlite3.Connection:
 
 
 class Unlogged(sqlite3.Connection):
-    """A connection to a file that is read as it is, without a log."""
+    """A connection to a file that is read without a log."""
 
     path: Path
     state: tuple[int, ...]
 
 
 def is_changed(connection: object) -> bool:
-    """Whether a file that is read as it is has changed since, so that what was read of it may be wrong."""
+    """Whether a file that is read without a log has changed since, so that what was read may be wrong."""
     return isinstance(connection, Unlogged) and _state(connection.path) != connection.state
 
 
@@ -152,8 +152,8 @@ def _state(path: Path) -> tuple[int, ...]:
 
 
 def limit_time(connection: sqlite3.Connection, path: Path) -> None:
-    """Ends questions on `connection` that take longer than the size of the file explains: a view can be made to never
-    end. SQLite calls that interrupted."""
+    """Interrupts questions on `connection` that take longer than the size of the file explains: a view can be made to
+    never end."""
     longest_s = QUESTION_S + path.stat().st_size / BYTES_A_SECOND
     began = last = 0.0
 
@@ -169,7 +169,7 @@ def limit_time(connection: sqlite3.Connection, path: Path) -> None:
 
 
 class Held:
-    """A connection and the files that it has open: SQLite goes on with one that was moved or deleted without a word."""
+    """A connection and its files. SQLite says nothing of one that was moved or deleted, and goes on with it."""
 
     __slots__ = ("_descriptors", "_file", "_log", "_name", "connection")
 
@@ -186,11 +186,11 @@ class Held:
         _usable.check_descriptors(self._descriptors, Path(self._name))
 
     def abandon(self) -> None:
-        """Leaves the connection as it is, never to be used or closed."""
+        """Leaves the connection as it is: from now on it is neither used nor closed."""
         _untouchable.append(self.connection)
 
     def committed(self) -> None:
-        """Notes which log is its own, as after a commit: the first one makes it."""
+        """Notes which log is its own. To be called after each commit, of which the first makes the log."""
         self._log = identity(f"{self._name}-wal")
 
     def is_same_file(self) -> bool:
@@ -202,11 +202,11 @@ class Held:
         return self.is_same_file() and (self._log is None or self._has_its_log())
 
     def close(self) -> None:
-        """Closes the file. Where it was moved, its log goes into it first: SQLite would leave it where the file was,
-        and a new file of that name would take it for its own."""
+        """Closes the file. Where it was moved, its log is written into it first: SQLite would leave the log behind, and
+        a new file of that name would take it for its own."""
         if self.is_in_place():
             return self._close()
-        # Asked while the old log is still open, so that no new file can have its number.
+        # Before the old log is closed, so that no new file can have its inode.
         whole, is_left = self._write_log(), self._has_its_log()
         self._close()
         if is_left and whole:
@@ -216,7 +216,7 @@ class Held:
         return None
 
     def leave(self) -> None:
-        """Closes a file that was renamed because what it holds is not what it held: no log may go into it."""
+        """Closes a file that was renamed since somebody overwrote it. Its log must not be written into it."""
         is_left = self._has_its_log()
         self._close()
         if is_left:
@@ -262,11 +262,11 @@ def creation_lock(path: Path) -> Iterator[None]:
 
 
 def part_from_log(path: Path) -> None:
-    """Sets the log aside of a file that was moved or deleted while its program was killed: SQLite would drop it, or
-    take it for the new file's. Only for who is about to make that."""
+    """Sets aside the log of a file that was moved or deleted when its program was killed: SQLite would delete it, or
+    take it for the new file's. To be called right before a new file is made."""
     if not os.path.lexists(f"{path}-wal") or (path.exists() and path.stat().st_size):
         return
-    # A file of no bytes was truncated: whoever has it open must not take the new one for it.
+    # An empty file was truncated. Who has that open must not take the new one for it.
     path.unlink(missing_ok=True)
     if (aside := set_log_aside(path)) is not None:
         whole = str(aside).removesuffix("-wal")
@@ -275,7 +275,7 @@ def part_from_log(path: Path) -> None:
 
 
 def set_log_aside(name: str | Path) -> Path | None:
-    """Where the log of `name` is now, of which the file is gone; `None` if there was none that holds something."""
+    """Renames the log of `name`, whose file is gone. Returns its path; `None` where there was none, or an empty one."""
     aside = None
     with suppress(OSError):
         if os.stat(f"{name}-wal").st_size:  # noqa: PTH116 - beside the others

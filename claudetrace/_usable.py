@@ -1,8 +1,8 @@
 """Whether this process may use SQLite on a file of ours, here and now.
 
-SQLite knows its locks by a list of the process, which a forked child inherits, and it writes to its descriptors and its
-shared memory without another look. Where that could lose rows, write into a file of the host or end the host by a bus
-error, rows wait in the journal instead.
+SQLite keeps a list of its locks, which a forked child inherits without the locks. And it writes to its descriptors and
+shared memory without a check. Where that could lose rows, write into a file of the host or end the host by a bus error,
+rows wait in the journal instead.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from claudetrace._descriptors import Descriptor
 
 MARGIN_BYTES = 4 * 1024 * 1024
-"""What has to be free on the disk: a write-ahead log up to its checkpoint, its index, and a batch."""
+"""How much has to be free on the disk: for a write-ahead log up to its checkpoint, its index, and a batch."""
 FORKED = "it was forked while SQLite was in use"
 CLOSED = "the program has closed descriptors that SQLite used"
 SHM = "-shm"
@@ -52,7 +52,7 @@ def check(path: Path) -> None:
 
 
 def check_room(path: Path) -> None:
-    """Raises `UnusableError` where the disk of `path` has less room than SQLite may need at once: on a full one the
+    """Raises `UnusableError` where the disk of `path` has less room than SQLite may need at once. On a full disk the
     first touch of its shared memory can be a bus error, which ends the process."""
     free = free_bytes(path)
     if free is not None and free < MARGIN_BYTES:

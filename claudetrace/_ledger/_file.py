@@ -1,4 +1,4 @@
-"""`LedgerFile`: the one connection of a process to its ledger, made anew where the file is no longer what it was."""
+"""`LedgerFile`: the connection through which a process writes its ledger, opened anew where the file has changed."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class LedgerFile:
             self._held.committed()
 
     def look(self) -> None:
-        """Closes the file if it was moved, deleted, replaced or written over, and tells that."""
+        """Closes the file if it was moved, deleted, replaced or overwritten, and logs that."""
         if self._held is None:
             return
         self._held.check()
@@ -85,14 +85,14 @@ class LedgerFile:
             held.close()
 
     def _is_overwritten(self) -> bool:
-        """Whether others wrote another ledger, an older state of this one or anything else into the open file. Reads
-        it only when it was written to, as a checkpoint does."""
+        """Whether somebody wrote another ledger, an older copy of this one or anything else into the open file. Reads
+        it only where it was written to, which a checkpoint does too."""
         before, now = self._written, _written(self.path)
         if now == before:
             return False
         known, found = self._mark or NONE, _mark_of(self.path)
         if found is None:
-            # While a migration or a VACUUM is brought into it, it cannot be read alone; but then it is not cut.
+            # It cannot be read without its log while a VACUUM is checkpointed. But that does not make it shorter.
             return None not in (before, now, self._mark) and now[1] < before[1]  # type: ignore[index]  # none is None
         self._written, self._mark = now, found
         return known is not NONE and (found[0] != known[0] or found[1] < known[1])
@@ -118,10 +118,10 @@ def _written(path: Path) -> tuple[int, int] | None:
 
 
 def _mark_of(path: Path) -> tuple[str, int] | None:
-    """Which ledger the file is without its log, and how often it was written to; `NONE` for a file that is no ledger,
-    `None` where that cannot be told.
+    """The id of the ledger in the file, and how often it was written to, both without its log; `NONE` for a file that
+    is no ledger, `None` where that cannot be told.
 
-    Through SQLite, since closing a file that it has open would drop its locks.
+    Reads it by SQLite: closing a descriptor of ours would drop the locks that SQLite has on the file.
     """
     try:
         with closing(connect(path, "ro&immutable=1")) as connection:

@@ -1,7 +1,7 @@
-"""`Journal`: where a row is safe as soon as `append` returns, whatever happens to the process.
+"""`Journal`: keeps a row safe as soon as `append` returns, whatever happens to the process.
 
-A row is one line of JSON, appended by one `write` to this process's own segment. Nothing here takes a lock:
-a stream that is dropped ends wherever the garbage collector runs, also while this code is running.
+A row is one line of JSON, appended by one `write` to this process's own segment. Nothing here takes a lock: a dropped
+stream ends wherever the garbage collector runs, which may be inside this very code.
 """
 
 from __future__ import annotations
@@ -52,33 +52,33 @@ class Counter:
 
 
 class Journal(Forks):
-    """The journal of this process in the folder `spool`, made when the first row comes.
+    """The journal of this process in the folder `spool`, which is made when the first row comes.
 
-    What is `to_send` says so in the names of its segments.
+    Where rows are `to_send`, the names of its segments say so.
     """
 
     def __init__(self, spool: Path, guard: Guard, *, to_send: bool = False) -> None:
         self.spool = spool
         self.to_send = to_send
         self._guard = guard
-        # Writers hold this number while they write. It is led to other files by dup2 and closed with the journal
-        # alone. A host may close it all the same, and a file of its own may get it: so it is looked at before a write.
+        # Writers use this number while they write. `dup2` leads it from file to file, and only the end of the journal
+        # closes it. A host may close it all the same and open a file of its own under it: so each write looks first.
         self._fd = -1
         self._files: tuple[Identity | None, ...] = ()
-        """What the number may lead to: two files while it is led from one to the next."""
+        """The files that the number may lead to: two while it is led from one to the next."""
         self._reset()
         watch(self)
 
     def _reset(self) -> None:
         self.segment: Segment | None = None
         self.retired: list[Segment] = []
-        """Segments of this process that have a successor, for the loader to read to their end."""
+        """Segments that writers have left, for the loader to read to their end."""
         self.kept: deque[bytes] = deque()
         """Lines that could not be written to the disk."""
         self.taken: list[Segment] = []
-        """Segments of this process whose descriptor the host has closed, for the loader to open anew."""
+        """Segments whose descriptor the host has closed, for the loader to open anew."""
         self.torn: deque[bytes] = deque(maxlen=1000)
-        """Beginnings of lines that reached the disk though the whole did not; the whole is in `kept`."""
+        """Lines of which only the beginning has reached the disk; the whole ones are in `kept`."""
         self._recorded = Counter()
         self._lost = Counter()
         self._opener: deque[None] = deque([None])
@@ -92,7 +92,7 @@ class Journal(Forks):
 
     @property
     def lost(self) -> int:
-        """How many of them are gone, because neither the disk nor the memory set aside had room."""
+        """How many of them are lost, because neither the disk nor the memory had room."""
         return self._lost.value
 
     def append(self, row: Row) -> None:
@@ -142,7 +142,7 @@ class Journal(Forks):
         return False
 
     def disown(self, segments: list[Segment]) -> None:
-        """Has `segments`, whose descriptors the host has closed, among the `taken`."""
+        """Moves `segments`, whose descriptors the host has closed, to `taken`."""
         for segment in segments:
             if segment in self.retired:
                 self.retired.remove(segment)
@@ -151,9 +151,9 @@ class Journal(Forks):
                 self._disown(segment)
 
     def _disown(self, segment: Segment) -> None:
-        """Forgets a number that is the host's by now. What was written is in the file."""
+        """Gives up a number that is the host's by now. What was written is in the file."""
         if self.segment is segment:
-            # Whoever writes by it now writes its row again, to the next one.
+            # A thread that is writing to it now writes its row again, to the next one.
             self.segment, segment.sealed = None, True
             if self._is_ours():
                 self._lead_fd_nowhere()
@@ -197,11 +197,11 @@ class Journal(Forks):
         self._files = (new,)
 
     def _is_alone(self) -> bool:
-        """Whether each row is left to other processes at once, since nobody here loads it."""
+        """Whether other processes must load each row, since none of this process's threads does."""
         return self._closed or is_before_forks()
 
     def _write_alone(self, line: bytes) -> None:
-        """Writes `line` to a segment of its own: this process's loader reads it, or any if there is none here."""
+        """Writes `line` to a segment of its own, for this process's loader, or another's where there is none here."""
         alone = self._is_alone()
         segment = _segments.create(self.spool, line, locked=not alone, to_send=self.to_send)
         if alone:
@@ -229,7 +229,7 @@ class Journal(Forks):
             before = len(self.kept)
             self._write(self.kept.popleft())
             if len(self.kept) >= before:
-                # It came back: no room yet, and the rest would not find any either.
+                # There is still no room, and the rest would not find any either.
                 self.kept.rotate(1)
                 return
 
@@ -239,7 +239,7 @@ class Journal(Forks):
         return segment is not None and segment.size() > 0
 
     def rotate(self) -> None:
-        """Leads writers to a new segment; the one before is `retired`. Raises where none can be made."""
+        """Leads writers to a new segment and retires the old one. Raises where none can be made."""
         old = self.segment
         if old is not None:
             self._lead_to(_segments.create(self.spool, to_send=self.to_send))
@@ -247,7 +247,7 @@ class Journal(Forks):
             self.retired.append(old)
 
     def seal(self) -> None:
-        """Takes the segment from writers. Rows that come later make segments of their own."""
+        """Retires the segment without a new one. Each row that still comes gets a segment of its own."""
         self._closed = True
         segment, self.segment = self.segment, None
         if segment is not None:
@@ -257,8 +257,8 @@ class Journal(Forks):
             segment.retired_at = float("-inf")
 
     def leave_kept(self) -> None:
-        """Writes what is kept in memory to a disk that has room, since the process ends, and says where it is. What
-        comes later and finds no room goes there at once. Never raises."""
+        """Writes what is kept in memory to another disk, since the process ends, and logs where it is. Rows that still
+        come and find no room go there at once. Never raises."""
         self._ended = True
         lines: list[bytes] = []
         with suppress(IndexError):
@@ -282,7 +282,7 @@ class Journal(Forks):
             for segment in self.retired:
                 segment.close()
             self.retired = []
-            # The lock is held by every number of the file; this one stays reserved, for writers that had it.
+            # Every descriptor of the file holds the lock. This number stays ours, for writers that have it in hand.
             if self._fd >= 0:
                 self._lead_fd_nowhere()
 
@@ -320,7 +320,7 @@ class Journal(Forks):
 
 
 def _plain(value: Any, depth: int = 0) -> Any:
-    """`value` with all that JSON or UTF-8 cannot hold made text, so that the row is kept for what it is."""
+    """`value` with everything that JSON or UTF-8 cannot hold as text, so that the row is not lost."""
     if value is None or isinstance(value, bool | float):
         return value
     if isinstance(value, int):

@@ -34,9 +34,9 @@ LEFTOVER_S = 3600.0
 
 
 class JournalLoader:
-    """Takes what is in `spool` into `store`, or to `on_rows` alone where there is no store.
+    """Loads the segments in `spool` into `store`, or hands their rows to `on_rows` alone where there is no store.
 
-    The lock `gate` is held during each step and free between them, so that a fork can happen there.
+    It holds the lock `gate` during each step and frees it between two, so that a fork can happen there.
     """
 
     def __init__(
@@ -53,12 +53,12 @@ class JournalLoader:
     ) -> None:
         self.spool = spool
         self.handled = 0
-        """Rows of this process that wait no more."""
+        """How many rows of this process no longer wait."""
         self.quarantined = 0
         self.unreadable = 0
         self.adopted: Segment | None = None
         self.left: dict[Path, int] = {}
-        """Segments that were left to other processes, and how many rows each has: none once it is gone."""
+        """Segments that other processes are to load, each with the number of its rows, until one has loaded it."""
         self._guard = guard
         self._gate = gate
         self._ledger = store
@@ -72,7 +72,7 @@ class JournalLoader:
 
     @property
     def leaves(self) -> bool:
-        """Whether this process may not open the ledger: it hands its segments to one that may."""
+        """Whether this process may not open the ledger, and leaves its segments to one that may."""
         return self._has_ledger and _usable.is_forbidden()
 
     @property
@@ -81,14 +81,14 @@ class JournalLoader:
 
     @property
     def waits_for_others(self) -> bool:
-        """Whether rows that are left to other processes are not taken yet."""
+        """Whether other processes have not loaded yet all that was left to them."""
         for path in [path for path in self.left if not path.exists()]:
             self.handled += self.left.pop(path)
         journal = self._journal
         return self.leaves and journal is not None and bool(self.left or journal.retired or journal.holds_something())
 
     def load_own(self) -> None:
-        """Takes all that this process has appended so far. Raises for a fault of the ledger's file."""
+        """Loads all that this process has appended so far. Raises for a fault of the ledger's file."""
         journal = self._journal
         if journal is None:
             return
@@ -112,7 +112,7 @@ class JournalLoader:
             self.load_orphans()
 
     def _let_go_of_taken(self, journal: Journal) -> None:
-        """Leaves to `load_orphans` what this process can only open anew: the host has closed its descriptors."""
+        """Leaves segments whose descriptors the host has closed to `load_orphans`, which opens them anew."""
         taken = [each for each in (*journal.retired, journal.segment) if each and not each.held.is_ours()]
         journal.disown(taken)
         while journal.taken:
@@ -121,7 +121,7 @@ class JournalLoader:
             segment.close()
 
     def load_orphans(self) -> int:
-        """Takes what processes left that are gone. How many rows that were."""
+        """How many rows of processes that are gone were new to the ledger, and are loaded now."""
         taken = 0
         for path in (*_segments.paths(self.spool), *_segments.left_elsewhere(self.spool)):
             with self._guard("open a segment of the journal"), self._gate:
@@ -147,7 +147,7 @@ class JournalLoader:
         return any(segment.name == name for segment in (*journal.retired, journal.segment) if segment)
 
     def _follow_folder(self, journal: Journal) -> None:
-        """Leads writers to a new file if theirs was removed or asked for; the old one is still read to its end."""
+        """Rotates a segment that was removed, or that `forget` has asked for; the old one is still read to its end."""
         segment = journal.segment
         if segment is not None and (segment.is_asked_for() or not segment.is_linked()):
             self._rotate(journal)
@@ -163,7 +163,7 @@ class JournalLoader:
             for lines in _segments.read(segment, whole=whole):
                 taken += self._load_lines(segment, lines, replayed=replayed)
         except Exception:
-            # Whether the last batch is in the ledger is for the ledger to say.
+            # Only the ledger knows whether the last batch is in it.
             segment.offset_checked = False
             raise
         return taken
@@ -188,7 +188,7 @@ class JournalLoader:
         return len(new)
 
     def _priced(self, rows: list[Row]) -> list[Row]:
-        """`rows` with the prices that their callers had no need of."""
+        """`rows`, priced where their callers had no need of a price."""
         priced = []
         for row in rows:
             try:
@@ -221,7 +221,7 @@ class JournalLoader:
         segment.kept_bytes = lines.end
 
     def _load_kept(self, journal: Journal) -> None:
-        """Takes rows straight from memory, where the journal's disk has no room for them."""
+        """Loads rows straight from memory, where the journal's disk has no room for them."""
         # They stay there meanwhile: the process may end, and has to find them.
         lines = [journal.kept[place] for place in range(min(len(journal.kept), _segments.MAX_ROWS))]
         with self._gate:

@@ -40,19 +40,19 @@ LONGEST_RETRY_S = 5.0
 FORK_WAIT_S = 0.5
 IN_FLIGHT_S = 0.01
 PATIENCE_S = 5.0
-"""How long others may keep this process from writing anything before that is told."""
+"""How long others may keep this process from writing anything before that is logged."""
 
 
 class LedgerWriter(Forks):
-    """Takes rows on any thread, and brings them into the ledger `db` on a thread of its own.
+    """Takes rows on any thread, and loads them into the ledger `db` on a thread of its own.
 
-    With `db=None` there is no ledger, and rows go to `on_rows` alone. `on_rows` is called on that thread with
-    the rows that are new, and whether they were left by a process that is gone.
+    That thread calls `on_rows` with the rows that are new, and whether a process that is gone left them. With `db=None`
+    there is no ledger, and rows go to `on_rows` alone.
 
-    With `records` every row is sent, in this process or in a later one, until that exporter has acknowledged it.
-    `only_outbox`: the ledger is there for that alone, and a row goes from it when it is sent.
+    With `records`, this process or a later one sends every row until that exporter has acknowledged it. `only_outbox`:
+    the ledger is there for that alone, and a row is deleted once it is sent.
 
-    `before_commit` is given new rows inside the transaction that stores them; `on_tick` is called every second or so.
+    `before_commit` gets new rows inside the transaction that stores them; `on_tick` is called about once a second.
     """
 
     def __init__(
@@ -114,7 +114,7 @@ class LedgerWriter(Forks):
             atexit.register(self._close_at_exit)
 
     def begin(self) -> None:
-        """Starts the thread before there is a row, where others may have left something to do. Never raises."""
+        """Starts the thread before there is a row, where others may have left some. Never raises."""
         self._start()
 
     def send_left(self) -> None:
@@ -140,8 +140,8 @@ class LedgerWriter(Forks):
         return self._started and done.wait(timeout_s)
 
     def close(self, timeout_s: float = 2.0, *, kept_s: float = 0.0) -> None:
-        """Brings what is pending into the ledger and stops, after `timeout_s` at the latest. What is then
-        still in the journal waits there for the next process. Sending leaves `kept_s` of that time to others."""
+        """Loads what is pending and stops, after `timeout_s` at the latest. What is then still in the journal waits
+        there for the next process. Sending leaves `kept_s` of that time to others."""
         until = monotonic() + timeout_s
         self._closing = True
         if not (self._thread.end(timeout_s) and self._ended):
@@ -210,8 +210,8 @@ class LedgerWriter(Forks):
         return self._loader
 
     def _open_ledger(self, db: Path) -> None:
-        # Here and not above: sqlite3 is imported when there is a row to load. Behind the gate: a child that is forked
-        # in the middle of an import never sees its end.
+        # Here and not above, so that sqlite3 is imported once there is a row to load. Behind the gate, since a child
+        # that is forked in the middle of an import waits for its end for ever.
         with self._gate:
             from claudetrace._ledger._prune import Retention
             from claudetrace._ledger._record_sender import RecordSender
@@ -270,13 +270,13 @@ class LedgerWriter(Forks):
         return False
 
     def _faulted(self, error: Exception) -> None:
-        """Plans the next try, and tells each kind of fault once."""
+        """Plans the next try, and logs each kind of fault once."""
         kind = getattr(error, "sqlite_errorname", None) or type(error).__name__
         if kind.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
-            # Others are writing. Different waits, so that of many processes none is always last.
+            # Others are writing. Waits are random, so that no process is always last.
             now, handled = monotonic(), self._loader.handled if self._loader else 0
             if self._locked is None or self._locked[1] != handled:
-                # What was written meanwhile shows that it is no lock, but many who write.
+                # Rows were written meanwhile: many write, and nobody holds the lock for long.
                 self._locked = now, handled
             self._retry_s = random.uniform(0.01, 0.1)  # noqa: S311 - no secret
             if now - self._locked[0] < PATIENCE_S:

@@ -1,4 +1,4 @@
-"""Takes calls out of the ledger: the old and the too many."""
+"""Removes calls from the ledger: the old ones, and the oldest of too many."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ FIRSTS = """
     )
     WHERE NOT EXISTS (SELECT 1 FROM calls AS o WHERE o.id = c.call_id AND o.rowid < c.rowid)
 """
-"""The rows that count as their calls though they do not bear their ids."""
+"""The rows that count as their calls although their ids are others."""
 NO_DAY = "9999"
 
 
@@ -106,7 +106,7 @@ def prune_chunk(connection: sqlite3.Connection, first_kept: str = NO_DAY, rows: 
         connection.executemany("DELETE FROM calls WHERE id = ?", [(id_,) for id_, _, _, _ in found])
         _unsent.lose(connection, [id_ for id_, _, _, _ in found])
         connection.execute(EXACT_FROM_DAY, (exact_from,))
-        # A row counts as its call when those before it are gone, so that its day's rollups equal its calls.
+        # A row counts as its call once those before it are gone: its day's rollups equal the calls that are left.
         firsts = rows_of(connection, [id_ for (id_,) in set(connection.execute(FIRSTS, calls)) - before])
         remake_sessions(connection, {session for _, _, _, session in found} | {row["session_id"] for row in firsts})
         from_day = exact_from if first_kept == NO_DAY else first_kept
@@ -120,7 +120,7 @@ def _day_after(moment: str) -> str:
 
 
 def used_mb(connection: sqlite3.Connection) -> float:
-    """How much of the file is in use: it never shrinks, but what is free is used again."""
+    """How much of the file is in use. It never shrinks, but free pages are used again."""
     (pages,) = connection.execute("PRAGMA page_count").fetchone()
     (free,) = connection.execute("PRAGMA freelist_count").fetchone()
     (bytes_,) = connection.execute("PRAGMA page_size").fetchone()

@@ -1,4 +1,4 @@
-"""`RecordSender`: sends rows that the ledger has marked as unsent, on its own thread, until they are acknowledged."""
+"""`RecordSender`: sends the unsent rows of a ledger, on a thread of its own, until they are acknowledged."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ if TYPE_CHECKING:
 
 BATCH_ROWS = 200
 POLL_S = 5.0
-"""How often it is looked for what other processes left to send."""
+"""How often to look for what other processes left to send."""
 BUSY_S = 0.05
 FIRST_RETRY_S = 1.0
 LONGEST_RETRY_S = 30.0
 SUSPECTS = 10
-"""So many rows refused one by one are taken for a receiver that refuses everything."""
+"""A receiver that has refused so many rows one by one is taken to refuse everything."""
 STRIKES = 3
 COUNTED = 10_000
 
@@ -54,7 +54,7 @@ class Exporter(Protocol):
 
 @dataclass(slots=True, eq=False)
 class _Request:
-    """Somebody waits for all that is marked now to be sent."""
+    """A flush that waits until all that is marked now is sent."""
 
     until: float
     answered: threading.Event = field(default_factory=threading.Event)
@@ -63,7 +63,7 @@ class _Request:
 
 @dataclass(slots=True)
 class _Tried:
-    """How the rows of one pass fared that were sent one by one, and whether any row at all was taken."""
+    """One pass: why rows that were sent alone were refused, and whether the receiver took any row at all."""
 
     suspects: dict[str, str] = field(default_factory=dict)
     error: Exception | None = None
@@ -73,15 +73,15 @@ class _Tried:
 class RecordSender:
     """Sends the unsent rows of `store` by `exporter`.
 
-    The lock `gate` is held while the store is used, and never while something is sent. One process a ledger sends
-    at a time. What is acknowledged is not sent again, unless the process dies before it could write that down.
+    It holds the lock `gate` while it uses the store, and never while it sends. Of the processes on a ledger one sends
+    at a time. What is acknowledged is not sent again, unless the process dies before that is stored.
     """
 
     def __init__(self, store: Store, gate: threading.Lock, guard: Guard, exporter: Exporter) -> None:
         self.waiting = 0
         """How many rows waited when last looked, of all processes; counted up to `COUNTED`."""
         self.refused = 0
-        """Rows that this process gave up, since their receiver takes others and never these."""
+        """How many rows this process gave up, since the receiver takes others and never these."""
         self._store = store
         self._gate = gate
         self._guard = guard
@@ -183,7 +183,7 @@ class RecordSender:
         return True
 
     def _send_up_to(self, newest: str) -> _Tried:
-        """Sends all rows up to `newest`, fewer at a time while they fail, down to those that fail alone."""
+        """Sends all rows up to `newest`. Halves a batch that fails, until a row fails alone."""
         tried, after = _Tried(), ""
         while not self._given_up:
             with self._gate:
@@ -207,7 +207,7 @@ class RecordSender:
             self._rows = max(1, len(rows) // 2)
             if away is not None or len(rows) == 1:
                 tried.error = away or ValueError(reason)
-            # One that fails alone may be at fault itself: the next one tells.
+            # A row that fails alone may be at fault itself: the next one shows that.
             others_fail = len(tried.suspects) > 1 if away else len(tried.suspects) >= SUSPECTS and not tried.any_sent
             if (away is not None and len(rows) > 1) or others_fail:
                 break
@@ -224,14 +224,14 @@ class RecordSender:
         self.waiting = max(0, self.waiting - len(rows))
 
     def _settle(self, connection: sqlite3.Connection) -> None:
-        """Writes down what is acknowledged."""
+        """Stores what is acknowledged."""
         if self._acknowledged:
             with transaction(connection):
                 _unsent.drop(connection, self._acknowledged, with_rows=self._store.only_outbox)
             self._acknowledged = []
 
     def _strike(self, suspects: dict[str, str]) -> None:
-        """Sets aside the rows that failed alone, again and again, while others were taken."""
+        """Gives up rows that failed alone again and again while others were taken."""
         for id_, reason in suspects.items():
             self._strikes[id_] = self._strikes.get(id_, 0) + 1
             if self._strikes[id_] < STRIKES:

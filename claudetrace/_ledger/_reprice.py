@@ -64,7 +64,7 @@ UNTOLD = f"""
 
 
 class Correction(NamedTuple):
-    """By how much the spend of `row` has changed. `mark` is this change's own, so that it is made once."""
+    """By how much the spend of `row` has changed. `mark` identifies the change, so that it is made once."""
 
     mark: str
     picousd: int
@@ -73,7 +73,7 @@ class Correction(NamedTuple):
 
 @dataclass(slots=True, kw_only=True)
 class Repriced:
-    """What pricing again does to the rows of one `model`. Money is spend: what totals add up."""
+    """What pricing again does to the rows of one `model`. Money is spend, which is what totals add up."""
 
     model: str | None
     rows: int = 0
@@ -85,7 +85,7 @@ class Repriced:
     after_picousd: int = 0
 
     def add(self, old: Row, new: Row) -> None:
-        """Counts a row that is looked at, and has `new` for `old`."""
+        """Counts a row that was `old` and is `new`, which may be the same object."""
         self.rows += 1
         self.changed_rows += int(new is not old)
         before, after = spend_of(old), spend_of(new)
@@ -137,7 +137,7 @@ def reprice(
 
 
 def repriced(row: Row) -> Row:
-    """`row` with its price made anew; the same object where nothing but the version of the rates would differ."""
+    """`row`, priced again; the same object where nothing but the version of the rates would differ."""
     price = price_row(row, row.get("batch_created_at"))
     if price is None or all(_same(name, row.get(name), price[name]) for name in PRICE_COLUMNS):
         return row
@@ -153,7 +153,7 @@ def _same(name: str, old: Any, new: Any) -> bool:
 
 
 def tell_untold(db: Path, correct: Callable[[list[Correction]], None]) -> None:
-    """Has `correct` hear of what a killed run has changed."""
+    """Passes to `correct` what a killed run has changed."""
     with opened_ledger(db) as connection:
         _tell(connection, correct)
 
@@ -174,8 +174,8 @@ def _tell(connection: sqlite3.Connection, correct: Callable[[list[Correction]], 
 def _write(
     connection: sqlite3.Connection, ids: list[str], tag_values: TagValues, *, notes: bool
 ) -> list[tuple[Row, Row]]:
-    """Prices the rows of `ids` again as they are now, rows and rollups in one transaction. With `notes` it keeps what
-    changes in spend, to be told."""
+    """Prices the rows of `ids` again as they are now, rows and rollups in one transaction. With `notes` it stores each
+    change of spend, for the budgets."""
     with transaction(connection):
         pairs = [(row, repriced(row)) for row in _rows(connection, AGAIN, (orjson.dumps(ids).decode(),))]
         changed = [(old, new) for old, new in pairs if new is not old]

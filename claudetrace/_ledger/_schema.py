@@ -1,4 +1,4 @@
-"""Opening the ledger: made, migrated or refused, but never damaged."""
+"""Opens the ledger to read, load or change it: makes, migrates or refuses it, and never damages it."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def _statements(script: str) -> Iterator[str]:
 
 
 MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (_first_version,)
-"""The n-th leads a ledger from version n to n + 1, inside one transaction with all others that are due."""
+"""The n-th migrates a ledger from version n to n + 1. All that are due run in one transaction."""
 VERSION = len(MIGRATIONS)
 MARKS = """
     SELECT
@@ -55,15 +55,15 @@ MARKS = """
         (SELECT COUNT(*) FROM sqlite_master) AS tables,
         (SELECT COUNT(*) FROM pragma_table_info('calls') WHERE name = 'source') AS has_source
 """
-"""What a file says of itself, in one statement: between two another process may make the ledger."""
+"""What a file says of itself. One statement, since another process may make the ledger between two."""
 BEGIN_ANEW = "of a version before claudetrace's first release; move it away, and a new one is begun"
 
 
 def open_ledger(path: Path, *, make: bool = True) -> sqlite3.Connection:
-    """A connection to the ledger at `path`, of the current version, migrated if need be.
+    """A connection to the ledger at `path`, which is migrated to the current version if need be.
 
-    It is made where there is none or an empty file, if `make`. Raises `ClaudetraceError` for a file that is not a
-    ledger, or a newer one, and leaves it as it is.
+    With `make` it is made where there is no file, or an empty one. Raises `ClaudetraceError` for a file that is no
+    ledger, or one of a newer version, and leaves that as it is.
     """
     _sqlite.refuse_old_sqlite()
     if path.is_dir():
@@ -106,12 +106,12 @@ def _version_of(path: Path) -> int:
 
 
 def connect(path: Path, mode: str) -> sqlite3.Connection:
-    """A connection in autocommit, which waits for locks so briefly that no fork or flush is held up."""
+    """A connection in autocommit. It waits so briefly for locks that it holds up no fork and no flush."""
     return _sqlite.connect(path, mode, BUSY_S)
 
 
 def connect_to_read(path: Path) -> sqlite3.Connection:
-    """The same for who may be allowed to read it alone. Raises `ClaudetraceError`."""
+    """A connection that also those can open who may only read the file. Raises `ClaudetraceError`."""
     return _sqlite.connect_to_read(path, BUSY_S)
 
 
@@ -138,7 +138,7 @@ def ledger_version(connection: sqlite3.Connection, path: Path) -> int:
 
 
 def begin(connection: sqlite3.Connection) -> None:
-    """Begins to write. Raises `ClaudetraceError` where another version has led the ledger on since it was opened."""
+    """Begins to write. Raises `ClaudetraceError` where a newer version has migrated the ledger since it was opened."""
     connection.execute("BEGIN IMMEDIATE")
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     if version != VERSION:
@@ -176,7 +176,7 @@ def _migrate(path: Path) -> None:
 
 @contextmanager
 def opened_ledger(db: Path) -> Iterator[sqlite3.Connection]:
-    """The ledger at `db`, to be changed by a person, who may wait. Raises `ClaudetraceError`."""
+    """A connection for a command that changes the ledger at `db`, which may wait. Raises `ClaudetraceError`."""
     if not db.is_file():
         raise ClaudetraceError(f"there is no ledger at {db}; name another with --db or CLAUDETRACE_DB")
     require_writable(db)
@@ -190,7 +190,7 @@ def opened_ledger(db: Path) -> Iterator[sqlite3.Connection]:
 
 @contextmanager
 def transaction(connection: sqlite3.Connection) -> Iterator[None]:
-    """All or nothing of what the block writes."""
+    """Commits what the block writes, or nothing of it."""
     begin(connection)
     try:
         yield

@@ -1,4 +1,4 @@
-"""What the ledger says was spent already, for a budget whose store is new."""
+"""What was spent before a budget began, from the ledger: the seed of its counters."""
 
 from __future__ import annotations
 

@@ -31,10 +31,11 @@ if TYPE_CHECKING:
 
 SUFFIX = ".jsonl"
 TO_SEND = ".send.jsonl"
-"""Ends the name of a segment whose rows are to be sent as records, whoever loads them."""
+"""The end of the name of a segment whose rows are to be sent as records, whoever loads them."""
 UNREADABLE = "unreadable.jsonl"
 ASKED_FOR = stat.S_ISVTX
-"""The bit of a segment's mode by which another process asks that it be left; it means nothing else for a file."""
+"""The bit of a segment's mode by which `forget` asks its owner to go on in another; it has no other meaning for a
+file."""
 DISKS = ("/var/tmp", "/dev/shm")  # noqa: S108 - each folder of ours in there is checked
 """Where rows go, beside the temporary folder, that the ledger's disk had no room for when their process ended. What is
 in memory is gone after a restart, and there until then."""
@@ -50,15 +51,15 @@ class Segment:
     held: Descriptor
     loaded_bytes: int = 0
     sealed: bool = False
-    """No writer starts on it any more; one that had started writes its row again elsewhere."""
+    """Whether writers must not use it any more; one that was writing writes its row again elsewhere."""
     retired_at: float | None = None
     """When writers were led to the next segment, by the monotonic clock."""
     kept_bytes: int = 0
-    """Up to here, lines that are no rows are in `unreadable.jsonl`."""
+    """Unreadable lines before this place are in `unreadable.jsonl` already."""
     rows: int = 0
-    """How many were read of it by a process that leaves it to others."""
+    """How many rows a process has read of it that leaves it to others to load."""
     offset_checked: bool = False
-    """`loaded_bytes` was compared with what the ledger says."""
+    """Whether `loaded_bytes` was compared with what the ledger says."""
 
     @property
     def name(self) -> str:
@@ -66,7 +67,7 @@ class Segment:
 
     @property
     def to_send(self) -> bool:
-        """Whether its rows are to be sent as records. Its name says it: its owner may be gone."""
+        """Whether its rows are to be sent as records. Its name says so, since its owner may be gone."""
         return self.name.endswith(TO_SEND)
 
     @property
@@ -111,7 +112,7 @@ class Lines:
 
 
 def create(spool: Path, content: bytes = b"", *, locked: bool = True, to_send: bool = False) -> Segment:
-    """A new segment in `spool`, already holding `content`, locked before anybody can see it."""
+    """A new segment in `spool` that holds `content`. It is locked before anybody can see it."""
     make_folder(spool)
     name = f"{os.getpid()}-{secrets.token_hex(8)}"
     hidden = spool / f"{name}.new"
@@ -172,9 +173,9 @@ def _modified(path: Path) -> float:
 
 
 def read(segment: Segment, *, whole: bool) -> Iterator[Lines]:
-    """What is not loaded yet, in batches, from the open file, so that even a deleted one is read to its end.
+    """What is not loaded yet, in batches. It is read from the open file, so that even a deleted one is read to its end.
 
-    With `whole` nobody writes to it any more, and a last line without its newline is a line.
+    With `whole` nobody writes to it any more, and a last line without a newline counts as a line.
     """
     start, size = segment.loaded_bytes, READ_BYTES
     while data := _read_at(segment, size, start):
@@ -251,7 +252,8 @@ def remove_if_empty(spool: Path) -> None:
 
 
 def leave_elsewhere(spool: Path, lines: Sequence[bytes], *, to_send: bool) -> Path | None:
-    """The file that `lines` are in from here on, for the next process on the ledger; `None` where no disk has room."""
+    """Writes `lines` to a file on another disk, for the next process on the ledger. Returns its path; `None` where no
+    disk has room."""
     for folder in _folders(spool):
         try:
             _make_private(folder.parent)
@@ -265,7 +267,7 @@ def leave_elsewhere(spool: Path, lines: Sequence[bytes], *, to_send: bool) -> Pa
 
 
 def left_elsewhere(spool: Path) -> list[Path]:
-    """What others left for the ledger of `spool`, in folders that nobody else can write to."""
+    """The segments that were left on other disks for the ledger of `spool`, in folders that are this user's alone."""
     return [
         path for folder in _folders(spool) if is_private(folder.parent) and is_private(folder) for path in paths(folder)
     ]

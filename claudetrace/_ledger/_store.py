@@ -61,12 +61,12 @@ FAULTS_OF_A_ROW = (
     KeyError,
     AttributeError,
 )
-"""What a row can cause by itself. All else is a fault of the file, and passes."""
+"""What a row can cause by itself. Anything else is a fault of the file, and the batch is tried again."""
 
 
 @dataclass(slots=True)
 class Written:
-    """What came of a batch: the rows that were not in the ledger before, and how many were set aside."""
+    """What became of a batch: the rows that are new to the ledger, and how many were quarantined."""
 
     rows: list[Row] = field(default_factory=list)
     quarantined: int = 0
@@ -75,8 +75,8 @@ class Written:
 class Store(LedgerFile):
     """Writes rows to the ledger at `path`. Only one thread at a time may use it.
 
-    One that is only an outbox keeps no sums: its rows go when they are sent. `before_commit` is given the rows that
-    are new while they may still be lost again: it gets them once more then.
+    One that is only an outbox keeps no sums: its rows are deleted once they are sent. `before_commit` gets the rows
+    that are new before the commit, and again where that fails.
     """
 
     def __init__(
@@ -104,7 +104,7 @@ class Store(LedgerFile):
         return int(found[0]) if found else 0
 
     def forget_segment(self, name: str) -> None:
-        """Drops the mark of a segment that is deleted, and any older one that is left."""
+        """Deletes the mark of a segment that is gone, and those that others left."""
         if not self.path.exists():
             return  # The mark went with the ledger.
         day_ago = datetime.now(UTC) - timedelta(days=1)
@@ -118,16 +118,16 @@ class Store(LedgerFile):
             with transaction(connection):
                 connection.execute(sql, (name, stamp(day_ago), names))
         except sqlite3.OperationalError as error:
-            # Others are writing: the mark does no harm, and goes with the older ones.
+            # Others are writing. The mark does no harm until it is deleted as an old one.
             if not error.sqlite_errorname.startswith("SQLITE_BUSY"):
                 raise
 
     def write(
         self, rows: list[Row], segment: str | None = None, loaded_bytes: int = 0, *, unsent: bool = False
     ) -> Written:
-        """Stores `rows`, their sums and how far their segment is loaded, all or nothing; where they are `unsent`, that
-        too. A row that the ledger has is left out; one that it cannot hold is set aside. Raises for a fault of the
-        file."""
+        """Stores `rows`, their sums and how far their segment is loaded, all or nothing; and marks them where they are
+        `unsent`. Leaves out rows that the ledger has, and quarantines those that it cannot hold. Raises for a fault of
+        the file."""
         connection = self.connection()
         begin(connection)
         try:
@@ -162,7 +162,7 @@ class Store(LedgerFile):
             _completed.complete(connection, found, rows_of, self._tag_values)
 
     def _insert(self, connection: sqlite3.Connection, rows: list[Row], written: Written, sums: list[Sums]) -> None:
-        """Inserts `rows`, by halves where one of them has a fault, down to that one."""
+        """Inserts `rows`. Where one has a fault it halves them, until that one is alone and is quarantined."""
         if not rows:
             return
         connection.execute("SAVEPOINT some_rows")
@@ -233,7 +233,7 @@ def rows_of(connection: sqlite3.Connection, ids: list[str]) -> list[Row]:
 
 
 def _insert_all(connection: sqlite3.Connection, rows: list[Row]) -> list[Row]:
-    """Inserts `rows`, and answers which of them the ledger did not have."""
+    """Inserts `rows`. Returns those that the ledger did not have."""
     values = [tuple(map(row.get, COLUMNS)) for row in rows]
     connection.execute("SAVEPOINT at_once")
     inserted = connection.executemany(INSERT, values).rowcount
@@ -256,7 +256,7 @@ def _line(row: Row) -> str:
     try:
         return orjson.dumps(row).decode()
     except (TypeError, ValueError, RecursionError):
-        # What it could not hold may be why the row is here.
+        # What JSON cannot hold may be why the row is quarantined.
         return json.dumps(row, default=repr)
 
 

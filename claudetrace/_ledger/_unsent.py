@@ -1,4 +1,4 @@
-"""Which rows of the ledger wait to be sent as records: marked with their rows, until somebody acknowledged them."""
+"""The table `unsent`: which rows of the ledger wait to be sent as records, until a receiver acknowledges them."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def take(connection: sqlite3.Connection, after: str, until: str, limit: int) -> 
 
 
 def drop(connection: sqlite3.Connection, ids: list[str], *, with_rows: bool = False) -> int:
-    """How many of `ids` were waiting; they do not any more. `with_rows`: the rows go too."""
+    """How many of `ids` were waiting. They no longer do; with `with_rows` their rows are deleted too."""
     as_json = orjson.dumps(ids).decode()
     if with_rows:
         connection.execute(DROP_ROWS, (as_json,))
@@ -81,13 +81,13 @@ def drop(connection: sqlite3.Connection, ids: list[str], *, with_rows: bool = Fa
 
 
 def refused(connection: sqlite3.Connection) -> tuple[int, str | None]:
-    """How many rows are set aside, and why one of them."""
+    """How many rows were given up, and the reason of one."""
     count, reason = connection.execute(REFUSED).fetchone()
     return count, reason
 
 
 def refuse(connection: sqlite3.Connection, id_: str, reason: str) -> None:
-    """Sets a row aside that the receiver never takes."""
+    """Gives up a row that the receiver never takes."""
     connection.execute(REFUSE, (reason, id_))
 
 
