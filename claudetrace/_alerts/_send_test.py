@@ -1,4 +1,4 @@
-"""`send_test`: one alert that says it is a test, through every channel at once."""
+"""`send_now`: an alert through every channel at once, with what came of it; `send_test`: one that says it is a test."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ TEST_S = 30.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tried:
-    """What came of a test alert on one channel."""
+    """What came of an alert on one channel."""
 
     channel: str
     error: str | None
@@ -43,7 +43,14 @@ def send_test(
         raise ClaudetraceError(f"there is no budget {name!r}: name one of {_names(budgets)}")
     message = f"This is a test of budget {name!r}, which nothing was spent on; alerts of this budget arrive here."
     alert = Alert(kind="threshold", budget=name, limit_usd=budget.usd, at=datetime.now(UTC), message=message)
-    notice = Notice(id=uuid7(time.time_ns()), alert=alert, service=service, test=True)
+    return send_now(alert, channels, service=service, timeout_s=timeout_s, test=True)
+
+
+def send_now(
+    alert: Alert, channels: Sequence[Channel], *, service: str, timeout_s: float = TEST_S, test: bool = False
+) -> list[Tried]:
+    """Sends `alert` through every channel at once, once each, and what came of it. Blocks at most `timeout_s`."""
+    notice = Notice(id=uuid7(time.time_ns()), alert=alert, service=service, test=test)
     results: dict[str, Tried] = {}
 
     def attempt(channel: Channel) -> None:

@@ -65,7 +65,7 @@ def reconcile(
         try:
             found = _reconciled(asked, files, key, asking, settings, db)
             click.echo(_told(found, groups, as_json=as_json))
-            _tell(found)
+            _tell(found, settings)
         except ClaudetraceError as error:
             if not watch:
                 raise
@@ -102,11 +102,16 @@ def _reconciled(
     return held_against(ledger, asked, figures, settings.discount)
 
 
-def _tell(found: Reconciliation) -> None:
+def _tell(found: Reconciliation, settings: BillSettings) -> None:
+    """Sends the gauge and the alert, and says which channel did not take it."""
     from claudetrace._config import resolve
-    from claudetrace._reconcile._tell import tell_metrics
+    from claudetrace._reconcile._tell import alert_unseen, tell_metrics
 
-    tell_metrics(found, resolve({}))
+    others = resolve({})
+    tell_metrics(found, others)
+    for tried in alert_unseen(found, settings.at_least, others):
+        if tried.error is not None:
+            click.echo(f"The alert did not reach {tried.channel}: {tried.error}", err=True)
 
 
 def _told(found: Reconciliation, groups: tuple[str, ...], *, as_json: bool) -> str:

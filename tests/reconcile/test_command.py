@@ -13,6 +13,7 @@ from click.testing import CliRunner
 
 from claudetrace._ledger._prune import prune
 from claudetrace.cli import _reconcile, main
+from tests.alerts._receiver import Receiver
 
 from ._organization import ADMIN_KEY, Api, Organization
 from .test_bill import DAYS, calls
@@ -130,3 +131,37 @@ def test_calls_without_a_price_are_seen(organization, record, told):
     found = told(*DAYS)
 
     assert (found["capture_ratio"], [Decimal(usd) for usd in found["gap_usd"].values()]) == (1, [Decimal("0.054")])
+
+
+def test_too_little_seen_of_a_workspace_is_an_alert(organization, record, told, tmp_path, monkeypatch):
+    """Below `at_least` the channels of the settings get an alert with the share, where a workspace is named."""
+    organization.served = calls(100)
+    record(*calls(97))
+    settings = tmp_path / "settings.toml"
+    monkeypatch.setenv("CLAUDETRACE_CONFIG", str(settings))
+    with Receiver() as receiver:
+        for at_least, workspaces in (("0.98", []), ("0.96", ["wrkspc_1"]), ("0.98", ["wrkspc_1"])):
+            settings.write_text(
+                f'alert_to = ["http://{receiver.at}/alerts"]\n'
+                f"[reconcile]\nat_least = {at_least}\nworkspace_ids = {json.dumps(workspaces)}\n"
+            )
+            told(*DAYS)
+
+    (got,) = receiver.got
+    alert = json.loads(got.body)
+    assert (alert["kind"], alert["key"], alert["threshold"]) == ("unseen", "wrkspc_1", 0.98)
+    assert "97.00%" in alert["message"]
+    assert "$0.0135" in alert["message"]
+
+
+@pytest.mark.parametrize("said", ["at_least = 2", 'discount = "12 %"', "workspaces = []", "discount = true"])
+def test_wrong_settings(record, reconcile, tmp_path, monkeypatch, said):
+    """What `[reconcile]` cannot hold is refused with what it may hold."""
+    record(*calls(1))
+    settings = tmp_path / "settings.toml"
+    settings.write_text(f"[reconcile]\n{said}\n")
+    monkeypatch.setenv("CLAUDETRACE_CONFIG", str(settings))
+
+    ran = reconcile(*DAYS)
+
+    assert (ran.exit_code, "reconcile" in ran.output) == (2, True)

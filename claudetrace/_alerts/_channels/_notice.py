@@ -23,6 +23,7 @@ HEADLINES = {
     "unpriced": "Budget {budget}: calls without a price",
     "unbounded": "Budget {budget}: a call without an upper bound",
     "lost": "Calls were not recorded",
+    "unseen": "Calls on the bill are not in the ledger",
 }
 # `&` first. A word after @ would call people on servers that read names in the text.
 SLACK_ESCAPES = (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;"), ("@", "@\u200b"))
