@@ -83,6 +83,7 @@ def prune(
                 for sql in ANEW:
                     connection.execute(sql, {"day": first_kept})
                 connection.execute("DELETE FROM quarantine WHERE quarantined_at < ?", (first_kept,))
+                connection.execute("DELETE FROM bill WHERE day < ?", (first_kept,))
     return removed
 
 

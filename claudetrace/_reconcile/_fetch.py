@@ -95,7 +95,8 @@ def fetch(asked: Asked, key: str, base_url: str | None, api: str | None) -> Figu
             except anthropic.APIStatusError as error:
                 if api == ANALYTICS or error.status_code not in NOT_FOR_THIS_ORGANIZATION:
                     raise
-        return _admin(client, asked)
+                return _admin(client, asked, f"{ADMIN}, since the {ANALYTICS} answered {error.status_code}")
+        return _admin(client, asked, ADMIN)
     except anthropic.APIStatusError as error:
         raise ClaudetraceError(f"Anthropic refused {_told(error.status_code)}: {error.message}") from error
     except anthropic.APIError as error:
@@ -111,28 +112,26 @@ def _told(status: int) -> str:
 
 def _analytics(analytics: Any, asked: Asked) -> Figures:
     figures = Figures(ANALYTICS)
-    for reports, more in ((analytics.usage, ()), (analytics.cost, ("cost_type", "token_type"))):
+    for reports, group_by, take in (
+        (analytics.usage, GROUP_BY, figures.add),
+        (analytics.cost, (*GROUP_BY, "cost_type", "token_type"), figures.add),
+        (analytics.cost, ("api_key_id",), figures.add_keys),
+    ):
         for chunk in asked.chunks():
-            first = reports.list(
-                **chunk, **asked.filters(), group_by=[*GROUP_BY, *more], time_bucket_width="1d", limit=1000
-            )
+            first = reports.list(**chunk, **asked.filters(), group_by=[*group_by], time_bucket_width="1d", limit=1000)
             for page in first.iter_pages():
-                figures.add(item.to_dict(mode="json") for item in page.data)
-                _refreshed(figures, page.data_refreshed_at)
+                take(item.to_dict(mode="json") for item in page.data)
+                if (at := page.data_refreshed_at) is not None:
+                    figures.refreshed_at = min(figures.refreshed_at or at, at)
     # Also where the answer is that there was nothing.
     figures.has_usage = figures.has_cost = True
     return figures
 
 
-def _refreshed(figures: Figures, at: datetime | None) -> None:
-    if at is not None:
-        figures.refreshed_at = min(figures.refreshed_at or at, at)
-
-
-def _admin(client: Anthropic, asked: Asked) -> Figures:
+def _admin(client: Anthropic, asked: Asked, source: str) -> Figures:
     if asked.api_key_ids:
         raise ClaudetraceError("the Admin API tells no cost by key; leave out --api-key-id or name a workspace")
-    figures = Figures(ADMIN)
+    figures = Figures(source)
     for path, group_by in ADMIN_REPORTS.items():
         for chunk in asked.chunks():
             params: dict[str, Any] = {**chunk, "group_by": [*group_by], "bucket_width": "1d", "limit": 31}

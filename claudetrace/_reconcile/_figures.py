@@ -81,6 +81,8 @@ class Figures:
 
     source: str
     cells: dict[Cell, Figure] = field(default_factory=dict)
+    keys: dict[tuple[str, str], Figure] = field(default_factory=dict)
+    """Requests and amounts by day and key: the ledger knows no keys, but who reads it does."""
     refreshed_at: datetime | None = None
     has_cost: bool = False
     has_usage: bool = False
@@ -98,6 +100,14 @@ class Figures:
                     self._add_cost(day, group, body)
                 else:
                     self._add_usage(day, group, body)
+
+    def add_keys(self, items: Iterable[Mapping[str, Any]]) -> None:
+        """Adds rows of cost by key."""
+        for item in items:
+            key = (item["starting_at"][:10], item["group"].get("api_key_id") or "")
+            listed, _ = _picousd(item["cost"]["list_amount"], PICOUSD_PER_CENT)
+            told = Figure(quantity=item["cost"].get("requests") or 0, list_picousd=listed)
+            self.keys.setdefault(key, Figure()).add(told)
 
     def _add_usage(self, day: str, group: Mapping[str, Any], body: Mapping[str, Any]) -> None:
         self.has_usage = True

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from claudetrace._ledger._proof import exact_from_day
 from claudetrace._ledger._schema import opened_ledger, transaction
 from claudetrace._ledger._times import stamp
-from claudetrace._reconcile._figures import Cell
+from claudetrace._reconcile._figures import Cell, Figure
 from claudetrace._reconcile._judge import CAUSES, capture_ratio, compare, groups, with_list
 from claudetrace._reconcile._ours import COUNTS, Ours
 from claudetrace._sqlite import limit_time
@@ -47,6 +47,8 @@ class Reconciliation:
     """The first day whose calls are not pruned."""
     young_from: str
     """The first day that is too young to be judged."""
+    keys: dict[str, Figure]
+    """What Anthropic has of each key on the judged days, the most expensive first; empty where it did not say."""
     assumed_discount: Fraction | None
     """That by which list prices were worked out, where the report tells only what is billed."""
     by_workspace: bool
@@ -119,9 +121,18 @@ def reconcile(
         ours=ours,
         first_day=first_day,
         young_from=young_from,
+        keys=_by_key(figures, first_day, young_from),
         assumed_discount=assumed,
         by_workspace=by_workspace,
     )
+
+
+def _by_key(figures: Figures, first_day: str, young_from: str) -> dict[str, Figure]:
+    keys: dict[str, Figure] = {}
+    for (day, key), figure in figures.keys.items():
+        if first_day <= day < young_from:
+            keys.setdefault(key, Figure()).add(figure)
+    return dict(sorted(keys.items(), key=lambda each: -(each[1].list_picousd or 0)))
 
 
 def _keep(

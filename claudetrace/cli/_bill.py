@@ -90,9 +90,24 @@ def _gap(found: Reconciliation) -> list[str]:
     lines = [[usd_text(exact_usd(amount), digits), said] for said, amount in causes.items()]
     lines += [[usd_text(exact_usd(whole), digits), "what Anthropic's list price is more than the ledger's"]]
     told = ["The gap\n" + table(["USD", "cause"], lines, left=(1,), last_is_total=True)]
+    if len(found.keys) > 1 and found.capture_ratio != 1:
+        told.append(_keys(found))
     if found.misrated:
         told.append("Rates that differ: a bug of the ledger's prices, so please report it\n" + _rates(found))
     return told
+
+
+def _keys(found: Reconciliation) -> str:
+    """Anthropic's figures by key: a key of another program shows what the ledger cannot see."""
+    amounts = [exact_usd(each.list_picousd or 0) for each in found.keys.values()]
+    digits = usd_digits(amounts)
+    rows = [
+        [key or NONE, count_text(each.quantity), usd_text(amount, digits)]
+        for (key, each), amount in zip(found.keys.items(), amounts, strict=True)
+    ]
+    return "By key, in Anthropic's figures: is one of them another program's?\n" + table(
+        ["key", "requests", "Anthropic (USD)"], rows
+    )
 
 
 def gap_causes(found: Reconciliation) -> dict[str, int]:
@@ -217,6 +232,10 @@ def bill_json(found: Reconciliation, by: tuple[str, ...]) -> str:
         "gap_usd": {said: f"{exact_usd(amount):f}" for said, amount in gap_causes(found).items()},
         "rates_that_differ": misrates(found),
         "midnight": {"calls": found.ours.midnight.calls, "usd": f"{exact_usd(found.ours.midnight.picousd):f}"},
+        "keys": {
+            key: {"requests": each.quantity, "list_usd": f"{exact_usd(each.list_picousd or 0):f}"}
+            for key, each in found.keys.items()
+        },
         "by": list(by),
         "cells": cells,
     }

@@ -13,6 +13,7 @@ import itertools
 import sqlite3
 import sys
 import time
+from datetime import timedelta
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -28,11 +29,13 @@ from claudetrace_dashboards.queries import QUERIES, Filters, statement
 from generate import DAYS, LAST_DAY, generate
 
 from claudetrace._ledger._proof import rollup_differences
+from claudetrace._reconcile._ours import Ours
 
 LIMIT_MS = 60
 LIST_LIMIT_MS = 1000
 """Of a list of calls, which reads rows and not sums: Datasette's own limit. Most take less than 50 ms; a kind of call
 of one value of a tag is looked for in every hour that has both."""
+BILL_LIMIT_MS = 5000
 BASE = {"model": "claude-sonnet-4-5", "feature": "support-chat", "platform": "anthropic"}
 RARE = {"model": "claude-opus-4-1", "feature": "onboarding", "platform": "vertex"}
 KINDS = ("duration_ms", "time_to_first_token_ms", "output_tokens_per_s")
@@ -58,7 +61,7 @@ def main() -> int:
     connection = sqlite3.connect(f"{db.absolute().as_uri()}?mode=ro", uri=True)
     ((rows,),) = connection.execute("SELECT COUNT(*) FROM calls").fetchall()
     print(f"{rows:,} calls of {DAYS} days, {db.stat().st_size / 1e9:.2f} GB; SQLite {sqlite3.sqlite_version}\n")
-    figures = measure(connection) | measure_lists(connection)
+    figures = measure(connection) | measure_lists(connection) | measure_bill(connection)
     slowest = [max(each, key=lambda row: row.measured) for each in figures.values()]
     show([row for each in figures.values() for row in each] if told.all else slowest)
     over = [row for each in figures.values() for row in each if not row.kept]
@@ -109,6 +112,21 @@ def measure_lists(connection: sqlite3.Connection) -> dict[str, list[Row]]:
             row = Row(what=what, measured=min(taken), unit="ms", limit=LIST_LIMIT_MS, beside=f"{said}: {found} rows")
             figures.setdefault(what, []).append(row)
     return figures
+
+
+def measure_bill(connection: sqlite3.Connection) -> dict[str, list[Row]]:
+    """The figure of what `claudetrace reconcile` reads of a month and of all days."""
+    what, rows = "reconcile", []
+    for said, days in (("a month", 31), ("all days", DAYS)):
+        began = time.thread_time()
+        ours = Ours(LAST_DAY.date() - timedelta(days=days), LAST_DAY.date())
+        ours.read(connection)
+        ours.attribute({}, {}, ())
+        took_ms = (time.thread_time() - began) * 1e3
+        rows.append(
+            Row(what=what, measured=took_ms, unit="ms", limit=BILL_LIMIT_MS, beside=f"{said}: {len(ours.cells)} cells")
+        )
+    return {what: rows}
 
 
 def all_filters(connection: sqlite3.Connection) -> list[tuple[str, Filters]]:

@@ -35,8 +35,8 @@ PRICES = {
     "claude-haiku-4-5-20251001": ("1", "0.10", "1.25", "2", "5"),
 }
 ANALYTICS_PARAMS = {
-    "usage": (TypeAdapter(types.usage_list_params.UsageListParams), types.BetaAnalyticsUsageItem),
-    "cost": (TypeAdapter(types.cost_list_params.CostListParams), types.BetaAnalyticsCostItem),
+    "usage": (types.usage_list_params.UsageListParams, types.BetaAnalyticsUsageItem),
+    "cost": (types.cost_list_params.CostListParams, types.BetaAnalyticsCostItem),
 }
 
 
@@ -137,6 +137,10 @@ class Organization:
             if not each.billed or each.tier == "priority":
                 continue
             day = each.ended.date().isoformat()
+            if params["group_by"] == ["api_key_id"]:
+                key = day, json.dumps({"api_key_id": each.key})
+                sums[key] += sum((self.cents(each, place) for place in KINDS.values()), SEARCH_CENTS * each.searches)
+                continue
             group = each.group
             for name, place in KINDS.items():
                 if each.tokens[place]:
@@ -147,7 +151,10 @@ class Organization:
                 told = {"workspace_id": each.workspace, "cost_type": "web_search", "token_type": None, "model": None}
                 sums[day, json.dumps(told)] += SEARCH_CENTS * each.searches
         for (day, cost_type), cents in self.alone.items():
-            if params["starting_at"][0][:10] <= day < params["ending_at"][0][:10]:
+            if (
+                params["group_by"] != ["api_key_id"]
+                and params["starting_at"][0][:10] <= day < params["ending_at"][0][:10]
+            ):
                 sums[day, json.dumps({"workspace_id": "wrkspc_1", "cost_type": cost_type, "model": None})] += cents
         return [(day, json.loads(group), cents) for (day, group), cents in sums.items()]
 
@@ -202,9 +209,10 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _analytics(self, report: str, params: dict[str, list[str]]) -> dict[str, Any]:
         assert self.headers["anthropic-beta"] == "analytics-usage-cost-2026-08-24"
-        checked, item = ANALYTICS_PARAMS[report]
+        asked, item = ANALYTICS_PARAMS[report]
         lists = ("group_by", "workspace_ids", "api_key_ids")
-        checked.validate_python({name: told if name in lists else told[0] for name, told in params.items()})
+        assert {*params} <= {*asked.__annotations__}
+        TypeAdapter(asked).validate_python({name: told if name in lists else told[0] for name, told in params.items()})
         counted = [name for name in params["group_by"] if name not in ("cost_type", "token_type")]
         assert len(counted) <= 5
         span = [datetime.fromisoformat(params[name][0]) for name in ("starting_at", "ending_at")]
@@ -215,7 +223,9 @@ class _Handler(BaseHTTPRequestHandler):
         else:
             for day, group, cents in self.of.cost(params):
                 billed = cents * (1 - self.of.discount)
-                told = {"amount": f"{billed:f}", "list_amount": f"{cents:f}", "currency": "USD", "requests": None}
+                by_key = "api_key_id" in group
+                requests = sum(each.key == group["api_key_id"] for each in self.of.known(params)) if by_key else None
+                told = {"amount": f"{billed:f}", "list_amount": f"{cents:f}", "currency": "USD", "requests": requests}
                 rows.append((day, group, {"cost": told}))
         made = [
             item.model_validate({**_bounds(day), "group": group, **told}).to_dict(mode="json")

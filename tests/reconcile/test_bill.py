@@ -37,13 +37,14 @@ def test_equal_calls_have_no_gap(organization, record, told):
 
 
 def test_every_cause_is_named_to_the_cent(organization, record, told):
-    """Hidden calls, a wrong rate, a discount, code execution, another program and midnight are told apart, to the
-    cent."""
+    """Hidden calls, a wrong rate, a discount, code execution, other programs by workspace and by key, and midnight are
+    told apart, to the cent."""
     seen = [*calls(198), *calls(198, day=1, model="claude-opus-4-8")]
     hidden = [*calls(2), *calls(2, day=1, model="claude-opus-4-8")]
     other = calls(50, model="claude-haiku-4-5-20251001", workspace="wrkspc_2")
+    shared = calls(30, key="apikey_2")
     late = [Served(at=datetime(2026, 11, 21, 23, 59, 59, tzinfo=UTC), seconds=3)]
-    organization.served = [*seen, *hidden, *other, *late]
+    organization.served = [*seen, *hidden, *other, *shared, *late]
     organization.prices["claude-opus-4-8"] = ("5", "0.50", "6.25", "10", "27.5")
     organization.discount = Decimal("0.12")
     organization.alone[("2026-11-20", "code_execution")] = Decimal("101.5")
@@ -52,7 +53,7 @@ def test_every_cause_is_named_to_the_cent(organization, record, told):
     found = told(*DAYS)
 
     assert {cause.partition(":")[0]: Decimal(usd) for cause, usd in found["gap_usd"].items()} == {
-        "claude-sonnet-4-6, wrkspc_1": Decimal("0.009"),
+        "claude-sonnet-4-6, wrkspc_1": 32 * Decimal("0.0045"),
         "claude-opus-4-8, wrkspc_1": Decimal("0.0155"),
         "claude-haiku-4-5-20251001, wrkspc_2": Decimal("0.075"),
         "code execution": Decimal("1.015"),
@@ -61,9 +62,10 @@ def test_every_cause_is_named_to_the_cent(organization, record, told):
     assert [(each["kind"], each["ours_usd"], each["theirs_usd"]) for each in found["rates_that_differ"]] == [
         ("output_tokens", "25", "27.5")
     ]
-    whole = Decimal("0.0045") * 201 + Decimal("0.00775") * 200 + Decimal("0.0015") * 50
-    unseen = Decimal("0.009") + Decimal("0.0155") + Decimal("0.075")
+    whole = Decimal("0.0045") * 231 + Decimal("0.00775") * 200 + Decimal("0.0015") * 50
+    unseen = Decimal("0.0045") * 32 + Decimal("0.0155") + Decimal("0.075")
     assert found["capture_ratio"] == float(1 - unseen / whole)
+    assert found["keys"]["apikey_2"] == {"requests": 30, "list_usd": "0.135000000000"}
     assert found["midnight"] == {"calls": 1, "usd": "0.004500000000"}
     assert (round(found["discount"], 9), found["exit_code"]) == (0.12, 1)
 
