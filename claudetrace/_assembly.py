@@ -23,8 +23,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-    from claudetrace._budgets._service import BudgetService
-    from claudetrace._budgets._states import BudgetState
+    from claudetrace._budgets._budget import Budget
+    from claudetrace._budgets._budgets import Budgets
+    from claudetrace._budgets._status import BudgetState
+    from claudetrace._budgets._windows import Window
     from claudetrace._call import Row
     from claudetrace._config import Settings
     from claudetrace._guard import Guard
@@ -50,8 +52,8 @@ class Assembly:
         self._guard = guard
         self._writer: LedgerWriter | Feed | None = None
         self._loader: LedgerWriter | None = None
-        self._successor: BudgetService | None = None
-        self.budgets: BudgetService | None = None
+        self._successor: Budgets | None = None
+        self.budgets: Budgets | None = None
         use_rates_of(settings.db)
         # What can refuse a setting comes before what starts anything.
         self.own_rates = None if settings.rates is None else load_own_rates(settings.rates, file=settings.rates_file)
@@ -64,9 +66,8 @@ class Assembly:
         if self._providers is not None and self._writer is not None:
             self._providers.hand_over = self._writer.flush
         append = _nowhere if self._writer is None else self._writer.append
-        gate = None if self.budgets is None else self.budgets.gate
         seen = SeenIds() if any(host.replays for host in settings.hosts.values()) else None
-        self.recorder = CallRecorder(guard, self.attribution, append, spans, self._metrics, gate, seen)
+        self.recorder = CallRecorder(guard, self.attribution, append, spans, self._metrics, self.budgets, seen)
         left_behind = settings.budget_store is not None and settings.budget_store.exists()
         if self.budgets is not None:
             if replaces is not None:
@@ -108,10 +109,10 @@ class Assembly:
                 with self._guard("close a sink"):
                     sink.close()
 
-    def hand_over_to(self, successor: BudgetService, db: Path | None) -> None:
+    def hand_over_to(self, successor: Budgets, db: Path | None) -> None:
         """Loads what was recorded, for `successor` to begin from where it has the same ledger. What still comes is
         counted in `successor` as well."""
-        if self._loader is None or db is None or db != self._settings.db or successor.keeper is None:
+        if self._loader is None or db is None or db != self._settings.db or successor.writer is None:
             return
         # In this order: each row is in the ledger before the store begins, or is offered to it.
         self._successor = successor
@@ -155,21 +156,17 @@ class Assembly:
         backends, everywhere = self._settings.attributes == "all", self._settings.spans == "own"
         return Spans(self._providers, backends=backends, everywhere=everywhere)
 
-    def _make_budgets(self) -> BudgetService | None:
+    def _make_budgets(self) -> Budgets | None:
         settings = self._settings
         if not settings.budgets and not settings.alert_to:
             return None
-        from claudetrace._budgets._service import BudgetService, before_of
+        from claudetrace._budgets._budgets import Budgets
         from claudetrace._parse import alert_to
 
-        before = None
-        if settings.db is not None:
-            from claudetrace._ledger._seed import spent_before
-
-            before = before_of(spent_before, settings.db)
+        before = None if settings.db is None else partial(_spent_before, settings.db)
         if settings.budget_store is not None:
             warn_of_fragile(settings.budget_store, "what budgets have spent", "budget_store")
-        return BudgetService(
+        return Budgets(
             settings.budgets,
             settings.budget_store,
             settings.alert_to or alert_to("alert_to", None),
@@ -243,6 +240,15 @@ class Assembly:
     def _journal(self) -> dict[str, int]:
         health = self.health()
         return {"lost": health.get("lost", 0), "pending": health.get("pending", 0)}
+
+
+def _spent_before(ledger: Path, budget: Budget, window: Window) -> dict[str, tuple[int, int]]:
+    """What the ledger says that a budget has spent in a window, by each key."""
+    from claudetrace._budgets._budget import EACH
+    from claudetrace._ledger._seed import spent_before
+
+    tags = budget.tags or {}
+    return spent_before(ledger, start_s=window.start, end_s=window.end, model=budget.model, tags=tags, each=EACH)
 
 
 def _nowhere(_row: Row) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from claudetrace._attribution import hashed_as
-from claudetrace._budgets._forget import forget_in_store
+from claudetrace._budgets import _connect
 from claudetrace._clock import monotonic
 from claudetrace._errors import ClaudetraceError
 from claudetrace._files import open_file
@@ -155,14 +155,14 @@ def _forget_in_stores(store: Path, ledgers: list[Path], name: Whom, done: Forgot
             rows |= more[1]
     if store.exists():
         with done.each(store):
-            entries, defined = forget_in_store(store, name.value, sessions, rows, name.tag)
+            entries, defined = _connect.forget(store, name.value, sessions, rows, name.tag)
             done.entries += entries
             done.left += [
                 f"the budget {each!r} is for them by its definition: change the program that has it" for each in defined
             ]
     for aside in _set_aside(store, "broken"):
         with done.each(aside):
-            _rid(aside, name, partial(forget_in_store, aside, name.value, sessions, rows, name.tag))
+            _rid(aside, name, partial(_connect.forget, aside, name.value, sessions, rows, name.tag))
 
 
 def _set_aside(path: Path, why: str) -> list[Path]:

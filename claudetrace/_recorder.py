@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from claudetrace._attribution import Attribution
-    from claudetrace._budgets._gate import Gate
+    from claudetrace._budgets._budgets import Budgets
     from claudetrace._call import Row
     from claudetrace._guard import Guard
     from claudetrace._pricing import Priced, Terms
@@ -58,7 +58,7 @@ class CallRecorder:
         append: Callable[[Row], None],
         spans: Spans | None,
         metrics: Metrics | None = None,
-        gate: Gate | None = None,
+        budgets: Budgets | None = None,
         seen: SeenIds | None = None,
     ) -> None:
         self.guard = guard
@@ -68,7 +68,7 @@ class CallRecorder:
         self._append = append
         self._spans = spans
         self._metrics = metrics
-        self._gate = gate
+        self._budgets = budgets
         self._seen = seen
         """`None` where no host is said to replay."""
         self.told = SeenIds()
@@ -82,27 +82,31 @@ class CallRecorder:
         return self._metrics is not None and self._metrics.wanted
 
     def is_limited(self, call: LiveCall) -> bool:
-        if self._gate is None and runs.get():
-            from claudetrace._budgets._gate import Gate
+        if self._budgets is None and runs.get():
+            from claudetrace._budgets._budgets import Budgets
 
-            # A run needs no setting: the first one brings the gate along.
-            self._gate = Gate()
-        return self._gate is not None and self._gate.concerns(call.columns)
+            # A run needs no setting: the first one brings its limits along.
+            self._budgets = Budgets(guard=self.guard)
+        return self._budgets is not None and self._budgets.concerns(call.columns)
 
     def demand(self, call: LiveCall, body: Mapping[str, Any], *, has_middleware: bool) -> Any:
-        if self._gate is None:
+        if self._budgets is None:
             return None
-        return self._gate.demand(call.id, call.columns, body, call.terms, has_middleware=has_middleware)
+        # The call owns it before anything is set aside: whatever interrupts that, it is settled with the call.
+        call.admission = self._budgets.reservation(
+            call.id, call.columns, body, call.terms, has_middleware=has_middleware
+        )
+        return call.admission
 
-    def admit(self, call: LiveCall, demand: Any) -> None:
-        if self._gate is not None:
+    def admit(self, demand: Any) -> None:
+        if self._budgets is not None:
             with self._admitting():
-                call.admission = self._gate.admit(demand)
+                self._budgets.admit(demand.reservation)
 
-    async def admit_async(self, call: LiveCall, demand: Any) -> None:
-        if self._gate is not None:
+    async def admit_async(self, demand: Any) -> None:
+        if self._budgets is not None:
             with self._admitting():
-                call.admission = await self._gate.admit_async(demand)
+                await self._budgets.admit_async(demand.reservation)
 
     @contextmanager
     def _admitting(self) -> Iterator[None]:
@@ -147,7 +151,7 @@ class CallRecorder:
                 self._complete(call, row, answer)
                 raise
             if call.admission is not None:
-                call.admission.add(row, 0 if call.is_unsent and answer is None else settled)
+                call.admission.reservation.add(row, 0 if call.is_unsent and answer is None else settled)
             for scope in call.tags.scopes:
                 scope.add(first=row["id"] == call.id, spend_picousd=spend)
         finally:
@@ -208,8 +212,8 @@ class CallRecorder:
             self._spans.leave(call)
 
     def ended(self, call: LiveCall) -> None:
-        if call.admission is not None and self._gate is not None:
-            self._settle(call, self._gate)
+        if call.admission is not None and self._budgets is not None:
+            self._settle(call, self._budgets)
         if self._spans is None or call.span is None:
             return
         if self._collection.runs_here():
@@ -220,9 +224,9 @@ class CallRecorder:
             self._spans.end(call)
             self.end_late()
 
-    def _settle(self, call: LiveCall, gate: Gate) -> None:
+    def _settle(self, call: LiveCall, budgets: Budgets) -> None:
         try:
-            gate.settle(call.admission)
+            budgets.settle(call.admission.reservation)
         except Exception as error:  # noqa: BLE001 - any failure of ours ends at the guard
             self.guard.caught("settle what budgets have set aside for a call", error)
 

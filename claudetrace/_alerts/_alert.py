@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field, fields
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import orjson
 
@@ -34,6 +34,19 @@ class Alert:
     key: str | None = None
     at: datetime = field()
     message: str = ""
+
+
+class Outgoing(NamedTuple):
+    """An alert on its way to one channel."""
+
+    id: str
+    """The same over all tries, channels and processes: a receiver deduplicates by it."""
+    alert: Alert
+    tries: int = 0
+    """How many failed so far."""
+    since: float = 0.0
+    due: float = 0.0
+    """In memory, by the monotonic clock: when it was raised, and when it may be tried."""
 
 
 _FIELDS = frozenset(each.name for each in fields(Alert))

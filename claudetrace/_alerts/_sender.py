@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING
 
+from claudetrace._alerts._alert import Outgoing
 from claudetrace._alerts._channels import DeliveryFailed
 from claudetrace._alerts._channels._notice import Notice
-from claudetrace._alerts._outbox import GIVE_UP_S, MemoryOutbox, Outgoing
+from claudetrace._alerts._outbox import GIVE_UP_S, MemoryOutbox
 from claudetrace._clock import monotonic
 from claudetrace._forks import Forks, watch
 from claudetrace._ids import uuid7
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
     from claudetrace._alerts._alert import Alert
     from claudetrace._alerts._channels import Channel
-    from claudetrace._alerts._outbox import Outbox
+    from claudetrace._alerts._outbox import StoreOutbox
     from claudetrace._guard import Guard
 
 EXIT_S = 1.0
@@ -64,7 +65,7 @@ class Sender(Forks):
         *,
         guard: Guard,
         service: str,
-        outbox: Outbox | None = None,
+        outbox: StoreOutbox | None = None,
         pace: Pace = NO_PACE,
     ) -> None:
         self._guard, self._outbox = guard, outbox
@@ -130,7 +131,7 @@ class Sender(Forks):
 class ChannelThread:
     """Sends to one channel, in its own time, so that no channel holds up another. No method raises."""
 
-    def __init__(self, channel: Channel, *, guard: Guard, service: str, outbox: Outbox | None, pace: Pace) -> None:
+    def __init__(self, channel: Channel, *, guard: Guard, service: str, outbox: StoreOutbox | None, pace: Pace) -> None:
         self.channel = channel
         self.stored = None if channel.of_process else outbox
         self._guard, self._service, self._pace = guard, service, pace
@@ -214,13 +215,13 @@ class ChannelThread:
                     self._send(outbox, found)
                     sent = True
 
-    def _claim(self, outbox: MemoryOutbox | Outbox) -> Outgoing | None:
+    def _claim(self, outbox: MemoryOutbox | StoreOutbox) -> Outgoing | None:
         if monotonic() >= self._paused_until:
             with self._guard("read the alerts that wait in the budgets' store"):
                 return outbox.claim(self.channel.name, max_age_s=self._pace.give_up_s)
         return None
 
-    def _send(self, outbox: MemoryOutbox | Outbox, found: Outgoing) -> None:
+    def _send(self, outbox: MemoryOutbox | StoreOutbox, found: Outgoing) -> None:
         try:
             if found.id not in self._unmarked:
                 self.channel.send(Notice(id=found.id, alert=found.alert, service=self._service))
@@ -234,7 +235,7 @@ class ChannelThread:
             outbox.mark_delivered(found.id, self.channel.name)
             self._unmarked.discard(found.id)
 
-    def _failed(self, outbox: MemoryOutbox | Outbox, found: Outgoing, error: Exception) -> None:
+    def _failed(self, outbox: MemoryOutbox | StoreOutbox, found: Outgoing, error: Exception) -> None:
         self._failures += 1
         said = error
         if isinstance(error, DeliveryFailed):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from threading import Lock
+from threading import RLock
 from typing import TYPE_CHECKING, Any
 
 from claudetrace._call import exact_usd, usd
@@ -20,42 +20,57 @@ class Run(Forks):
         self.budget = budget
         """The `Budget`, which makes its runs."""
         self._limit: int | None = budget.limit_picousd
-        self._lock = Lock()
-        self._spent = self._reserved = self._held = self._calls = self._reserved_calls = 0
+        self._spent = self._held = self._calls = 0
+        self._open: dict[str, tuple[int, int]] = {}
+        """The dollars and calls that are set aside for each call that runs."""
         # A dropped stream settles inside a garbage collection, where no lock may be waited for.
-        self._settled: deque[tuple[int, int, int, int, int]] = deque()
+        self._settled: deque[tuple[str, int | None, int | None, int]] = deque()
+        self.after_fork_in_child()
         watch(self)
 
-    def reserve(self, picousd: int, calls: int) -> tuple[int, int, int, int] | None:
+    def reserve(self, call_id: str, picousd: int, calls: int) -> tuple[int, int, int, int] | None:
         """Sets so much aside, or gives what leaves no room for it: dollars spent, reserved and held, and calls."""
         with self._lock:
             self._fold()
-            over = self._limit is not None and self._spent + self._reserved + self._held + picousd > self._limit
+            before = self._sums()
+            # First set aside and then looked at, so that a signal handler's call in between sees it.
+            self._open[call_id] = picousd, calls
+            spent, reserved, now_calls, held = self._sums()
             most = self.budget.max_calls
-            if over or (most is not None and self._calls + self._reserved_calls + calls > most):
-                return self._spent, self._reserved, self._held, self._calls + self._reserved_calls
-            self._reserved += picousd
-            self._reserved_calls += calls
+            over = self._limit is not None and spent + reserved + held > self._limit
+            if over or (most is not None and now_calls > most):
+                del self._open[call_id]
+                return before[0], before[1], before[3], before[2]
         return None
 
-    def settle(self, reserved: tuple[int, int], charged: tuple[int, int], rest_picousd: int) -> None:
-        """Exchanges what was reserved, dollars and calls, for what came of it. Takes no lock."""
-        held = rest_picousd if self.budget.cut_streams == "bound" else 0
-        self._settled.append((*reserved, *charged, held))
+    def settle(self, call_id: str, picousd: int | None, calls: int | None, rest_picousd: int) -> None:
+        """Charges what came of the call in place of what was set aside for it, that with `None`, and holds the rest
+        that it can cost. Takes no lock. Further times change nothing, nor does a call with nothing set aside."""
+        self._settled.append((call_id, picousd, calls, rest_picousd))
+
+    def _sums(self) -> tuple[int, int, int, int]:
+        """Dollars spent and reserved, calls ended and running, dollars held."""
+        opened = list(self._open.values())
+        return (
+            self._spent,
+            sum(picousd for picousd, _ in opened),
+            self._calls + sum(calls for _, calls in opened),
+            self._held,
+        )
 
     def _fold(self) -> None:
         while self._settled:
-            reserved, reserved_calls, charged, calls, held = self._settled.popleft()
-            self._reserved -= reserved
-            self._reserved_calls -= reserved_calls
-            self._spent += charged
-            self._calls += calls
-            self._held += held
+            call_id, picousd, calls, rest_picousd = self._settled.popleft()
+            if (reserved := self._open.pop(call_id, None)) is not None:
+                self._spent += reserved[0] if picousd is None else picousd
+                self._calls += reserved[1] if calls is None else calls
+                self._held += rest_picousd if self.budget.cut_streams == "bound" else 0
 
-    def _read(self) -> tuple[int, int, int, int]:
+    def _read(self) -> tuple[int, int, int]:
         with self._lock:
             self._fold()
-            return self._spent, self._reserved, self._calls, self._held
+            spent, reserved, _, held = self._sums()
+            return spent, reserved, held
 
     @property
     def spent_usd(self) -> Decimal:
@@ -70,19 +85,19 @@ class Run(Forks):
     @property
     def held_usd(self) -> Decimal:
         """What its cut streams can still be billed, with `cut_streams="bound"`."""
-        return exact_usd(self._read()[3])
+        return exact_usd(self._read()[2])
 
     @property
     def left_usd(self) -> Decimal | None:
         """What it may still spend, or `None` without a limit in dollars."""
-        spent, reserved, _, held = self._read()
-        return usd(None if self._limit is None else max(0, self._limit - spent - reserved - held))
+        return usd(None if self._limit is None else max(0, self._limit - sum(self._read())))
 
     @property
     def calls(self) -> int:
         """How many of its calls have ended."""
-        return self._read()[2]
+        self._read()
+        return self._calls
 
     def after_fork_in_child(self) -> None:
-        # Whoever held it is a thread of the parent.
-        self._lock = Lock()
+        # Whoever held it is a thread of the parent. It is one that a signal handler's call can take once more.
+        self._lock = RLock()

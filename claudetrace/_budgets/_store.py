@@ -1,30 +1,41 @@
-"""What is done in the budgets' store: reserve, settle, tell. Each inside a transaction of the desk's."""
+"""What budgets ask of a store, whatever keeps it: the verbs, and the records that they take and give.
+
+A store is shared by processes, and for PostgreSQL by hosts. `_connect` finds its implementation by its name.
+"""
 
 from __future__ import annotations
 
-import math
-from collections import deque
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from claudetrace._alerts import _outbox
-from claudetrace._alerts._rules import threshold_alert
-from claudetrace._budgets import _sql
-from claudetrace._budgets._definition import budget_from, definition_of, shape_of
-from claudetrace._budgets._known import Known
-from claudetrace._budgets._windows import Window, bucket_s, period_of, rolling_s, window_of
+from claudetrace._errors import ClaudetraceError
 
 if TYPE_CHECKING:
-    import sqlite3
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from contextlib import AbstractContextManager
+    from datetime import datetime
 
-    from claudetrace._alerts._alert import Alert
+    from claudetrace._alerts._alert import Alert, Outgoing
     from claudetrace._budgets._budget import Budget
+    from claudetrace._budgets._windows import Window
+    from claudetrace._call import Row
     from claudetrace._guard import Guard
 
-SAID, ESTIMATED, ROWS = 0, 1, 2
-"""On what a charge rests: what its owner said, its estimate, or the ledger's rows."""
-MOST_TOLD = 100_000
+
+class StoreError(ClaudetraceError):
+    """The store cannot be used now, as where it is locked, full or away. Nothing of the group was done."""
+
+
+class Sums(NamedTuple):
+    """What a counter holds, in picodollars and calls. What is held for cut streams counts as reserved."""
+
+    picousd: int = 0
+    calls: int = 0
+    reserved_picousd: int = 0
+    reserved_calls: int = 0
+
+    def plus(self, *more: int) -> Sums:
+        return Sums(*map(sum, zip(self, more, strict=True)))
 
 
 class Claim(NamedTuple):
@@ -35,39 +46,15 @@ class Claim(NamedTuple):
     window: Window
 
 
-@dataclass(frozen=True, slots=True)
-class Totals:
+class Totals(NamedTuple):
     """What a budget has spent, reserved and held in its window."""
 
     picousd: int
     calls: int
     reserved_picousd: int
     reserved_calls: int
-    oldest_slot: int | None
+    oldest_slot: int | None = None
     held_picousd: int = 0
-
-
-class Terms(NamedTuple):
-    """A budget with its row in the store, and its limit as statements take it."""
-
-    budget: Budget
-    id: int
-    limit: int | None
-    whole: int | None
-    rest: int
-    first: float
-    """The lowest threshold: below it there is nothing to tell."""
-
-    @classmethod
-    def of(cls, budget: Budget, budget_id: int) -> Terms:
-        limit = budget.limit_picousd
-        whole, rest = (None, 0) if limit is None else _sql.split(limit)
-        return cls(budget, budget_id, limit, whole, rest, min(budget.thresholds, default=math.inf))
-
-    def part(self, picousd: int, calls: int) -> float:
-        """How much of the limit is used, of dollars or calls whichever is more."""
-        most = self.budget.max_calls
-        return max(picousd / self.limit if self.limit else 0.0, calls / most if most else 0.0)
 
 
 class Denied(NamedTuple):
@@ -77,252 +64,184 @@ class Denied(NamedTuple):
     totals: Totals
 
 
-class Ledgers:
-    """Which row of the store each budget is, in both directions, and what was spent before there was a store."""
+class Rest(NamedTuple):
+    """What the cut stream of one row can be billed beyond the usage that was seen."""
 
-    def __init__(
-        self,
-        budgets: tuple[Budget, ...],
-        guard: Guard,
-        clock: Callable[[], float],
-        spent_before: Callable[[Budget, Window], Mapping[str, tuple[int, int]]] | None,
-    ) -> None:
-        self.budgets = budgets
-        self._guard = guard
-        self.clock = clock
-        self._spent_before = spent_before
-        self.terms: dict[str, Terms] = {}
-        self.by_id: dict[int, Terms] = {}
-        self.told: set[tuple[int, str, int, float]] = set()
-        """Thresholds that are known to be passed, so that the store is not asked again."""
-        self.known = Known()
-        self.telling: list[tuple[tuple[int, str, int, float], Alert, str | None]] = []
-        """What the transaction that runs says of thresholds: true once it is committed."""
-        self.alerts: deque[tuple[Alert, str]] = deque()
-        """What was committed and is to be handed on, each with its id in the outbox."""
-        self.offer_number = self.seeded_in = 0
-        """Which offer of rows runs, and during which the store was begun from the ledger."""
-
-    def register(self, connection: sqlite3.Connection) -> None:
-        """Makes sure that the store knows these budgets; new ones begin with what the ledger says was spent."""
-        self.terms.clear()
-        self.by_id.clear()
-        self.told.clear()
-        now = int(self.clock())
-        for budget in self.budgets:
-            shape, definition = shape_of(budget), definition_of(budget)
-            named = (budget.name, shape)
-            known = connection.execute("SELECT id FROM budgets WHERE name = ? AND shape = ?", named).fetchone()
-            if known is None:
-                sql = (
-                    "INSERT INTO budgets (name, shape, definition, since, used_at) VALUES (?, ?, ?, ?, ?) RETURNING id"
-                )
-                known = connection.execute(sql, (*named, definition, now, now)).fetchone()
-                self._begin(connection, known[0], budget, now)
-            else:
-                sql = "UPDATE budgets SET definition = ?, used_at = ? WHERE id = ?"
-                connection.execute(sql, (definition, now, known[0]))
-            terms = Terms.of(budget, known[0])
-            self.terms[str(budget.name)] = self.by_id[terms.id] = terms
-            self.known.read(connection, terms.id, now)
-
-    def _begin(self, connection: sqlite3.Connection, budget_id: int, budget: Budget, now: int) -> None:
-        if self._spent_before is None:
-            return
-        self.seeded_in = self.offer_number
-        for slot, span in _slots(budget, now):
-            for key, (picousd, calls) in self._spent_before(budget, span).items():
-                charged = (budget_id, key, slot.slot, slot.end, *_sql.split(picousd), calls)
-                connection.execute(_sql.CHARGE, charged).fetchone()
-
-    def committed(self) -> None:
-        """The transaction is: what it told is known from now on."""
-        if len(self.told) > MOST_TOLD:
-            self.told.clear()
-        for known, alert, alert_id in self.telling:
-            self.told.add(known)
-            if alert_id is not None:
-                self.alerts.append((alert, alert_id))
-        self.telling.clear()
-
-    def rolled_back(self) -> None:
-        """The transaction never was."""
-        self.telling.clear()
-
-    def find(self, connection: sqlite3.Connection, budget_id: int) -> Terms | None:
-        """The terms of a row, also of one that another process has set; `None` where it cannot be used here, which is
-        told."""
-        if budget_id not in self.by_id:
-            sql = "SELECT name, definition FROM budgets WHERE id = ?"
-            name, definition = connection.execute(sql, (budget_id,)).fetchone()
-            with self._guard(f"count calls in the budget {name!r} of another program"):
-                self.by_id[budget_id] = Terms.of(budget_from(definition), budget_id)
-        return self.by_id.get(budget_id)
+    row_id: str
+    at: float
+    picousd: int
 
 
-def reserve(
-    connection: sqlite3.Connection,
-    ledgers: Ledgers,
-    claims: list[Claim],
-    call_id: str,
-    owner: str,
-    needed: tuple[int, int],
-) -> Denied | None:
-    """Sets `needed` dollars and calls aside in every budget, or in none and says which had no room."""
-    picousd = needed[0]
-    for done, (budget, key, window) in enumerate(claims):
-        terms = ledgers.terms[str(budget.name)]
-        if picousd <= (_sql.MOST_PICOUSD if terms.limit is None else min(terms.limit, _sql.MOST_PICOUSD)):
-            _, end, slot, since, until = window
-            where = (terms.id, key, slot, end, *needed, since, until)
-            after = connection.execute(_sql.RESERVE, (*where, terms.whole, terms.rest, budget.max_calls)).fetchall()
-            if after:
-                ledgers.known.saw((terms.id, key, slot), after[0])
-                connection.execute(_sql.OPEN, (call_id, terms.id, key, slot, owner, *needed))
-                continue
-        denied = Denied(claims[done], totals(connection, terms.id, key, window))
-        for undone in claims[:done]:
-            where_undone = (ledgers.terms[str(undone.budget.name)].id, undone.key, undone.window.slot)
-            connection.execute(_sql.UNRESERVE, (*where_undone, *needed))
-        if done:
-            connection.execute("DELETE FROM open WHERE call_id = ?", (call_id,))
-        return denied
-    return None
+class Opening(NamedTuple):
+    """What a store is opened with."""
+
+    budgets: tuple[Budget, ...]
+    guard: Guard
+    clock: Callable[[], float]
+    spent_before: Callable[[Budget, Window], Mapping[str, tuple[int, int]]]
+    """By each key, the picodollars and calls that a new budget begins with."""
+    saw: Callable[[str, str, int, Sums], None]
+    """Told of each counter that the store has read or changed: the budget's name, the key, the slot, what it holds."""
+    on_alert: Callable[[Alert, str], None]
+    """Told of each alert that the store has raised by itself, with its id, once that is committed."""
 
 
-def settle(
-    connection: sqlite3.Connection, ledgers: Ledgers, call_id: str, picousd: int | None, calls: int | None
-) -> None:
-    """Charges what the call cost in place of what it reserved; with `None` what its rows say, else the estimate."""
-    reserved = connection.execute(_sql.CLOSE, (call_id,)).fetchall()
-    for _, budget_id, key, slot, needed, needed_calls, seen_rows, seen_picousd in reserved:
-        if picousd is not None:
-            charged, basis = picousd, SAID
-        else:
-            charged, basis = (seen_picousd, ROWS) if seen_rows else (needed, ESTIMATED)
-        charged_calls = needed_calls if calls is None else calls
-        _exchange(
-            connection,
-            ledgers,
-            call_id,
-            (budget_id, key, slot),
-            (needed, needed_calls),
-            (charged, charged_calls),
-            basis,
-        )
-    if not reserved and picousd is not None:
-        _correct(connection, ledgers, call_id, picousd, calls)
+class Store(Protocol):
+    """The budgets of one process in a store. One thread at a time uses it, and each verb inside a `group`."""
+
+    name: str
+    """Where it is, without a secret."""
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether this process may never use it again."""
+
+    def group(self, patience_s: float) -> AbstractContextManager[None]:
+        """All that is done inside, or nothing. Waits at most `patience_s` for other processes. Raises `StoreError`."""
+
+    def mend(self, error: StoreError) -> bool:
+        """Whether the store was at fault and is made anew, so that the group can be tried again at once."""
+
+    # Charges.
+
+    def reserve(
+        self, call_id: str, claims: Sequence[Claim], picousd: int, calls: int, *, forced: bool = False
+    ) -> Denied | None:
+        """Sets so much aside for the call in every budget, or in none and says which had no room. `forced`: also
+        where there is no room. A call that is known already changes nothing."""
+
+    def charge(self, call_id: str, picousd: int | None, calls: int | None, rests: Sequence[Rest] = ()) -> None:
+        """The call has ended: charges what its owner says that it cost, in place of what is set aside for it; with
+        `None` what its rows say, else what is set aside. Once; holds the `rests` in budgets that want it."""
+
+    def hold_batch(self, call_id: str, batch_id: str) -> None:
+        """The call has made a batch: what is set aside stays so until its results are offered."""
+
+    def offer(self, rows: Iterable[Row]) -> None:
+        """Counts rows of the ledger, each once, unless their call's owner accounts for them."""
+
+    def correct(self, changes: Iterable[tuple[str, int, Row]]) -> None:
+        """Adds what rows cost more since they were priced again, each change once by its mark."""
+
+    def spent(self, budget: Budget, key: str, window: Window) -> tuple[int, int]:
+        """The picodollars and calls that a budget has spent in the window."""
+
+    # Housekeeping.
+
+    def keep_house(self) -> bool:
+        """One short step: settles for processes that are gone, forgets what is old. Whether there is more to do."""
+
+    def checkpoint(self) -> None:
+        """Whatever else keeps the store quick and may take long. Outside of a group, on any one thread."""
+
+    # The alerts' outbox.
+
+    def raise_alert(self, alert: Alert, mark: str) -> str | None:
+        """The new alert's id, or `None` where its budget has fired `mark` already, in this or another process."""
+
+    def open_channel(self, channel: str) -> None:
+        """Remembers since when there is this channel, the first time: it gets what is raised from then on."""
+
+    def claim(self, channel: str, lease_s: float, max_age_s: float) -> Outgoing | None:
+        """The oldest alert that `channel` has not had, that is due and not too old; nobody else's for `lease_s`."""
+
+    def mark_delivered(self, alert_id: str, channel: str) -> None:
+        """Never again through this channel."""
+
+    def mark_failed(self, alert_id: str, channel: str, wait_s: float, reason: str) -> None:
+        """Due again after `wait_s`, counted as a try."""
+
+    # The process.
+
+    def pause(self, timeout_s: float) -> bool:
+        """Before a fork, with nobody inside a group: whether nothing of the store's is open now."""
+
+    def resume(self) -> None:
+        """After a fork that it was paused for, in the parent."""
+
+    def inherited(self, *, paused: bool, in_use: bool) -> None:
+        """In a forked child: leaves to the parent what is the parent's. `in_use`: a thread was inside a group."""
+
+    def close(self) -> None:
+        """Lets go of the store. The next group opens it again; what is still set aside is for others to settle."""
 
 
-def settle_claims(
-    connection: sqlite3.Connection,
-    ledgers: Ledgers,
-    call_id: str,
-    claims: list[Claim],
-    needed: tuple[int, int],
-    charged: tuple[int, int],
-) -> None:
-    """As `settle`, where how much is reserved is at hand. The key is the store's: its user may be forgotten."""
-    for budget, _, _ in claims:
-        budget_id = ledgers.terms[str(budget.name)].id
-        if found := connection.execute(_sql.CLOSE_ONE, (call_id, budget_id)).fetchall():
-            _exchange(connection, ledgers, call_id, (budget_id, *found[0]), needed, charged, SAID)
-        else:
-            _correct(connection, ledgers, call_id, *charged)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stored:
+    """A budget as the store holds it, as it was set last."""
+
+    id: int
+    budget: Budget
+    used_at: datetime
+    """When a program with this budget was last started."""
 
 
-def _exchange(
-    connection: sqlite3.Connection,
-    ledgers: Ledgers,
-    call_id: str,
-    where: tuple[int, str, int],
-    needed: tuple[int, int],
-    charged: tuple[int, int],
-    basis: int,
-) -> None:
-    values = (*where, *needed, *_sql.split(charged[0]), charged[1])
-    # To its end: a statement that is not may hold up the commit.
-    after = connection.execute(_sql.EXCHANGE, values).fetchall()
-    connection.execute(_sql.SETTLED, (call_id, *where, *charged, basis, int(ledgers.clock())))
-    if after:
-        tell(connection, ledgers, where, after[0])
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spread:
+    """How many values of a tag have spent something of theirs, and how many of them all."""
+
+    keys: int
+    reached: int
 
 
-def _correct(connection: sqlite3.Connection, ledgers: Ledgers, call_id: str, picousd: int, calls: int | None) -> None:
-    """Puts the truth in the place of an estimate, where somebody has taken the owner for dead."""
-    for budget_id, key, slot, charged, charged_calls, basis in connection.execute(
-        _sql.SETTLED_OF, (call_id,)
-    ).fetchall():
-        if basis == ESTIMATED:
-            now_calls = charged_calls if calls is None else calls
-            charge(connection, ledgers, (budget_id, key, slot), picousd - charged, now_calls - charged_calls)
-            at = int(ledgers.clock())
-            connection.execute(_sql.SETTLED, (call_id, budget_id, key, slot, picousd, now_calls, SAID, at))
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Raised:
+    """An alert with how many of the channels that it is for have had it."""
+
+    alert: Alert
+    delivered: int
+    channels: int
 
 
-def charge(
-    connection: sqlite3.Connection,
-    ledgers: Ledgers,
-    where: tuple[int, str, int],
-    picousd: int,
-    calls: int,
-    ends: int | None = None,
-) -> None:
-    """Adds to what is spent, or takes away from it."""
-    values = (*where, ends, *_sql.split(picousd), calls)
-    after = connection.execute(_sql.CHARGE, values).fetchall()
-    tell(connection, ledgers, where, after[0])
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChannelState:
+    """A channel on the wire that some program has: what waits for it, and why its last try failed."""
+
+    name: str
+    delivered_at: datetime | None
+    waiting: int
+    oldest_at: datetime | None
+    error: str | None
+    tries: int
+    again_at: datetime | None
 
 
-def tell(
-    connection: sqlite3.Connection,
-    ledgers: Ledgers,
-    where: tuple[int, str, int],
-    after: Sequence[int],
-) -> None:
-    """Puts an alert into the outbox for each threshold that is passed, once in its window across all processes."""
-    budget_id, key, slot = where
-    terms = ledgers.by_id.get(budget_id)
-    usd, rest, calls, *_ = after
-    ledgers.known.saw(where, after)
-    picousd, window = usd * _sql.PICO + rest, None
-    if terms is None or terms.budget not in ledgers.budgets:
-        # A process whose budget it is tells it, and nobody where it was removed.
-        return
-    if terms.part(picousd, calls) < terms.first and not terms.budget.per.startswith("rolling"):
-        return
-    budget = terms.budget
-    if budget.per.startswith("rolling"):
-        window = window_of(budget.per, budget.timezone, ledgers.clock())
-        found = totals(connection, budget_id, key, window)
-        picousd, calls = found.picousd, found.calls
-    part = terms.part(picousd, calls)
-    for threshold in budget.thresholds:
-        if part < threshold:
-            return
-        known = (budget_id, key, period_of(budget.per, slot), threshold)
-        if known in ledgers.told:
-            continue
-        window = window or window_of(budget.per, budget.timezone, slot)
-        mark = _outbox.mark_of(budget, f"threshold {threshold:g}", slot, key, of_limit=True)
-        alert = threshold_alert(budget, key, window, threshold, (picousd, calls), ledgers.clock())
-        alert_id = _outbox.raise_in(connection, alert, mark, int(ledgers.clock()))
-        ledgers.telling.append((known, alert, alert_id))
+class Open(NamedTuple):
+    """What one call has set aside."""
+
+    call_id: str
+    picousd: int
+    owner: str
+    """The process that made the call; empty for a batch."""
+    owner_is_gone: bool
 
 
-def totals(connection: sqlite3.Connection, budget_id: int, key: str, window: Window) -> Totals:
-    """What is spent, reserved and held in the window."""
-    values = (budget_id, key, window.since, window.until)
-    usd, rest, *sums = connection.execute(_sql.TOTALS, values).fetchone()
-    return Totals(usd * _sql.PICO + rest, *sums)
+class View(Protocol):
+    """A store as it is at one moment, to be read by anybody, without the budgets in code."""
 
+    def budgets(self) -> list[Stored]:
+        """Each budget by its name, as it was set last, in the order in which they came."""
 
-def _slots(budget: Budget, now: int) -> list[tuple[Window, Window]]:
-    """The counters that a new store begins with, each with the span of what goes into it: the window of now, or the
-    steps of a rolling one."""
-    window = window_of(budget.per, budget.timezone, now)
-    if window.since == window.until:
-        return [(window, window)]
-    step = bucket_s(rolling_s(budget.per))
-    steps = [window_of(budget.per, budget.timezone, at) for at in range(window.since, window.slot + 1, step)]
-    return [(each, each._replace(start=each.slot, end=each.slot + step)) for each in steps]
+    def unusable(self) -> dict[str, str]:
+        """The budgets that cannot be used here and are left out of `budgets`, each with the reason."""
+
+    def keys(self, each: Stored, window: Window, top: int) -> list[str]:
+        """The values of the budget's tag that spent most."""
+
+    def totals(self, each: Stored, key: str, window: Window) -> Totals:
+        """What is spent, reserved and held in the window."""
+
+    def spread(self, each: Stored, window: Window) -> Spread:
+        """How the values of a budget's tag stand in the window."""
+
+    def alerts(self, limit: int) -> list[Raised]:
+        """The last alerts, the newest first."""
+
+    def channels(self, now: float) -> list[ChannelState]:
+        """Each channel that programs on this store have, or had. Alerts too old to be sent any more do not wait."""
+
+    def open(self) -> list[Open]:
+        """What calls have set aside now."""
+
+    def damage(self) -> str | None:
+        """What is broken in it."""

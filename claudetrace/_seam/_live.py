@@ -53,12 +53,12 @@ class Recorder(Protocol):
         ...
 
     def demand(self, call: LiveCall, body: Mapping[str, Any], *, has_middleware: bool) -> Any:
-        """What to reserve for the call; given to `admit`."""
+        """What to reserve for the call, which has it from here on; given to `admit`."""
 
-    def admit(self, call: LiveCall, demand: Any) -> None:
+    def admit(self, demand: Any) -> None:
         """Reserves what the call may cost. Raises `BudgetExceeded`; then the call is not made."""
 
-    async def admit_async(self, call: LiveCall, demand: Any) -> None:
+    async def admit_async(self, demand: Any) -> None:
         """Like `admit`, without blocking the event loop."""
 
     def started(self, call: LiveCall, client: Any, options: Any) -> None:
@@ -208,7 +208,10 @@ class LiveCall:
         If a signal handler of the host interrupted `returned`, the rows that it had not written are written now.
         """
         if self._returned:
-            self._write_pending()
+            try:
+                self._write_pending()
+            finally:
+                self._end_once()
             return
         self.outcome = "cancelled" if is_cancellation(error) else "error"
         self.error_type = None if self.outcome == "cancelled" else error_type_of(error)

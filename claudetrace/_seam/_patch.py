@@ -221,7 +221,7 @@ def _request(wrapped: Any, instance: Any, args: Any, kwargs: Any) -> Any:
         if call is not None:
             options = _options(args, kwargs)
             if (demand := _demand(call, instance, options)) is not None:
-                call.recorder.admit(call, demand)
+                call.recorder.admit(demand)
             _started(call, instance, options)
             args, kwargs = with_mark(call, instance, args, kwargs)
         result = wrapped(*args, **kwargs)
@@ -243,7 +243,7 @@ async def _request_async(wrapped: Any, instance: Any, args: Any, kwargs: Any) ->
         if call is not None:
             options = _options(args, kwargs)
             if (demand := _demand(call, instance, options)) is not None:
-                await call.recorder.admit_async(call, demand)
+                await call.recorder.admit_async(demand)
             _started(call, instance, options)
             args, kwargs = with_mark(call, instance, args, kwargs)
         result = await wrapped(*args, **kwargs)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from opentelemetry.metrics import CallbackOptions, Counter, Histogram, Meter, MeterProvider, Observation
 
-    from claudetrace._budgets._states import BudgetState
+    from claudetrace._budgets._status import BudgetState
 
     Point: TypeAlias = tuple[int | float, dict[str, str] | None]
 

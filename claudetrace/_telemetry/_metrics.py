@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from opentelemetry.metrics import MeterProvider
 
-    from claudetrace._budgets._states import BudgetState
+    from claudetrace._budgets._status import BudgetState
     from claudetrace._call import Row
     from claudetrace._guard import Guard
 

@@ -13,19 +13,14 @@ from claudetrace.cli._options import calls_text
 from claudetrace.cli._tables import Check, bytes_text, plain
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
     from pathlib import Path
 
-    from claudetrace._budgets._reading import ChannelState
+    from claudetrace._budgets._store import ChannelState, View
 
 SETTLED_SOON = timedelta(minutes=1)
 """How long a program that runs takes at most to settle for one that died."""
 ALERTS_WAIT = timedelta(minutes=5)
-RESERVATIONS = """
-    SELECT owner, call_id, SUM(picousd) / COUNT(*)
-    FROM open
-    GROUP BY owner, call_id
-"""
 
 
 class Held(NamedTuple):
@@ -57,55 +52,40 @@ def check_budgets(path: Path) -> list[Check]:
 
 
 def _checks(path: Path) -> Iterator[Check]:
-    from claudetrace._budgets import _reading
+    from claudetrace._budgets import _connect
 
     now = datetime.now(UTC)
-    with _reading.reading(path) as connection:
+    with _connect.view(path) as view:
         yield Check("size", bytes_text(path.stat().st_size))
-        (damage,) = connection.execute("PRAGMA quick_check(1)").fetchone()
-        damaged = None if damage == "ok" else f"{damage}; move it away: the next program begins anew from the ledger"
+        damage = view.damage()
+        damaged = None if damage is None else f"{damage}; move it away: the next program begins anew from the ledger"
         yield Check("SQLite's own check", "ok" if damaged is None else "failed", damaged)
-        names = [plain(str(each.budget.name)) for each in _reading.stored(connection)]
+        names = [plain(str(each.budget.name)) for each in view.budgets()]
         yield Check("budgets", f"{len(names)}: {plain(', '.join(names), 200)}" if names else "none")
-        for name, why in _reading.unusable(connection).items():
+        for name, why in view.unusable().items():
             finding = f"{plain(why, 200)}; programs like this one do not count for it: upgrade claudetrace"
             yield Check(f"budget {plain(name)}", "cannot be used here", finding)
-        yield from _reservations(path, connection, now)
-        for channel in _reading.channels(connection, now.timestamp()):
+        yield from _reservations(view, now)
+        for channel in view.channels(now.timestamp()):
             yield _channel(channel, now)
 
 
-def _reservations(path: Path, connection: sqlite3.Connection, now: datetime) -> Iterator[Check]:
+def _reservations(view: View, now: datetime) -> Iterator[Check]:
     """What is reserved for calls that run, for batches, and by processes that are gone."""
-    from claudetrace._budgets._owners import Owner
-
-    owners = Owner(path.with_name(f"{path.name}.owners"))
-    gone: dict[str, bool] = {}
     running, batches, stranded = Held(0, 0), Held(0, 0), Held(0, 0)
-    for owner, call_id, picousd in connection.execute(RESERVATIONS).fetchall():
-        if not owner:
-            batches = Held(batches.calls + 1, batches.picousd + picousd)
-            continue
-        if owner not in gone:
-            gone[owner] = _is_gone(owners.is_gone, owner)
-        if gone[owner] and now - _began(call_id) > SETTLED_SOON:
-            stranded = Held(stranded.calls + 1, stranded.picousd + picousd)
+    for each in view.open():
+        if not each.owner:
+            batches = Held(batches.calls + 1, batches.picousd + each.picousd)
+        elif each.owner_is_gone and now - _began(each.call_id) > SETTLED_SOON:
+            stranded = Held(stranded.calls + 1, stranded.picousd + each.picousd)
         else:
-            running = Held(running.calls + 1, running.picousd + picousd)
+            running = Held(running.calls + 1, running.picousd + each.picousd)
     yield Check("reserved", _held(running))
     if batches.calls:
         yield Check("reserved for batches", _held(batches))
     if stranded.calls:
         settles = "the next program that has these budgets settles them; until then they are not free to spend"
         yield Check("reserved by processes that are gone", _held(stranded), settles)
-
-
-def _is_gone(ask: Callable[[str], bool], owner: str) -> bool:
-    try:
-        return ask(owner)
-    except OSError:
-        # Another user's: only they can tell.
-        return False
 
 
 def _began(call_id: str) -> datetime:

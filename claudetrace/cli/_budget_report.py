@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any, Self
 
 import click
 
-from claudetrace._budgets import _reading
-from claudetrace._budgets._states import states
+from claudetrace._budgets import _connect
+from claudetrace._budgets._status import states
+from claudetrace._budgets._windows import window_of
 from claudetrace._errors import dollars
 from claudetrace.cli._options import calls_text
 from claudetrace.cli._tables import Column, count_text, fitted, plain, terminal_width, usd_digits, usd_text
@@ -20,8 +21,8 @@ from claudetrace.cli._tables import Column, count_text, fitted, plain, terminal_
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from claudetrace._budgets._reading import ChannelState, Raised, Spread, Stored
-    from claudetrace._budgets._states import BudgetState
+    from claudetrace._budgets._status import BudgetState
+    from claudetrace._budgets._store import ChannelState, Raised, Spread, Stored, View
 
 HEADS = {
     "budget": 0,
@@ -50,6 +51,13 @@ class Shown:
     states: list[BudgetState]
     spread: Spread | None
 
+    @classmethod
+    def read(cls, view: View, each: Stored, now: float, top: int) -> Self:
+        """The budget in its window of now."""
+        window = window_of(each.budget.per, each.budget.timezone, now)
+        spread = view.spread(each, window) if each.budget.each_tag else None
+        return cls(stored=each, states=states(view, each, now, top), spread=spread)
+
     @property
     def reached(self) -> bool:
         """Whether all of it is spent, by one value of its tag at least."""
@@ -76,21 +84,14 @@ class Report:
     @classmethod
     def read(cls, path: Path, now: float, *, top: int, alerts: int) -> Self:
         """Raises `ClaudetraceError` where there is no store."""
-        with _reading.reading(path) as connection:
+        with _connect.view(path) as view:
             return cls(
                 path=path,
                 now=datetime.fromtimestamp(now, UTC),
-                budgets=[
-                    Shown(
-                        stored=each,
-                        states=states(connection, each.budget, each.id, now, top),
-                        spread=_reading.spread(connection, each, now) if each.budget.each_tag else None,
-                    )
-                    for each in _reading.stored(connection)
-                ],
-                alerts=_reading.raised(connection, alerts),
-                channels=_reading.channels(connection, now),
-                unusable=_reading.unusable(connection),
+                budgets=[Shown.read(view, each, now, top) for each in view.budgets()],
+                alerts=view.alerts(alerts),
+                channels=view.channels(now),
+                unusable=view.unusable(),
             )
 
     @property

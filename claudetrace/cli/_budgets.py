@@ -96,10 +96,10 @@ def release(
     What they were seen to cost stays spent. To be used once the bill says what they came to. Exits 2 where no budget
     has that name.
     """
-    from claudetrace._budgets._release import release as let_go
+    from claudetrace._budgets import _connect
     from claudetrace._call import exact_usd
 
-    found = let_go(store_path(db or said[0], store or said[1]), name, key)
+    found = _connect.release(store_path(db or said[0], store or said[1]), name, key)
     whose = plain(f"budget {name!r}" + ("" if key is None else f" for {key!r}"))
     streams = f"{len(found):,} cut stream{'' if len(found) == 1 else 's'}"
     amount = dollars(exact_usd(sum(found)))
@@ -107,20 +107,20 @@ def release(
 
 
 def _stored(path: Path) -> dict[str | None, Budget]:
-    from claudetrace._budgets._reading import reading, stored
+    from claudetrace._budgets import _connect
 
-    if not path.exists():
+    if not _connect.exists(path):
         return {}
-    with reading(path) as connection:
-        return {each.budget.name: each.budget for each in stored(connection)}
+    with _connect.view(path) as view:
+        return {each.budget.name: each.budget for each in view.budgets()}
 
 
 def _others(path: Path, tried: set[str]) -> str:
     """The channels of the store that are not among those `tried`."""
-    from claudetrace._budgets._reading import channels, reading
+    from claudetrace._budgets import _connect
 
-    if not path.exists():
+    if not _connect.exists(path):
         return ""
-    with reading(path) as connection:
-        names = [each.name for each in channels(connection, time.time()) if each.name not in tried]
+    with _connect.view(path) as view:
+        names = [each.name for each in view.channels(time.time()) if each.name not in tried]
     return f"; the store knows {', '.join(names)}" if names else ""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 from contextlib import contextmanager
 from decimal import Decimal
 from typing import TYPE_CHECKING
@@ -77,22 +76,24 @@ def reprice(everything: bool, since: str | None, dry_run: bool, yes: bool, store
 @contextmanager
 def _budgets(store: Path) -> Iterator[Callable[[list[Correction]], None] | None]:
     """What corrects the budgets in `store`; `None` where there are none."""
-    if not store.exists():
-        yield None
-        return
-    from claudetrace._budgets._keeper import Keeper
+    from claudetrace._budgets import _connect
+    from claudetrace._budgets._budgets import Budgets
+    from claudetrace._budgets._store import StoreError
     from claudetrace._guard import Guard
 
-    keeper = Keeper((), store, guard=Guard())
+    if not _connect.exists(store):
+        yield None
+        return
+    budgets = Budgets((), store, guard=Guard())
     try:
-        yield keeper.correct
-    except sqlite3.Error as error:
+        yield budgets.correct
+    except StoreError as error:
         raise ClaudetraceError(
             f"the budgets' store {store} cannot be corrected now ({error}); the ledger is right as far as it was "
             "priced: run claudetrace reprice again"
         ) from error
     finally:
-        keeper.close()
+        budgets.close()
 
 
 def _plan(planned: list[Repriced], *, everything: bool) -> str:

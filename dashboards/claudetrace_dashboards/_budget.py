@@ -7,7 +7,7 @@ from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from claudetrace._budgets._reading import reading, stored
+from claudetrace._budgets import _connect
 from claudetrace._errors import ClaudetraceError
 from claudetrace_dashboards._format import PICOUSD
 
@@ -46,8 +46,8 @@ def _stored(path: str) -> Iterator[Limit]:
     if not Path(path).is_file():
         return
     try:
-        with reading(Path(path)) as connection:
-            found = stored(connection)
+        with _connect.view(path) as view:
+            found = view.budgets()
     except (ClaudetraceError, sqlite3.Error):
         # The budgets' own commands say what is wrong with it; here there is no line for it.
         return

@@ -11,7 +11,7 @@ from claudetrace._alerts._alert import Alert
 from claudetrace._alerts._channels import channels
 from claudetrace._alerts._sender import Pace, Sender
 from claudetrace._budgets._budget import Budget
-from claudetrace._budgets._keeper import Keeper
+from claudetrace._budgets._budgets import Budgets
 from claudetrace._call import Row
 from claudetrace._guard import Guard
 from claudetrace._ids import utc_text, uuid7
@@ -21,19 +21,22 @@ PACE = Pace(first_s=0.02, longest_s=0.1, longest_pause_s=0.1, poll_s=0.05)
 
 def main(store: str, url: str, marks: int, seconds: float) -> None:
     guard = Guard()
-    keeper = Keeper([Budget("all", usd=10)], Path(store), guard=guard)
-    sender = Sender(channels("alert_to", url), guard=guard, service="tests", outbox=keeper.outbox, pace=PACE)
+    budgets = Budgets([Budget("all", usd=10)], Path(store), guard=guard)
+    sender = Sender(channels("alert_to", url), guard=guard, service="tests", outbox=budgets.outbox, pace=PACE)
     sender.start()
     print("ready", flush=True)
     sys.stdin.readline()
     # Ten cents each: of eight processes eight dollars together, whichever of them comes to a threshold.
-    keeper.offer([a_row(uuid7(time.time_ns())) for _ in range(10)])
+    assert budgets.offers is not None
+    counted = budgets.offers.offer([a_row(uuid7(time.time_ns())) for _ in range(10)], 1)
+    assert counted is not None
+    assert counted.wait(10)
     for number in range(marks):
         alert = Alert(kind="spike", budget="all", at=datetime.now(UTC), message=f"Number {number}.")
         sender.raise_alert(alert, f"spike {number}")
     time.sleep(seconds)
     sender.close()
-    keeper.close()
+    budgets.close()
 
 
 def a_row(id_: str) -> Row:

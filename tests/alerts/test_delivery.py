@@ -24,11 +24,11 @@ from claudetrace._alerts._outbox import MOST_TRIES_OF_PROCESS
 from claudetrace._alerts._send_test import Tried, send_test
 from claudetrace._alerts._sender import Sender
 from claudetrace._budgets._budget import Budget
-from claudetrace._budgets._keeper import Keeper
 from claudetrace._errors import ClaudetraceError
 from claudetrace._guard import Guard
 from tests.alerts._raiser import PACE
 from tests.alerts._receiver import Receiver, until
+from tests.budgets._keeping import Kept
 
 ROOT = Path(__file__).resolve().parents[2]
 SECRET = "s3cr3t-t0ken"
@@ -53,7 +53,7 @@ def begin(store):
 
     def begun(alert_to, *, stored=True, pace=PACE):
         guard = Guard()
-        keeper = Keeper([BUDGET], store, guard=guard) if stored else None
+        keeper = Kept([BUDGET], store, guard=guard) if stored else None
         outbox = keeper.outbox if keeper else None
         sender = Sender(channels("alert_to", alert_to), guard=guard, service="shop", outbox=outbox, pace=pace)
         sender.start()
@@ -271,7 +271,7 @@ def test_a_lease_keeps_others_away_and_ends(begin, receiver):
     """What a process has claimed is nobody else's until its lease is over, as where the process died sending."""
     url = f"http://{receiver.at}/"
     name = channels("x", url)[0].name
-    keeper = Keeper([BUDGET], begin([]).keeper.path, guard=Guard())
+    keeper = Kept([BUDGET], begin([]).keeper.path, guard=Guard())
     keeper.outbox.open_channel(name)
     stored_as = keeper.outbox.raise_alert(an_alert(), mark="m")
 
@@ -349,7 +349,7 @@ def test_a_killed_process_leaves_its_alert_to_others(store, begin):
     process = _start(store, f"http://127.0.0.1:{port}/", marks=1, seconds=60)
     _all_at_once([process])
     name = channels("x", f"http://127.0.0.1:{port}/")[0].name
-    watching = Keeper([BUDGET], store, guard=Guard())
+    watching = Kept([BUDGET], store, guard=Guard())
     assert until(lambda: _tries(watching, name) >= 2)
     process.kill()
     process.communicate(timeout=30)

@@ -9,9 +9,9 @@ import pytest
 from claudetrace._alerts._channels import channels
 from claudetrace._alerts._sender import Sender
 from claudetrace._budgets._budget import Budget
-from claudetrace._budgets._keeper import Keeper
 from claudetrace._guard import Guard
 from tests.alerts._watched import Watched, day_budget
+from tests.budgets._keeping import Kept
 
 
 def test_an_answered_call_without_a_price_is_told_once():
@@ -105,7 +105,7 @@ def test_of_two_processes_one_raises_it(tmp_path):
     """An alert that two processes of a store come to at the same time is raised by one of them."""
     budget, given = day_budget(forecast=False), []
     for _ in range(2):
-        keeper = Keeper([budget], tmp_path / "budgets", guard=Guard())
+        keeper = Kept([budget], tmp_path / "budgets", guard=Guard())
         sender = Sender(channels("alert_to", given.append), guard=Guard(), service="shop", outbox=keeper.outbox)
         Watched(budget, sender=sender).call(None)
         sender.close()

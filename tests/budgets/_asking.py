@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import sqlite3
 import time
+from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, Any
 
 import claudetrace
+from claudetrace._budgets._store import StoreError
 from claudetrace._demo import _wire
 from claudetrace._instrument import running
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
 
-    from claudetrace._budgets._states import BudgetState
+    from claudetrace._budgets._status import BudgetState
 
 MODEL = "claude-sonnet-5"
 ASK: dict[str, Any] = {"model": MODEL, "max_tokens": 100, "messages": [{"role": "user", "content": "Say hello."}]}
@@ -29,18 +33,30 @@ def block(name: str = "cap", **said: Any) -> claudetrace.Budget:
 
 
 def states(*, flush: bool = True) -> list[BudgetState]:
-    """Each budget now; by default once all rows are loaded."""
+    """Each budget now; by default once all rows are loaded. None while the store is at fault."""
     if flush:
         assert claudetrace.flush(timeout_s=30)
-    service = running()._parts.budgets  # type: ignore[union-attr]
-    assert service is not None
-    return service.status()
+    budgets = running()._parts.budgets  # type: ignore[union-attr]
+    assert budgets is not None
+    try:
+        return budgets.status()
+    except (StoreError, sqlite3.DatabaseError):
+        return []
 
 
 def state(*, flush: bool = True) -> BudgetState:
     """The only budget now."""
     (only,) = states(flush=flush)
     return only
+
+
+@contextmanager
+def locked(store: Path | str) -> Iterator[None]:
+    """Another program writes to the store meanwhile, and does not end."""
+    with closing(sqlite3.connect(store, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        yield
+        other.execute("ROLLBACK")
 
 
 def until(true: Callable[[], Any], within_s: float = 30.0) -> None:

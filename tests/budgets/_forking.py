@@ -39,12 +39,12 @@ def call(url: str, times: int) -> int:
     return made
 
 
-def watched(thread: threading.Thread) -> threading.Event:
-    """Set once `thread` waits for the store's lock: it sleeps between two tries."""
+def watched() -> threading.Event:
+    """Set once the store's lock is waited for: whoever does sleeps between two tries."""
     waits, sleep = threading.Event(), time.sleep
 
     def noticing(seconds: float) -> None:
-        if threading.current_thread() is thread:
+        if sys._getframe(1).f_code.co_name == "begin":
             waits.set()
         sleep(seconds)
 
@@ -65,7 +65,7 @@ if __name__ == "__main__":
     assert holder.stdout is not None
     holder.stdout.readline()
     waiting = threading.Thread(target=call, args=(url, 1))
-    waits = watched(waiting)
+    waits = watched()
     waiting.start()
     assert waits.wait(30)
     child = os.fork()

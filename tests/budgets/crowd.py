@@ -12,9 +12,10 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from claudetrace._budgets import _tending
+from _keeping import Demand, Kept
+
 from claudetrace._budgets._budget import Budget
-from claudetrace._budgets._keeper import Demand, Keeper
+from claudetrace._budgets._sqlite import _housekeeping
 from claudetrace._errors import BudgetExceeded
 from claudetrace._guard import Guard
 from claudetrace._ids import uuid7
@@ -28,10 +29,10 @@ def budget() -> Budget:
     return Budget("cap", usd=CAP_USD, per="total", on_exceeded="block", on_store_error="closed")
 
 
-def keeper(path: Path) -> Keeper:
+def keeper(path: Path) -> Kept:
     """A keeper that is tended, as the loader's thread does, and waits for no journal of the dead."""
-    _tending.GRACE_S = 0.0
-    kept = Keeper([budget()], path, guard=Guard())
+    _housekeeping.GRACE_S = 0.0
+    kept = Kept([budget()], path, guard=Guard())
 
     def tend() -> None:
         while True:
@@ -82,7 +83,7 @@ def run_threads(folder: str, threads: int, pause_s: float) -> None:
         while True:
             estimate = an_estimate()
             try:
-                reservation = kept.admit(Demand(uuid7(time.time_ns()), {}, estimate))
+                reservation = kept.ask(Demand(uuid7(time.time_ns()), {}, estimate))
             except BudgetExceeded as error:
                 if over(error):
                     return
@@ -92,7 +93,7 @@ def run_threads(folder: str, threads: int, pause_s: float) -> None:
             actual, said = outcome(estimate)
             bills.add(actual)
             assert reservation is not None
-            kept.settle(reservation, said)
+            kept.end(reservation, said)
 
     workers = [threading.Thread(target=call_on) for _ in range(threads)]
     for worker in workers:
@@ -109,7 +110,7 @@ def run_tasks(folder: str, tasks: int, pause_s: float) -> None:
     async def call_on() -> None:
         while True:
             estimate = an_estimate()
-            asked = asyncio.create_task(kept.admit_async(Demand(uuid7(time.time_ns()), {}, estimate)))
+            asked = asyncio.create_task(kept.ask_async(Demand(uuid7(time.time_ns()), {}, estimate)))
             if random.random() < 0.03:
                 await asyncio.sleep(0)
                 asked.cancel()
@@ -126,7 +127,7 @@ def run_tasks(folder: str, tasks: int, pause_s: float) -> None:
             actual, said = outcome(estimate)
             bills.add(actual)
             assert reservation is not None
-            kept.settle(reservation, said)
+            kept.end(reservation, said)
 
     async def all_of_them() -> None:
         await asyncio.gather(*(call_on() for _ in range(tasks)))

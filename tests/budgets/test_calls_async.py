@@ -8,30 +8,30 @@ from typing import TYPE_CHECKING, Any
 
 import anthropic
 import pytest
-from _asking import ASK, COST_USD, HELLO, block, state, until
+from _asking import ASK, COST_USD, HELLO, block, locked, state, until
 
 import claudetrace
 from claudetrace._demo import _answers
 from claudetrace._instrument import running
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from claudetrace._demo._server import PlayServer
 
 
 async def test_a_call_cancelled_while_it_waits_leaves_nothing_reserved(
-    async_client: anthropic.AsyncAnthropic, server: PlayServer, start: Any, ledger: Any
+    async_client: anthropic.AsyncAnthropic, server: PlayServer, db: Path, start: Any, ledger: Any
 ) -> None:
     """It has one row, `cancelled`, that costs nothing, no request left, and it is no call of the budget's."""
     start(budgets=[block()])
-    desk = running()._parts.budgets.keeper._desk  # type: ignore[union-attr]
-    desk._lock.acquire()
-    asked = asyncio.create_task(async_client.messages.create(**ASK))
-    while not desk._jobs:  # noqa: ASYNC110 - the desk is no task
-        await asyncio.sleep(0.001)
-    asked.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await asked
-    desk._lock.release()
+    with locked(f"{db}.budgets"):
+        asked = asyncio.create_task(async_client.messages.create(**ASK))
+        await asyncio.sleep(0.1)
+        assert not asked.done()
+        asked.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await asked
 
     (row,) = ledger()
     assert (row.outcome, row.error_type, row.cost_usd) == ("cancelled", None, 0)
@@ -107,7 +107,7 @@ async def test_a_fault_of_ours_while_a_call_is_admitted_reaches_nobody(
     def fail(*_: object, **__: object) -> Any:
         raise RuntimeError("a fault of ours")
 
-    monkeypatch.setattr(running()._parts.budgets.keeper, "_claims", fail)  # type: ignore[union-attr]
+    monkeypatch.setattr(running()._parts.budgets, "_prepare", fail)  # type: ignore[union-attr]
     await async_client.messages.create(**ASK)
     await asyncio.to_thread(client.messages.create, **ASK)
 
@@ -116,23 +116,16 @@ async def test_a_fault_of_ours_while_a_call_is_admitted_reaches_nobody(
 
 
 async def test_the_loop_goes_on_while_the_store_is_held(
-    async_client: anthropic.AsyncAnthropic, server: PlayServer, start: Any
+    async_client: anthropic.AsyncAnthropic, server: PlayServer, db: Path, start: Any
 ) -> None:
     """Other tasks run while calls wait for their reservations."""
     start(budgets=[block()])
     server.add(_answers.answer(HELLO, times=None))
-    desk = running()._parts.budgets.keeper._desk  # type: ignore[union-attr]
-    desk._lock.acquire()
-    waiting = [asyncio.create_task(async_client.messages.create(**ASK)) for _ in range(64)]
-    turns = 0
-    while len(desk._jobs) < 60:
-        await asyncio.sleep(0)
-        turns += 1
-    for _ in range(100):
-        await asyncio.sleep(0)
-    assert not any(task.done() for task in waiting)
-    desk._lock.release()
-    desk.retry_kept()
+    with locked(f"{db}.budgets"):
+        waiting = [asyncio.create_task(async_client.messages.create(**ASK)) for _ in range(64)]
+        for _ in range(100):
+            await asyncio.sleep(0.001)
+        assert not any(task.done() for task in waiting)
     await asyncio.gather(*waiting)
     assert state().spent_calls == 64
 

@@ -6,10 +6,9 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from _keeping import Demand, Kept
 
 from claudetrace import Budget, BudgetExceeded
-from claudetrace._budgets._gate import Demand
-from claudetrace._budgets._keeper import Keeper
 from claudetrace._guard import Guard
 
 if TYPE_CHECKING:
@@ -37,17 +36,16 @@ def test_what_is_spent_stays_spent(said: dict[str, Any], tmp_path: Path, monkeyp
     ahead_s, real = 0.0, time.time
     monkeypatch.setattr(time, "time", lambda: real() + ahead_s)
     guard = Guard()
-    kept = Keeper([Budget("b", **SPENT, **said)], tmp_path / "x.budgets", guard=guard, clock=lambda: time.time())
-    reservation = kept.admit(Demand("a", {"user_id": "u1"}, 9 * USD))
+    kept = Kept([Budget("b", **SPENT, **said)], tmp_path / "x.budgets", guard=guard, clock=lambda: time.time())
+    reservation = kept.ask(Demand("a", {"user_id": "u1"}, 9 * USD))
     assert reservation is not None
-    kept.settle(reservation, 9 * USD)
+    kept.end(reservation, 9 * USD)
     ahead_s = 500.0 * DAY_S
     for _ in range(3):
-        kept._tending._next_housekeeping = 0.0
-        kept.tend()
+        kept.keep_house()
     ahead_s = 0.0
     with pytest.raises(BudgetExceeded) as caught:
-        kept.admit(Demand("b", {"user_id": "u1"}, 3 * USD))
+        kept.ask(Demand("b", {"user_id": "u1"}, 3 * USD))
     kept.close()
 
     assert caught.value.spent_usd == 9

@@ -13,15 +13,14 @@ from typing import TYPE_CHECKING, Any
 
 import crowd_of_calls
 import pytest
-from _asking import until
+from _asking import state, until
 from crowd_of_calls import CAP_USD
 
 import claudetrace
-from claudetrace._budgets import _tending
+from claudetrace._budgets._sqlite import _housekeeping
 from claudetrace._demo import _wire
 from claudetrace._demo._exchange import Exchange
 from claudetrace._demo._server import PlayServer
-from claudetrace._instrument import running
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -94,19 +93,17 @@ def test_a_budget_holds_for_calls_of_four_processes(
             assert process.exitcode == 0
         assert server.failures == []
 
-    monkeypatch.setattr(_tending, "GRACE_S", 0.0)
+    monkeypatch.setattr(_housekeeping, "GRACE_S", 0.0)
     crowd_of_calls.meter(str(db))
-    service = running()._parts.budgets  # type: ignore[union-attr]
-    assert service is not None
-    until(lambda: service.status()[0].reserved_calls == 0)
-    (now,) = service.status()
+    until(lambda: state(flush=False).reserved_calls == 0)
+    now = state(flush=False)
     claudetrace.uninstrument()
 
     assert bill.picousd <= now.spent_usd * 10**12 <= CAP_USD * 10**12
     assert now.spent_usd >= CAP_USD * 0.97
     assert now.reserved_usd == 0
     with closing(sqlite3.connect(f"{db}.budgets")) as connection:
-        assert connection.execute("SELECT COUNT(*) FROM open").fetchone() == (0,)
+        assert connection.execute("SELECT COUNT(*) FROM charges WHERE owner IS NOT NULL").fetchone() == (0,)
     with closing(sqlite3.connect(db)) as connection:
         (ledgers,) = connection.execute("SELECT SUM(spend_picousd) FROM calls").fetchone()
     assert ledgers <= now.spent_usd * 10**12, json.dumps([ledgers, str(now.spent_usd)])

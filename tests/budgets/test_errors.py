@@ -8,9 +8,9 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from _keeping import Demand, Kept
 
 from claudetrace._budgets._budget import Budget
-from claudetrace._budgets._keeper import Demand, Keeper
 from claudetrace._errors import BudgetExceeded, dollars
 
 if TYPE_CHECKING:
@@ -72,10 +72,10 @@ def test_the_error_says_the_way_out(changed: dict[str, Any], said: str) -> None:
 
 def test_the_error_says_for_whom(path: Path, guard: Guard) -> None:
     """Where each value of a tag has a budget, also after pickling; of calls, how many are made."""
-    kept = Keeper([Budget("user", max_calls=1, on_exceeded="block", tags={"user": "*"})], path, guard=guard)
-    kept.admit(Demand("a", {"user_id": "u1"}, USD))
+    kept = Kept([Budget("user", max_calls=1, on_exceeded="block", tags={"user": "*"})], path, guard=guard)
+    kept.ask(Demand("a", {"user_id": "u1"}, USD))
     with pytest.raises(BudgetExceeded) as caught:
-        kept.admit(Demand("b", {"user_id": "u1"}, USD))
+        kept.ask(Demand("b", {"user_id": "u1"}, USD))
     error = pickle.loads(pickle.dumps(caught.value))
     kept.close()
 

@@ -12,11 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from _asking import MODEL, block, state, until
+from _keeping import Demand, Kept
 
 import claudetrace
-from claudetrace._budgets import _tending
-from claudetrace._budgets._held import Rest
-from claudetrace._budgets._keeper import Demand, Keeper
+from claudetrace._budgets._sqlite import _housekeeping
 from claudetrace._demo import _answers, _wire
 
 if TYPE_CHECKING:
@@ -45,12 +44,11 @@ class Program:
 
     def __init__(self, path: Path, guard: Guard, **said: Any) -> None:
         self.now = NOON
-        self.kept = Keeper([block(**{"cut_streams": "bound", **said})], path, guard=guard, clock=lambda: self.now)
+        self.kept = Kept([block(**{"cut_streams": "bound", **said})], path, guard=guard, clock=lambda: self.now)
 
     def tend_at(self, now: float) -> None:
         self.now = now
-        self.kept._tending._next_housekeeping = 0.0
-        self.kept.tend()
+        self.kept.keep_house()
 
     @property
     def sums(self) -> tuple[Decimal, Decimal, Decimal]:
@@ -89,19 +87,19 @@ def test_a_rest_is_let_go_at_the_end_of_its_window_or_after_a_day(
     """A window by the calendar holds it to its end, one without such an end for a day; nothing holds it again when its
     row comes a second time."""
     one = program(per=per)
-    one.kept.offer([cut_row("a")])
+    one.kept.put([cut_row("a")])
     one.tend_at(kept)
     assert one.sums == (SEEN, 0, REST)
 
     one.tend_at(gone)
-    one.kept.offer([cut_row("a")])
+    one.kept.put([cut_row("a")])
     assert one.sums == (spent, 0, 0)
 
 
 def test_a_row_that_comes_late_is_held_no_longer_than_it_would_have_been(program: Callable[..., Program]) -> None:
     """As from the journal of a machine that was off: its day is counted from the call."""
     one = program(per="total")
-    one.kept.offer([cut_row("old", NOON - DAY), cut_row("newer", NOON - DAY + 60)])
+    one.kept.put([cut_row("old", NOON - DAY), cut_row("newer", NOON - DAY + 60)])
     assert one.sums == (2 * SEEN, 0, REST)
 
 
@@ -110,16 +108,16 @@ def test_the_rest_of_a_dead_process_is_held_as_far_as_its_row_tells(
     program: Callable[..., Program], monkeypatch: pytest.MonkeyPatch, when: str
 ) -> None:
     """The row that its journal has takes the place of the estimate, and its rest is held."""
-    monkeypatch.setattr(_tending, "GRACE_S", 0.0)
+    monkeypatch.setattr(_housekeeping, "GRACE_S", 0.0)
     dead, other = program(), program()
-    dead.kept.admit(Demand("a", {}, 3 * 10**9))
+    dead.kept.ask(Demand("a", {}, 3 * 10**9))
     other.kept.tend()
-    dead.kept._owner.close(settled=False)  # as the system does when a process ends
+    dead.kept.die()
     if when == "after it was estimated":
         other.kept.tend()
         other.kept.tend()
         assert other.sums == (Decimal("0.003"), 0, 0)
-    other.kept.offer([cut_row("a")])
+    other.kept.put([cut_row("a")])
     other.kept.tend()
     other.kept.tend()
 
@@ -145,7 +143,7 @@ def test_nothing_is_held_where_no_more_can_be_billed_or_nobody_knows(
 ) -> None:
     """Whole answers, what was written to its end, what others pay, and what has no price."""
     one = program()
-    one.kept.offer([cut_row("a", **columns)])
+    one.kept.put([cut_row("a", **columns)])
     assert one.sums[2] == 0
 
 
@@ -153,7 +151,7 @@ def test_a_rest_has_the_tier_and_the_terms_of_what_was_seen(program: Callable[..
     """Cached input, a region and a speed cost what they cost in a whole answer of those."""
     usage = '{"input_tokens":100,"cache_read_input_tokens":50,"output_tokens":1,"inference_geo":"us"}'
     one = program()
-    one.kept.offer([cut_row("a", usage=usage, inference_geo="us")])
+    one.kept.put([cut_row("a", usage=usage, inference_geo="us")])
     assert one.sums[2] == REST * Decimal("1.1")
 
 
@@ -161,11 +159,11 @@ def test_no_sum_of_rests_breaks_the_store(program: Callable[..., Program], guard
     """Rests of millions of dollars, as of a request that nobody would answer, are held as far as a store can."""
     one = program(per="rolling:24h", usd=10**9)
     rows = [cut_row(f"{step}/{each}", NOON - step * 1440, max_tokens=9 * 10**11) for step in range(59) for each in "ab"]
-    one.kept.offer(rows)
+    one.kept.put(rows)
 
     assert one.sums[0] == len(rows) * SEEN
     assert one.sums[2] > 10**6
-    assert one.kept.admit(Demand("b", {}, 0)) is not None
+    assert one.kept.ask(Demand("b", {}, 0)) is not None
     assert dict(guard.failures) == {}
 
 
@@ -190,7 +188,7 @@ def test_a_process_killed_before_it_could_settle_leaves_its_rest_held(
     server: PlayServer, db: Path, start: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its journal has the row of the stream that it left; another process holds what it could not."""
-    monkeypatch.setattr(_tending, "GRACE_S", 0.0)
+    monkeypatch.setattr(_housekeeping, "GRACE_S", 0.0)
     server.add(_answers.stream(_wire.message("word " * 50, _wire.usage(100, 50), model=MODEL), pieces=40, pause_s=0.02))
     killed = subprocess.run([sys.executable, "-c", DIES, str(db), server.url], check=False, timeout=60)
     assert killed.returncode == -signal.SIGKILL
@@ -206,14 +204,15 @@ def test_a_process_that_may_not_open_the_store_holds_its_rests_itself(
 ) -> None:
     """As a child that was forked while the store was in use: what it saw held, and what it holds, take room."""
     one = program(usd="0.0047", cut_streams=cut_streams)
-    one.kept.offer([cut_row("before")])
+    one.kept.put([cut_row("before")])
     monkeypatch.setattr("claudetrace._usable._why_not", "it was forked amid a transaction")
     admitted = 0
     with suppress(claudetrace.BudgetExceeded):
         for call in "abcdefghi":
-            reservation = one.kept.admit(Demand(call, {}, 12 * 10**8))
+            reservation = one.kept.ask(Demand(call, {}, 12 * 10**8))
             assert reservation is not None
-            one.kept.settle(reservation, int(SEEN * 10**12), rests=[Rest(call, NOON, int(REST * 10**12))])
+            reservation.cut = (cut_row(call),)
+            one.kept.end(reservation, int(SEEN * 10**12))
             admitted += 1
 
     assert admitted == fits

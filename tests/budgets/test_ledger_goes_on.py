@@ -3,31 +3,21 @@
 from __future__ import annotations
 
 import sqlite3
-from contextlib import closing, contextmanager
+from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 import anthropic
 import pytest
-from _asking import ASK, COST_USD, HELLO, block, states, until
+from _asking import ASK, COST_USD, HELLO, block, locked, states, until
 
 import claudetrace
-from claudetrace._budgets import _desk
+from claudetrace._budgets import _writer
 from claudetrace._demo import _answers
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from claudetrace._demo._server import PlayServer
-
-
-@contextmanager
-def locked(store: str) -> Iterator[None]:
-    """Another program writes to the store and does not end."""
-    with closing(sqlite3.connect(store, isolation_level=None)) as other:
-        other.execute("BEGIN IMMEDIATE")
-        yield
-        other.execute("ROLLBACK")
 
 
 @pytest.fixture
@@ -52,7 +42,7 @@ def test_rows_reach_the_ledger_while_the_store_is_locked(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """A store that answers late, or never as on a dead mount, holds up no batch; afterwards each call is in it once."""
-    monkeypatch.setattr(_desk, "PATIENCE_S", patience_s)
+    monkeypatch.setattr(_writer, "PATIENCE_S", patience_s)
     server.add(_answers.answer(HELLO, times=None))
     meter = start(budgets=[claudetrace.Budget("all", usd=1000, per="total"), block("cap", tags={"customer": "none"})])
     client.messages.create(**ASK)
@@ -92,7 +82,7 @@ def test_a_store_that_breaks_while_rows_wait_counts_them_once(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Rows that waited for a store which is then made anew are in what it begins with, and not added to it."""
-    monkeypatch.setattr(_desk, "PATIENCE_S", 0.2)
+    monkeypatch.setattr(_writer, "PATIENCE_S", 0.2)
     server.add(_answers.answer(HELLO, times=None))
     start(budgets=[claudetrace.Budget("all", usd=1000, per="total")])
     client.messages.create(**ASK)

@@ -171,9 +171,9 @@ def test_what_a_killed_process_had_reserved_is_charged_and_its_rows_once(
     server: PlayServer, db: Path, start: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Five calls in the journal count once at their cost, the sixth, whose end nobody saw, at its estimate."""
-    from claudetrace._budgets import _tending
+    from claudetrace._budgets._sqlite import _housekeeping
 
-    monkeypatch.setattr(_tending, "GRACE_S", 0.0)
+    monkeypatch.setattr(_housekeeping, "GRACE_S", 0.0)
     server.add(_answers.answer(HELLO, when=lambda ask: "system" in ask, delay_s=60))
     server.add(_answers.answer(HELLO, times=None))
     with subprocess.Popen(
@@ -211,7 +211,7 @@ def test_a_process_that_just_ends_leaves_nothing_reserved(server: PlayServer, db
     from contextlib import closing
 
     with closing(sqlite3.connect(f"{db}.budgets")) as connection:
-        assert connection.execute("SELECT COUNT(*) FROM open").fetchone() == (0,)
+        assert connection.execute("SELECT COUNT(*) FROM charges WHERE owner IS NOT NULL").fetchone() == (0,)
         assert connection.execute("SELECT SUM(spent_calls), SUM(reserved_calls) FROM counters").fetchone() == (1, 0)
 
 

@@ -6,14 +6,15 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from _keeping import Demand, Kept
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, rule
 from test_store import NOON, Clock, row
 
-from claudetrace._budgets import _tending
 from claudetrace._budgets._budget import Budget
-from claudetrace._budgets._keeper import Demand, Keeper, Reservation
+from claudetrace._budgets._reservation import Reservation
+from claudetrace._budgets._sqlite import _housekeeping
 from claudetrace._errors import BudgetExceeded
 from claudetrace._guard import Guard
 
@@ -30,7 +31,7 @@ class Budgets(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.grace, _tending.GRACE_S = _tending.GRACE_S, 0.0
+        self.grace, _housekeeping.GRACE_S = _housekeeping.GRACE_S, 0.0
         self.folder = tempfile.TemporaryDirectory()
         self.clock, self.guard, self.number = Clock(), Guard(), 0
         self.kept = [self.keeper() for _ in range(PROCESSES)]
@@ -40,15 +41,15 @@ class Budgets(RuleBasedStateMachine):
         self.elsewhere = (0, 0)
         """Dollars and calls that were spent without asking."""
 
-    def keeper(self) -> Keeper:
+    def keeper(self) -> Kept:
         budget = Budget("b", usd=LIMIT, max_calls=MOST_CALLS, per="day", on_exceeded="block", on_store_error="closed")
-        return Keeper([budget], Path(self.folder.name) / "x.budgets", guard=self.guard, clock=self.clock)
+        return Kept([budget], Path(self.folder.name) / "x.budgets", guard=self.guard, clock=self.clock)
 
     def teardown(self) -> None:
         for kept in self.kept:
             kept.close()
         self.folder.cleanup()
-        _tending.GRACE_S = self.grace
+        _housekeeping.GRACE_S = self.grace
         assert not self.guard.failures
 
     @rule(target=calls, who=st.integers(0, PROCESSES - 1), estimate=st.integers(0, 400))
@@ -58,7 +59,7 @@ class Budgets(RuleBasedStateMachine):
         in_use = sum(self.spent.values()) + sum(estimate for _, estimate in self.open.values())
         fits = in_use + estimate <= LIMIT and len(self.spent) + len(self.open) < MOST_CALLS
         try:
-            reservation = self.kept[who].admit(Demand(call, {}, estimate * USD))
+            reservation = self.kept[who].ask(Demand(call, {}, estimate * USD))
         except BudgetExceeded:
             assert not fits
             return call, None
@@ -76,14 +77,14 @@ class Budgets(RuleBasedStateMachine):
         if name not in self.open:
             # Its owner was taken for dead, and lives: what it says is the truth, unless a row has said it.
             cost = self.spent[name] * part // 100
-            self.kept[0].settle(reservation, cost * USD)
+            self.kept[0].end(reservation, cost * USD)
             self.spent[name] = cost
             return name, cost
         who, estimate = self.open.pop(name)
         cost = estimate * part // 100
         if offered_first:
-            self.kept[1 - who].offer([row(name, cost)])
-        self.kept[who].settle(reservation, cost * USD if known else None)
+            self.kept[1 - who].put([row(name, cost)])
+        self.kept[who].end(reservation, cost * USD if known else None)
         self.spent[name] = cost if known or offered_first else estimate
         return name, cost
 
@@ -92,13 +93,12 @@ class Budgets(RuleBasedStateMachine):
         name, cost = call
         if name in self.spent:
             for _ in range(times):
-                self.kept[who].offer([row(name, cost)])
+                self.kept[who].put([row(name, cost)])
             self.spent[name] = cost
 
     @rule(who=st.integers(0, PROCESSES - 1))
     def die(self, who: int) -> None:
-        self.kept[who]._desk.do(lambda connection: None)
-        self.kept[who]._owner.close(settled=False)
+        self.kept[who].die()
         self.kept[who] = self.keeper()
         for _ in range(2):
             self.kept[1 - who].tend()
@@ -110,7 +110,7 @@ class Budgets(RuleBasedStateMachine):
     @rule(usd=st.integers(0, 30), who=st.integers(0, PROCESSES - 1))
     def spend_elsewhere(self, usd: int, who: int) -> None:
         self.number += 1
-        self.kept[who].offer([row(f"call-{self.number}", usd, at=NOON + 1)])
+        self.kept[who].put([row(f"call-{self.number}", usd, at=NOON + 1)])
         self.spent[f"call-{self.number}"] = usd
         self.elsewhere = (self.elsewhere[0] + usd, self.elsewhere[1] + 1)
 

@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 import anthropic
 import pytest
+from _keeping import Kept
 from opentelemetry import metrics as api
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 
 import claudetrace
-from claudetrace._budgets import _observing
+from claudetrace._budgets import _status
 from claudetrace._budgets._budget import Budget
-from claudetrace._budgets._keeper import Keeper
-from claudetrace._budgets._observing import Observed
+from claudetrace._budgets._status import Observed
 from claudetrace._demo import _answers
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ class Told:
 def told(monkeypatch: pytest.MonkeyPatch) -> Iterator[Told]:
     made = Told()
     monkeypatch.setattr(api._internal, "_METER_PROVIDER", made.provider)
-    monkeypatch.setattr(_observing, "FRESH_S", 0.0)
+    monkeypatch.setattr(_status, "FRESH_S", 0.0)
     yield made
     made.provider.shutdown()
 
@@ -106,16 +106,16 @@ def test_without_budgets_there_is_no_such_metric(
 
 def test_few_values_of_a_tag_are_told(path: Path, guard: Guard, monkeypatch: pytest.MonkeyPatch) -> None:
     """The five that spent most; and once a hundred were told of, whoever spends more than them later is not."""
-    monkeypatch.setattr(_observing, "FRESH_S", 0.0)
-    monkeypatch.setattr(_observing, "MOST_KEYS", 6)
+    monkeypatch.setattr(_status, "FRESH_S", 0.0)
+    monkeypatch.setattr(_status, "MOST_KEYS", 6)
     budgets = [Budget("user", usd=100, tags={"user": "*"})]
-    kept = Keeper(budgets, path, guard=guard)
+    kept = Kept(budgets, path, guard=guard)
     observed = Observed(budgets, path, guard)
 
     def spend(users: dict[str, int]) -> list[str | None]:
         for user, usd in users.items():
             row = {"user_id": user, "started_at": "2999-01-01T00:00:00.000Z", "operation": "messages.create"}
-            kept.offer([_row(user, usd, **row)])
+            kept.put([_row(user, usd, **row)])
         return [each.key for each in observed()]
 
     monkeypatch.setattr("time.time", lambda: 32_472_144_000.0 + 5)
@@ -158,11 +158,11 @@ def test_a_disk_that_does_not_last_is_told_once(
 @pytest.mark.parametrize("per", ["hour", "day", "week", "month", "total", "rolling:2h"])
 def test_the_top_is_of_the_window_of_now(path: Path, guard: Guard, monkeypatch: pytest.MonkeyPatch, per: str) -> None:
     """However long the window is: who spent in an earlier one is not in it, and a total has all."""
-    monkeypatch.setattr(_observing, "FRESH_S", 0.0)
+    monkeypatch.setattr(_status, "FRESH_S", 0.0)
     budgets = [Budget("user", usd=100, per=per, tags={"user": "*"})]
-    kept = Keeper(budgets, path, guard=guard)
+    kept = Kept(budgets, path, guard=guard)
     for user, at in (("before", "2026-01-01T00:00:00.000Z"), ("now", "2026-03-01T09:30:00.000Z")):
-        kept.offer([_row(user, 1, user_id=user, started_at=at, operation="messages.create")])
+        kept.put([_row(user, 1, user_id=user, started_at=at, operation="messages.create")])
     monkeypatch.setattr("time.time", lambda: 1_772_357_400.0 + 5)
 
     assert {each.key for each in Observed(budgets, path, guard)()} == {"now"} | (

@@ -11,22 +11,33 @@ import pytest
 
 from claudetrace._budgets._budget import Budget
 from claudetrace._budgets._current import runs
-from claudetrace._budgets._run_admission import admit_to_runs
+from claudetrace._budgets._runs import reserve_in, runs_of
 from claudetrace._errors import BudgetExceeded, ClaudetraceError
 
 USD = 10**12
 
 
+class Call:
+    """A call that has set aside so much in the runs around it."""
+
+    def __init__(self, picousd: int | None, *, bounded: bool = True) -> None:
+        self.runs = runs_of({})
+        reserve_in(self.runs, str(id(self)), picousd, bounded=bounded)
+
+    def settle(self, picousd: int | None) -> None:
+        for run in self.runs:
+            run.settle(str(id(self)), picousd, None, 0)
+
+
 def test_a_run_stops_what_would_go_beyond_it() -> None:
     """What is spent and set aside and needed is at most the limit."""
     with Budget(usd=1, per="run") as run:
-        first = admit_to_runs({}, USD // 2)
-        assert first is not None
+        first = Call(USD // 2)
         with pytest.raises(BudgetExceeded) as caught:
-            admit_to_runs({}, USD // 2 + 1)
+            Call(USD // 2 + 1)
         first.settle(USD // 10)
         first.settle(USD)
-        assert admit_to_runs({}, USD * 9 // 10) is not None
+        Call(USD * 9 // 10)
 
     error = caught.value
     assert (error.spent_usd, error.reserved_usd, error.limit_usd) == (0, Decimal("0.5"), 1)
@@ -37,8 +48,8 @@ def test_runs_nest_and_the_tightest_stops() -> None:
     """A call is in every block around it, and one that is stopped has nothing set aside in any."""
     with Budget(usd=2, per="run") as outer:
         with Budget("inner", usd=1, per="run") as inner, pytest.raises(BudgetExceeded) as caught:
-            admit_to_runs({}, USD + 1)
-        assert admit_to_runs({}, USD + 1) is not None
+            Call(USD + 1)
+        Call(USD + 1)
 
     assert caught.value.budget == "inner"
     assert (inner.reserved_usd, outer.reserved_usd) == (0, Decimal("1.000000000001"))
@@ -49,11 +60,10 @@ def test_a_run_counts_calls() -> None:
     """`max_calls` holds without a limit in dollars."""
     with Budget(max_calls=2, per="run") as run:
         for _ in range(2):
-            reservation = admit_to_runs({}, None)
-            assert reservation is not None
+            reservation = Call(None)
             reservation.settle(5)
         with pytest.raises(BudgetExceeded, match="2 of 2 calls are made or running"):
-            admit_to_runs({}, None)
+            Call(None)
 
     assert (run.calls, run.left_usd) == (2, None)
 
@@ -61,8 +71,7 @@ def test_a_run_counts_calls() -> None:
 def test_a_call_whose_cost_stays_unknown_is_charged_what_was_set_aside() -> None:
     """`None` is not nothing."""
     with Budget(usd=1, per="run") as run:
-        reservation = admit_to_runs({}, USD // 4)
-        assert reservation is not None
+        reservation = Call(USD // 4)
         reservation.settle(None)
 
     assert run.spent_usd == Decimal("0.25")
@@ -92,7 +101,7 @@ def test_threads_cannot_overshoot_a_run() -> None:
         def ask() -> None:
             for _ in range(20):
                 try:
-                    admitted.append(admit_to_runs({}, USD // 10))
+                    admitted.append(Call(USD // 10))
                 except BudgetExceeded:
                     continue
 
@@ -115,6 +124,6 @@ def test_only_a_run_is_a_block() -> None:
 def test_a_run_stops_what_cannot_be_known_where_it_says_so(said: dict[str, Any], picousd: int | None) -> None:
     """By default it passes, and sets aside what is guessed."""
     with Budget(usd=1, per="run"):
-        assert admit_to_runs({}, picousd, bounded=False) is not None
+        Call(picousd, bounded=False)
         with Budget(usd=1, per="run", **said), pytest.raises(BudgetExceeded, match="cannot be known"):
-            admit_to_runs({}, picousd, bounded=False)
+            Call(picousd, bounded=False)

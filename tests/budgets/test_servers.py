@@ -85,7 +85,7 @@ def test_workers_share_a_budget_and_leave_nothing_reserved(
 def settled(db: Path) -> dict[str, tuple[int, int, int]]:
     """What each budget has spent and reserved, and how many reservations are open, as the file says."""
     with closing(sqlite3.connect(f"{os.fspath(db)}.budgets")) as connection:
-        (left,) = connection.execute("SELECT COUNT(*) FROM open").fetchone()
+        (left,) = connection.execute("SELECT COUNT(*) FROM charges WHERE owner IS NOT NULL").fetchone()
         sql = """
             SELECT b.name, SUM(c.spent_calls), SUM(c.reserved_calls)
             FROM counters AS c

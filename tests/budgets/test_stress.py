@@ -13,7 +13,7 @@ import crowd
 import pytest
 from crowd import CAP_USD, USD
 
-from claudetrace._budgets import _tending
+from claudetrace._budgets._sqlite import _housekeeping
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -51,7 +51,7 @@ def test_a_budget_is_never_overshot_and_nothing_is_stranded(
 ) -> None:
     """Spent is at most the cap and at least 97 % of it, covers every bill, and no reservation is left, with errors,
     cancelled calls and SIGKILLs among 64 or 256 callers."""
-    monkeypatch.setattr(_tending, "GRACE_S", _tending.GRACE_S)
+    monkeypatch.setattr(_housekeeping, "GRACE_S", _housekeeping.GRACE_S)
     _crowd(run, tmp_path, callers, kills=2)
 
     kept = crowd.keeper(tmp_path / "x.budgets")
@@ -63,9 +63,9 @@ def test_a_budget_is_never_overshot_and_nothing_is_stranded(
     assert CAP_USD * 0.97 <= state.spent_usd <= CAP_USD
     assert crowd.billed(tmp_path) <= state.spent_usd * USD
     with closing(sqlite3.connect(tmp_path / "x.budgets")) as connection:
-        assert connection.execute("SELECT COUNT(*) FROM open").fetchone() == (0,)
-        assert connection.execute("SELECT COUNT(*) > 0 FROM settled WHERE basis = 1").fetchone() == (1,)
-        assert connection.execute("SELECT SUM(picousd), SUM(calls) FROM settled").fetchone() == (
+        assert connection.execute("SELECT COUNT(*) FROM charges WHERE owner IS NOT NULL").fetchone() == (0,)
+        assert connection.execute("SELECT COUNT(*) > 0 FROM charges WHERE basis = 1").fetchone() == (1,)
+        assert connection.execute("SELECT SUM(picousd), SUM(calls) FROM charges").fetchone() == (
             state.spent_usd * USD,
             state.spent_calls,
         )

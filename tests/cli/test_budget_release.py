@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 
 from claudetrace._budgets._budget import Budget
-from claudetrace._budgets._keeper import Keeper
 from claudetrace._guard import Guard
 from claudetrace._ids import uuid7
+from tests.budgets._keeping import Kept
 
 from .conftest import run
 
@@ -25,12 +25,12 @@ def db(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def kept(db: Path) -> Iterator[Keeper]:
+def kept(db: Path) -> Iterator[Kept]:
     """A program with a budget for each customer, whose two cut streams can be billed $0.00099 more each."""
     said: Any = {"per": "total", "cut_streams": "bound", "forecast": False, "on_exceeded": "block"}
     budgets = [Budget("for each", usd=1, tags={"customer": "*"}, **said), Budget("all", usd=1, **said)]
-    keeper = Keeper(budgets, Path(f"{db}.budgets"), guard=Guard())
-    keeper.offer([cut("acme"), cut("bolt")])
+    keeper = Kept(budgets, Path(f"{db}.budgets"), guard=Guard())
+    keeper.put([cut("acme"), cut("bolt")])
     yield keeper
     keeper.close()
 
@@ -49,7 +49,7 @@ def held(db: Path) -> dict[tuple[str, str | None], str]:
     return {(each["name"], state["key"]): state["held_usd"] for each in told for state in each["states"]}
 
 
-def test_what_is_held_is_shown_apart_with_the_way_to_release_it(kept: Keeper, db: Path) -> None:
+def test_what_is_held_is_shown_apart_with_the_way_to_release_it(kept: Kept, db: Path) -> None:
     """It is neither spent nor reserved; a line for each budget, and each value of a tag, says how much it is."""
     said = run("budgets", "--db", db).stdout
 
@@ -59,7 +59,7 @@ def test_what_is_held_is_shown_apart_with_the_way_to_release_it(kept: Keeper, db
     assert "claudetrace budgets release 'for each' --key acme lets go of it." in said
 
 
-def test_a_release_lets_go_of_one_value_or_of_all(kept: Keeper, db: Path) -> None:
+def test_a_release_lets_go_of_one_value_or_of_all(kept: Kept, db: Path) -> None:
     """It says what it let go of, asks nothing, leaves other budgets alone, and running programs have the room."""
     one = run("budgets", "release", "for each", "--key", "acme", "--db", db)
     assert (one.exit_code, one.stdout) == (
@@ -78,7 +78,7 @@ def test_a_release_lets_go_of_one_value_or_of_all(kept: Keeper, db: Path) -> Non
     assert (again.exit_code, again.stdout) == (0, "Nothing is held in budget 'all'.\n")
 
 
-def test_a_release_needs_a_budget_of_that_name(kept: Keeper, db: Path, tmp_path: Path) -> None:
+def test_a_release_needs_a_budget_of_that_name(kept: Kept, db: Path, tmp_path: Path) -> None:
     """Status 2, and the names that there are; so too where there is no store."""
     wrong = run("budgets", "release", "al", "--db", db)
     assert (wrong.exit_code, "'for each', 'all'" in wrong.output) == (2, True)

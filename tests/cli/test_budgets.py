@@ -20,13 +20,14 @@ import pytest
 
 from claudetrace._alerts._alert import Alert
 from claudetrace._budgets._budget import Budget
-from claudetrace._budgets._keeper import Demand, Keeper
 from claudetrace._guard import Guard
 from claudetrace._ids import uuid7
+from tests.budgets._keeping import Demand, Kept
 
 from .conftest import run
 
 USD = 10**12
+BUDGETS_TESTS = Path(__file__).parents[1] / "budgets"
 ALL = Budget("all", usd=10, max_calls=500, per="day", on_exceeded="block")
 DAY = {"per": "day", "forecast": False}
 
@@ -49,12 +50,12 @@ def apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def keep(store: Path) -> Iterator[Callable[..., Keeper]]:
+def keep(store: Path) -> Iterator[Callable[..., Kept]]:
     """A program with these budgets on the store."""
-    made: list[Keeper] = []
+    made: list[Kept] = []
 
-    def keeper(*budgets: Budget) -> Keeper:
-        made.append(Keeper(budgets, store, guard=Guard()))
+    def keeper(*budgets: Budget) -> Kept:
+        made.append(Kept(budgets, store, guard=Guard()))
         made[-1].open()
         return made[-1]
 
@@ -80,11 +81,11 @@ def lines(text: str) -> list[list[str]]:
     return [line.split() for line in click.unstyle(text).splitlines()]
 
 
-def test_a_budget_is_shown_with_all_its_figures(keep: Callable[..., Keeper], db: Path) -> None:
+def test_a_budget_is_shown_with_all_its_figures(keep: Callable[..., Kept], db: Path) -> None:
     """Spent, reserved and left of each limit, when the window ends, and what happens at the limit; status 0."""
     kept = keep(ALL)
-    kept.offer([row(6)])
-    kept.admit(Demand(uuid7(time.time_ns()), {}, 1 * USD))
+    kept.put([row(6)])
+    kept.ask(Demand(uuid7(time.time_ns()), {}, 1 * USD))
     result = run("budgets", "--db", db)
     (state,) = told(db)["budgets"][0]["states"]
     end = datetime.fromisoformat(state["window_end"])
@@ -105,18 +106,18 @@ def test_a_budget_is_shown_with_all_its_figures(keep: Callable[..., Keeper], db:
     assert float(state["forecast_usd"]) >= 6
 
 
-def test_a_budget_that_is_spent_is_a_finding(keep: Callable[..., Keeper], db: Path) -> None:
+def test_a_budget_that_is_spent_is_a_finding(keep: Callable[..., Kept], db: Path) -> None:
     """Status 1, in dollars or in calls, with and without --json."""
-    keep(Budget("few", max_calls=2, **DAY)).offer([row(0), row(0)])
+    keep(Budget("few", max_calls=2, **DAY)).put([row(0), row(0)])
 
     assert (run("budgets", "--db", db).exit_code, run("budgets", "--db", db, "--json").exit_code) == (1, 1)
     assert told(db)["budgets"][0]["reached"] is True
 
 
-def test_of_a_budget_for_each_the_top_is_shown(keep: Callable[..., Keeper], db: Path) -> None:
+def test_of_a_budget_for_each_the_top_is_shown(keep: Callable[..., Kept], db: Path) -> None:
     """Those that spent most, and how many there are and are at the limit, beyond what is shown too."""
     spent = {f"u{number}": number for number in range(1, 8)}
-    keep(Budget("user", usd=5, tags={"user": "*"}, **DAY)).offer(
+    keep(Budget("user", usd=5, tags={"user": "*"}, **DAY)).put(
         [row(usd, user_id=user) for user, usd in spent.items()]
     )
     result = run("budgets", "--db", db, "--top", 2)
@@ -127,19 +128,17 @@ def test_of_a_budget_for_each_the_top_is_shown(keep: Callable[..., Keeper], db: 
     assert told(db, "--top", 0)["budgets"][0]["values"] == {"keys": 7, "reached": 3}
 
 
-def test_a_key_cannot_steer_the_terminal(keep: Callable[..., Keeper], db: Path) -> None:
+def test_a_key_cannot_steer_the_terminal(keep: Callable[..., Kept], db: Path) -> None:
     """A tag's value is shown on one line, without control characters."""
-    keep(Budget("user", usd=5, tags={"user": "*"}, **DAY)).offer([row(1, user_id="a\x1b[31m\nb")])
+    keep(Budget("user", usd=5, tags={"user": "*"}, **DAY)).put([row(1, user_id="a\x1b[31m\nb")])
 
     assert "a\\x1b[31m\\nb" in run("budgets", "--db", db).output
 
 
-def test_what_was_set_last_counts_and_old_budgets_are_history(
-    keep: Callable[..., Keeper], db: Path, store: Path
-) -> None:
+def test_what_was_set_last_counts_and_old_budgets_are_history(keep: Callable[..., Kept], db: Path, store: Path) -> None:
     """Another limit is the newest, another window another budget; one that nobody sets any more is only counted."""
-    keep(Budget("a", usd=5, **DAY), Budget("gone", usd=5, **DAY)).offer([])
-    keep(Budget("a", usd=6, **DAY)).offer([row(1)])
+    keep(Budget("a", usd=5, **DAY), Budget("gone", usd=5, **DAY)).put([])
+    keep(Budget("a", usd=6, **DAY)).put([row(1)])
     keep(Budget("a", usd=7, per="hour"))
     with closing(sqlite3.connect(store)) as connection, connection:
         connection.execute("UPDATE budgets SET used_at = used_at - 40 * 86400 WHERE name = 'gone'")
@@ -153,7 +152,7 @@ def test_what_was_set_last_counts_and_old_budgets_are_history(
     assert {each["name"] for each in told(db)["budgets"]} == {"a", "gone"}
 
 
-def test_alerts_and_channels_are_shown(keep: Callable[..., Keeper], db: Path) -> None:
+def test_alerts_and_channels_are_shown(keep: Callable[..., Kept], db: Path) -> None:
     """The newest alert first, with who has not had it, and why a channel fails."""
     kept = keep(ALL)
     kept.outbox.open_channel("https://a.example#1")
@@ -179,7 +178,7 @@ def test_alerts_and_channels_are_shown(keep: Callable[..., Keeper], db: Path) ->
     ]
 
 
-def test_reading_changes_nothing(keep: Callable[..., Keeper], db: Path, store: Path) -> None:
+def test_reading_changes_nothing(keep: Callable[..., Kept], db: Path, store: Path) -> None:
     """The store is the same file with the same content after it was shown, and may be read-only."""
     keep(ALL).close()
     before = store.read_bytes()
@@ -207,7 +206,7 @@ def test_what_is_no_store_is_refused(db: Path, store: Path, content: bytes | Non
 
 
 def test_the_store_is_found_where_the_settings_have_it(
-    keep: Callable[..., Keeper], store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    keep: Callable[..., Kept], store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """By --store, by budget_store in claudetrace.toml, or beside the ledger of CLAUDETRACE_DB."""
     keep(ALL)
@@ -230,7 +229,7 @@ usd = 3
 
 @pytest.mark.parametrize("name", ["all", "toml"])
 def test_a_test_alert_reaches_the_channels_of_the_settings(
-    keep: Callable[..., Keeper], db: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+    keep: Callable[..., Kept], db: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     """Each channel is told with what came of it, 1 where one fails; of a budget in the store or in the settings."""
     keep(ALL).outbox.open_channel("https://code.example#3")
@@ -246,7 +245,7 @@ def test_a_test_alert_reaches_the_channels_of_the_settings(
     assert "secret-path" not in result.output
 
 
-def test_a_test_alert_that_arrives_is_fine(keep: Callable[..., Keeper], db: Path, tmp_path: Path) -> None:
+def test_a_test_alert_that_arrives_is_fine(keep: Callable[..., Kept], db: Path, tmp_path: Path) -> None:
     """Status 0; the options may stand before `test` too."""
     keep(ALL)
     (tmp_path / "claudetrace.toml").write_text('alert_to = "log"')
@@ -254,7 +253,7 @@ def test_a_test_alert_that_arrives_is_fine(keep: Callable[..., Keeper], db: Path
     assert run("budgets", "--db", db, "test", "all").exit_code == 0
 
 
-def test_a_test_needs_a_budget_and_a_channel(keep: Callable[..., Keeper], db: Path, tmp_path: Path) -> None:
+def test_a_test_needs_a_budget_and_a_channel(keep: Callable[..., Kept], db: Path, tmp_path: Path) -> None:
     """Status 2: an unknown name is told with those that there are, no channel with where to name one."""
     keep(ALL)
     unknown, nowhere = run("budgets", "test", "nix", "--db", db), run("budgets", "test", "all", "--db", db)
@@ -273,11 +272,11 @@ HOLDER = """
 import sys, time
 from pathlib import Path
 from claudetrace._budgets._budget import Budget
-from claudetrace._budgets._keeper import Demand, Keeper
+from _keeping import Demand, Kept
 from claudetrace._guard import Guard
 from claudetrace._ids import uuid7
-kept = Keeper([Budget("all", usd=10, on_exceeded="block")], Path(sys.argv[1]), guard=Guard())
-kept.admit(Demand(uuid7(time.time_ns() - int(sys.argv[2]) * 10**9), {}, 2 * 10**12))
+kept = Kept([Budget("all", usd=10, on_exceeded="block")], Path(sys.argv[1]), guard=Guard())
+kept.ask(Demand(uuid7(time.time_ns() - int(sys.argv[2]) * 10**9), {}, 2 * 10**12))
 print("held", flush=True)
 time.sleep(60)
 """
@@ -287,7 +286,9 @@ time.sleep(60)
 def test_doctor_finds_what_dead_processes_hold(demo: Any, store: Path, age_s: int, finding: bool) -> None:
     """What a killed process had reserved is a finding, once others would long have settled it."""
     command = [sys.executable, "-c", HOLDER, str(store), str(age_s)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, env={**os.environ}) as holder:
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, env={**os.environ, "PYTHONPATH": str(BUDGETS_TESTS)}
+    ) as holder:
         assert holder.stdout is not None
         assert holder.stdout.readline() == b"held\n"
         alive = run("doctor", "--db", demo[0], "--store", store).output
@@ -300,7 +301,7 @@ def test_doctor_finds_what_dead_processes_hold(demo: Any, store: Path, age_s: in
 
 
 def test_doctor_tells_channels_that_fail_and_alerts_that_wait(
-    demo: Any, keep: Callable[..., Keeper], store: Path
+    demo: Any, keep: Callable[..., Kept], store: Path
 ) -> None:
     """A finding each; an alert of moments ago is none, and neither is one that is too old to be sent."""
     kept = keep(ALL)
@@ -324,7 +325,7 @@ def test_doctor_tells_channels_that_fail_and_alerts_that_wait(
 
 
 def test_doctor_tells_a_store_that_may_not_last_or_is_broken(
-    demo: Any, keep: Callable[..., Keeper], store: Path, monkeypatch: pytest.MonkeyPatch
+    demo: Any, keep: Callable[..., Kept], store: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Status 1 and the way out; of a sound store status 0, and of none not a word."""
     assert "Budgets" not in run("doctor", "--db", demo[0]).output

@@ -33,16 +33,16 @@ BUDGETS = [
 DIES = """
 import os, signal, sys
 from pathlib import Path
-from claudetrace._budgets._keeper import Keeper
+from claudetrace._budgets._budgets import Budgets
 from claudetrace._guard import Guard
 from claudetrace._ledger import _reprice
 
 db, where = Path(sys.argv[1]), sys.argv[2]
-keeper = Keeper((), Path(f"{db}.budgets"), guard=Guard())
+budgets = Budgets((), Path(f"{db}.budgets"), guard=Guard())
 
 def correct(changes):
     if where == "after the store":
-        keeper.correct(changes)
+        budgets.correct(changes)
     os.kill(os.getpid(), signal.SIGKILL)
 
 _reprice.reprice(db, everything=True, apply=True, correct=correct)

@@ -63,6 +63,13 @@ class Owner(Forks):
             os.close(fd)
         return True
 
+    def seems_gone(self, owner: str) -> bool:
+        """As `is_gone`, but not where this user cannot tell."""
+        try:
+            return self.is_gone(owner)
+        except OSError:
+            return False
+
     def names(self) -> list[str]:
         """All whose files are there, this process's left out."""
         with suppress(OSError):

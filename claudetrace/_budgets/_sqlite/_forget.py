@@ -5,20 +5,20 @@ from __future__ import annotations
 import re
 import secrets
 from contextlib import closing
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import orjson
 
 from claudetrace._alerts._sentences import named
 from claudetrace._budgets._budget import EACH
-from claudetrace._budgets._file import VERSION, begin, check_version, connect
+from claudetrace._budgets._sqlite._file import VERSION, begin, check_version, connect
 from claudetrace._call import RESERVED_TAGS
 from claudetrace._errors import ClaudetraceError
 
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Mapping
-    from pathlib import Path
 
 PATIENCE_S = 10.0
 KEYED = """
@@ -28,19 +28,18 @@ KEYED = """
     WHERE t.type = 'table' AND c.name = 'key'
 """
 """What renames a key, in each table that has one."""
+RESULT = "UPDATE OR REPLACE charges SET item = ? WHERE call_id = ? AND item = ?"
+"""What renames a batch's result, which is known by its custom id."""
 MARK = re.compile(r"(\w+(?: [\d.e+-]+)?(?: of \S+)? -?\d+ |loop session )(.*)", re.DOTALL)
 """What a mark begins with, and whose it is."""
 
 
-def forget_in_store(
-    path: Path, user: str, sessions: set[str], rows: Mapping[str, str], of: str = "user"
+def forget(
+    store: str | Path, user: str, sessions: set[str], rows: Mapping[str, str], of: str = "user"
 ) -> tuple[int, list[str]]:
-    """How many counters, reservations and alerts of the store at `path` were of `user`, a value of the tag `of`, or of
-    one of `sessions`, and are of nobody now; and the budgets that name them in their own definition, which stay. Rows
-    that are counted get the names that `rows` has for them.
-
-    Raises `ClaudetraceError` for what is no store, or cannot be rid of them, and `sqlite3.Error` for a broken one.
-    """
+    """As `_connect.forget`. Raises `ClaudetraceError` for what is no store, or cannot be rid of them, and
+    `sqlite3.Error` for a broken one."""
+    path = Path(store)
     with closing(connect(path, "rw")) as connection:
         if check_version(connection, path) != VERSION:
             raise ClaudetraceError(f"{path} is no budgets' store")
@@ -57,7 +56,7 @@ def forget_in_store(
                 by_name[name, key] = anew[key]
                 changed += sum(connection.execute(sql, (anew[key], id_, key)).rowcount for sql in keyed)
         changed += _rename_told(connection, by_name)
-        connection.executemany("UPDATE OR REPLACE counted SET row_key = ?2 WHERE row_key = ?1", rows.items())
+        connection.executemany(RESULT, [(row_id, *name.split("/", 1)) for name, row_id in rows.items()])
         connection.execute("COMMIT")
         # What was removed before is in free pages still.
         connection.execute("VACUUM")

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from contextlib import closing
-from typing import TYPE_CHECKING
+from pathlib import Path
 
-from claudetrace._budgets._file import begin, connect
-from claudetrace._budgets._reading import reading
+from claudetrace._budgets._sqlite._file import begin, connect
+from claudetrace._budgets._sqlite._view import reading
 from claudetrace._errors import ClaudetraceError
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 PATIENCE_S = 10.0
 NAMES = "SELECT name FROM budgets GROUP BY name ORDER BY MIN(id)"
@@ -24,9 +21,9 @@ RELEASE = f"UPDATE held SET picousd = 0 WHERE {OF_BUDGET}"  # noqa: S608 - SQL o
 """The rows stay, so that a stream whose row comes later is not held again."""
 
 
-def release(path: Path, name: str, key: str | None = None) -> list[int]:
-    """Lets go of all that the budget holds, or of what it holds for one value of its tag, and gives the picodollars of
-    each stream. Raises as `reading` does."""
+def release(store: str | Path, name: str, key: str | None = None) -> list[int]:
+    """As `_connect.release`."""
+    path = Path(store)
     with reading(path) as connection:
         known = [each for (each,) in connection.execute(NAMES).fetchall()]
     if name not in known:

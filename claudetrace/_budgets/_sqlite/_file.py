@@ -81,11 +81,6 @@ class StoreFile:
         self._last = Held(self.path, connection)
         return self._last
 
-    @staticmethod
-    def is_there(connection: sqlite3.Connection) -> bool:
-        """Whether the store can be asked something."""
-        return connection.execute("SELECT 1 FROM budgets LIMIT 1").fetchone() is not None
-
     def set_aside(self, error: sqlite3.Error) -> Path | None:
         """Where the broken file now is, so that the next use makes a new one; `None` if it is not known to be ours,
         or if another process was first."""
@@ -172,7 +167,7 @@ def open_store(path: Path) -> sqlite3.Connection:
         # A process that dies loses nothing. What a power cut takes is the last moments, never the file: then a call
         # may be missing from the budget, where waiting for the disk would cost each call milliseconds.
         connection.execute("PRAGMA synchronous = NORMAL")
-        # Left to `tend`, on the loader's thread: a checkpoint waits for the disk. This is for when nobody tends.
+        # Left to housekeeping: a checkpoint waits for the disk, and a caller must not. This is for when there is none.
         connection.execute("PRAGMA wal_autocheckpoint = 16000")
         connection.execute(f"PRAGMA cache_size = -{CACHE_KB}")
         connection.execute(f"PRAGMA journal_size_limit = {WAL_BYTES}")
@@ -232,3 +227,8 @@ def _create(path: Path) -> None:
             f"BEGIN IMMEDIATE; {schema}; PRAGMA application_id = {APPLICATION_ID}; "
             f"PRAGMA user_version = {VERSION}; COMMIT;"
         )
+
+
+def is_broken(error: sqlite3.Error) -> bool:
+    """Whether the file is no database any more."""
+    return getattr(error, "sqlite_errorname", "").startswith(BROKEN)

@@ -26,36 +26,29 @@ CREATE TABLE counters (
 
 CREATE INDEX counters_by_end ON counters (ends) WHERE ends IS NOT NULL;
 
--- Reservations of calls that run. `seen_…`: what the ledger's rows of the call say so far.
-CREATE TABLE open (
+-- What calls are charged. A call's own charge has no `item`; beside it are the rows of the ledger that were taken into
+-- account, each once, which count by themselves where the call has no charge of its own.
+-- `basis`: 0 set aside while it runs, 1 the estimate, 2 its rows, 3 what its owner said; what is higher replaces what is
+-- lower. `owner`: the process of a call that runs, empty for a batch. `offered`: a row of it came after its owner's word.
+CREATE TABLE charges (
     call_id TEXT NOT NULL,
+    item TEXT NOT NULL DEFAULT '',
     budget_id INTEGER NOT NULL,
     key TEXT NOT NULL,
     slot INTEGER NOT NULL,
-    owner TEXT NOT NULL,
-    picousd INTEGER NOT NULL,
-    calls INTEGER NOT NULL,
-    batch_id TEXT,
-    seen_rows INTEGER NOT NULL DEFAULT 0,
-    seen_picousd INTEGER NOT NULL DEFAULT 0,
-    PRIMARY KEY (call_id, budget_id)
-) STRICT, WITHOUT ROWID;
-CREATE INDEX open_batches ON open (batch_id) WHERE batch_id IS NOT NULL;
-
--- What became of them, so that the ledger's rows of a call are not added to what it was charged.
--- `basis`: 0 what its owner said, 1 the estimate, which rows replace, 2 rows, to which further rows add.
-CREATE TABLE settled (
-    call_id TEXT NOT NULL,
-    budget_id INTEGER NOT NULL,
-    key TEXT NOT NULL,
-    slot INTEGER NOT NULL,
-    picousd INTEGER NOT NULL,
-    calls INTEGER NOT NULL,
     basis INTEGER NOT NULL,
+    picousd INTEGER,
+    calls INTEGER NOT NULL,
+    owner TEXT,
+    batch_id TEXT,
     offered INTEGER NOT NULL DEFAULT 0,
     at INTEGER NOT NULL,
-    PRIMARY KEY (call_id, budget_id)
+    PRIMARY KEY (call_id, item, budget_id)
 ) STRICT, WITHOUT ROWID;
+
+CREATE INDEX charges_open ON charges (owner) WHERE owner IS NOT NULL;
+CREATE INDEX charges_of_batches ON charges (batch_id) WHERE batch_id IS NOT NULL;
+CREATE INDEX charges_of_rows ON charges (at) WHERE item <> '';
 
 -- What cut streams can still be billed, by the ledger's row of each, in the budgets that want it held. What is let go
 -- by command stays with 0 until its time. A counter's `held_picousd` is the sum of its rows.
@@ -88,16 +81,6 @@ CREATE TRIGGER held_no_more AFTER DELETE ON held BEGIN
     SET held_picousd = held_picousd - old.picousd
     WHERE budget_id = old.budget_id AND key = old.key AND slot = old.slot;
 END;
-
--- Rows of the ledger that were taken into account, so that none is twice.
-CREATE TABLE counted (
-    row_key TEXT NOT NULL,
-    budget_id INTEGER NOT NULL,
-    at INTEGER NOT NULL,
-    PRIMARY KEY (row_key, budget_id)
-) STRICT, WITHOUT ROWID;
-
-CREATE INDEX counted_by_age ON counted (at);
 
 -- What has been told, once in its window across all processes.
 CREATE TABLE fired (

@@ -1,0 +1,325 @@
+"""`Budgets`: asked before each call whether there is room for it, told afterwards what it cost, and of every row."""
+
+from __future__ import annotations
+
+import atexit
+import time
+from _asyncio import get_running_loop
+from collections import deque
+from contextlib import suppress
+from functools import partial
+from typing import TYPE_CHECKING, Any
+from weakref import ref
+
+from claudetrace._alerts._outbox import StoreOutbox
+from claudetrace._alerts._rules import Rules
+from claudetrace._alerts._sender import EXIT_S, Sender
+from claudetrace._budgets import _connect
+from claudetrace._budgets._current import runs
+from claudetrace._budgets._local import Local, Reserved
+from claudetrace._budgets._match import matching
+from claudetrace._budgets._offers import Offers
+from claudetrace._budgets._refusals import StoreUnusable, exceeded, refuse_unknown
+from claudetrace._budgets._reservation import Owned, Reservation
+from claudetrace._budgets._runs import reserve_in, runs_of
+from claudetrace._budgets._status import Observed, states_of
+from claudetrace._budgets._store import Claim, Opening
+from claudetrace._budgets._windows import window_of
+from claudetrace._budgets._writer import PATIENCE_S, Job, Writer, nothing
+from claudetrace._exit import exit_left_s
+from claudetrace._forks import Forks, is_before_forks, watch
+from claudetrace._guard import pass_on
+from claudetrace._pricing._upper_bound import UNRESERVED, bound
+from claudetrace._worker import Chores
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from pathlib import Path
+
+    from claudetrace._alerts._alert import Alert
+    from claudetrace._alerts._channels import Channel
+    from claudetrace._budgets._budget import Budget
+    from claudetrace._budgets._status import BudgetState
+    from claudetrace._budgets._store import Denied, Store
+    from claudetrace._budgets._windows import Window
+    from claudetrace._call import Row
+    from claudetrace._guard import Guard
+    from claudetrace._pricing import Terms
+
+PATIENT_S = 10.0
+
+
+class Budgets(Forks):
+    """The budgets of one `instrument()`, with their alerts; without a store only runs are limited. Every method may be
+    called on any thread; only `open`, `admit` and `correct` raise."""
+
+    def __init__(
+        self,
+        budgets: Sequence[Budget] = (),
+        store: str | Path | None = None,
+        channels: Sequence[Channel] = (),
+        *,
+        guard: Guard,
+        service: str = "",
+        spent_before: Callable[[Budget, Window], Mapping[str, tuple[int, int]]] | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.budgets, self._guard, self._clock = tuple(budgets), guard, clock
+        self._blocking = tuple(budget for budget in self.budgets if budget.blocks) if store is not None else ()
+        self._closed = False
+        self.after_fork_in_child()
+        watch(self)
+        self._local = Local()
+        self._chores = Chores(guard, "look after the budgets")
+        self._store: Store | None = None
+        self.writer: Writer | None = None
+        self.offers: Offers | None = None
+        if store is not None:
+            self.offers = Offers(guard, spent_before)
+            opening = Opening(self.budgets, guard, clock, self.offers.seed, self._local.saw, self._raised)
+            self._store = _connect.open_store(store, opening)
+            self.writer = self.offers.writer = Writer(self._store, guard)
+        self.outbox = None if self.writer is None else StoreOutbox(self.writer)
+        self.sender = Sender(channels, guard=guard, service=service, outbox=self.outbox)
+        self.rules = Rules(
+            self.budgets,
+            raise_alert=self.sender.raise_alert,
+            guard=guard,
+            spent=None if self.writer is None else self.spent,
+            clock=clock,
+        )
+        self.observed = Observed(self.budgets, store, guard)
+        if store is not None or channels:
+            # Before the loader's own, so that it runs after: what the last rows say is still counted.
+            atexit.register(self._close_at_exit)
+
+    def after_fork_in_child(self) -> None:
+        # What runs is the parent's to settle.
+        self._running: dict[ref[Owned], Reservation] = {}
+        self._dropped: deque[ref[Owned]] = deque()
+
+    def start(self) -> None:
+        """Opens the store, so that what is wrong with it is told now and not at a call. Never raises."""
+        if is_before_forks():
+            # Each worker opens it for itself.
+            return
+        if self._store is not None:
+            with self._guard(f"open the budgets' store {self._store.name}"):
+                self.open()
+        with self._guard("start the sender of alerts"):
+            self.sender.start()
+
+    def open(self) -> None:
+        """Makes or opens the store now. Raises `ClaudetraceError` where it cannot be used."""
+        self._ask(nothing, PATIENT_S)
+
+    # What the recorder asks and tells.
+
+    def concerns(self, columns: Mapping[str, Any]) -> bool:
+        """Whether a call with these columns has to be admitted. What bills nothing is never stopped; a batch's results
+        are charged as rows, to what the batch has set aside."""
+        if columns["operation"] in UNRESERVED:
+            return False
+        return bool(runs.get()) or next(matching(self._blocking, columns), None) is not None
+
+    def reservation(
+        self, call_id: str, columns: Mapping[str, Any], body: Mapping[str, Any], terms: Terms, *, has_middleware: bool
+    ) -> Owned:
+        """What a request needs, with nothing set aside yet. Never raises."""
+        self._settle_dropped()
+        found = bound(
+            body,
+            operation=columns["operation"],
+            model=columns.get("model_requested"),
+            terms=terms,
+            day=columns["started_at"][:10],
+            has_middleware=has_middleware,
+        )
+        # A model without a price is told as that, if its budget wants it told.
+        if found.why_unbounded is not None and found.priced:
+            for budget, key in matching(self._blocking, columns):
+                self.rules.note_unbounded(budget, key, found.why_unbounded)
+        reservation = Reservation(call_id, columns, found)
+        owned = Owned(reservation)
+        # Called by the interpreter alone: no signal handler runs in it, whose exception would go nowhere.
+        self._running[ref(owned, self._dropped.append)] = reservation
+        return owned
+
+    def admit(self, reservation: Reservation) -> None:
+        """Sets aside what the call needs in every budget. Raises `BudgetExceeded`, with nothing set aside."""
+        if not self._prepare(reservation):
+            return
+        try:
+            denied = self._ask(reservation.reserve)
+        except Exception as error:  # noqa: BLE001 - what the store cannot say, the budget's `on_store_error` does
+            pass_on(error)
+            denied = self._without_store(reservation, error)
+        self._answer(reservation, denied)
+
+    async def admit_async(self, reservation: Reservation) -> None:
+        """As `admit`, while the event loop goes on. Another loop than asyncio's waits."""
+        try:
+            loop = get_running_loop()
+        except RuntimeError:
+            self.admit(reservation)
+            return
+        if not self._prepare(reservation) or self.writer is None:
+            return
+        try:
+            denied = await self.writer.do_async(reservation.reserve, loop)
+        except Exception as error:  # noqa: BLE001 - as in `admit`
+            pass_on(error)
+            denied = self._without_store(reservation, error)
+        self._answer(reservation, denied)
+
+    def settle(self, reservation: Reservation) -> None:
+        """The call has ended: what it cost takes the place of what was set aside. Waits for no lock; further times
+        change nothing."""
+        if reservation.settled:
+            return
+        charged = reservation.charged()
+        for run in reservation.runs:
+            # In a run a batch costs what it may cost at most: its results may be read elsewhere, or never.
+            run.settle(
+                reservation.call_id, None if reservation.batch_id else charged.picousd, charged.calls, charged.held
+            )
+        if reservation.asked and self.writer is not None and self._store is not None:
+            if reservation.locally or self.writer.away():
+                self._local.settle(reservation.call_id, reservation.reserved(), charged)
+            if not self._store.is_lost:
+                self.writer.post(Job(partial(reservation.settle, charged), keep=True))
+        reservation.settled = True
+
+    def _settle_dropped(self) -> None:
+        """Settles calls that nobody has any more, as where a signal handler interrupted their end."""
+        # Each is forgotten last: this may be interrupted too, or run on two threads.
+        for owned in list(self._dropped):
+            if (reservation := self._running.get(owned)) is not None:
+                self.settle(reservation)
+            self._running.pop(owned, None)
+            with suppress(ValueError):
+                self._dropped.remove(owned)
+
+    # What the loader offers, on its thread.
+
+    def count(self, rows: list[Row]) -> None:
+        """Takes new rows of the ledger into account, before they are committed there: each is offered until it is.
+        Whatever the store does, this takes moments."""
+        if self.offers is not None:
+            self.offers.count(rows)
+
+    def count_aside(self, rows: list[Row]) -> None:
+        """As `count`, for rows of the meter that this one replaces, on that one's thread."""
+        if self.offers is not None and not self._closed:
+            self.offers.count_aside(rows)
+
+    def correct(self, changes: Iterable[tuple[str, int, Row]]) -> None:
+        """Adds what rows cost more since they were priced again, each change once by its mark. Raises `StoreError`,
+        with nothing changed."""
+        self._ask(lambda store: store.correct(changes), PATIENT_S)
+
+    def look(self, rows: list[Row]) -> None:
+        """Looks for what to alert of in rows that are in the ledger."""
+        self._chores.do(lambda: self.rules.rows(rows))
+
+    def tick(self, lost: int = 0) -> None:
+        """To be called every second or so: looks after alerts and the store, off the caller's thread."""
+        if not self._chores.behind:
+            self._chores.do(self.tend)
+            self._chores.do(lambda: self.rules.tick(lost))
+
+    def tend(self) -> None:
+        """Tries again what a fault of the store kept waiting, and has it kept in order. Never raises."""
+        self._settle_dropped()
+        if self.writer is None or self._store is None or self._store.is_lost or self._closed:
+            return
+        if not (self.writer.used or _connect.exists(self._store.name)):
+            return
+        with self._guard(f"tend the budgets' store {self._store.name}"):
+            self.writer.retry()
+            while self._ask(lambda store: store.keep_house(), PATIENT_S):
+                continue
+            self._store.checkpoint()
+
+    def spent(self, budget: Budget, key: str, window: Window) -> tuple[int, int]:
+        """The picodollars and calls that a budget of these has spent in the window. Raises what the store does."""
+        return self._ask(lambda store: store.spent(budget, key, window))  # type: ignore[no-any-return]  # what it gives
+
+    def status(self, top: int = 10) -> list[BudgetState]:
+        """Each budget of these now, with all that was said before; of one for each value of a tag the `top` that spent
+        most. Raises what the store does."""
+        if self._store is None:
+            return []
+        self._ask(nothing, PATIENT_S)
+        order = [budget.name for budget in self.budgets]
+        found = states_of(self._store.name, order, self._clock(), top)
+        return sorted(found, key=lambda state: order.index(state.budget.name))
+
+    def flush(self, timeout_s: float) -> bool:
+        """Whether all that was handed over before is counted and looked at. Blocks at most `timeout_s`."""
+        until = time.perf_counter() + timeout_s
+        self._settle_dropped()
+        done = self._chores.wait(timeout_s)
+        return (self.writer is None or self.writer.flush(until - time.perf_counter())) and done
+
+    def close(self, timeout_s: float = EXIT_S) -> None:
+        """Ends the sender, after `timeout_s` at the latest, and lets go of the store. What still runs is settled when
+        it ends."""
+        atexit.unregister(self._close_at_exit)
+        self._chores.end(timeout_s)
+        self._closed = True
+        self.sender.close(timeout_s)
+        self._settle_dropped()
+        if self.writer is not None:
+            self.writer.retry()
+            self.writer.close(timeout_s)
+
+    def _close_at_exit(self) -> None:
+        self.close(min(EXIT_S, exit_left_s()))
+
+    # Inside.
+
+    def _ask(self, act: Callable[[Store], Any], patience_s: float = PATIENCE_S) -> Any:
+        return None if self.writer is None else self.writer.do(act, patience_s)
+
+    def _prepare(self, reservation: Reservation) -> bool:
+        """Whether a store has to be asked. Sets aside what the call needs in its runs."""
+        found, columns = reservation.bound, reservation.columns
+        said = {"priced": found.priced, "bounded": found.why_unbounded is None}
+        reservation.runs = runs_of(columns)
+        reserve_in(reservation.runs, reservation.call_id, reservation.picousd, found.calls, bounded=said["bounded"])
+        for budget, key in matching(self._blocking, columns):
+            window = window_of(budget.per, budget.timezone, self._clock())
+            reservation.claims.append(Claim(budget, key, window))
+        refuse_unknown([(claim.budget, claim.window.end_at) for claim in reservation.claims], **said)
+        reservation.asked = bool(reservation.claims)
+        reservation.admitted = not reservation.asked
+        return reservation.asked
+
+    def _answer(self, reservation: Reservation, denied: Denied | None) -> None:
+        """Raises `BudgetExceeded` where there is no room."""
+        if not reservation.locally and self._local.is_used and self.writer is not None:
+            self._reopen(self.writer)
+        if denied is not None:
+            # Where the store does not answer, it may still set it aside.
+            reservation.asked = reservation.locally
+            raise exceeded(denied, reservation.picousd)
+        reservation.admitted = True
+
+    def _without_store(self, reservation: Reservation, error: Exception) -> Denied | None:
+        name = "" if self._store is None else self._store.name
+        doing = f"reserve in the budgets' store {name}; this process limits itself by what it knew and what it spends"
+        self._guard.caught(doing, error)
+        for claim in reservation.claims:
+            if claim.budget.on_store_error == "closed":
+                raise StoreUnusable(claim.budget, name, error) from None
+        reservation.locally = True
+        return self._local.reserve(reservation.call_id, Reserved(reservation.claims, *reservation.needed))
+
+    def _reopen(self, writer: Writer) -> None:
+        """The store is there again: it hears of the calls that were let through without it and still run."""
+        for call_id, reserved in self._local.reopened().items():
+            writer.post(Job(partial(reserved.reserve, call_id), keep=True))
+
+    def _raised(self, alert: Alert, stored_as: str) -> None:
+        self.sender.send(alert, stored_as)

@@ -1,0 +1,52 @@
+"""Finds the implementation of a budgets' store by the store's name."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from claudetrace._budgets import _sqlite
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from contextlib import AbstractContextManager
+    from pathlib import Path
+
+    from claudetrace._budgets._store import Opening, Store, View
+
+KINDS: Mapping[str, Any] = {"": _sqlite}
+"""The implementations, by what a name has before `://`. Each has the functions of this module."""
+
+
+def open_store(name: str | Path, opening: Opening) -> Store:
+    """The store of that name, which its first group makes or opens."""
+    return _kind(name).open_store(name, opening)  # type: ignore[no-any-return]  # as each of them does
+
+
+def view(name: str | Path) -> AbstractContextManager[View]:
+    """What the store holds now; nothing is changed. Raises `ClaudetraceError` where there is none."""
+    return _kind(name).view(name)  # type: ignore[no-any-return]  # as each of them does
+
+
+def exists(name: str | Path) -> bool:
+    """Whether there is such a store."""
+    return bool(_kind(name).exists(name))
+
+
+def release(name: str | Path, budget: str, key: str | None = None) -> list[int]:
+    """Lets go of all that the budget holds for cut streams, or of what it holds for one value of its tag, and gives
+    the picodollars of each stream. Raises as `view` does."""
+    return _kind(name).release(name, budget, key)  # type: ignore[no-any-return]  # as each of them does
+
+
+def forget(
+    name: str | Path, user: str, sessions: set[str], rows: Mapping[str, str], of: str = "user"
+) -> tuple[int, list[str]]:
+    """How many entries of the store were of `user`, a value of the tag `of`, or of one of `sessions`, and are of nobody
+    now; and the budgets that name them in their own definition, which stay. Rows that are counted get the names that
+    `rows` has."""
+    return _kind(name).forget(name, user, sessions, rows, of)  # type: ignore[no-any-return]  # as each of them does
+
+
+def _kind(name: str | Path) -> Any:
+    scheme, found, _ = str(name).partition("://")
+    return KINDS[scheme if found else ""]

@@ -1,0 +1,140 @@
+"""`Local`: limits calls while the store is away, by what this process knew of it and what it spends itself."""
+
+from __future__ import annotations
+
+from collections import deque
+from threading import RLock
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+
+from claudetrace._budgets._store import Denied, Sums, Totals
+from claudetrace._budgets._windows import bucket_s, rolling_s
+from claudetrace._forks import Forks, watch
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from claudetrace._budgets._store import Claim, Rest, Store
+
+    Where: TypeAlias = tuple[str, str, int]
+
+MOST = 100_000
+NOTHING = Sums()
+
+
+class Reserved(NamedTuple):
+    """What one call has set aside."""
+
+    claims: Sequence[Claim]
+    picousd: int
+    calls: int
+
+    def reserve(self, call_id: str, store: Store) -> None:
+        """Sets it aside in the store, which did not know of it."""
+        store.reserve(call_id, *self, forced=True)
+
+
+class Charged(NamedTuple):
+    """What a call has cost: dollars and calls, `None` for what was set aside; and what its cut streams can cost."""
+
+    picousd: int | None
+    calls: int | None
+    rests: tuple[Rest, ...]
+
+    @property
+    def held(self) -> int:
+        return sum(rest.picousd for rest in self.rests)
+
+
+class Local(Forks):
+    """Budgets as this process sees them. What others spend while the store is away is not in it."""
+
+    def __init__(self) -> None:
+        self._known: dict[Where, Sums] = {}
+        """The store's counters, as they were seen last."""
+        self._own: dict[Where, Sums] = {}
+        """What calls of this process have added since, and the store has not heard of."""
+        self.open: dict[str, Reserved] = {}
+        # A dropped stream settles inside a garbage collection, where no lock may be waited for.
+        self._settled: deque[tuple[str, Reserved, Charged]] = deque()
+        self.after_fork_in_child()
+        watch(self)
+
+    def after_fork_in_child(self) -> None:
+        # A signal handler may call while the code that it interrupted has it.
+        self._lock = RLock()
+
+    def saw(self, name: str, key: str, slot: int, sums: Sums) -> None:
+        """Remembers a counter of the store's."""
+        if len(self._known) >= MOST and (name, key, slot) not in self._known:
+            self._known.pop(next(iter(self._known)), None)
+        self._known[name, key, slot] = sums
+
+    def reserve(self, call_id: str, wanted: Reserved) -> Denied | None:
+        """Sets so much aside in every budget, or in none and says which had no room."""
+        with self._lock:
+            self._fold()
+            # First set aside and then looked at, so that a signal handler's call in between sees it.
+            self.open[call_id] = wanted
+            for claim in wanted.claims:
+                now, limit, most = self._in_window(claim), claim.budget.limit_picousd, claim.budget.max_calls
+                over = limit is not None and now.picousd + now.reserved_picousd > limit
+                if over or (most is not None and now.calls + now.reserved_calls > most):
+                    del self.open[call_id]
+                    return Denied(claim, Totals(*now.plus(0, 0, -wanted.picousd, -wanted.calls), claim.window.since))
+        return None
+
+    def settle(self, call_id: str, reserved: Reserved, charged: Charged) -> None:
+        """A call has ended for which this or the store has set something aside. Waits for no lock."""
+        self._settled.append((call_id, reserved, charged))
+
+    def reopened(self) -> dict[str, Reserved]:
+        """The store is there again, and has or will have all that was settled: gives what it has to set aside for
+        calls that it does not know."""
+        with self._lock:
+            self._fold()
+            opened, self.open = self.open, {}
+            self._own = {}
+        return opened
+
+    @property
+    def is_used(self) -> bool:
+        """Whether anything was counted here since the store was away."""
+        return bool(self._own or self._settled or self.open)
+
+    def _fold(self) -> None:
+        while self._settled:
+            call_id, reserved, charged = self._settled.popleft()
+            spent = (
+                reserved.picousd if charged.picousd is None else charged.picousd,
+                reserved.calls if charged.calls is None else charged.calls,
+            )
+            # What is set aside here goes with it. In the store it stays until that is there again.
+            was_here = self.open.pop(call_id, None) is not None
+            picousd, calls = (0, 0) if was_here else reserved[1:]
+            for claim in reserved.claims:
+                held = charged.held if claim.budget.cut_streams == "bound" else 0
+                where = _where(claim)
+                self._own[where] = self._own.get(where, NOTHING).plus(*spent, held - picousd, -calls)
+
+    def _in_window(self, claim: Claim) -> Sums:
+        name, key, _ = _where(claim)
+        found = NOTHING
+        for slot in _slots(claim):
+            for of in (self._known, self._own):
+                found = found.plus(*of.get((name, key, slot), NOTHING))
+        for claims, picousd, calls in self.open.values():
+            if any(each.budget is claim.budget and each.key == key for each in claims):
+                found = found.plus(0, 0, picousd, calls)
+        return found
+
+
+def _where(claim: Claim) -> Where:
+    return str(claim.budget.name), claim.key, claim.window.slot
+
+
+def _slots(claim: Claim) -> Iterator[int]:
+    window = claim.window
+    if window.since == window.until:
+        yield window.slot
+    else:
+        yield from range(window.since, window.until + 1, bucket_s(rolling_s(claim.budget.per)))

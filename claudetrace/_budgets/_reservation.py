@@ -1,0 +1,113 @@
+"""`Reservation`: what budgets set aside for one call. The call owns it before a store is asked."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from claudetrace._budgets._local import Charged, Reserved
+from claudetrace._budgets._rests import rest_of
+from claudetrace._operations import BATCHES_CREATE
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from claudetrace._budgets._run import Run
+    from claudetrace._budgets._store import Claim, Denied, Store
+    from claudetrace._call import Row
+    from claudetrace._pricing._upper_bound import Bound
+
+
+class Reservation:
+    """The most that a call can cost, in every budget that it is under, and what came of it."""
+
+    __slots__ = (
+        "admitted",
+        "asked",
+        "batch_id",
+        "bound",
+        "call_id",
+        "claims",
+        "columns",
+        "cut",
+        "locally",
+        "rows",
+        "runs",
+        "settled",
+        "spent_picousd",
+        "unknown",
+    )
+
+    def __init__(self, call_id: str, columns: Mapping[str, Any], bound: Bound) -> None:
+        self.call_id, self.columns, self.bound = call_id, columns, bound
+        self.claims: list[Claim] = []
+        self.runs: list[Run] = []
+        self.asked = self.admitted = self.locally = self.settled = False
+        """Whether something may be set aside for it; whether it is; whether it was while the store was away; whether
+        that is over."""
+        self.spent_picousd = 0
+        self.unknown = False
+        """Whether a response may have cost something that nobody knows."""
+        self.rows = 0
+        self.batch_id: str | None = None
+        self.cut: tuple[Row, ...] = ()
+        """The rows of responses that may be billed beyond what they say."""
+
+    @property
+    def picousd(self) -> int | None:
+        """What it needs, `None` where no price is known."""
+        return self.bound.picousd if self.bound.priced else None
+
+    @property
+    def needed(self) -> tuple[int, int]:
+        """What it needs, dollars and calls."""
+        return self.picousd or 0, self.bound.calls
+
+    def add(self, row: Row, spend_picousd: int | None) -> None:
+        """A response of the call costs so much, or nobody knows what."""
+        self.rows += 1
+        if row["operation"] == BATCHES_CREATE.name and row["outcome"] == "ok":
+            self.batch_id = row.get("batch_id")
+        if spend_picousd is None:
+            self.unknown = True
+        else:
+            self.spent_picousd += spend_picousd
+            if not row["usage_is_final"]:
+                self.cut += (row,)
+
+    def reserved(self) -> Reserved:
+        """What is set aside for it."""
+        return Reserved(self.claims, *(self.needed if self.admitted else (0, 0)))
+
+    def charged(self) -> Charged:
+        """What it has cost. Where it was not admitted, an interrupt may have come after something was set aside."""
+        if not self.admitted:
+            return Charged(0, 0, ())
+        if self.unknown or not self.rows:
+            # What is charged at its estimate has no rest.
+            return Charged(None, None, ())
+        rests = (rest_of(row) for row in self.cut)
+        return Charged(self.spent_picousd, None, tuple(rest for rest in rests if rest is not None))
+
+    # In a group of the store.
+
+    def reserve(self, store: Store) -> Denied | None:
+        """Sets aside what it needs, or says which budget has no room."""
+        return store.reserve(self.call_id, self.claims, *self.needed)
+
+    def settle(self, charged: Charged, store: Store) -> None:
+        """Puts what it has cost in the place of what is set aside; a batch's stays until its results are read."""
+        if self.locally and self.admitted:
+            self.reserved().reserve(self.call_id, store)
+        if self.batch_id is not None:
+            store.hold_batch(self.call_id, self.batch_id)
+        else:
+            store.charge(self.call_id, *charged)
+
+
+class Owned:
+    """A reservation in the hands of its call. Once nobody has this any more, the budgets settle what is left open."""
+
+    __slots__ = ("__weakref__", "reservation")
+
+    def __init__(self, reservation: Reservation) -> None:
+        self.reservation = reservation

@@ -1,0 +1,128 @@
+"""`BudgetState`: what a budget has spent, reserved and left in its window, for people and for metrics."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from claudetrace._alerts._forecast import forecast
+from claudetrace._budgets import _connect
+from claudetrace._budgets._match import ALL
+from claudetrace._budgets._windows import window_of
+from claudetrace._call import exact_usd, usd
+from claudetrace._clock import monotonic
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from datetime import datetime
+    from decimal import Decimal
+    from pathlib import Path
+
+    from claudetrace._budgets._budget import Budget
+    from claudetrace._budgets._store import Stored, View
+    from claudetrace._budgets._windows import Window
+    from claudetrace._guard import Guard
+
+FRESH_S = 5.0
+TOP = 5
+MOST_KEYS = 100
+"""Values of a tag that metrics show, in all the time of a process: each is a series that is kept and billed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BudgetState:
+    """A budget now. `key` is the tag's value where each has a budget, else `None`."""
+
+    budget: Budget
+    key: str | None
+    spent_usd: Decimal
+    reserved_usd: Decimal
+    held_usd: Decimal
+    """What cut streams can still be billed, of a budget with `cut_streams="bound"`."""
+    left_usd: Decimal | None
+    limit_usd: Decimal | None
+    spent_calls: int
+    reserved_calls: int
+    left_calls: int | None
+    max_calls: int | None
+    window_start: datetime
+    window_end: datetime | None
+    forecast_usd: Decimal | None
+    """What the window comes to at its pace; `None` for one without an end of its own."""
+    forecast_calls: int | None
+
+    @property
+    def reached(self) -> bool:
+        """Whether all of a limit is spent."""
+        of_usd = self.limit_usd is not None and self.spent_usd >= self.limit_usd
+        return of_usd or (self.max_calls is not None and self.spent_calls >= self.max_calls)
+
+
+def states(view: View, each: Stored, now: float, top: int) -> list[BudgetState]:
+    """The budget in its window of now; of one for each value of a tag the `top` that spent most."""
+    window = window_of(each.budget.per, each.budget.timezone, now)
+    keys = [ALL] if each.budget.each_tag is None else view.keys(each, window, top)
+    return [_state(view, each, key, window, now) for key in keys]
+
+
+def _state(view: View, each: Stored, key: str, window: Window, now: float) -> BudgetState:
+    sums, budget = view.totals(each, key, window), each.budget
+    limit, most = budget.limit_picousd, budget.max_calls
+    used = sums.picousd + sums.reserved_picousd + sums.held_picousd
+    return BudgetState(
+        budget=budget,
+        key=key or None,
+        spent_usd=exact_usd(sums.picousd),
+        reserved_usd=exact_usd(sums.reserved_picousd),
+        held_usd=exact_usd(sums.held_picousd),
+        left_usd=usd(None if limit is None else max(0, limit - used)),
+        limit_usd=budget.usd,
+        spent_calls=sums.calls,
+        reserved_calls=sums.reserved_calls,
+        left_calls=None if most is None else max(0, most - sums.calls - sums.reserved_calls),
+        max_calls=most,
+        window_start=window.start_at,
+        window_end=window.end_at,
+        forecast_usd=usd(forecast(budget, sums.picousd, window, now)),
+        forecast_calls=forecast(budget, sums.calls, window, now),
+    )
+
+
+def states_of(store: str | Path, names: Iterable[str | None], now: float, top: int) -> list[BudgetState]:
+    """The budgets of these names now, on a connection of its own, so that no caller waits for it. Raises as
+    `_connect.view` does."""
+    wanted = set(names)
+    with _connect.view(store) as view:
+        return [
+            state for each in view.budgets() if each.budget.name in wanted for state in states(view, each, now, top)
+        ]
+
+
+class Observed:
+    """For metrics, each budget as it was moments ago; of one for each value of a tag the few that spent most. Never
+    raises."""
+
+    def __init__(self, budgets: Sequence[Budget], store: str | Path | None, guard: Guard) -> None:
+        self._names = [budget.name for budget in budgets]
+        self._store, self._guard = store, guard
+        self._states: list[BudgetState] = []
+        self._again_at = 0.0
+        self._shown: dict[str | None, set[str]] = {}
+
+    def __call__(self) -> list[BudgetState]:
+        if self._store is None or monotonic() < self._again_at:
+            return self._states
+        self._states = []
+        with self._guard(f"read the budgets' store {self._store}"):
+            if _connect.exists(self._store):
+                found = states_of(self._store, self._names, time.time(), TOP)
+                self._states = [each for each in found if self._may_show(each)]
+        self._again_at = monotonic() + FRESH_S
+        return self._states
+
+    def _may_show(self, state: BudgetState) -> bool:
+        shown = self._shown.setdefault(state.budget.name, set())
+        if state.key is not None and len(shown) < MOST_KEYS:
+            shown.add(state.key)
+        return state.key is None or state.key in shown

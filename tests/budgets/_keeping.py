@@ -1,0 +1,106 @@
+"""The budgets' verbs as tests ask for them: a call by its id, its columns and what it needs."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from claudetrace._budgets._budgets import Budgets
+from claudetrace._budgets._reservation import Reservation
+from claudetrace._pricing._upper_bound import Bound
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
+
+    from claudetrace._budgets._budget import Budget
+    from claudetrace._budgets._status import BudgetState
+    from claudetrace._guard import Guard
+
+TOP = 10
+
+
+@dataclass(frozen=True)
+class Demand:
+    """What a call asks for: at most `picousd`, `None` where no price is known."""
+
+    call_id: str
+    columns: Mapping[str, Any] = field(default_factory=dict)
+    picousd: int | None = None
+    bounded: bool = True
+    calls: int = 1
+
+
+class Kept(Budgets):
+    """The budgets of one process in a store."""
+
+    def __init__(
+        self,
+        budgets: Sequence[Budget],
+        path: Path,
+        *,
+        guard: Guard,
+        clock: Callable[[], float] = time.time,
+        **more: Any,
+    ) -> None:
+        super().__init__(budgets, path, guard=guard, clock=clock, **more)
+        self.path = path
+
+    def asked(self, demand: Demand) -> Reservation:
+        """A reservation with nothing set aside yet."""
+        bound = Bound(
+            picousd=demand.picousd or 0,
+            why_unbounded=None if demand.bounded else "of the test",
+            calls=demand.calls,
+            priced=demand.picousd is not None,
+        )
+        return Reservation(demand.call_id, demand.columns, bound)
+
+    def ask(self, demand: Demand) -> Reservation | None:
+        """What is set aside for a call, `None` where no budget that blocks is meant. Raises `BudgetExceeded`."""
+        reservation = self.asked(demand)
+        self.admit(reservation)
+        return reservation if reservation.asked else None
+
+    async def ask_async(self, demand: Demand) -> Reservation | None:
+        """As `ask`."""
+        reservation = self.asked(demand)
+        await self.admit_async(reservation)
+        return reservation if reservation.asked else None
+
+    def end(self, reservation: Reservation, picousd: int | None, calls: int | None = None) -> None:
+        """The call has ended and cost so much."""
+        # Said again, as by a process that was taken for dead: the store alone knows.
+        reservation.settled, reservation.rows = False, 1
+        if picousd is None:
+            reservation.unknown = True
+        else:
+            reservation.spent_picousd = picousd
+        if calls == 0:
+            reservation.admitted = False
+        self.settle(reservation)
+
+    def put(self, rows: list[Any]) -> None:
+        """Offers rows, and waits until they are counted, unless the store is away."""
+        assert self.writer is not None
+        assert self.offers is not None
+        self.offers._number += 1
+        if (job := self.offers.offer(rows, self.offers._number)) is not None:
+            job.wait(0.3 if self.writer.away() else 3)
+
+    def keep_house(self) -> None:
+        """What is done once a minute, now."""
+        self._store._housekeeping._next = 0.0  # type: ignore[union-attr]
+        self.tend()
+
+    def die(self) -> None:
+        """As the system does when a process ends, with all that it has reserved."""
+        self.flush(10)
+        self._store._owner.close(settled=False)  # type: ignore[union-attr]
+
+    def status(self, top: int = TOP) -> list[BudgetState]:
+        """As `Budgets.status`, with another try where the store was away."""
+        assert self.writer is not None
+        self.writer.retry()
+        return super().status(top)
