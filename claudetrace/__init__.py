@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from claudetrace._alerts._alert import Alert
     from claudetrace._budgets._budget import Budget
     from claudetrace._budgets._run import Run
-    from claudetrace._budgets._states import BudgetState
+    from claudetrace._budgets._status import BudgetState
     from claudetrace._call import Call, Cost, CostPart, Usage
     from claudetrace._consumers import Sink
     from claudetrace._errors import BudgetExceeded, ClaudetraceError
@@ -46,7 +46,7 @@ _WHERE = {
     "TagScope": "_tags",
     "Recorded": "_testing",
     "Run": "_budgets._run",
-    "BudgetState": "_budgets._states",
+    "BudgetState": "_budgets._status",
     "Spend": "_ledger._spend",
     "tagged": "_tags",
     "price": "_pricing",
