@@ -237,6 +237,8 @@ class Held:
         except _usable.UnusableError:
             self.abandon()
             return
+        # Their numbers are free for the program from here on.
+        self._descriptors = []
         with suppress(sqlite3.Error):
             self.connection.close()
 

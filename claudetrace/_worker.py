@@ -90,10 +90,12 @@ class Worker(Forks):
             return
         life.thread = get_ident()
         life.ended.clear()
-        self._loop(life)
-        life.thread, life.started_at = 0, 0.0
-        life.baton.release()
-        life.ended.set()
+        try:
+            self._loop(life)
+        finally:
+            life.thread, life.started_at = 0, 0.0
+            life.baton.release()
+            life.ended.set()
         if not life.woken.empty():
             self._start(life)
 

@@ -33,7 +33,7 @@ from claudetrace._pricing._upper_bound import UNRESERVED, bound
 from claudetrace._worker import Chores
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from claudetrace._alerts._alert import Alert
@@ -149,8 +149,10 @@ class Budgets(Forks):
         """Sets aside what the call needs in every budget. Raises `BudgetExceeded`, with nothing set aside."""
         if not self._prepare(reservation):
             return
+        denied = None
         try:
-            denied = self._ask(reservation.reserve)
+            for act in self._asking(reservation):
+                denied = self._ask(act)
         except Exception as error:  # noqa: BLE001 - what the store cannot say, the budget's `on_store_error` does
             pass_on(error)
             denied = self._without_store(reservation, error)
@@ -165,8 +167,10 @@ class Budgets(Forks):
             return
         if not self._prepare(reservation) or self.writer is None:
             return
+        denied = None
         try:
-            denied = await self.writer.do_async(reservation.reserve, loop)
+            for act in self._asking(reservation):
+                denied = await self.writer.do_async(act, loop)
         except Exception as error:  # noqa: BLE001 - as in `admit`
             pass_on(error)
             denied = self._without_store(reservation, error)
@@ -296,10 +300,16 @@ class Budgets(Forks):
         reservation.admitted = not reservation.asked
         return reservation.asked
 
+    def _asking(self, reservation: Reservation) -> Iterator[Callable[[Store], Any]]:
+        """What to ask of the store, one after the other; the last says whether there is room."""
+        if self._local.is_used:
+            # It is there again, and hears first of the calls that were let through without it.
+            yield self._local.tell
+            self._local.forget()
+        yield reservation.reserve
+
     def _answer(self, reservation: Reservation, denied: Denied | None) -> None:
         """Raises `BudgetExceeded` where there is no room."""
-        if not reservation.locally and self._local.is_used and self.writer is not None:
-            self._reopen(self.writer)
         if denied is not None:
             # Where the store does not answer, it may still set it aside.
             reservation.asked = reservation.locally
@@ -315,11 +325,6 @@ class Budgets(Forks):
                 raise StoreUnusable(claim.budget, name, error) from None
         reservation.locally = True
         return self._local.reserve(reservation.call_id, Reserved(reservation.claims, *reservation.needed))
-
-    def _reopen(self, writer: Writer) -> None:
-        """The store is there again: it hears of the calls that were let through without it and still run."""
-        for call_id, reserved in self._local.reopened().items():
-            writer.post(Job(partial(reserved.reserve, call_id), keep=True))
 
     def _raised(self, alert: Alert, stored_as: str) -> None:
         self.sender.send(alert, stored_as)

@@ -87,14 +87,18 @@ class Local(Forks):
         """A call has ended for which this or the store has set something aside. Waits for no lock."""
         self._settled.append((call_id, reserved, charged))
 
-    def reopened(self) -> dict[str, Reserved]:
-        """The store is there again, and has or will have all that was settled: gives what it has to set aside for
-        calls that it does not know."""
+    def tell(self, store: Store) -> None:
+        """Tells the store of the calls that were let through without it and still run. Those that have ended tell it
+        themselves."""
+        for call_id, reserved in list(self.open.items()):
+            reserved.reserve(call_id, store)
+
+    def forget(self) -> None:
+        """Forgets what the store was told."""
         with self._lock:
             self._fold()
-            opened, self.open = self.open, {}
-            self._own = {}
-        return opened
+            self.open.clear()
+            self._own.clear()
 
     @property
     def is_used(self) -> bool:
