@@ -317,14 +317,14 @@ class Budgets(Forks):
         reservation.admitted = True
 
     def _without_store(self, reservation: Reservation, error: Exception) -> Denied | None:
-        name = "" if self._store is None else self._store.name
+        name, peers = ("", 1) if self._store is None else (self._store.name, self._store.peers)
         doing = f"reserve in the budgets' store {name}; this process limits itself by what it knew and what it spends"
         self._guard.caught(doing, error)
         for claim in reservation.claims:
             if claim.budget.on_store_error == "closed":
                 raise StoreUnusable(claim.budget, name, error) from None
         reservation.locally = True
-        return self._local.reserve(reservation.call_id, Reserved(reservation.claims, *reservation.needed))
+        return self._local.reserve(reservation.call_id, Reserved(reservation.claims, *reservation.needed), peers)
 
     def _raised(self, alert: Alert, stored_as: str) -> None:
         self.sender.send(alert, stored_as)

@@ -46,7 +46,8 @@ class Charged(NamedTuple):
 
 
 class Local(Forks):
-    """Budgets as this process sees them. What others spend while the store is away is not in it."""
+    """Budgets as this process sees them. What others spend while the store is away is not in it: so it takes the others
+    to spend what it does, and all together keep to the limit but for the calls that run."""
 
     def __init__(self) -> None:
         self._known: dict[Where, Sums] = {}
@@ -69,18 +70,23 @@ class Local(Forks):
             self._known.pop(next(iter(self._known)), None)
         self._known[name, key, slot] = sums
 
-    def reserve(self, call_id: str, wanted: Reserved) -> Denied | None:
-        """Sets so much aside in every budget, or in none and says which had no room."""
+    def reserve(self, call_id: str, wanted: Reserved, peers: int) -> Denied | None:
+        """Sets so much aside in every budget, or in none and says which had no room. Of `peers` processes each takes
+        what others take to be as much as its own."""
         with self._lock:
             self._fold()
             # First set aside and then looked at, so that a signal handler's call in between sees it.
             self.open[call_id] = wanted
             for claim in wanted.claims:
-                now, limit, most = self._in_window(claim), claim.budget.limit_picousd, claim.budget.max_calls
-                over = limit is not None and now.picousd + now.reserved_picousd > limit
-                if over or (most is not None and now.calls + now.reserved_calls > most):
+                known, own = self._in_window(claim, self._known), self._own_in_window(claim, call_id)
+                limits = (claim.budget.limit_picousd, claim.budget.max_calls)
+                used = zip(limits, _used(known), _used(own), wanted[1:], strict=True)
+                if any(
+                    limit is not None and others + max(mine, mine * peers) + needed > limit
+                    for limit, others, mine, needed in used
+                ):
                     del self.open[call_id]
-                    return Denied(claim, Totals(*now.plus(0, 0, -wanted.picousd, -wanted.calls), claim.window.since))
+                    return Denied(claim, Totals(*known.plus(*own), claim.window.since))
         return None
 
     def settle(self, call_id: str, reserved: Reserved, charged: Charged) -> None:
@@ -120,16 +126,24 @@ class Local(Forks):
                 where = _where(claim)
                 self._own[where] = self._own.get(where, NOTHING).plus(*spent, held - picousd, -calls)
 
-    def _in_window(self, claim: Claim) -> Sums:
-        name, key, _ = _where(claim)
-        found = NOTHING
+    def _in_window(self, claim: Claim, of: dict[Where, Sums]) -> Sums:
+        name, found = str(claim.budget.name), NOTHING
         for slot in _slots(claim):
-            for of in (self._known, self._own):
-                found = found.plus(*of.get((name, key, slot), NOTHING))
-        for claims, picousd, calls in self.open.values():
-            if any(each.budget is claim.budget and each.key == key for each in claims):
+            found = found.plus(*of.get((name, claim.key, slot), NOTHING))
+        return found
+
+    def _own_in_window(self, claim: Claim, call_id: str) -> Sums:
+        """What calls of this process but that one have added and have set aside here."""
+        found = self._in_window(claim, self._own)
+        for other, (claims, picousd, calls) in list(self.open.items()):
+            if other != call_id and any(each.budget is claim.budget and each.key == claim.key for each in claims):
                 found = found.plus(0, 0, picousd, calls)
         return found
+
+
+def _used(sums: Sums) -> tuple[int, int]:
+    """What is spent and reserved, dollars and calls."""
+    return sums.picousd + sums.reserved_picousd, sums.calls + sums.reserved_calls
 
 
 def _where(claim: Claim) -> Where:

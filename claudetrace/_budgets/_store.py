@@ -96,6 +96,10 @@ class Store(Protocol):
     def is_lost(self) -> bool:
         """Whether this process may never use it again."""
 
+    @property
+    def peers(self) -> int:
+        """How many processes set something aside in it, this one among them, as far as can be told without it."""
+
     def group(self, patience_s: float) -> AbstractContextManager[None]:
         """All that is done inside, or nothing. Waits at most `patience_s` for other processes. Raises `StoreError`."""
 

@@ -25,14 +25,14 @@ CAP_USD = 5
 LARGEST = CAP_USD * USD // 400
 
 
-def budget() -> Budget:
-    return Budget("cap", usd=CAP_USD, per="total", on_exceeded="block", on_store_error="closed")
+def budget(on_store_error: Any = "closed") -> Budget:
+    return Budget("cap", usd=CAP_USD, per="total", on_exceeded="block", on_store_error=on_store_error)
 
 
-def keeper(path: Path) -> Kept:
+def keeper(path: Path, on_store_error: Any = "closed") -> Kept:
     """A keeper that is tended, as the loader's thread does, and waits for no journal of the dead."""
     _housekeeping.GRACE_S = 0.0
-    kept = Kept([budget()], path, guard=Guard())
+    kept = Kept([budget(on_store_error)], path, guard=Guard())
 
     def tend() -> None:
         while True:
@@ -75,9 +75,9 @@ def an_estimate() -> int:
     return random.randrange(LARGEST // 10, LARGEST)
 
 
-def run_threads(folder: str, threads: int, pause_s: float) -> None:
+def run_threads(folder: str, threads: int, pause_s: float, on_store_error: Any = "closed") -> None:
     """Calls from so many threads until the budget is used up."""
-    kept, bills = keeper(Path(folder) / "x.budgets"), Bills(Path(folder))
+    kept, bills = keeper(Path(folder) / "x.budgets", on_store_error), Bills(Path(folder))
 
     def call_on() -> None:
         while True:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import random
+import signal
 import sqlite3
 import time
 from contextlib import closing
@@ -11,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import crowd
 import pytest
+from _asking import locked, until
 from crowd import CAP_USD, USD
 
 from claudetrace._budgets._sqlite import _housekeeping
@@ -69,6 +72,34 @@ def test_a_budget_is_never_overshot_and_nothing_is_stranded(
             state.spent_usd * USD,
             state.spent_calls,
         )
+
+
+@pytest.mark.parametrize("fault", ["another program writes", "a process is stopped"])
+def test_a_store_that_is_away_lets_few_calls_beyond_the_limit(tmp_path: Path, fault: str) -> None:
+    """Amid a crowd, every process goes on by what it knew and its share of the rest: what is billed is above the limit
+    by the calls that ran at most, and the store has all of it when it is back."""
+    crowd_of = [
+        SPAWN.Process(target=crowd.run_threads, args=(str(tmp_path), 8, 0.05, "open")) for _ in range(PROCESSES)
+    ]
+    for process in crowd_of:
+        process.start()
+    until(lambda: crowd.billed(tmp_path) > CAP_USD * USD // 4)
+    if fault == "a process is stopped":
+        os.kill(crowd_of[0].pid, signal.SIGSTOP)  # type: ignore[arg-type]
+        time.sleep(3)
+        os.kill(crowd_of[0].pid, signal.SIGCONT)  # type: ignore[arg-type]
+    else:
+        with locked(tmp_path / "x.budgets"):
+            time.sleep(3)
+    for process in crowd_of:
+        process.join(60)
+        assert process.exitcode == 0
+
+    kept = crowd.keeper(tmp_path / "x.budgets")
+    (state,) = kept.status()
+    kept.close()
+    assert state.reserved_calls == 0
+    assert crowd.billed(tmp_path) <= state.spent_usd * USD <= CAP_USD * USD + PROCESSES * 8 * crowd.LARGEST
 
 
 def test_looking_first_and_adding_afterwards_overshoots(tmp_path: Path) -> None:

@@ -117,9 +117,7 @@ def test_a_budget_that_is_spent_is_a_finding(keep: Callable[..., Kept], db: Path
 def test_of_a_budget_for_each_the_top_is_shown(keep: Callable[..., Kept], db: Path) -> None:
     """Those that spent most, and how many there are and are at the limit, beyond what is shown too."""
     spent = {f"u{number}": number for number in range(1, 8)}
-    keep(Budget("user", usd=5, tags={"user": "*"}, **DAY)).put(
-        [row(usd, user_id=user) for user, usd in spent.items()]
-    )
+    keep(Budget("user", usd=5, tags={"user": "*"}, **DAY)).put([row(usd, user_id=user) for user, usd in spent.items()])
     result = run("budgets", "--db", db, "--top", 2)
 
     assert result.exit_code == 1

@@ -54,6 +54,11 @@ class SqliteStore:
         return _usable.is_forbidden()
 
     @property
+    def peers(self) -> int:
+        """As in `Store`, by the files in which processes hold their locks."""
+        return len(self._owner.names()) + 1
+
+    @property
     def _connection(self) -> sqlite3.Connection:
         assert self._open is not None, "outside of a group"
         return self._open
