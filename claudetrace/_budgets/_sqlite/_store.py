@@ -67,7 +67,7 @@ class SqliteStore:
     def group(self, patience_s: float) -> Iterator[None]:
         """As in `Store`."""
         try:
-            connection = self._open = self._file.connection()
+            connection = self._open = self._file.connection(patience_s)
             begin(connection, patience_s)
             try:
                 yield
