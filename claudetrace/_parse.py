@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, NoReturn
 from urllib.parse import urlsplit
 
 from claudetrace._errors import ClaudetraceError
+from claudetrace._sources import SOURCES
 from claudetrace._tags import clean_tags
 from claudetrace._text import without_password
 
@@ -66,9 +67,6 @@ def names(name: str, value: object) -> tuple[str, ...]:
     if not all(isinstance(each, str) for each in value):
         refuse(name, value, "each name is a string")
     return tuple(value)
-
-
-SOURCES = ("anthropic", "agent_sdk")
 
 
 def sources(name: str, value: object) -> tuple[str, ...]:

@@ -138,7 +138,7 @@ class LiveCall:
         """The columns that all rows of the call share."""
         columns["call_id"] = self.id
         columns["started_at"] = utc_text(self.started_ns)
-        columns["source"] = "anthropic"
+        columns["source"], columns["billing"] = "anthropic", "api"
         columns["operation"] = operation.name
         self.batch_id: str | None = None
         self.code_execution_is_free = False

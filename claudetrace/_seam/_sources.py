@@ -1,33 +1,19 @@
-"""The sources of calls: a room each, which tells the one recorder. A further one is a folder and a line here."""
+"""The rooms of the sources, each of which tells the one recorder."""
 
 from __future__ import annotations
 
 import sys
 from importlib import import_module
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
+
+from claudetrace._sources import SOURCES
 
 if TYPE_CHECKING:
     from collections.abc import Collection
 
     from claudetrace._seam._live import Recorder
     from claudetrace._seam._where import TermsOfCalls
-
-
-class Source(NamedTuple):
-    """A package whose calls are seen, and the room that sees them.
-
-    A room has `install(…)` and `uninstall()`, and `flush(…)` if it tells later than it sees.
-    """
-
-    package: str
-    room: str
-
-
-SOURCES = {
-    "anthropic": Source("anthropic", "claudetrace._seam._patch"),
-    "agent_sdk": Source("claude-agent-sdk", "claudetrace._seam._agent_sdk"),
-}
-"""Each source by its name in `instrument(sources=…)`. What a room needs is loaded when its package is imported."""
+    from claudetrace._sources import Source
 
 
 def install(recorder: Recorder, terms: TermsOfCalls, names: Collection[str] | None) -> None:

@@ -19,6 +19,7 @@ from claudetrace._places import RECORDS_DB, spool_of
 from claudetrace._sqlite import TOO_LONG
 from claudetrace.cli._host_checks import check_hosts
 from claudetrace.cli._options import calls_text
+from claudetrace.cli._source_checks import check_agents, check_sources
 from claudetrace.cli._tables import Check, bytes_text, plain
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
     from claudetrace._ledger._read import Ledger
 
-OLDEST_ANTHROPIC = (0, 84)
+OLDEST_ANTHROPIC = (0, 40)
 VARIABLES = ("CLAUDETRACE_DB", "CLAUDETRACE_TAGS", "CLAUDETRACE_SPANS", "CLAUDETRACE_CONFIG")
 MANY_RECORDS = 100_000
 DAMAGED = "; copy it away, and keep what `sqlite3 LEDGER .recover` reads of it"
@@ -60,6 +61,7 @@ def check_installation() -> list[Check]:
     except ClaudetraceError as error:
         checks.append(Check("SQLite", sqlite3.sqlite_version, str(error)))
     checks += [Check(name, _version(name) or "missing") for name in ("opentelemetry-api", "opentelemetry-sdk")]
+    checks += check_sources()
     checks += _others()
     if not enabled():
         off = "instrument() does nothing in this environment; unset it to record"
@@ -75,7 +77,7 @@ def _anthropic() -> Check:
         return Check("anthropic", "missing", "no call can be seen; pip install anthropic")
     parts = found.split(".")
     if all(part.isdigit() for part in parts[:2]) and (int(parts[0]), int(parts[1])) < OLDEST_ANTHROPIC:
-        return Check("anthropic", found, "0.84 or newer is tested; pip install -U anthropic")
+        return Check("anthropic", found, "0.40 or newer is tested; pip install -U anthropic")
     try:
         from anthropic import _base_client
     except ImportError as error:
@@ -130,6 +132,7 @@ def check_ledger(path: Path) -> list[Check]:
                 click_note("checking every row of a large ledger: this takes a while")
             checks += _proofs(ledger)
             checks += check_hosts(ledger.db.conn)
+            checks += check_agents(ledger.db.conn)
             checks.append(_rates(path))
     except ClaudetraceError as error:
         checks.append(Check("ledger", "cannot be read" if os.path.lexists(path) else "missing", str(error)))

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 NOT_SEEN = (
-    "calls without the anthropic package: boto3's Converse and InvokeModel, raw HTTP, other languages",
-    "calls of a subprocess, such as the one that the Claude Agent SDK starts",
+    "calls by boto3, LiteLLM, raw HTTP or another language, unless claudetrace.record() is given their answers",
+    "what Claude Code does on its own, until claudetrace import claude-code; managed-agents sessions",
     "calls of a program that did not call claudetrace.instrument()",
     "results of a batch that nobody reads: what they cost is known when they are read",
 )

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 import claudetrace
-from tests.agents.billing import Api
+
+from .billing import Api
 
 QUIET = {
     "ANTHROPIC_API_KEY": "sk-ant-test",

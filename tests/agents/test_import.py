@@ -13,7 +13,8 @@ from click.testing import CliRunner
 
 import claudetrace
 from claudetrace.cli import main
-from tests.agents.written import MODEL, PICOUSD, SHAPES, USAGE, record, write
+
+from .written import MODEL, PICOUSD, SHAPES, USAGE, record, write
 
 
 @pytest.fixture

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 import claudetrace
-from tests.agents.billing import Api
+
+from .billing import Api
 
 sdk = pytest.importorskip("claude_agent_sdk")
 

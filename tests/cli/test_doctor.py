@@ -32,7 +32,7 @@ def test_a_sound_ledger_has_no_findings(db):
 
     assert told.exit_code == 0, told.output
     assert "No findings." in told.output
-    for words in ("anthropic", "SQLite", "opentelemetry-api", str(db), "rows", "journal", "boto3's Converse"):
+    for words in ("anthropic", "SQLite", "opentelemetry-api", str(db), "rows", "journal", "calls by boto3"):
         assert words in told.output
 
 

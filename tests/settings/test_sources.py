@@ -80,7 +80,7 @@ def test_a_file_is_found_by_name_by_variable_or_in_the_working_directory(
     [
         (
             b"color = 1\n",
-            r"unknown in claudetrace\.toml: color; known are alert_to, ",
+            r"unknown in claudetrace\.toml: color; known are agents, alert_to, ",
         ),
         (b"[tag]\nteam = 1\n", r"unknown in claudetrace\.toml: tag; known are "),
         (b"db = \n", r"config='claudetrace\.toml' cannot be read: Invalid value"),

@@ -28,6 +28,7 @@ def row(**changes: Any) -> dict[str, Any]:
         "started_at": "2026-06-15T12:34:56.789Z",
         "duration_ms": 1234.5,
         "source": "anthropic",
+        "billing": "api",
         "operation": "messages.create",
         "platform": "anthropic",
         "server_address": "api.anthropic.com",

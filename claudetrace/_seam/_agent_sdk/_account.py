@@ -108,6 +108,7 @@ class Account:
         rows = [self._row(each, query) for each in self._read(when)]
         if when in (When.ENDED, When.LEFT) or (when is When.RESULT and self._writes_elsewhere()):
             rows += [self._row(each, query) for each in [*self._seen.values()]]
+        self._has_missed = self._has_missed or (when is When.RESULT and not self._transcripts)
         for row in rows:
             self._totals.add(row)
         if when.takes_all and self._result is not None and not self._seen:
@@ -117,11 +118,10 @@ class Account:
             self._recorder.add(query, row)
 
     def _writes_elsewhere(self) -> bool:
-        """Whether no transcript will be found. One that is new may come late, but before the next result."""
+        """Whether no transcript will be found: none is kept here, or none has come until an earlier result."""
         if self._transcripts:
             return False
-        missed, self._has_missed = self._has_missed, True
-        return missed or not any((folder / "projects").exists() for folder in self._folders)
+        return self._has_missed or not any((folder / "projects").exists() for folder in self._folders)
 
     def _read(self, when: When) -> list[Response]:
         """What transcripts tell that has no row yet."""
@@ -133,7 +133,7 @@ class Account:
                     if self._is_ours(each):
                         found[each.message_id] = each
             missing = self._seen.keys() - found.keys()
-            if not missing or monotonic() >= until or self._has_missed:
+            if not missing or monotonic() >= until or self._writes_elsewhere():
                 return [*found.values()]
             time.sleep(NAP_S)
 

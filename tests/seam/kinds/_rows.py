@@ -50,6 +50,7 @@ TOLD: dict[str, Any] = {
 
 CALL: dict[str, Any] = {
     "source": "anthropic",
+    "billing": "api",
     "operation": "messages.create",
     "platform": "anthropic",
     "server_address": "127.0.0.1",
