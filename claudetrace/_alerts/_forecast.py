@@ -1,4 +1,4 @@
-"""What a window's spend comes to at its pace, and when that is worth an alert."""
+"""Forecasts the spend of a window at its present pace, and decides whether that deserves an alert."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ MOST_KEPT = 10_000
 
 
 def forecast(budget: Budget, amount: int, window: Window, now: float) -> int | None:
-    """What `amount`, of picodollars or calls, comes to at the window's end at the pace since its start; `None` for a
-    window without an end of its own, `total` or rolling."""
+    """What `amount`, in picodollars or calls, will be at the end of the window at the pace since its start. `None` for
+    windows without a fixed end: `total` and rolling ones."""
     if budget.per not in CALENDAR or window.end is None or not window.start < now < window.end:
         return None
     elapsed = max(1, int(now - window.start))
@@ -41,7 +41,7 @@ class Forecasts:
         self._seen: OrderedDict[tuple[str, str], list[tuple[float, int, int]]] = OrderedDict()
 
     def passes(self, budget: Budget, key: str, window: Window, now: float, spent: tuple[int, int]) -> bool:
-        """Whether the forecast passes a limit that the spend itself has not reached. `spent`: picodollars, calls."""
+        """Whether the forecast exceeds a limit that `spent`, picodollars and calls, has not reached."""
         latest = self._latest(budget, key, window, now, spent)
         if budget.per not in CALENDAR or window.end is None or spent[1] < LEAST_CALLS:
             return False
@@ -77,7 +77,7 @@ class Forecasts:
 def _cautious(
     amount: int, calls: int, elapsed: int, left: int, latest: tuple[int, tuple[int, int]] | None, which: int
 ) -> int:
-    """What the rest of the window adds at the lower of the two paces."""
+    """What the rest of the window adds at the slower of the two paces."""
     # 1 - 2/√n in thousandths, with the root rounded down.
     sure = max(0, 1000 - 2_000_000 // max(1, isqrt(calls * 1_000_000)))
     whole = amount * sure * left // (1000 * elapsed)

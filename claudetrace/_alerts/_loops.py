@@ -1,4 +1,4 @@
-"""Runaway loops: one session that calls again and again, each time with more."""
+"""Detects runaway loops: a session that calls again and again, each time with a longer prompt."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 LEAST_CALLS = 60
 LONGEST_GAP_S = 10.0
-"""From one call's end to the next one's start: longer, and somebody or something outside has had a part."""
+"""The longest pause between two calls of a loop. Longer ones mean that something outside took part."""
 LEAST_PICOUSD = 10**12
 GROWING_PART = 0.9
 GROWTH = 1.5
@@ -24,7 +24,7 @@ KNOWN_STREAKS = 50
 
 
 class Loop(NamedTuple):
-    """A session or a trace that runs away: what it is called, its calls and what they cost since it began."""
+    """A runaway session or trace: its name, its calls, and what they have cost since it began."""
 
     kind: str
     name: str
@@ -35,7 +35,7 @@ class Loop(NamedTuple):
 
 @dataclass(slots=True)
 class _Streak:
-    """Calls one after the other without a pause."""
+    """Consecutive calls without a pause."""
 
     began: float
     ended: float
@@ -64,7 +64,7 @@ class Loops:
         self._ended: deque[int] = deque(maxlen=KNOWN_STREAKS)
 
     def add(self, row: Mapping[str, Any]) -> Loop | None:
-        """The loop that the call of `row` goes on with."""
+        """The loop that the call of `row` continues."""
         kind = "session" if row.get("session_id") else "trace"
         name = row.get("session_id") or row.get("trace_id")
         if not name or row.get("outcome") == "error" or not row.get("message_count"):
@@ -78,7 +78,7 @@ class Loops:
         return Loop(kind, name, streak.calls, streak.picousd, streak.began)
 
     def _streak(self, name: tuple[str, str], row: Mapping[str, Any]) -> _Streak | None:
-        """The streak with this call in it; `None` where the call runs beside another."""
+        """The streak including this call; `None` if the call overlaps another one."""
         began = datetime.fromisoformat(row["started_at"]).timestamp()
         ended = began + (row.get("duration_ms") or 0.0) / 1000
         streak = self._streaks.get(name)
@@ -103,7 +103,7 @@ class Loops:
         return streak
 
     def _finish(self, streak: _Streak) -> None:
-        # A loop that was told is no measure of what is normal.
+        # A loop that raised an alert does not show what is normal.
         if streak.calls > LEAST_CALLS // 4 and not streak.told:
             self._ended.append(streak.calls)
 

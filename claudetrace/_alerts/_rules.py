@@ -1,4 +1,4 @@
-"""`Rules`: what raises an alert besides thresholds, which the store raises with the sum that reaches them."""
+"""`Rules`: raises all alerts but those of thresholds, which the store raises with the sum that reaches them."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from claudetrace._guard import Guard
 
 FORECAST_S = 10.0
-"""How often a budget's forecast is made, at most, for each of its keys."""
+"""The shortest time between two forecasts of a budget, for each of its keys."""
 MOST_FORECASTS = 50
 """Each reads the store: of a hundred thousand users some are looked at now, others with later rows."""
 DAY_S = 86_400
@@ -79,7 +79,7 @@ class Rules:
         self.tick()
 
     def tick(self, lost: int | None = None) -> None:
-        """Raises what was noted, and an alert where `lost`, of this process's rows, has grown. Never raises."""
+        """Raises the noted alerts, and one if this process has `lost` more rows. Never raises."""
         with self._guard("alert of calls without a bound"):
             while self._noted:
                 budget, key, why = self._noted.popleft()
@@ -115,7 +115,7 @@ class Rules:
             self._raise("spike", said, mark, budget=budget, key=key, spent_picousd=found.picousd)
 
     def _look_ahead(self, budget: Budget, key: str) -> None:
-        """Alerts where the budget is on course to pass its limit."""
+        """Raises an alert if the budget is on course to exceed its limit."""
         now = self._clock()
         if self._spent is None or not budget.forecast or now < self._next.get((str(budget.name), key), 0.0):
             return
@@ -160,7 +160,7 @@ class Rules:
 def threshold_alert(
     budget: Budget, key: str, window: Window, threshold: float, spent: tuple[int, int], now: float
 ) -> Alert:
-    """Of a threshold that the spend, of picodollars and calls, has reached."""
+    """The alert of a threshold that the spend, in picodollars and calls, has reached."""
     end = None if budget.per.startswith(ROLLING) else window.end_at
     message = _sentences.threshold(budget, key, share=threshold, spent_usd=exact_usd(spent[0]), calls=spent[1], end=end)
     return alert_of(

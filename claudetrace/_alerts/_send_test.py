@@ -1,4 +1,4 @@
-"""`send_now`: an alert through every channel at once, with what came of it; `send_test`: one that says it is a test."""
+"""`send_now` sends an alert through every channel at once and returns the results; `send_test` sends a test alert."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ TEST_S = 30.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tried:
-    """What came of an alert on one channel."""
+    """The result of an alert on one channel."""
 
     channel: str
     error: str | None
@@ -36,8 +36,8 @@ class Tried:
 def send_test(
     name: str, budgets: Iterable[Budget], channels: Sequence[Channel], *, service: str, timeout_s: float = TEST_S
 ) -> list[Tried]:
-    """Sends one alert that says it is a test through every channel at once, and what came of each. Blocks at most
-    `timeout_s`. Raises `ClaudetraceError` where no budget has the `name`."""
+    """Sends one alert, marked as a test, through every channel at once and returns the results. Blocks at most
+    `timeout_s`. Raises `ClaudetraceError` if no budget has the `name`."""
     budget = next((each for each in budgets if each.name == name), None)
     if budget is None:
         raise ClaudetraceError(f"there is no budget {name!r}: name one of {_names(budgets)}")
@@ -49,7 +49,7 @@ def send_test(
 def send_now(
     alert: Alert, channels: Sequence[Channel], *, service: str, timeout_s: float = TEST_S, test: bool = False
 ) -> list[Tried]:
-    """Sends `alert` through every channel at once, once each, and what came of it. Blocks at most `timeout_s`."""
+    """Sends `alert` through every channel at once and returns the results. Blocks at most `timeout_s`."""
     notice = Notice(id=uuid7(time.time_ns()), alert=alert, service=service, test=test)
     results: dict[str, Tried] = {}
 

@@ -1,4 +1,4 @@
-"""What an alert says: one sentence with its numbers, and what to do."""
+"""The messages of alerts: one sentence with its numbers, and what to do."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ LONGEST_NAME = 80
 
 
 def money(usd: Decimal | None) -> str:
-    """Dollars and cents; of less than a cent its first two digits."""
+    """Dollars and cents; less than a cent with its first two digits."""
     if usd is None:
         return "an unknown sum"
     if usd == 0 or abs(usd) >= CENT:
@@ -30,13 +30,13 @@ def money(usd: Decimal | None) -> str:
 
 
 def named(text: str) -> str:
-    """A name or a tag's value in quotes, on one line and not endless."""
+    """A name or a tag's value in quotes, on one line and cut if it is too long."""
     short = text if len(text) <= LONGEST_NAME else text[: LONGEST_NAME - 1] + "…"
     return f'"{one_line(short)}"'
 
 
 def whose(budget: Budget, key: str | None) -> str:
-    """The budget, and for whom where each value of a tag has one."""
+    """The budget, and the tag's value where each value has a budget."""
     of = f" of {budget.each_tag} {named(key)}" if key and budget.each_tag else ""
     return f"Budget {named(budget.name or 'run')}{of}"
 
@@ -58,7 +58,7 @@ def spent_of(budget: Budget, spent_usd: Decimal, calls: int) -> str:
 def threshold(
     budget: Budget, key: str | None, *, share: float, spent_usd: Decimal, calls: int, end: datetime | None
 ) -> str:
-    """Of a threshold that was reached. `end`: when the window ends, for one by the calendar."""
+    """For a threshold that was reached. `end` is the end of a calendar window."""
     if share < 1:
         then = "look at what is spending, or raise its limit"
     elif not budget.blocks:
@@ -72,7 +72,7 @@ def threshold(
 def forecast(
     budget: Budget, key: str | None, *, spent: tuple[int, int], expected: tuple[int, int], end: datetime
 ) -> str:
-    """Of a budget that is on course to pass its limit. Both are picodollars and calls."""
+    """For a budget that is on course to exceed its limit. Both are picodollars and calls."""
     to_come = []
     if budget.usd is not None:
         to_come.append(money(exact_usd(expected[0])))
@@ -85,7 +85,7 @@ def forecast(
 
 
 def spike(budget: Budget, key: str | None, found: Spike) -> str:
-    """Of five minutes that cost many times the usual."""
+    """For five minutes that cost many times the average."""
     times = f"{found.picousd / found.usual_picousd:.1f}"
     return (
         f"{whose(budget, key)} had {money(exact_usd(found.picousd))} spent within five minutes, {times} times the "
@@ -94,7 +94,7 @@ def spike(budget: Budget, key: str | None, found: Spike) -> str:
 
 
 def loop(found: Loop) -> str:
-    """Of a session that calls again and again."""
+    """For a session that calls again and again."""
     option = f" --trace {found.name}" if found.kind == "trace" else ""
     return (
         f"The {found.kind} {named(found.name)} has made {found.calls:,} calls one after the other since "
@@ -104,7 +104,7 @@ def loop(found: Loop) -> str:
 
 
 def unpriced(budget: Budget | None, key: str | None, model: str | None) -> str:
-    """Of an answered call whose cost is not known."""
+    """For an answered call whose cost is unknown."""
     subject = "Calls" if budget is None else f"{whose(budget, key)} has calls that"
     verb = "of the model" if budget is None else "have no price, of the model"
     lack = " have no price and are in no total" if budget is None else ", and does not count what they cost"
@@ -115,7 +115,7 @@ def unpriced(budget: Budget | None, key: str | None, model: str | None) -> str:
 
 
 def unbounded(budget: Budget, key: str | None, why: str) -> str:
-    """Of a call that a blocking budget let through without knowing the most that it may cost."""
+    """For a call that a blocking budget let through without knowing its upper bound."""
     return (
         f"{whose(budget, key)} let a call through whose highest cost cannot be known ({one_line(why)[:200]}), with the "
         'best estimate reserved: such calls may pass the limit; unbounded="block" stops them.'
@@ -123,7 +123,7 @@ def unbounded(budget: Budget, key: str | None, why: str) -> str:
 
 
 def lost(rows: int) -> str:
-    """Of calls that this process could not keep."""
+    """For calls that this process could not record."""
     number = "1 call" if rows == 1 else f"{rows:,} calls"
     return (
         f"{number} of this process could not be recorded and are missing from the ledger and from budgets: see the log "

@@ -1,4 +1,4 @@
-"""Spikes: minutes that cost many times what such minutes cost before."""
+"""Detects spikes: five minutes that cost many times the average."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ if TYPE_CHECKING:
 
 SLOT_S = 300
 BASELINE_SLOTS = 288
-"""The baseline goes back a day."""
+"""How far back the baseline goes: a day."""
 LEAST_ACTIVE = 6
 """How many five minutes with spend make a baseline."""
 LEAST_CALLS = 3
 FLOOR_PART = 50
-"""A spike is at least the 50th part of the limit: less is no matter for the budget."""
+"""A spike is at least the 50th part of the limit: less does not matter to the budget."""
 MOST_KEPT = 2_000
 
 
 class Spike(NamedTuple):
-    """What the five minutes cost, and what such minutes cost on the average before."""
+    """What the five minutes cost, and what five minutes cost on average before."""
 
     picousd: int
     usual_picousd: int
@@ -41,7 +41,7 @@ class Spikes:
         self._spend: OrderedDict[tuple[str, str], dict[int, list[int]]] = OrderedDict()
 
     def add(self, budget: Budget, key: str, at: float, picousd: int) -> Spike | None:
-        """The spike that this call makes or goes on with."""
+        """The spike that this call begins or continues."""
         if budget.spike is None:
             return None
         slots = self._spend.setdefault((str(budget.name), key), {})

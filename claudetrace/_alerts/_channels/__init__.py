@@ -1,4 +1,4 @@
-"""The channels of `alert_to=`: callables, the log, webhooks, Slack's format, and what apprise knows."""
+"""Makes the channels of `alert_to=`: callables, the log, webhooks, Slack, and apprise's services."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def _named(where: str, text: str) -> Channel:
     if text == LOG:
         return LogChannel()
     scheme = text.partition("://")[0].lower() if "://" in text else ""
-    # Some of apprise's URLs are no URLs to others; those that go over our own wire are.
+    # Some of apprise's URLs are not valid elsewhere; those that we send to ourselves must be.
     if not re.fullmatch(r"[a-z][a-z0-9+.-]*", scheme):
         raise ClaudetraceError(f"{where} cannot be used, it is no URL: give {KNOWN}")
     if scheme in WEBHOOK_SCHEMES or scheme in SLACK_SCHEMES:

@@ -1,4 +1,4 @@
-"""Every service that apprise knows, e-mail among them: the extra `[alerts]`."""
+"""Sends alerts through apprise's services, such as e-mail. Needs the extra `[alerts]`."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from claudetrace._errors import ClaudetraceError
 if TYPE_CHECKING:
     from claudetrace._alerts._channels._notice import Notice
 
-# In the URLs of most services a token stands where a host would.
+# In the URLs of most services the host is a token.
 WITH_A_HOST = frozenset(("mailto", "mailtos", "json", "jsons", "xml", "xmls", "form", "forms"))
 LOUD = ("apprise", "urllib3.connectionpool", "urllib3.util.retry", "requests")
-"""Loggers that write the addresses they send to, tokens and all, where somebody listens at DEBUG."""
+"""Loggers that write addresses with their tokens at level DEBUG."""
 
 
 class AppriseChannel(Channel):
-    """Sends an alert's message through one service of apprise's."""
+    """Sends an alert's message through one service of apprise."""
 
     def __init__(self, where: str, scheme: str, url: str) -> None:
         try:
@@ -85,7 +85,7 @@ def _host(url: str) -> str | None:
 
 
 def _instantiate(url: str) -> Any:
-    """The service of `url`, `None` where apprise knows none."""
+    """The service of `url`, or `None` if apprise knows none."""
     with _quiet, warnings.catch_warnings():
         # What apprise still uses of an old Python is nothing that its users can change.
         warnings.simplefilter("ignore", DeprecationWarning)

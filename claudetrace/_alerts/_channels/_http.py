@@ -27,9 +27,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 SILENCE_S = 10.0
-"""How long a server may say nothing."""
+"""How long a server may send nothing."""
 WHOLE_S = 20.0
-"""How long an answer may take, however busily the server talks."""
+"""How long a whole answer may take, however steadily the server sends."""
 ANSWER_BYTES = 65_536
 LONGEST_RETRY_AFTER_S = 3600
 FAILURES: tuple[tuple[type[Exception], str], ...] = (
@@ -86,7 +86,7 @@ def _exchange(url: str, body: bytes, headers: Mapping[str, str]) -> tuple[int, f
 
 
 class _AsItIs(HTTPErrorProcessor):
-    """An answer is an answer, whatever its status: nothing is followed, asked again or raised."""
+    """Returns answers of every status: no redirect is followed, nothing is repeated or raised."""
 
     def http_response(self, request: Any, response: Any) -> Any:  # noqa: ARG002 - urllib's signature
         return response
@@ -95,14 +95,14 @@ class _AsItIs(HTTPErrorProcessor):
 
 
 class _NoRedirect(HTTPRedirectHandler):
-    """The second lock: an alert goes where the user said, and nowhere else."""
+    """Refuses redirects as well: an alert goes where the user said, and nowhere else."""
 
     def redirect_request(self, *_args: Any, **_kwargs: Any) -> None:
         return None
 
 
 class _Raw(io.RawIOBase):
-    """Reads from `connected` until the deadline: a server that drips its answer is no way around a time-out."""
+    """Reads from `connected` until the deadline: a server cannot evade the time-out by sending slowly."""
 
     def __init__(self, connected: socket.socket, file: Any) -> None:
         self._socket, self._file = connected, file
@@ -154,7 +154,7 @@ def _status_text(status: int) -> str:
 
 
 def _seconds(retry_after: str | None) -> float | None:
-    """The seconds of a `Retry-After`; none where it is a date or nonsense."""
+    """The seconds of a `Retry-After` header; `None` for a date or nonsense."""
     digits = (retry_after or "").strip()
     return float(min(int(digits), LONGEST_RETRY_AFTER_S)) if digits.isdecimal() and len(digits) < 10 else None
 

@@ -1,4 +1,4 @@
-"""What a channel is, and the two that need no wire."""
+"""`Channel`, and the two channels without a network: callables and the log."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ NAME_ROUNDS = 20_000
 
 
 class DeliveryFailed(Exception):  # noqa: N818 - it is what happened
-    """A channel did not take an alert. Its words hold no secret, so that they may be logged and stored."""
+    """A channel did not accept an alert. The message contains no secret, so it may be logged and stored."""
 
     def __init__(self, reason: str, *, retry_after_s: float | None = None) -> None:
         super().__init__(reason)
@@ -28,15 +28,15 @@ class Channel(ABC):
     """Where alerts go. Its `repr` is its name; channels of one `target` deliver the same way to the same place."""
 
     name: str
-    """Public: it may be logged and stored, and is the same in every process."""
+    """Contains no secret, so it may be logged and stored. The same in every process."""
     of_process = False
-    """Whether it is of this process alone: it gets what this process raises, and nothing after a restart."""
+    """Whether it belongs to this process alone: it gets only what this process raises."""
     target: object
     """What it sends to, with its secrets."""
 
     @abstractmethod
     def send(self, notice: Notice) -> None:
-        """Blocks for a bounded time. Raises `DeliveryFailed`, or whatever a callable raises."""
+        """Delivers an alert in a bounded time. Raises `DeliveryFailed`, or whatever a callable raises."""
 
     def __eq__(self, other: object) -> bool:
         return type(other) is type(self) and isinstance(other, Channel) and other.target == self.target

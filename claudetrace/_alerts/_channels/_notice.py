@@ -1,4 +1,4 @@
-"""`Notice`: an alert as it goes out, and its forms: JSON, Slack's text, one line."""
+"""`Notice`: an alert as it is sent, as JSON, as Slack's text or as one line."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ SLACK_OPTIONS = {"mrkdwn": True, "parse": "none", "link_names": False, "unfurl_l
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Notice:
-    """An alert with what a receiver needs besides: the id that tells doubles, and who sends it."""
+    """An alert with the id by which receivers deduplicate, and its sender."""
 
     id: str
     alert: Alert
@@ -40,7 +40,7 @@ class Notice:
     test: bool = False
 
     def as_json(self) -> dict[str, Any]:
-        """All of the alert: money as decimal strings, times in UTC as ISO 8601."""
+        """The whole alert: money as decimal strings, times in UTC as ISO 8601."""
         told = {name: _plain(getattr(self.alert, name)) for name in ALERT_FIELDS}
         return {"id": self.id, "service": self.service, "test": self.test, **told}
 
@@ -67,7 +67,7 @@ def slack_text(text: str) -> str:
 
 
 def one_line(text: str) -> str:
-    """`text` without what would break a line, a terminal or a mail's subject."""
+    """`text` without characters that would break a line, a terminal or the subject of a mail."""
     return "".join(character if character.isprintable() or character == "\u200b" else " " for character in text)
 
 

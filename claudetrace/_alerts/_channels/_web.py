@@ -65,7 +65,7 @@ class SlackChannel(_WebChannel):
 
 
 def split_login(url: str) -> tuple[str, str | None]:
-    """The URL without its user and password, and the header that says them: urllib would take them for the host."""
+    """The URL without its user and password, and a header with them: urllib would take them for the host."""
     parts = urlsplit(url)
     login, at, place = parts.netloc.rpartition("@")
     if not at:
@@ -74,7 +74,7 @@ def split_login(url: str) -> tuple[str, str | None]:
 
 
 def split_secret(where: str, text: str) -> tuple[str, bytes | None]:
-    """The URL without its fragment, and the secret that this names: `#secret=…` or `#secret_env=NAME`."""
+    """The URL without its fragment, and the secret that the fragment names: `#secret=…` or `#secret_env=NAME`."""
     url, fragment = urldefrag(text)
     if not fragment:
         return url, None
