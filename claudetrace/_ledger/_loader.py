@@ -14,7 +14,7 @@ from claudetrace._clock import WallClock, monotonic
 from claudetrace._descriptors import held_here
 from claudetrace._exit import OTHERS_S, exit_left_s
 from claudetrace._files import warn_of_fragile
-from claudetrace._forks import Forks, notice, watch
+from claudetrace._forks import Forks, is_before_forks, notice, watch
 from claudetrace._ledger._journal import Journal
 from claudetrace._ledger._load import JournalLoader
 from claudetrace._ledger._segments import remove_if_empty
@@ -107,11 +107,16 @@ class LedgerWriter(Forks):
             self._start()
 
     def _start(self) -> None:
-        if not self._closing and self._thread.wake():
+        if self._closing:
+            return
+        if self._thread.wake():
             self._started = True
             # A forked child has inherited its parent's.
             atexit.unregister(self._close_at_exit)
             atexit.register(self._close_at_exit)
+        elif not is_before_forks():
+            error = RuntimeError(f"no thread can start now; rows wait in {self.spool}")
+            self._guard.caught("start the thread that loads the ledger", error)
 
     def begin(self) -> None:
         """Starts the thread before there is a row, where others may have left some. Never raises."""

@@ -33,8 +33,13 @@ ASK: dict[str, Any] = {
     "max_tokens": 2000,
     "messages": [{"role": "user", "content": "Hello?"}],
 }
-OTHER_PROCESS = """
-import sys, anthropic, claudetrace
+FOUR_PROCESSES = """
+import os, sys, anthropic, claudetrace
+for number in range(5):
+    if number == 4:
+        sys.exit(any(os.wait()[1] for _ in range(4)))
+    if not os.fork():
+        break
 url, db, config = sys.argv[1:]
 with claudetrace.instrument(db=db, config=config):
     anthropic.Anthropic(api_key="k", base_url=url).messages.create(
@@ -90,9 +95,7 @@ def test_an_answer_that_is_replayed_is_paid_for_once(
 
 def test_processes_pay_once_among_them(gateway: PlayServer, db: Path, replays: Path) -> None:
     """Of answers to four processes on one ledger one is paid for."""
-    words = [sys.executable, "-c", OTHER_PROCESS, gateway.url, str(db), str(replays)]
-    for process in [subprocess.Popen(words) for _ in range(4)]:
-        assert process.wait(60) == 0
+    subprocess.run([sys.executable, "-c", FOUR_PROCESSES, gateway.url, str(db), str(replays)], check=True, timeout=60)
     with claudetrace.Ledger(db) as opened:
         rows = opened.calls()
 

@@ -91,7 +91,6 @@ def test_no_server_loses_a_call_or_hangs(server: PlayServer, tmp_path: Path) -> 
     pytest.importorskip("gunicorn", reason=REASON)
     pytest.importorskip("uvicorn", reason=REASON)
     servers = {
-        "preload": ((*GUNICORN, "--preload"), signal.SIGTERM),
         "preload threads": ((*GUNICORN, "--preload", "--worker-class", "gthread", "--threads", "4"), signal.SIGTERM),
         "preload quick": ((*GUNICORN, "--preload"), signal.SIGINT),
         "each its own": (GUNICORN, signal.SIGTERM),
