@@ -30,13 +30,18 @@ def bill_settings(config: object = None) -> BillSettings:
     where = f"[reconcile] in {CONFIG_NAME}"
     known: dict[str, Callable[[str, object], Any]] = {
         "at_least": _share,
-        "discount": _share,
+        "discount": _discount,
         "workspace_ids": _parse.names,
         "api_key_ids": _parse.names,
     }
     if not isinstance(said, Mapping) or set(said) - set(known):
         _parse.refuse(where, said, f"it may hold {', '.join(known)} and nothing else")
     return BillSettings(**{name: known[name](f"{where} {name}", value) for name, value in said.items()})
+
+
+def _discount(name: str, value: object) -> Fraction:
+    share = _share(name, value)
+    return share if share < 1 else _parse.refuse(name, value, "something is billed, so that it is less than 1")
 
 
 def _share(name: str, value: object) -> Fraction:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from claudetrace._call import exact_usd
 from claudetrace._reconcile._figures import REQUESTS
-from claudetrace._reconcile._judge import capture_ratio
+from claudetrace._reconcile._judge import CAUSES, capture_ratio
 from claudetrace._reconcile._ours import COUNTS
 from claudetrace._reconcile._run import total
 from claudetrace.cli._options import calls_text
@@ -54,9 +54,8 @@ def _passes(found: Reconciliation) -> str:
         amounts = [usd_text(exact_usd(each), digits) for each in (ours, theirs)]
         rows.append(["list price", *amounts, _share(ours, theirs)])
     told = table(["", "ledger", "Anthropic", "ledger ÷ Anthropic"], rows)
-    return (
-        f"{told}\n\nCapture rate: {_percent(found.capture_ratio)} of Anthropic's list price is of calls in the ledger."
-    )
+    what = "list price is" if found.has_cost else "tokens are"
+    return f"{told}\n\nCapture rate: {_percent(found.capture_ratio)} of Anthropic's {what} of calls in the ledger."
 
 
 def _by(found: Reconciliation, by: tuple[str, ...]) -> str:
@@ -70,10 +69,8 @@ def _by(found: Reconciliation, by: tuple[str, ...]) -> str:
     for key, cells in sorted(groups.items(), key=lambda group: -total(group[1], "our_picousd")):
         requests = [each for each in cells if each.cell.kind == REQUESTS]
         told = any(each.their_quantity is not None for each in requests)
-        counts = [
-            count_text(total(requests, "our_quantity")),
-            count_text(total(requests, "their_quantity") if told else None),
-        ]
+        theirs = total(requests, "their_quantity") if told else None
+        counts = [count_text(total(requests, "our_quantity")), count_text(theirs)]
         amounts = [usd_text(exact_usd(total(cells, name)), digits) for name in ("our_picousd", "list_picousd")]
         rows.append([*key, *counts, *amounts, _percent(capture_ratio(cells))])
     heads = [*names, "requests", "Anthropic's", "ledger (USD)", "Anthropic (USD)", "captured"]
@@ -82,6 +79,8 @@ def _by(found: Reconciliation, by: tuple[str, ...]) -> str:
 
 def _gap(found: Reconciliation) -> list[str]:
     """The difference in dollars with what it is made of; and every rate that differs."""
+    if not found.has_cost:
+        return ["No report of cost was read, so that no dollars are compared."]
     causes = gap_causes(found)
     whole = sum(causes.values())
     digits = usd_digits([exact_usd(amount) for amount in (whole, *causes.values())])
@@ -137,7 +136,8 @@ def _unseen(cell: Cell, amount: int, found: Reconciliation) -> str:
     what = ", ".join(filter(None, (cell.model or "web searches", *terms)))
     if amount < 0:
         return f"{what}: in the ledger and not {'of the named keys' if found.asked.api_key_ids else 'billed'}"
-    return f"{what}: {count_text(more)} requests that the ledger did not see" if more > 0 else f"{what}: not seen"
+    requests_text = f"{count_text(more)} request{'' if more == 1 else 's'} that the ledger did not see"
+    return f"{what}: {requests_text}" if more > 0 else f"{what}: not seen"
 
 
 def misrates(found: Reconciliation) -> list[dict[str, Any]]:
@@ -175,15 +175,23 @@ def _rate(rate: Fraction | None, kind: str) -> str:
 
 def _notes(found: Reconciliation) -> list[str]:
     ours, notes = found.ours, []
+    if not any(each.their_quantity or each.list_picousd for each in found.cells):
+        notes.append("Anthropic has no figures of these days and this scope: are the ids right?")
     if any(each.cell.day < found.first_day for each in found.cells):
         notes.append(f"Not counted: days before {found.first_day}, whose calls are pruned.")
     if young := sorted({each.cell.day for each in found.cells if each.cell.day >= found.young_from}):
         said = young[0] if len(young) == 1 else f"{young[0]} to {young[-1]}"
         notes.append(f"Too young to judge, and not counted: {said}. Figures can take hours; run it again later.")
     if ours.midnight.calls:
-        when = "ended, as Anthropic does" if ours.by_end else "asked, as Anthropic does"
         amount = usd_text(exact_usd(ours.midnight.picousd), usd_digits([exact_usd(ours.midnight.picousd)]))
-        notes.append(f"Around midnight: {calls_text(ours.midnight.calls)} ({amount}) counted on the day when {when}.")
+        day = f"the day of their {'end' if ours.by_end else 'beginning'}, which fits Anthropic's figures"
+        notes.append(f"Around midnight: {calls_text(ours.midnight.calls)} ({amount}) counted on {day}.")
+    return [*notes, *_scope_notes(found), NOT_VERIFIED]
+
+
+def _scope_notes(found: Reconciliation) -> list[str]:
+    """What is in one of the two alone, what was narrowed, and the discount."""
+    ours, notes = found.ours, []
     if unbilled := total(found.judged, "unbilled_quantity"):
         notes.append(f"Used and not billed: {unbilled:,} tokens of refused or blocked requests.")
     if ours.cut_short:
@@ -202,7 +210,7 @@ def _notes(found: Reconciliation) -> list[str]:
         notes.append(
             f"Billed {usd_text(billed, 2)} of {usd_text(listed, 2)}: a discount of {_percent(discount)}{told}."
         )
-    return [*notes, NOT_VERIFIED]
+    return notes
 
 
 def _share(ours: int, theirs: int) -> str:
@@ -243,7 +251,7 @@ def bill_json(found: Reconciliation, by: tuple[str, ...]) -> str:
 
 
 def _amounts(each: Compared) -> dict[str, Any]:
-    names = ("our_picousd", "list_picousd", "billed_picousd", "unseen_picousd", "unpriced_picousd", "misrated_picousd")
+    names = ("our_picousd", "list_picousd", "billed_picousd", *(f"{cause}_picousd" for cause in CAUSES))
     amounts = {
         name.replace("picousd", "usd"): None if (amount := getattr(each, name)) is None else f"{exact_usd(amount):f}"
         for name in names

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 import time
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -56,6 +57,7 @@ def reconcile(
     """
     from claudetrace._reconcile._fetch import admin_key
     from claudetrace._reconcile._settings import bill_settings
+    from claudetrace.cli._bill import bill_json, bill_text
 
     settings = bill_settings()
     groups = _groups(by)
@@ -64,9 +66,9 @@ def reconcile(
         asked = _asked(day, since, until, asking, settings)
         try:
             found = _reconciled(asked, files, key, asking, settings, db)
-            click.echo(_told(found, groups, as_json=as_json))
+            click.echo(bill_json(found, groups) if as_json else bill_text(found, groups))
             _tell(found, settings)
-        except ClaudetraceError as error:
+        except (ClaudetraceError, OSError, sqlite3.Error) as error:
             if not watch:
                 raise
             click.echo(f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC: {error}", err=True)
@@ -112,12 +114,6 @@ def _tell(found: Reconciliation, settings: BillSettings) -> None:
     for tried in alert_unseen(found, settings.at_least, others):
         if tried.error is not None:
             click.echo(f"The alert did not reach {tried.channel}: {tried.error}", err=True)
-
-
-def _told(found: Reconciliation, groups: tuple[str, ...], *, as_json: bool) -> str:
-    from claudetrace.cli._bill import bill_json, bill_text
-
-    return bill_json(found, groups) if as_json else bill_text(found, groups)
 
 
 def _groups(by: str) -> tuple[str, ...]:

@@ -154,7 +154,9 @@ def test_too_little_seen_of_a_workspace_is_an_alert(organization, record, told, 
     assert "$0.0135" in alert["message"]
 
 
-@pytest.mark.parametrize("said", ["at_least = 2", 'discount = "12 %"', "workspaces = []", "discount = true"])
+@pytest.mark.parametrize(
+    "said", ["at_least = 2", 'discount = "12 %"', "workspaces = []", "discount = true", "discount = 1"]
+)
 def test_wrong_settings(record, reconcile, tmp_path, monkeypatch, said):
     """What `[reconcile]` cannot hold is refused with what it may hold."""
     record(*calls(1))
