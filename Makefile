@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo test check attack matrix host backends bench bench-dashboards clean
+.PHONY: help demo test check attack matrix host backends bench bench-dashboards bench-reports clean
 
 help:
 	@echo "make demo      play bundled calls through the real SDK and report what they cost; no key, no network"
@@ -15,6 +15,7 @@ help:
 	@echo "make backends  spans, metrics and records in real back ends and beside other tools"
 	@echo "make bench     what the meter adds to a call"
 	@echo "make bench-dashboards [ROWS=5000000]  every query of every page on a generated ledger"
+	@echo "make bench-reports [ROWS=5000000]     every question of docs/reports.md on it"
 
 demo: $(VENV)/.installed
 	@$(BIN)/claudetrace demo --no-serve
@@ -48,6 +49,9 @@ ROWS ?= 1000000
 
 bench-dashboards: $(VENV)/.developed
 	@$(BIN)/python tests/bench/dashboards.py $(ROWS) --prove
+
+bench-reports: $(VENV)/.developed
+	@$(BIN)/python tests/bench/reports.py $(ROWS)
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -10,7 +10,7 @@ from claudetrace._ledger._dimensions import IN_HOURS, IN_SUMS
 from claudetrace._ledger._question import CALLS, Question, Source
 from claudetrace._ledger._rollups import OTHER
 from claudetrace._ledger._spend import NOTHING, SUMMED, Key, Others, Spend, Spends, Totals, spends
-from claudetrace._ledger._times import HOUR, Span, after, begin_of
+from claudetrace._ledger._times import DAY, HOUR, Span, after, begin_of
 
 if TYPE_CHECKING:
     import sqlite3
@@ -33,11 +33,7 @@ HAS_OTHERS = """
     WHERE tag = ? AND month >= ? AND month <= ? AND value = ? AND others
     LIMIT 1
 """
-DAYS_OF_OTHERS = """
-    SELECT DISTINCT day
-    FROM rollup_tag_days
-    WHERE tag = ? AND day >= ? AND day < ? AND value = ? AND others
-"""
+IS_OF_OTHERS = "SELECT 1 FROM rollup_tag_days WHERE tag = ? AND day = ? AND value = ? AND others LIMIT 1"
 IS_NAMED = "SELECT 1 FROM rollup_tag_days WHERE tag = ? AND day = ? AND value = ? AND NOT others LIMIT 1"
 
 
@@ -176,11 +172,16 @@ class _Answer:
     def is_named(self, row: Spend) -> bool:
         """Whether the tag's value of the row has a sum of its own on each day that has others."""
         if self._days_of_others is None:
-            since, until = self._summed[0].stamps()[0][:10], self._summed[-1].stamps()[1][:10]
-            found = self._connection.execute(DAYS_OF_OTHERS, (self._tag, since, until, OTHER))
-            self._days_of_others = [day for (day,) in found]
+            known = self._known()
+            assert known is not None
+            since, until = max(self._summed[0].since, known.since), min(self._summed[-1].until, known.until)
+            days = (f"{since + number * DAY:%Y-%m-%d}" for number in range(-((since - until) // DAY)))
+            asked = ((self._tag, day, OTHER) for day in days)
+            self._days_of_others = [
+                each[1] for each in asked if self._connection.execute(IS_OF_OTHERS, each).fetchone()
+            ]
         value = None if row.others else next(row[each.name] for each in self._question.by if each.tag is not None)
         if value not in self._named:
-            asked = ((self._tag, day, value) for day in self._days_of_others)
-            self._named[value] = all(self._connection.execute(IS_NAMED, each).fetchone() for each in asked)
+            named = ((self._tag, day, value) for day in self._days_of_others)
+            self._named[value] = all(self._connection.execute(IS_NAMED, each).fetchone() for each in named)
         return self._named[value]

@@ -162,20 +162,26 @@ def spends(
     """
     if sort is not None and sort not in ORDERS:
         raise ClaudetraceError(f"sort={sort!r} is none of {', '.join(ORDERS)}")
-    rows = [_spend(by, key, amounts) for key, amounts in totals.items() if amounts[0] or not by]
-    whole, order, by_name = total(rows), ORDERS[sort or "cost"], ORDERS["name"]
-    rows.sort(key=lambda row: (order(row), -row.responses, by_name(row)))
+    order, by_name = ORDERS[sort or "cost"], ORDERS["name"]
+    found = [(_spend(by, key, amounts), amounts) for key, amounts in totals.items() if amounts[0] or not by]
+    found.sort(key=lambda each: (order(each[0]), -each[0].responses, by_name(each[0])))
     # A row that stands for one other says less than that one.
-    cut = rows if top is None or len(rows) <= top + 1 else rows[:top]
-    rest = rows[len(cut) :]
-    if any(row.others for row in rows):
-        cut = [row if is_named(row) else replace(row, too_low=True) for row in cut]
+    cut = found if top is None or len(found) <= top + 1 else found[:top]
+    rows, rest = [row for row, _ in cut], [amounts for _, amounts in found[len(cut) :]]
+    has_others = any(row.others for row, _ in found)
+    if has_others:
+        rows = [row if is_named(row) else replace(row, too_low=True) for row in rows]
     if sort is None and by and by[0] in CALENDAR:
-        cut = sorted(cut, key=lambda row: (row.key or "", order(row)))
+        rows.sort(key=lambda row: (row.key or "", order(row)))
     if rest:
-        too_low = any(row.others for row in cut)
-        cut = [*cut, replace(total(rest), dimensions=dict.fromkeys(by), rest=len(rest), too_low=too_low)]
-    return Spends(cut, whole, answered_from)
+        too_low = has_others and any(row.others for row in rows)
+        rest_row = replace(_sum(rest), dimensions=dict.fromkeys(by), rest=len(rest), too_low=too_low)
+        rows.append(rest_row)
+    return Spends(rows, _sum([amounts for _, amounts in found]), answered_from)
+
+
+def _sum(amounts: list[list[int]]) -> Spend:
+    return _spend((), (), [sum(each) for each in zip(*amounts, strict=True)] if amounts else NOTHING)
 
 
 def total(rows: list[Spend]) -> Spend:

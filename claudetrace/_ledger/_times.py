@@ -16,7 +16,7 @@ When: TypeAlias = str | date | datetime | None
 
 AGES = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 FORMS = "30m, 1h, 7d, 2w, 1y, today, yesterday, this month, last week, 2026-11, an ISO date or time, or all"
-HOUR, QUARTER = timedelta(hours=1), timedelta(minutes=15)
+DAY, HOUR, QUARTER = timedelta(days=1), timedelta(hours=1), timedelta(minutes=15)
 FIRST, LAST = datetime(1, 1, 1, tzinfo=UTC), datetime(9999, 12, 31, tzinfo=UTC)
 
 

@@ -68,9 +68,13 @@ def _counted(rows: Iterable[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
 
 @contextmanager
 def _opened(output: Path | None) -> Iterator[TextIO]:
-    """The file, which is there once it is whole; or the output."""
+    """The output, or the file, which is there once it is whole. A pipe or a device stays what it is."""
     if output is None:
         yield sys.stdout
+        return
+    if output.exists() and not output.is_file():
+        with output.open("w", encoding="utf-8", newline="") as opened:
+            yield opened
         return
     part = output.with_name(f"{output.name}.{os.getpid()}.part")
     try:

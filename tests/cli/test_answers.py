@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 import re
 import shlex
 import shutil
@@ -138,6 +139,18 @@ def test_the_sum_of_an_export_is_that_of_the_report(two_weeks, tmp_path, more):
     for found in (rows, parsed):
         assert len(found) == total["responses"]
         assert sum(Decimal(row["spend_usd"]) for row in found) == Decimal(total["cost_usd"])
+
+
+def test_an_export_to_what_is_no_file(two_weeks, tmp_path):
+    """A pipe or a device is written to and stays what it is; a file is there once it is whole."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    told = run("export", "--format", "jsonl", "-o", pipe, "--db", two_weeks)
+
+    assert (told.exit_code, pipe.is_fifo()) == (0, True)
+    assert os.read(reader, 1 << 16).count(b"\n") == 7
+    os.close(reader)
 
 
 def test_a_bill_is_as_focus_wants_it(demo):
