@@ -15,7 +15,6 @@ _number = count(1)
 
 JSON = "application/json"
 SSE = "text/event-stream; charset=utf-8"
-BEDROCK_STREAM = "application/vnd.amazon.eventstream"
 
 
 def api_headers(content_type: str = JSON, *, headroom: float = 0.9) -> dict[str, str]:
@@ -50,14 +49,6 @@ def stream_of(events: Sequence[Mapping[str, Any]], **exchange: Any) -> Exchange:
     """The answer that gives these events, a chunk each."""
     headers = {**api_headers(SSE), "cache-control": "no-cache", **exchange.pop("headers", {})}
     return Exchange(body=_wire.sse(events), headers=headers, **exchange)
-
-
-def bedrock_stream(whole: Mapping[str, Any] | None = None, **exchange: Any) -> Exchange:
-    """The answer that gives a message as Bedrock's event stream."""
-    events = _wire.stream_events(_wire.message() if whole is None else whole)
-    headers = {"content-type": BEDROCK_STREAM, **exchange.pop("headers", {})}
-    path = exchange.pop("path", "/model/*/invoke-with-response-stream")
-    return Exchange(body=_wire.bedrock_stream(events), headers=headers, path=path, **exchange)
 
 
 def failure(status: int, kind: str, words: str = "Something went wrong.", **exchange: Any) -> Exchange:

@@ -1,4 +1,4 @@
-"""Ninety days of a help desk's calls, made up: rows as the meter would have left them, the same for every demo."""
+"""Made-up rows of ninety days of a help desk, the same for every demo."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SEED = 5
 SESSIONS_A_DAY = 34
 WEEKEND = 0.3
 GROWTH = 0.9
-"""How much more there is at the end than at the beginning."""
+"""How much the number of sessions grows from the first day to the last."""
 CACHED_SINCE_DAYS = 38
 """When the desk began to cache its manual."""
 FAULTY_DAYS_AGO = (23, 24)
@@ -34,7 +34,7 @@ MODELS = {
     "haiku": ("claude-haiku-5-5", "claude-haiku-4-5", 19),
     "opus": ("claude-opus-5-5", "claude-opus-5", 47),
 }
-"""The model of each kind, the one before it, and how many days ago the desk changed."""
+"""The model of each kind, its predecessor, and how many days ago the desk changed to it."""
 MS_A_TOKEN = {"sonnet": 13.0, "haiku": 6.0, "opus": 21.0}
 FIRST_MS = {"sonnet": 900.0, "haiku": 420.0, "opus": 1500.0}
 ERRORS = (("overloaded_error", 529), ("rate_limit_error", 429), ("api_error", 500), ("timeout_error", None))
@@ -237,7 +237,7 @@ class _Call:
         return "refusal" if self.random.random() < self.job.refused else "end_turn"
 
     def _usage(self) -> dict[str, Any]:
-        """The usage object: from some day on the desk caches what does not change, and reads it again."""
+        """The usage object. From `CACHED_SINCE_DAYS` on, the desk caches what does not change."""
         fixed = self.job.system_tokens + (self.said if self.job.tools else 0)
         cached = fixed > 2000 and self.days_ago < CACHED_SINCE_DAYS
         hit = cached and self.job.rereads and (self.turn > 0 or self.random.random() < 0.55)

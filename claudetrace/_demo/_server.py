@@ -15,7 +15,6 @@ from claudetrace._demo._exchange import Exchange, Received
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from types import TracebackType
 
 STOPPING_S = 5.0
 """How long `stop` waits for answers that are being written."""
@@ -28,10 +27,10 @@ class _Entry:
 
 
 class PlayServer:
-    """A context manager that answers on `url`, on a free port, until it is left.
+    """A context manager that answers on `url` until it is left, on a free port unless one is given.
 
-    Each request is answered by the first exchange that fits it and is not used up; where none is, by status
-    404 with an error of the API's shape that names the request. `requests` are those that came, in order.
+    Each request gets the first exchange that fits it and is not used up; without one, status 404 and an error in the
+    API's form that names the request. `requests` are those that came, in order.
     """
 
     def __init__(self, *exchanges: Exchange, port: int = 0) -> None:
@@ -53,17 +52,17 @@ class PlayServer:
 
     @property
     def unplayed(self) -> list[Exchange]:
-        """The exchanges that still have requests to answer, without those that answer any number."""
+        """The exchanges that are not used up, without those that answer any number of requests."""
         with self._lock:
             return [entry.exchange for entry in self._script if entry.left]
 
     def add(self, *exchanges: Exchange) -> None:
-        """Plays these after those that are there."""
+        """Adds exchanges to the end."""
         with self._lock:
             self._script.extend(_Entry(exchange, exchange.times) for exchange in exchanges)
 
     def exchange_for(self, request: Received) -> Exchange:
-        """The answer to `request`, counted as used. On a connection's thread."""
+        """The exchange for `request`, which is then used once more. On a connection's thread."""
         with self._lock:
             self.requests.append(request)
             for entry in self._script:
@@ -71,11 +70,6 @@ class PlayServer:
                     entry.left = None if entry.left is None else entry.left - 1
                     return entry.exchange
         return _nothing_fits(request)
-
-    def start(self) -> Self:
-        """Answers from now on."""
-        self._thread.start()
-        return self
 
     def stop(self) -> None:
         """Closes the port and every connection."""
@@ -86,12 +80,15 @@ class PlayServer:
         self._http.close_connections()
         self._http.server_close()
 
+    def start(self) -> Self:
+        """Answers from now on."""
+        self._thread.start()
+        return self
+
     def __enter__(self) -> Self:
         return self.start()
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.stop()
 
 
@@ -140,7 +137,7 @@ class _HTTPServer(ThreadingHTTPServer):
             self._changed.wait_for(lambda: not self._open, timeout=STOPPING_S)
 
     def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ARG002 - the base class calls it
-        # A client that hangs up is no failure: streams are broken off on purpose.
+        # A client that hangs up is no failure: tests and demos do so on purpose.
         if (error := sys.exc_info()[1]) is not None and not isinstance(error, OSError):
             self.play.failures.append(error)
 

@@ -1,11 +1,8 @@
-"""Bodies as the API sends them: messages, streams of events, batches' results, errors, Bedrock's frames."""
+"""Bodies as the API sends them: messages, streams of events, results of batches, errors."""
 
 from __future__ import annotations
 
-import base64
 import json
-import struct
-import zlib
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 if TYPE_CHECKING:
@@ -78,29 +75,24 @@ def message(
     }
 
 
-def stream_events(whole: Mapping[str, Any], *, pieces: int = 4) -> list[Event]:
-    """The events that tell `whole`, a message, with each text in `pieces` deltas.
+_TOTALS = (
+    *("input_tokens", "cache_creation_input_tokens", "cache_read_input_tokens", "output_tokens"),
+    *("output_tokens_details", "server_tool_use"),
+)
+"""The counts that the end of a stream states again."""
 
-    As the API does, `message_start` has the input's counts and a first output token, and `message_delta` has
-    the totals.
+
+def stream_events(whole: Mapping[str, Any], *, pieces: int = 4) -> list[Event]:
+    """The events that stream `whole`, a message, with each text in `pieces` deltas.
+
+    As from the API, `message_start` has the counts of the input and one output token, and `message_delta` the totals.
     """
     counts = dict(whole["usage"])
     start = {**whole, "content": [], "stop_reason": None, "usage": {**counts, "output_tokens": 1}}
     events: list[Event] = [{"type": "message_start", "message": start}]
     for index, block in enumerate(whole["content"]):
         events += _block_events(index, block, pieces)
-    totals = {
-        name: counts[name]
-        for name in (
-            "input_tokens",
-            "cache_creation_input_tokens",
-            "cache_read_input_tokens",
-            "output_tokens",
-            "output_tokens_details",
-            "server_tool_use",
-        )
-        if name in counts
-    }
+    totals = {name: counts[name] for name in _TOTALS if name in counts}
     delta = {"stop_reason": whole["stop_reason"], "stop_sequence": whole["stop_sequence"]}
     events.append({"type": "message_delta", "delta": delta, "usage": totals})
     events.append({"type": "message_stop"})
@@ -162,21 +154,3 @@ def batch_results(results: Mapping[str, Mapping[str, Any]]) -> list[bytes]:
             result = {"type": "succeeded", "message": dict(whole)}
         lines.append(json_bytes({"custom_id": custom_id, "result": result}) + b"\n")
     return lines
-
-
-def bedrock_stream(events: Iterable[Mapping[str, Any]]) -> list[bytes]:
-    """Frames of `application/vnd.amazon.eventstream`, one for each event, as Bedrock sends them."""
-    return [bedrock_frame(json_bytes({"bytes": base64.b64encode(json_bytes(e)).decode()})) for e in events]
-
-
-def bedrock_frame(payload: bytes, *, event_type: str = "chunk", message_type: str = "event") -> bytes:
-    """One frame with its headers and both checksums."""
-    kind = ":exception-type" if message_type == "exception" else ":event-type"
-    named = {kind: event_type, ":content-type": "application/json", ":message-type": message_type}
-    headers = b"".join(
-        struct.pack("!B", len(name)) + name.encode() + struct.pack("!BH", 7, len(value)) + value.encode()
-        for name, value in named.items()
-    )
-    prelude = struct.pack("!II", 16 + len(headers) + len(payload), len(headers))
-    frame = prelude + struct.pack("!I", zlib.crc32(prelude)) + headers + payload
-    return frame + struct.pack("!I", zlib.crc32(frame))

@@ -11,6 +11,7 @@ import threading
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
+import _bedrock
 import anthropic
 import crowd_of_streams
 import pytest
@@ -136,7 +137,7 @@ async def test_the_rest_of_an_async_stream_is_held(
 def test_the_rest_of_a_bedrock_stream_is_held(server: PlayServer, start: Any) -> None:
     """As its frames tell it."""
     start(budgets=[bound()])
-    frames = _wire.bedrock_stream(_wire.stream_events(LONG))
+    frames = _bedrock.frames(_wire.stream_events(LONG))
     server.add(Exchange(path="*", headers={"content-type": "application/vnd.amazon.eventstream"}, body=[*frames][:3]))
     keys: dict[str, Any] = {"aws_access_key": "k", "aws_secret_key": "k", "aws_region": "us-east-1"}
     with anthropic.AnthropicBedrock(base_url=server.url, max_retries=0, **keys) as client:

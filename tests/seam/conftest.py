@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import functools
-import ssl
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -60,14 +58,6 @@ def row_of(call: claudetrace.Call) -> dict[str, Any]:
     """What a call says that is not of the clock, the host or the price."""
     columns = {name: getattr(call, name) for name in call.__slots__ if name not in LEFT_OUT}
     return {name: value for name, value in columns.items() if value is not None and value != {}}
-
-
-@pytest.fixture(autouse=True, scope="session")
-def one_set_of_certificates() -> Iterator[None]:
-    """Reads the certificates once: each new client would take 30 ms for it, and on loopback none is needed."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(ssl, "create_default_context", functools.cache(ssl.create_default_context))
-        yield
 
 
 @pytest.fixture

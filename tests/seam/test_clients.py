@@ -17,7 +17,7 @@ from claudetrace._demo._exchange import Exchange
 from claudetrace._demo._server import PlayServer
 
 from .kinds._kit import ASK
-from .kinds._plays import json_answer, streamed
+from .kinds._plays import answering_all, json_answer
 from .kinds._rows import ANSWERED, BROKEN, COUNTS, MODEL, STREAMED
 
 if TYPE_CHECKING:
@@ -31,11 +31,7 @@ MANY = 40
 
 @pytest.fixture
 def server() -> Iterator[PlayServer]:
-    """Answers any number of calls."""
-    with PlayServer(
-        streamed(times=None, when=lambda body: body.get("stream")),
-        json_answer(times=None, when=lambda body: not body.get("stream")),
-    ) as running:
+    with answering_all() as running:
         yield running
 
 

@@ -6,6 +6,7 @@ import json
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
+import _bedrock
 import anthropic
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -117,7 +118,7 @@ def test_a_stream_says_the_same_however_it_is_cut(places: list[int], ending: byt
 @given(places=places)
 def test_an_event_stream_says_the_same_however_it_is_cut(places: list[int]) -> None:
     """Bedrock's frames give the same counts in any chunks."""
-    frames = _wire.bedrock_stream(EVENTS)
+    frames = _bedrock.frames(EVENTS)
 
     assert heard(BEDROCK, cut(b"".join(frames), places)) == heard(BEDROCK, frames)
 
@@ -209,7 +210,7 @@ def test_no_event_stream_reaches_the_caller_as_anything_else(server: Any, tmp_pa
     exchanges = [
         Exchange(
             path="*",
-            body=cut(b"".join(_wire.bedrock_stream(told)) + rest, at) or [b""],
+            body=cut(b"".join(_bedrock.frames(told)) + rest, at) or [b""],
             cut_after=end,
             headers={"content-type": BEDROCK},
         )

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import _bedrock
 import anthropic
 import pytest
 
 from claudetrace._demo import _answers as answers
 from claudetrace._demo import _wire as wire
+from claudetrace._demo._exchange import Exchange
 from claudetrace._demo._server import PlayServer
 
 ASK = {"model": wire.MODEL, "max_tokens": 64, "messages": [{"role": "user", "content": "Hello?"}]}
@@ -75,7 +77,14 @@ def test_a_batch_gives_its_results(server, client):
 
 def test_bedrock_reads_the_event_stream(server):
     """The frames pass the checks of boto's own parser."""
-    server.add(answers.bedrock_stream(TOOL), answers.answer(path="/model/*/invoke"))
+    server.add(
+        Exchange(
+            path="/model/*/invoke-with-response-stream",
+            headers={"content-type": "application/vnd.amazon.eventstream"},
+            body=_bedrock.frames(wire.stream_events(TOOL)),
+        ),
+        answers.answer(path="/model/*/invoke"),
+    )
     client = anthropic.AnthropicBedrock(
         base_url=server.url, aws_access_key="demo", aws_secret_key="demo", aws_region="us-east-1"
     )

@@ -19,7 +19,7 @@ import claudetrace
 from claudetrace._demo._server import PlayServer
 
 from .kinds._kit import ASK
-from .kinds._plays import json_answer, streamed
+from .kinds._plays import answering_all
 
 OURS = tuple(str(Path(claudetrace.__file__).parent / name) for name in ("_seam", "_recorder.py", "_pricing"))
 
@@ -85,11 +85,7 @@ def handled() -> Iterator[Callable[[Any], None]]:
 
 @pytest.fixture
 def server() -> Iterator[PlayServer]:
-    """Answers any number of calls."""
-    with PlayServer(
-        streamed(times=None, when=lambda body: body.get("stream")),
-        json_answer(times=None, when=lambda body: not body.get("stream")),
-    ) as running:
+    with answering_all() as running:
         yield running
 
 

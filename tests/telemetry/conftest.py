@@ -13,7 +13,7 @@ from claudetrace._ledger._loader import LedgerWriter
 from claudetrace._telemetry._exporters import Exporters
 from claudetrace._telemetry._records import RecordExporter
 
-from ._refusing import refusing_grpc, refusing_http
+from ._collectors import refusing_grpc, refusing_http
 from .receiver import Receiver
 
 

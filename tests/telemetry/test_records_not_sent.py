@@ -22,8 +22,8 @@ from claudetrace._ledger._schema import open_ledger
 from claudetrace._ledger._store import Store
 from claudetrace._telemetry import _records
 
+from ._collectors import Refusing, refusing_http
 from ._records import ROWS, record, row
-from ._refusing import Refusing, refusing_http
 from ._sending import PATIENCE_S, PROTOCOLS, ask, ids
 from .receiver import Receiver
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any
 
+import _bedrock
 import anthropic
 
 from claudetrace._demo import _wire
@@ -103,12 +104,12 @@ def helper(cloud: str, client: Any, server: PlayServer) -> Steps:
 def bedrock_streamed(*, more: Iterable[bytes] = (), events: Any = EVENTS, **exchange: Any) -> Exchange:
     """A stream as Bedrock frames it."""
     headers = {**HEADERS, "content-type": "application/vnd.amazon.eventstream"}
-    return Exchange(path="*", headers=headers, body=[*_wire.bedrock_stream(events), *more], **exchange)
+    return Exchange(path="*", headers=headers, body=[*_bedrock.frames(events), *more], **exchange)
 
 
 def bedrock_failing() -> list[Exchange]:
     words = _wire.json_bytes({"message": "Too many tokens."})
-    frame = _wire.bedrock_frame(words, event_type="throttlingException", message_type="exception")
+    frame = _bedrock.frame(words, event_type="throttlingException", message_type="exception")
     return [bedrock_streamed(events=EVENTS[:4], more=[frame])]
 
 

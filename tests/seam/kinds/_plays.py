@@ -10,6 +10,7 @@ from typing import Any
 
 from claudetrace._demo import _wire
 from claudetrace._demo._exchange import Exchange
+from claudetrace._demo._server import PlayServer
 
 from ._rows import MESSAGE
 
@@ -107,3 +108,11 @@ PACKERS = {
     "br": _brotli_packed,
     "zstd": _zstd_packed,
 }
+
+
+def answering_all() -> PlayServer:
+    """A server that answers any number of calls, whole and streamed."""
+    return PlayServer(
+        streamed(times=None, when=lambda body: body.get("stream")),
+        json_answer(times=None, when=lambda body: not body.get("stream")),
+    )

@@ -1,29 +1,24 @@
-"""What a collector answers decides what counts as taken: an answer that is not OTLP's took nothing."""
+"""What a collector replies decides what counts as accepted: a reply that is not OTLP accepts nothing."""
 
 from __future__ import annotations
 
 import gzip
 import json
-import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
-from concurrent import futures
-from contextlib import contextmanager
-from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
-import grpc
 import pytest
 from opentelemetry.proto.collector.logs.v1 import logs_service_pb2 as wire
-from opentelemetry.proto.collector.logs.v1 import logs_service_pb2_grpc
 
 from claudetrace._demo import _answers
 from claudetrace._guard import Guard
 from claudetrace._ledger._loader import LedgerWriter
 
-from ._decode import logs
+from ._collectors import Answer, collecting, collecting_grpc
+from ._decode import Log
 from ._records import record, row
 from ._sending import PATIENCE_S, ask
 
@@ -31,61 +26,9 @@ PROTOBUF = "application/x-protobuf"
 JSON = "application/json"
 
 
-@dataclass
-class Collector:
-    """A server on loopback that answers as its function says: a status, headers and the body in chunks."""
-
-    answer: Callable[[list[str]], tuple[int, dict[str, str], Iterator[bytes]]]
-    asked: list[tuple[str, str]] = field(default_factory=list)
-    sent_bytes: int = 0
-    url: str = ""
-
-    def take(self, handler: BaseHTTPRequestHandler) -> None:
-        self.asked.append((str(handler.command), handler.path))
-        body = handler.rfile.read(int(handler.headers.get("content-length", 0)))
-        arrived = wire.ExportLogsServiceRequest.FromString(body) if handler.path.endswith("logs") else None
-        status, headers, chunks = self.answer(
-            [each.attributes["claudetrace.id"] for each in logs(arrived)] if arrived else []
-        )
-        handler.send_response(status)
-        for name, value in {"Connection": "close", **headers}.items():
-            handler.send_header(name, value)
-        handler.end_headers()
-        for chunk in chunks:
-            handler.wfile.write(chunk)
-            self.sent_bytes += len(chunk)
-
-
-@contextmanager
-def collecting(answer: Callable[[list[str]], tuple[int, dict[str, str], Iterator[bytes]]]) -> Iterator[Collector]:
-    collector = Collector(answer)
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            collector.take(self)
-
-        do_GET = do_POST  # noqa: N815 - the standard library's name
-
-        def log_message(self, *_: Any) -> None:
-            """Quiet."""
-
-    class Server(ThreadingHTTPServer):
-        daemon_threads = True
-
-        def handle_error(self, request: Any, client_address: Any) -> None:
-            """A client that does not read to the end is what this is about."""
-
-    server = Server(("127.0.0.1", 0), Handler)
-    collector.url = f"http://127.0.0.1:{server.server_address[1]}"
-    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
-    yield collector
-    server.shutdown()
-    server.server_close()
-
-
-def always(status: int, media_type: str | None, body: bytes, **headers: str) -> Callable[[list[str]], Any]:
+def always(status: int, media_type: str | None, body: bytes, **headers: str) -> Answer:
     typed = {"Content-Type": media_type} if media_type else {}
-    return lambda _ids: (status, {**typed, **headers}, iter([body]))
+    return lambda _arrived: (status, {**typed, **headers}, iter([body]))
 
 
 def partial(rejected: int, why: str = "") -> bytes:
@@ -156,30 +99,26 @@ def test_records_that_were_taken(answer: Any, db: Path, started: Callable[..., L
     assert len(collector.asked) == 1
 
 
+def ids(arrived: list[Log]) -> list[str]:
+    return [each.attributes["claudetrace.id"] for each in arrived]
+
+
 @contextmanager
 def rejecting_http(bad: str, taken: Counter[str]) -> Iterator[str]:
-    def answer(ids: list[str]) -> Any:
-        taken.update(each for each in ids if each != bad)
-        return 200, {"Content-Type": PROTOBUF}, iter([partial(ids.count(bad), "too old")])
+    def answer(arrived: list[Log]) -> Any:
+        taken.update(each for each in ids(arrived) if each != bad)
+        return 200, {"Content-Type": PROTOBUF}, iter([partial(ids(arrived).count(bad), "too old")])
 
     with collecting(answer) as collector:
         yield collector.url
 
 
-@contextmanager
-def rejecting_grpc(bad: str, taken: Counter[str]) -> Iterator[str]:
-    class Servicer(logs_service_pb2_grpc.LogsServiceServicer):
-        def Export(self, request: Any, context: Any) -> Any:  # noqa: N802 - gRPC's name
-            ids = [each.attributes["claudetrace.id"] for each in logs(request)]
-            taken.update(each for each in ids if each != bad)
-            return wire.ExportLogsServiceResponse.FromString(partial(ids.count(bad), "too old"))
+def rejecting_grpc(bad: str, taken: Counter[str]) -> AbstractContextManager[str]:
+    def export(arrived: list[Log], _context: Any) -> Any:
+        taken.update(each for each in ids(arrived) if each != bad)
+        return wire.ExportLogsServiceResponse.FromString(partial(ids(arrived).count(bad), "too old"))
 
-    server = grpc.server(futures.ThreadPoolExecutor(2))
-    logs_service_pb2_grpc.add_LogsServiceServicer_to_server(Servicer(), server)
-    port = server.add_insecure_port("127.0.0.1:0")
-    server.start()
-    yield f"http://127.0.0.1:{port}"
-    server.stop(None).wait()
+    return collecting_grpc(export)
 
 
 @pytest.mark.parametrize("protocol", ["http/protobuf", "grpc"])
@@ -209,7 +148,7 @@ def test_a_record_that_is_rejected_in_part_of_a_batch(
 def test_an_answer_without_an_end_is_not_read_to_its_end(db: Path, started: Callable[..., LedgerWriter]) -> None:
     """Of an answer of a gigabyte no more than an answer can be is read, and what was sent waits."""
     chunk, chunks = b"x" * (1 << 16), 1 << 14
-    with collecting(lambda _ids: (200, {"Content-Type": PROTOBUF}, (chunk for _ in range(chunks)))) as collector:
+    with collecting(lambda _arrived: (200, {"Content-Type": PROTOBUF}, (chunk for _ in range(chunks)))) as collector:
         writer = started(collector.url)
         record(writer, 2)
         assert not writer.flush(PATIENCE_S)
