@@ -171,19 +171,19 @@ def limit_time(connection: sqlite3.Connection, path: Path) -> None:
 class Held:
     """A connection and its files. SQLite says nothing of one that was moved or deleted, and goes on with it."""
 
-    __slots__ = ("_descriptors", "_file", "_log", "_name", "connection")
+    __slots__ = ("_descriptors", "_file", "_log", "_name", "_path", "connection")
 
     def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
         """`connection` to `path` has read: from then on it holds the file and its log."""
         self.connection = connection
-        self._name = os.fspath(path)
+        self._path, self._name = path, os.fspath(path)
         self._descriptors = _usable.opened(path)
         self._file = identity(self._name)
         self.committed()
 
     def check(self) -> None:
         """Raises `UnusableError` where a descriptor of the connection's is the host's by now."""
-        _usable.check_descriptors(self._descriptors, Path(self._name))
+        _usable.check_descriptors(self._descriptors, self._path)
 
     def abandon(self) -> None:
         """Leaves the connection as it is: from now on it is neither used nor closed."""

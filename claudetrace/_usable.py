@@ -90,6 +90,9 @@ def opened(path: Path) -> list[list[Descriptor]]:
 def check_descriptors(groups: list[list[Descriptor]], path: Path) -> None:
     """Raises `UnusableError`, now and ever after, where the program has closed a descriptor of SQLite's."""
     for group in groups:
-        if not any(held.is_ours() for held in group):
+        for held in group:
+            if held.is_ours():
+                break
+        else:
             forbid(CLOSED)
             check(path)
