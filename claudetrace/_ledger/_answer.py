@@ -51,6 +51,15 @@ def read_spend(
     return spends(answer.totals, question.names, answer.answered_from, is_named=answer.is_named, top=top, sort=sort)
 
 
+def known_span(connection: sqlite3.Connection) -> Span | None:
+    """The whole hours that have calls, now or before they were pruned."""
+    first, last = connection.execute(KNOWN).fetchone()
+    if first is None:
+        return None
+    since, until = (datetime.fromisoformat(f"{hour}:00+00:00") for hour in (first, last))
+    return Span(since, until + HOUR)
+
+
 class _Answer:
     def __init__(
         self, connection: sqlite3.Connection, question: Question, progress: Callable[[int], None] | None
@@ -72,7 +81,7 @@ class _Answer:
 
     def read(self) -> None:
         """Adds all up."""
-        known = self._known()
+        known = known_span(self._connection)
         tables = self._tables()
         parts = [
             (unit, part, shift)
@@ -88,14 +97,6 @@ class _Answer:
         for unit, part, shift in parts:
             if unit is None and known is not None:
                 self._add_calls(Span(max(part.since, known.since), min(part.until, known.until)), shift)
-
-    def _known(self) -> Span | None:
-        """The whole hours that have calls, now or before they were pruned."""
-        first, last = self._connection.execute(KNOWN).fetchone()
-        if first is None:
-            return None
-        since, until = (datetime.fromisoformat(f"{hour}:00+00:00") for hour in (first, last))
-        return Span(since, until + HOUR)
 
     def _tables(self) -> dict[str, str]:
         """The sums that have every dimension, by their unit of time; nothing where none do."""
@@ -172,7 +173,7 @@ class _Answer:
     def is_named(self, row: Spend) -> bool:
         """Whether the tag's value of the row has a sum of its own on each day that has others."""
         if self._days_of_others is None:
-            known = self._known()
+            known = known_span(self._connection)
             assert known is not None
             since, until = max(self._summed[0].since, known.since), min(self._summed[-1].until, known.until)
             days = (f"{since + number * DAY:%Y-%m-%d}" for number in range(-((since - until) // DAY)))

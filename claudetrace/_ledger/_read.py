@@ -23,6 +23,7 @@ from claudetrace._ledger._misses import Miss, cache_misses
 from claudetrace._ledger._question import CALLS, Question
 from claudetrace._ledger._schema import VERSION, connect_to_read, ledger_version, open_ledger
 from claudetrace._ledger._segments import left_elsewhere
+from claudetrace._ledger._sessions import read_top_sessions
 from claudetrace._ledger._spend import Spend, Spends
 from claudetrace._places import spool_of
 from claudetrace._sqlite import TOO_LONG, check_unchanged, is_changed, limit_time, refuse_old_sqlite
@@ -98,7 +99,8 @@ class Ledger:
         """
         question = Question.of(by, since, until, where, timezone)
         with self._reading() as connection:
-            return read_spend(connection, question, top=top, sort=sort, progress=progress)
+            found = read_top_sessions(connection, question, top, sort)
+            return found or read_spend(connection, question, top=top, sort=sort, progress=progress)
 
     def cache_misses(
         self, since: When = "7d", until: When = None, where: Where | None = None, *, timezone: str = "UTC"

@@ -190,6 +190,11 @@ def total(rows: list[Spend]) -> Spend:
     return Spend(dimensions={}, **sums)
 
 
+def less(one: Spend, two: Spend) -> Spend:
+    """What is left of `one` without `two`."""
+    return Spend(dimensions={}, **{name: getattr(one, name) - getattr(two, name) for name in _COUNTS})
+
+
 _COUNTS = tuple(each.name for each in fields(Spend) if each.name not in {"dimensions", "rest", "others", "too_low"})
 
 

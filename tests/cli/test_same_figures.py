@@ -228,6 +228,20 @@ def test_every_way_gives_the_same_sums(path):
     assert with_others > 1
 
 
+def test_the_most_expensive_sessions_of_all_time(path):
+    """They are found without reading every call, with the same figures, and the rest has all other calls."""
+    ledger = Ledger(path)
+    whole, cut = (ledger.spend("session", None, top=top) for top in (None, 4))
+    named = [row for row in whole if row.session]
+
+    assert [*cut][:4] == named[:4]
+    assert cut.total == whole.total
+    assert cut[4].rest == len(named) - 4
+    assert cut[4].spend_picousd == whole.total.spend_picousd - sum(row.spend_picousd for row in named[:4])
+    assert cut[4].calls + sum(row.calls for row in named[:4]) == whole.total.calls
+    assert cut.answered_from == "sums and calls"
+
+
 def test_what_top_cuts_is_in_the_rest(path):
     """With --top the rows are the first ones and one for the rest, in the CSV too, and the total is the same."""
     whole, cut = (Ledger(path).spend(("customer", "model"), None, top=top) for top in (None, 3))
