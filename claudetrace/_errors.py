@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from datetime import UTC
 from typing import TYPE_CHECKING
 
@@ -38,14 +39,27 @@ class BudgetExceeded(ClaudetraceError):  # noqa: N818 - the public name is fixed
         """Whose budget it is, where each value of a tag has one: that value."""
         self.held_usd: Decimal | None = None
         """What cut streams can still be billed, where the budget holds it."""
+        self.retryable = False
+        """Whether there is room as soon as running calls have settled: what is spent leaves enough for this one."""
+        self.retry_after_s: float | None = None
+        """In how many seconds it may be tried again, by estimate; `None` where waiting does not help."""
 
     def __str__(self) -> str:
         needed = "" if self.needed_usd is None else f", which may cost {dollars(self.needed_usd)}"
+        if self.retryable and self.limit_usd is not None:
+            running = f"running calls hold {dollars(self.reserved_usd)} of the {dollars(self.limit_usd)}"
+            spent = f", {dollars(self.spent_usd)} are spent" if self.spent_usd else ""
+            return f"{self.whose()} has no room for this call{needed}: {running}{spent}; {self.way_out()}"
         limit = "" if self.limit_usd is None else f" of {dollars(self.limit_usd)}"
         sums = f"{dollars(self.spent_usd)}{limit} spent and {dollars(self.reserved_usd)} reserved"
         if self.held_usd:
             sums += f" and {dollars(self.held_usd)} held for cut streams"
         return f"{self.whose()} has no room for this call{needed}: {sums}; {self.way_out()}"
+
+    @property
+    def is_too_large(self) -> bool:
+        """Whether the call alone may cost more than the limit, so that waiting never helps."""
+        return self.limit_usd is not None and self.needed_usd is not None and self.needed_usd > self.limit_usd
 
     def whose(self) -> str:
         """The budget's name, and for whom."""
@@ -53,7 +67,9 @@ class BudgetExceeded(ClaudetraceError):  # noqa: N818 - the public name is fixed
 
     def way_out(self) -> str:
         """When there is room again, or what else helps."""
-        if self.limit_usd is not None and self.needed_usd is not None and self.needed_usd > self.limit_usd:
+        if self.retryable:
+            return f"try again in about {math.ceil(self.retry_after_s or 1)} s, or let it wait with wait_s="
+        if self.is_too_large:
             return "that alone is over its limit: lower max_tokens, shorten the prompt, or raise the limit"
         if self.resets_at is None:
             return "it does not reset: raise its limit"

@@ -98,20 +98,24 @@ class CallRecorder:
         )
         return call.admission
 
-    def admit(self, demand: Any) -> None:
+    def admit(self, call: LiveCall) -> None:
         if self._budgets is not None:
-            with self._admitting():
-                self._budgets.admit(demand.reservation)
+            with self._admitting(call):
+                self._budgets.admit(call.admission.reservation)
 
-    async def admit_async(self, demand: Any) -> None:
+    async def admit_async(self, call: LiveCall) -> None:
         if self._budgets is not None:
-            with self._admitting():
-                await self._budgets.admit_async(demand.reservation)
+            with self._admitting(call):
+                await self._budgets.admit_async(call.admission.reservation)
 
     @contextmanager
-    def _admitting(self) -> Iterator[None]:
+    def _admitting(self, call: LiveCall) -> Iterator[None]:
         try:
-            yield
+            try:
+                yield
+            finally:
+                if (waited_s := call.admission.reservation.waited_s) is not None:
+                    call.waited(waited_s)
         except BudgetExceeded:
             raise
         except Exception as error:  # noqa: BLE001 - any failure of ours ends at the guard: the call goes on

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 MOST_USD = 10**9
 MOST_CALLS = 10**15
 MOST_THRESHOLD = 100
+LONGEST_WAIT_S = 86_400
 EACH = "*"
 _EXACT = Context(prec=60)
 _WORDS = {
@@ -59,6 +60,8 @@ class Budget:
     timezone: str = "UTC"
     cut_streams: Literal["seen", "bound"] = "seen"
     """Whether what a cut stream can cost beyond the usage that was seen is held."""
+    wait_s: float = 0.0
+    """How long a call waits for running ones to settle, where that can make room for it."""
 
     if TYPE_CHECKING:
         # Dollars may be given as any number or text; kept is what they are exactly.
@@ -79,6 +82,7 @@ class Budget:
             on_store_error: Literal["open", "closed"] = "open",
             timezone: str = "UTC",
             cut_streams: Literal["seen", "bound"] = "seen",
+            wait_s: float = 0.0,
         ) -> None: ...
 
     def __post_init__(self) -> None:
@@ -249,6 +253,14 @@ def _spike(budget: Budget, name: str, value: Any) -> float | None:
     return None if value is None else float(value)
 
 
+def _wait(budget: Budget, name: str, value: Any) -> float:
+    if not (_is_number(value) and 0 <= value <= LONGEST_WAIT_S):
+        _refuse(budget, name, value, f"give seconds from 0 to {LONGEST_WAIT_S:,}")
+    if value and budget.per == "run":
+        _refuse(budget, name, value, "the calls of a run do not wait; leave it out")
+    return float(value)
+
+
 _CHECKS: Mapping[str, Any] = {
     "usd": _usd,
     "max_calls": _calls,
@@ -257,4 +269,5 @@ _CHECKS: Mapping[str, Any] = {
     "thresholds": _thresholds,
     "forecast": _switch,
     "spike": _spike,
+    "wait_s": _wait,
 }

@@ -19,6 +19,7 @@ from claudetrace._budgets._current import runs
 from claudetrace._budgets._local import Local, Reserved
 from claudetrace._budgets._match import matching
 from claudetrace._budgets._offers import Offers
+from claudetrace._budgets._queues import Queues
 from claudetrace._budgets._refusals import StoreUnusable, exceeded, refuse_unknown
 from claudetrace._budgets._reservation import Owned, Reservation
 from claudetrace._budgets._runs import reserve_in, runs_of
@@ -26,6 +27,7 @@ from claudetrace._budgets._status import Observed, states_of
 from claudetrace._budgets._store import Claim, Opening
 from claudetrace._budgets._windows import window_of
 from claudetrace._budgets._writer import PATIENCE_S, Job, Writer, nothing
+from claudetrace._clock import monotonic
 from claudetrace._exit import exit_left_s
 from claudetrace._forks import Forks, is_before_forks, watch
 from claudetrace._guard import pass_on
@@ -47,6 +49,8 @@ if TYPE_CHECKING:
     from claudetrace._pricing import Terms
 
 PATIENT_S = 10.0
+USUAL_OF = 8
+"""Over about how many calls it is averaged how long they run."""
 
 
 class Budgets(Forks):
@@ -73,12 +77,17 @@ class Budgets(Forks):
         self._chores = Chores(guard, "look after the budgets")
         self._store: Store | None = None
         self.writer: Writer | None = None
+        self._queues: Queues | None = None
+        self._usual_s = 0.0
+        """How long calls have run, the last ones above all."""
         self.offers: Offers | None = None
         if store is not None:
             self.offers = Offers(guard, spent_before)
             opening = Opening(self.budgets, guard, clock, self.offers.seed, self._local.saw, self._raised)
             self._store = _connect.open_store(store, opening)
             self.writer = self.offers.writer = Writer(self._store, guard)
+            self._queues = Queues(self.writer, clock)
+            self.writer.idle = self._queues.idle
         self.outbox = None if self.writer is None else StoreOutbox(self.writer)
         self.sender = Sender(channels, guard=guard, service=service, outbox=self.outbox)
         self.rules = Rules(
@@ -145,21 +154,21 @@ class Budgets(Forks):
         self._running[ref(owned, self._dropped.append)] = reservation
         return owned
 
-    def admit(self, reservation: Reservation) -> None:
+    def admit(self, reservation: Reservation, *, may_wait: bool = True) -> None:
         """Sets aside what the call needs in every budget. Raises `BudgetExceeded`, with nothing set aside."""
         if not self._prepare(reservation):
             return
-        denied = None
         try:
-            for act in self._asking(reservation):
-                denied = self._ask(act)
+            for act in self._telling():
+                self._ask(act)
+            denied = self._reserve(reservation, may_wait=may_wait)
         except Exception as error:  # noqa: BLE001 - what the store cannot say, the budget's `on_store_error` does
             pass_on(error)
             denied = self._without_store(reservation, error)
         self._answer(reservation, denied)
 
     async def admit_async(self, reservation: Reservation) -> None:
-        """As `admit`, while the event loop goes on. Another loop than asyncio's waits."""
+        """As `admit`, while the event loop goes on. Another loop than asyncio's waits for the store, never for room."""
         try:
             loop = get_running_loop()
         except RuntimeError:
@@ -167,10 +176,13 @@ class Budgets(Forks):
             return
         if not self._prepare(reservation) or self.writer is None:
             return
-        denied = None
         try:
-            for act in self._asking(reservation):
-                denied = await self.writer.do_async(act, loop)
+            for act in self._telling():
+                await self.writer.do_async(act, loop)
+            if reservation.may_wait and self._queues is not None:
+                denied = await self._queues.admit_async(reservation, loop)
+            else:
+                denied = await self.writer.do_async(reservation.reserve, loop)
         except Exception as error:  # noqa: BLE001 - as in `admit`
             pass_on(error)
             denied = self._without_store(reservation, error)
@@ -191,7 +203,10 @@ class Budgets(Forks):
             if reservation.locally or self.writer.away():
                 self._local.settle(reservation.call_id, reservation.reserved(), charged)
             if not self._store.is_lost:
-                self.writer.post(Job(partial(reservation.settle, charged), keep=True))
+                freed = None if self._queues is None else partial(self._queues.freed, reservation.claims)
+                self.writer.post(Job(partial(reservation.settle, charged), keep=True, then=freed))
+            if reservation.admitted:
+                self._usual_s += (monotonic() - reservation.since - self._usual_s) / USUAL_OF
         reservation.settled = True
 
     def _settle_dropped(self) -> None:
@@ -283,6 +298,11 @@ class Budgets(Forks):
 
     # Inside.
 
+    def _reserve(self, reservation: Reservation, *, may_wait: bool) -> Denied | None:
+        if may_wait and reservation.may_wait and self._queues is not None and not _is_on_a_loop():
+            return self._queues.admit(reservation)
+        return self._ask(reservation.reserve)  # type: ignore[no-any-return]  # what it gives
+
     def _ask(self, act: Callable[[Store], Any], patience_s: float = PATIENCE_S) -> Any:
         return None if self.writer is None else self.writer.do(act, patience_s)
 
@@ -300,21 +320,20 @@ class Budgets(Forks):
         reservation.admitted = not reservation.asked
         return reservation.asked
 
-    def _asking(self, reservation: Reservation) -> Iterator[Callable[[Store], Any]]:
-        """What to ask of the store, one after the other; the last says whether there is room."""
+    def _telling(self) -> Iterator[Callable[[Store], Any]]:
+        """What the store hears first, where it is there again: of the calls that were let through without it."""
         if self._local.is_used:
-            # It is there again, and hears first of the calls that were let through without it.
             yield self._local.tell
             self._local.forget()
-        yield reservation.reserve
 
     def _answer(self, reservation: Reservation, denied: Denied | None) -> None:
         """Raises `BudgetExceeded` where there is no room."""
         if denied is not None:
-            # Where the store does not answer, it may still set it aside.
-            reservation.asked = reservation.locally
-            raise exceeded(denied, reservation.picousd)
-        reservation.admitted = True
+            # Where the store does not answer, or nobody waits any more, it may still set it aside.
+            reservation.asked = reservation.locally or reservation.waited_s is not None
+            needed = reservation.picousd, reservation.bound.calls
+            raise exceeded(denied, needed, self._usual_s, self._clock())
+        reservation.admitted, reservation.since = True, monotonic()
 
     def _without_store(self, reservation: Reservation, error: Exception) -> Denied | None:
         name, peers = ("", 1) if self._store is None else (self._store.name, self._store.peers)
@@ -328,3 +347,12 @@ class Budgets(Forks):
 
     def _raised(self, alert: Alert, stored_as: str) -> None:
         self.sender.send(alert, stored_as)
+
+
+def _is_on_a_loop() -> bool:
+    """Whether this thread runs an event loop, which must not be held up by a call that waits for room."""
+    try:
+        get_running_loop()
+    except RuntimeError:
+        return False
+    return True

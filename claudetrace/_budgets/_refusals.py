@@ -9,6 +9,8 @@ from claudetrace._budgets._windows import bucket_s, rolling_s
 from claudetrace._call import exact_usd, usd
 from claudetrace._errors import BudgetExceeded
 
+SOONEST_S = 1.0
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -31,10 +33,12 @@ class TooManyCalls(BudgetExceeded):
     """The budget's `max_calls` are made or running."""
 
     max_calls: int | None = None
-    calls = 0
+    calls = running = 0
 
     def __str__(self) -> str:
         made = f"{self.calls:,} of {self.max_calls or 0:,} calls are made or running"
+        if self.retryable:
+            made = f"{made}, {self.running:,} of them running"
         return f"{self.whose()} has no room for this call: {made}; {self.way_out()}"
 
 
@@ -52,17 +56,31 @@ class StoreUnusable(BudgetExceeded):
         return f'budget {self.budget!r} has on_store_error="closed", and its store {self.path} fails: {self.reason}'
 
 
-def exceeded(denied: Denied, needed_picousd: int | None) -> BudgetExceeded:
-    """The error of a call that a budget has no room for."""
+def is_retryable(denied: Denied, picousd: int, calls: int) -> bool:
+    """Whether a call that needs so much fits beside what is spent, so that running calls only have to settle."""
+    totals, limit, most = denied.totals, denied.claim.budget.limit_picousd, denied.claim.budget.max_calls
+    fits = limit is None or totals.picousd + totals.held_picousd + picousd <= limit
+    return fits and (most is None or totals.calls + calls <= most)
+
+
+def exceeded(denied: Denied, needed: tuple[int | None, int], usual_s: float, now: float) -> BudgetExceeded:
+    """The error of a call that a budget has no room for. `usual_s`: how long calls usually run."""
     budget, key, window = denied.claim
     totals, resets_at = denied.totals, window.end_at
     if budget.per.startswith("rolling") and totals.oldest_slot is not None:
         # The first moment at which some of it is forgotten.
         length = rolling_s(budget.per)
         resets_at = datetime.fromtimestamp(totals.oldest_slot + bucket_s(length) + length, UTC)
-    money = (totals.picousd, totals.reserved_picousd, totals.held_picousd, needed_picousd)
+    money = (totals.picousd, totals.reserved_picousd, totals.held_picousd, needed[0])
     error = refusal(budget, money, totals.calls + totals.reserved_calls, resets_at)
     error.key = key or None
+    error.retryable = is_retryable(denied, needed[0] or 0, needed[1])
+    if error.retryable:
+        error.retry_after_s = max(SOONEST_S, usual_s)
+    elif resets_at is not None and not error.is_too_large:
+        error.retry_after_s = max(SOONEST_S, resets_at.timestamp() - now)
+    if isinstance(error, TooManyCalls):
+        error.running = totals.reserved_calls
     return error
 
 

@@ -6,13 +6,15 @@ from typing import TYPE_CHECKING, Any
 
 from claudetrace._budgets._local import Charged, Reserved
 from claudetrace._budgets._rests import rest_of
+from claudetrace._budgets._store import Claim
+from claudetrace._budgets._windows import window_of
 from claudetrace._operations import BATCHES_CREATE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from claudetrace._budgets._run import Run
-    from claudetrace._budgets._store import Claim, Denied, Store
+    from claudetrace._budgets._store import Denied, Store
     from claudetrace._call import Row
     from claudetrace._pricing._upper_bound import Bound
 
@@ -33,8 +35,10 @@ class Reservation:
         "rows",
         "runs",
         "settled",
+        "since",
         "spent_picousd",
         "unknown",
+        "waited_s",
     )
 
     def __init__(self, call_id: str, columns: Mapping[str, Any], bound: Bound) -> None:
@@ -44,9 +48,13 @@ class Reservation:
         self.asked = self.admitted = self.locally = self.settled = False
         """Whether something may be set aside for it; whether it is; whether it was while the store was away; whether
         that is over."""
+        self.since = 0.0
+        """When it was admitted."""
         self.spent_picousd = 0
         self.unknown = False
         """Whether a response may have cost something that nobody knows."""
+        self.waited_s: float | None = None
+        """How long it has waited for room, if it has."""
         self.rows = 0
         self.batch_id: str | None = None
         self.cut: tuple[Row, ...] = ()
@@ -56,6 +64,11 @@ class Reservation:
     def picousd(self) -> int | None:
         """What it needs, `None` where no price is known."""
         return self.bound.picousd if self.bound.priced else None
+
+    @property
+    def may_wait(self) -> bool:
+        """Whether a budget lets it wait for room."""
+        return any(claim.budget.wait_s for claim in self.claims)
 
     @property
     def needed(self) -> tuple[int, int]:
@@ -87,6 +100,12 @@ class Reservation:
             return Charged(None, None, ())
         rests = (rest_of(row) for row in self.cut)
         return Charged(self.spent_picousd, None, tuple(rest for rest in rests if rest is not None))
+
+    def renew(self, now: float) -> None:
+        """Puts the windows of now in the place of those in which it began to wait."""
+        self.claims[:] = [
+            Claim(budget, key, window_of(budget.per, budget.timezone, now)) for budget, key, _ in self.claims
+        ]
 
     # In a group of the store.
 

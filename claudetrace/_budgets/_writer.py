@@ -71,6 +71,8 @@ class Writer(Forks):
         self._store, self._guard = store, guard
         self.used = self.closed = False
         """Whether anything was asked of it in this process; whether it was closed."""
+        self.idle: Callable[[], float | None] = lambda: None
+        """What is to be looked at while nobody asks for anything, and in how many seconds again."""
         self._worker = Worker(self._work, guard, "serve the budgets' store")
         self._reset()
         watch(self)
@@ -186,7 +188,7 @@ class Writer(Forks):
             return LINGER_S
         self._hurry = self._lingered = False
         self._serve()
-        return None
+        return self.idle()
 
     def _serve(self) -> None:
         with self._in_use:

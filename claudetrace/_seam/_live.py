@@ -55,10 +55,10 @@ class Recorder(Protocol):
     def demand(self, call: LiveCall, body: Mapping[str, Any], *, has_middleware: bool) -> Any:
         """What to reserve for the call, which has it from here on; given to `admit`."""
 
-    def admit(self, demand: Any) -> None:
+    def admit(self, call: LiveCall) -> None:
         """Reserves what the call may cost. Raises `BudgetExceeded`; then the call is not made."""
 
-    async def admit_async(self, demand: Any) -> None:
+    async def admit_async(self, call: LiveCall) -> None:
         """Like `admit`, without blocking the event loop."""
 
     def started(self, call: LiveCall, client: Any, options: Any) -> None:
@@ -171,6 +171,12 @@ class LiveCall:
         """Whether this is a copy that a fork made: the parent process records the call."""
         notice()
         return self._forks != _forks
+
+    def waited(self, seconds: float) -> None:
+        """It has waited for room in a budget: what it takes itself is told apart from that."""
+        self.columns["budget_wait_ms"] = seconds * 1e3
+        self.started_perf += seconds
+        self.started_ns += int(seconds * 1e9)
 
     def attempt(self, request: Any, retries_taken: int) -> None:
         """An HTTP request is about to be sent."""

@@ -220,8 +220,8 @@ def _request(wrapped: Any, instance: Any, args: Any, kwargs: Any) -> Any:
     try:
         if call is not None:
             options = _options(args, kwargs)
-            if (demand := _demand(call, instance, options)) is not None:
-                call.recorder.admit(demand)
+            if _demand(call, instance, options) is not None:
+                call.recorder.admit(call)
             _started(call, instance, options)
             args, kwargs = with_mark(call, instance, args, kwargs)
         result = wrapped(*args, **kwargs)
@@ -242,8 +242,8 @@ async def _request_async(wrapped: Any, instance: Any, args: Any, kwargs: Any) ->
     try:
         if call is not None:
             options = _options(args, kwargs)
-            if (demand := _demand(call, instance, options)) is not None:
-                await call.recorder.admit_async(demand)
+            if _demand(call, instance, options) is not None:
+                await call.recorder.admit_async(call)
             _started(call, instance, options)
             args, kwargs = with_mark(call, instance, args, kwargs)
         result = await wrapped(*args, **kwargs)

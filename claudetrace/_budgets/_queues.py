@@ -1,0 +1,259 @@
+"""`Queues`: calls that wait until running ones settle; of one budget and key, in the order in which they came."""
+
+from __future__ import annotations
+
+import random
+import threading
+from collections import deque
+from contextlib import suppress
+from functools import partial
+from itertools import count
+from typing import TYPE_CHECKING, TypeAlias
+
+from claudetrace._budgets._refusals import is_retryable
+from claudetrace._budgets._store import Denied, Totals
+from claudetrace._budgets._writer import Job
+from claudetrace._clock import monotonic
+from claudetrace._forks import Forks, watch
+
+if TYPE_CHECKING:
+    from asyncio import AbstractEventLoop, Future
+    from collections.abc import Callable, Iterable
+
+    from claudetrace._budgets._reservation import Reservation
+    from claudetrace._budgets._store import Claim, Store
+    from claudetrace._budgets._writer import Writer
+
+    Place: TypeAlias = tuple[str, str]
+    Tried: TypeAlias = list[tuple["Waiter", Denied | None]]
+
+LOOK_AGAIN_S = 0.1
+"""How often the store is asked for room that other processes have made, give or take a half."""
+
+
+class Waiter:
+    """A call that may have to wait. It is decided in groups of the store, and woken once that is committed."""
+
+    __slots__ = ("_wake", "began", "denied", "done", "error", "gone", "number", "place", "reservation")
+
+    def __init__(self, reservation: Reservation, wake: Callable[[], None]) -> None:
+        self.reservation, self._wake = reservation, wake
+        self.place: Place | None = None
+        """The queue that it is in."""
+        self.denied: Denied | None = None
+        """Why it had no room when it was tried last; `None` until then."""
+        self.error: Exception | None = None
+        self.done = self.gone = False
+        """Whether it is decided; whether nobody waits for that any more."""
+        self.number, self.began = 0, 0.0
+
+    @property
+    def left_s(self) -> float:
+        """How long it may wait on, for the budget in whose queue it is."""
+        claim = next(claim for claim in self.reservation.claims if _place(claim) == self.place)
+        return self.began + claim.budget.wait_s - monotonic()
+
+    def finish(self, denied: Denied | None, error: Exception | None = None) -> None:
+        self.denied, self.error, self.done = denied, error, True
+        self._wake()
+
+
+class _Queue(deque[Waiter]):
+    """The calls that wait for one budget and key."""
+
+    totals: Totals
+    """What the budget had spent and reserved when it was asked last."""
+
+
+class Queues(Forks):
+    """The queues of one process. Those of other processes are not in order with them."""
+
+    def __init__(self, writer: Writer, clock: Callable[[], float]) -> None:
+        self._writer, self._clock = writer, clock
+        self.after_fork_in_child()
+        watch(self)
+
+    def after_fork_in_child(self) -> None:
+        # Whoever waits is a thread or a task of the parent.
+        self._queues: dict[Place, _Queue] = {}
+        self._asked: set[Place] = set()
+        self._ask_again: set[Place] = set()
+        self._numbers = count(1)
+        self._look_at = 0.0
+
+    # On the caller's thread.
+
+    def admit(self, reservation: Reservation) -> Denied | None:
+        """Sets aside what the call needs, or gives why it cannot; waits for room as long as its budgets say. Raises
+        what the store does."""
+        woken = threading.Lock()
+        woken.acquire()
+        waiter = Waiter(reservation, partial(_release, woken))
+        try:
+            if not self._writer.do(partial(self._arrive, waiter)):
+                return waiter.denied
+            while not waiter.done and (left_s := waiter.left_s) > 0:
+                woken.acquire(timeout=left_s)
+        finally:
+            self._leave(waiter)
+        return self._result(waiter)
+
+    async def admit_async(self, reservation: Reservation, loop: AbstractEventLoop) -> Denied | None:
+        """As `admit`, while the event loop goes on."""
+        woken: Future[None] = loop.create_future()
+        waiter = Waiter(reservation, partial(_set_in, loop, woken))
+        try:
+            if not await self._writer.do_async(partial(self._arrive, waiter), loop):
+                return waiter.denied
+            while not waiter.done and (left_s := waiter.left_s) > 0:
+                late = loop.call_later(left_s, _set, woken)
+                try:
+                    await woken
+                finally:
+                    late.cancel()
+                if not waiter.done:
+                    # It is time, unless it has come to wait for another budget.
+                    woken = loop.create_future()
+                    waiter._wake = partial(_set_in, loop, woken)  # noqa: SLF001 - this module's own
+        finally:
+            self._leave(waiter)
+        return self._result(waiter)
+
+    def _leave(self, waiter: Waiter) -> None:
+        """The caller waits no more, also where it was interrupted or cancelled."""
+        waiter.gone = True
+        if waiter.place is not None:
+            waiter.reservation.waited_s = monotonic() - waiter.began
+            self.look_at([waiter.place])
+
+    def _result(self, waiter: Waiter) -> Denied | None:
+        if waiter.error is not None:
+            raise waiter.error
+        return waiter.denied if waiter.done else self._why(waiter)
+
+    def _why(self, waiter: Waiter) -> Denied:
+        """Why a call that was not tried, or not lately, has no room."""
+        claim = next(claim for claim in waiter.reservation.claims if _place(claim) == waiter.place)
+        queue = self._queues.get(_place(claim))
+        if queue is not None:
+            return Denied(claim, queue.totals)
+        return waiter.denied or Denied(claim, Totals(0, 0, 0, 0))
+
+    # On the thread that serves the store: in a group, which may be tried again, or after its commit.
+
+    def _arrive(self, waiter: Waiter, store: Store) -> bool:
+        """Whether the call has to wait. Behind others it is not tried: a small call does not pass a large one."""
+        self._remove(waiter)
+        waiter.number = waiter.number or next(self._numbers)
+        for claim in waiter.reservation.claims:
+            if claim.budget.wait_s and (queue := self._living(_place(claim))):
+                waiter.denied = Denied(claim, queue.totals)
+                return self._enqueue(waiter)
+        waiter.denied = waiter.reservation.reserve(store)
+        return waiter.denied is not None and self._enqueue(waiter)
+
+    def _enqueue(self, waiter: Waiter) -> bool:
+        """Whether the call may wait for what it was denied, where it now does."""
+        denied = waiter.denied
+        if denied is None or not denied.claim.budget.wait_s or not is_retryable(denied, *waiter.reservation.needed):
+            return False
+        self._remove(waiter)
+        place = waiter.place = _place(denied.claim)
+        waiter.began = waiter.began or monotonic()
+        queue = self._queues.setdefault(place, _Queue())
+        queue.totals = denied.totals
+        at = len(queue)
+        while at and queue[at - 1].number > waiter.number:
+            at -= 1
+        queue.insert(at, waiter)
+        return True
+
+    def _remove(self, waiter: Waiter) -> None:
+        with suppress(KeyError, ValueError):
+            self._queues[waiter.place].remove(waiter)  # type: ignore[index]  # a place of none has no queue
+
+    def _living(self, place: Place) -> _Queue | None:
+        """The queue, without those at its head that nobody waits for any more; `None` where it is empty."""
+        queue = self._queues.get(place)
+        while queue and (queue[0].gone or queue[0].done):
+            queue.popleft()
+        if queue is not None and not queue:
+            del self._queues[place]
+        return queue or None
+
+    def _try(self, places: Iterable[Place], store: Store) -> Tried:
+        """Tries those who wait in these queues, each until one has no room."""
+        tried: dict[Waiter, Denied | None] = {}
+        for place in places:
+            for waiter in self._queues.get(place, ()):
+                if waiter.gone or waiter.done or waiter in tried:
+                    continue
+                waiter.reservation.renew(self._clock())
+                denied = tried[waiter] = waiter.reservation.reserve(store)
+                if denied is not None and _place(denied.claim) == place:
+                    break
+        return list(tried.items())
+
+    def _tried(self, places: set[Place], job: Job) -> None:
+        """Wakes those who are decided. Where the store fails, that are all."""
+        self._asked -= places
+        if job.error is not None:
+            for waiter in [waiter for place in places for waiter in self._queues.pop(place, ())]:
+                waiter.finish(None, job.error)
+            return
+        for waiter, denied in job.result:
+            waiter.denied = denied
+            if not self._enqueue(waiter):
+                self._remove(waiter)
+                waiter.finish(denied)
+        again = places & self._ask_again
+        self._ask_again -= places
+        # Who came behind others that are gone since was not tried.
+        again |= {place for place in places if (queue := self._living(place)) and queue[0] not in dict(job.result)}
+        self.look_at(again)
+
+    # On any thread.
+
+    def look_at(self, places: Iterable[Place]) -> None:
+        """There may be room in these: those who wait are tried."""
+        waited_for = {place for place in places if place in self._queues}
+        self._ask_again |= waited_for & self._asked
+        new = waited_for - self._asked
+        if new:
+            self._asked |= new
+            self._writer.post(Job(partial(self._try, new), then=partial(self._tried, new)), hurry=True)
+
+    def freed(self, claims: Iterable[Claim], _job: Job | None = None) -> None:
+        """A call has settled that had set something aside in these."""
+        if self._queues:
+            self.look_at(_place(claim) for claim in claims)
+
+    def idle(self) -> float | None:
+        """Looks for the room that other processes have made, if it is time, and gives when it will be again."""
+        if not self._queues:
+            return None
+        now = monotonic()
+        if now >= self._look_at:
+            self._look_at = now + LOOK_AGAIN_S * random.uniform(0.5, 1.5)  # noqa: S311 - so that processes do not meet
+            self.look_at(list(self._queues))
+        return max(0.0, self._look_at - now)
+
+
+def _place(claim: Claim) -> Place:
+    return str(claim.budget.name), claim.key
+
+
+def _release(lock: threading.Lock) -> None:
+    with suppress(RuntimeError):  # released already
+        lock.release()
+
+
+def _set(future: Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)
+
+
+def _set_in(loop: AbstractEventLoop, future: Future[None]) -> None:
+    # A loop that is closed has dropped its call.
+    with suppress(RuntimeError):
+        loop.call_soon_threadsafe(_set, future)
