@@ -290,7 +290,12 @@ async def test_ten_thousand_wait(kept: Kept) -> None:
         reservation = await kept.ask_async(Demand(f"c{number}", {}, USD // 100))
         kept.end(reservation, 1)
 
-    tasks = [asyncio.create_task(call(number)) for number in range(10_000)]
+    tasks = []
+    for number in range(10_000):
+        tasks.append(asyncio.create_task(call(number)))
+        if number % 100 == 0:
+            # Else the loop would leave the store no time.
+            await asyncio.sleep(0.001)
     await asyncio.to_thread(queued, kept, 10_000)
     kept.end(first, 0)
     await asyncio.gather(*tasks)
