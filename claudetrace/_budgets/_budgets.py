@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import atexit
 import time
-from _asyncio import get_running_loop
 from collections import deque
 from contextlib import suppress
-from functools import partial
 from typing import TYPE_CHECKING, Any
 from weakref import ref
 
@@ -15,42 +13,35 @@ from claudetrace._alerts._outbox import StoreOutbox
 from claudetrace._alerts._rules import Rules
 from claudetrace._alerts._sender import EXIT_S, Sender
 from claudetrace._budgets import _connect
+from claudetrace._budgets._admission import Admission
 from claudetrace._budgets._current import runs
-from claudetrace._budgets._local import Local, Reserved
+from claudetrace._budgets._local import Local
 from claudetrace._budgets._match import matching
 from claudetrace._budgets._offers import Offers
-from claudetrace._budgets._queues import Queues
-from claudetrace._budgets._refusals import StoreUnusable, exceeded, refuse_unknown
 from claudetrace._budgets._reservation import Owned, Reservation
-from claudetrace._budgets._runs import reserve_in, runs_of
 from claudetrace._budgets._status import Observed, states_of
-from claudetrace._budgets._store import Claim, Opening
-from claudetrace._budgets._windows import window_of
-from claudetrace._budgets._writer import PATIENCE_S, Job, Writer, nothing
-from claudetrace._clock import monotonic
+from claudetrace._budgets._store import Opening
+from claudetrace._budgets._writer import PATIENCE_S, Writer, nothing
 from claudetrace._exit import exit_left_s
 from claudetrace._forks import Forks, is_before_forks, watch
-from claudetrace._guard import pass_on
 from claudetrace._pricing._upper_bound import UNRESERVED, bound
 from claudetrace._worker import Chores
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from pathlib import Path
 
     from claudetrace._alerts._alert import Alert
     from claudetrace._alerts._channels import Channel
     from claudetrace._budgets._budget import Budget
     from claudetrace._budgets._status import BudgetState
-    from claudetrace._budgets._store import Denied, Store
+    from claudetrace._budgets._store import Store
     from claudetrace._budgets._windows import Window
     from claudetrace._call import Row
     from claudetrace._guard import Guard
     from claudetrace._pricing import Terms
 
 PATIENT_S = 10.0
-USUAL_OF = 8
-"""Over about how many calls it is averaged how long they run."""
 
 
 class Budgets(Forks):
@@ -77,17 +68,13 @@ class Budgets(Forks):
         self._chores = Chores(guard, "look after the budgets")
         self._store: Store | None = None
         self.writer: Writer | None = None
-        self._queues: Queues | None = None
-        self._usual_s = 0.0
-        """How long calls have run, the last ones above all."""
         self.offers: Offers | None = None
         if store is not None:
             self.offers = Offers(guard, spent_before)
             opening = Opening(self.budgets, guard, clock, self.offers.seed, self._local.saw, self._raised)
             self._store = _connect.open_store(store, opening)
             self.writer = self.offers.writer = Writer(self._store, guard)
-            self._queues = Queues(self.writer, clock)
-            self.writer.idle = self._queues.idle
+        self._admission = Admission(self._blocking, self.writer, self._local, guard, clock)
         self.outbox = None if self.writer is None else StoreOutbox(self.writer)
         self.sender = Sender(channels, guard=guard, service=service, outbox=self.outbox)
         self.rules = Rules(
@@ -154,60 +141,17 @@ class Budgets(Forks):
         self._running[ref(owned, self._dropped.append)] = reservation
         return owned
 
-    def admit(self, reservation: Reservation, *, may_wait: bool = True) -> None:
-        """Sets aside what the call needs in every budget. Raises `BudgetExceeded`, with nothing set aside."""
-        if not self._prepare(reservation):
-            return
-        try:
-            for act in self._telling():
-                self._ask(act)
-            denied = self._reserve(reservation, may_wait=may_wait)
-        except Exception as error:  # noqa: BLE001 - what the store cannot say, the budget's `on_store_error` does
-            pass_on(error)
-            denied = self._without_store(reservation, error)
-        self._answer(reservation, denied)
+    def admit(self, reservation: Reservation) -> None:
+        """As `Admission.admit`."""
+        self._admission.admit(reservation)
 
     async def admit_async(self, reservation: Reservation) -> None:
-        """As `admit`, while the event loop goes on. Another loop than asyncio's waits for the store, never for room."""
-        try:
-            loop = get_running_loop()
-        except RuntimeError:
-            self.admit(reservation)
-            return
-        if not self._prepare(reservation) or self.writer is None:
-            return
-        try:
-            for act in self._telling():
-                await self.writer.do_async(act, loop)
-            if reservation.may_wait and self._queues is not None:
-                denied = await self._queues.admit_async(reservation, loop)
-            else:
-                denied = await self.writer.do_async(reservation.reserve, loop)
-        except Exception as error:  # noqa: BLE001 - as in `admit`
-            pass_on(error)
-            denied = self._without_store(reservation, error)
-        self._answer(reservation, denied)
+        """As `Admission.admit_async`."""
+        await self._admission.admit_async(reservation)
 
     def settle(self, reservation: Reservation) -> None:
-        """The call has ended: what it cost takes the place of what was set aside. Waits for no lock; further times
-        change nothing."""
-        if reservation.settled:
-            return
-        charged = reservation.charged()
-        for run in reservation.runs:
-            # In a run a batch costs what it may cost at most: its results may be read elsewhere, or never.
-            run.settle(
-                reservation.call_id, None if reservation.batch_id else charged.picousd, charged.calls, charged.held
-            )
-        if reservation.asked and self.writer is not None and self._store is not None:
-            if reservation.locally or self.writer.away():
-                self._local.settle(reservation.call_id, reservation.reserved(), charged)
-            if not self._store.is_lost:
-                freed = None if self._queues is None else partial(self._queues.freed, reservation.claims)
-                self.writer.post(Job(partial(reservation.settle, charged), keep=True, then=freed))
-            if reservation.admitted:
-                self._usual_s += (monotonic() - reservation.since - self._usual_s) / USUAL_OF
-        reservation.settled = True
+        """As `Admission.settle`."""
+        self._admission.settle(reservation)
 
     def _settle_dropped(self) -> None:
         """Settles calls that nobody has any more, as where a signal handler interrupted their end."""
@@ -298,61 +242,8 @@ class Budgets(Forks):
 
     # Inside.
 
-    def _reserve(self, reservation: Reservation, *, may_wait: bool) -> Denied | None:
-        if may_wait and reservation.may_wait and self._queues is not None and not _is_on_a_loop():
-            return self._queues.admit(reservation)
-        return self._ask(reservation.reserve)  # type: ignore[no-any-return]  # what it gives
-
     def _ask(self, act: Callable[[Store], Any], patience_s: float = PATIENCE_S) -> Any:
         return None if self.writer is None else self.writer.do(act, patience_s)
 
-    def _prepare(self, reservation: Reservation) -> bool:
-        """Whether a store has to be asked. Sets aside what the call needs in its runs."""
-        found, columns = reservation.bound, reservation.columns
-        said = {"priced": found.priced, "bounded": found.why_unbounded is None}
-        reservation.runs = runs_of(columns)
-        reserve_in(reservation.runs, reservation.call_id, reservation.picousd, found.calls, bounded=said["bounded"])
-        for budget, key in matching(self._blocking, columns):
-            window = window_of(budget.per, budget.timezone, self._clock())
-            reservation.claims.append(Claim(budget, key, window))
-        refuse_unknown([(claim.budget, claim.window.end_at) for claim in reservation.claims], **said)
-        reservation.asked = bool(reservation.claims)
-        reservation.admitted = not reservation.asked
-        return reservation.asked
-
-    def _telling(self) -> Iterator[Callable[[Store], Any]]:
-        """What the store hears first, where it is there again: of the calls that were let through without it."""
-        if self._local.is_used:
-            yield self._local.tell
-            self._local.forget()
-
-    def _answer(self, reservation: Reservation, denied: Denied | None) -> None:
-        """Raises `BudgetExceeded` where there is no room."""
-        if denied is not None:
-            # Where the store does not answer, or nobody waits any more, it may still set it aside.
-            reservation.asked = reservation.locally or reservation.waited_s is not None
-            needed = reservation.picousd, reservation.bound.calls
-            raise exceeded(denied, needed, self._usual_s, self._clock())
-        reservation.admitted, reservation.since = True, monotonic()
-
-    def _without_store(self, reservation: Reservation, error: Exception) -> Denied | None:
-        name, peers = ("", 1) if self._store is None else (self._store.name, self._store.peers)
-        doing = f"reserve in the budgets' store {name}; this process limits itself by what it knew and what it spends"
-        self._guard.caught(doing, error)
-        for claim in reservation.claims:
-            if claim.budget.on_store_error == "closed":
-                raise StoreUnusable(claim.budget, name, error) from None
-        reservation.locally = True
-        return self._local.reserve(reservation.call_id, Reserved(reservation.claims, *reservation.needed), peers)
-
     def _raised(self, alert: Alert, stored_as: str) -> None:
         self.sender.send(alert, stored_as)
-
-
-def _is_on_a_loop() -> bool:
-    """Whether this thread runs an event loop, which must not be held up by a call that waits for room."""
-    try:
-        get_running_loop()
-    except RuntimeError:
-        return False
-    return True

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     Place: TypeAlias = tuple[str, str]
     Tried: TypeAlias = list[tuple["Waiter", Denied | None]]
 
+MOST_AT_ONCE = 64
+"""So many are tried in one group of the store."""
 LOOK_AGAIN_S = 0.1
 """How often the store is asked for room that other processes have made, give or take a half."""
 
@@ -70,6 +72,7 @@ class Queues(Forks):
 
     def __init__(self, writer: Writer, clock: Callable[[], float]) -> None:
         self._writer, self._clock = writer, clock
+        writer.idle = self.idle
         self.after_fork_in_child()
         watch(self)
 
@@ -188,6 +191,9 @@ class Queues(Forks):
             for waiter in self._queues.get(place, ()):
                 if waiter.gone or waiter.done or waiter in tried:
                     continue
+                if len(tried) >= MOST_AT_ONCE:
+                    # Others wait for the store, too.
+                    break
                 waiter.reservation.renew(self._clock())
                 denied = tried[waiter] = waiter.reservation.reserve(store)
                 if denied is not None and _place(denied.claim) == place:
@@ -208,7 +214,7 @@ class Queues(Forks):
                 waiter.finish(denied)
         again = places & self._ask_again
         self._ask_again -= places
-        # Who came behind others that are gone since was not tried.
+        # Not all were tried, or some have come since behind others that are gone.
         again |= {place for place in places if (queue := self._living(place)) and queue[0] not in dict(job.result)}
         self.look_at(again)
 

@@ -38,7 +38,7 @@ class TooManyCalls(BudgetExceeded):
     def __str__(self) -> str:
         made = f"{self.calls:,} of {self.max_calls or 0:,} calls are made or running"
         if self.retryable:
-            made = f"{made}, {self.running:,} of them running"
+            made = f"{self.running:,} of its {self.max_calls or 0:,} calls are running"
         return f"{self.whose()} has no room for this call: {made}; {self.way_out()}"
 
 

@@ -94,6 +94,11 @@ class Writer(Forks):
         """Whether this process may never use the store again."""
         return self._store.is_lost
 
+    @property
+    def peers(self) -> int:
+        """As `Store.peers`."""
+        return self._store.peers
+
     def do(self, act: Callable[[Store], Any], patience_s: float = PATIENCE_S) -> Any:
         """What `act` gives, once that is committed. Raises what it raises; `StoreError` after `patience_s` at most."""
         job = Job(act)

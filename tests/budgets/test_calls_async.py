@@ -107,7 +107,7 @@ async def test_a_fault_of_ours_while_a_call_is_admitted_reaches_nobody(
     def fail(*_: object, **__: object) -> Any:
         raise RuntimeError("a fault of ours")
 
-    monkeypatch.setattr(running()._parts.budgets, "_prepare", fail)  # type: ignore[union-attr]
+    monkeypatch.setattr(running()._parts.budgets._admission, "_prepare", fail)  # type: ignore[union-attr]
     await async_client.messages.create(**ASK)
     await asyncio.to_thread(client.messages.create, **ASK)
 

@@ -73,7 +73,9 @@ def test_the_error_says_the_way_out(changed: dict[str, Any], said: str) -> None:
 def test_the_error_says_for_whom(path: Path, guard: Guard) -> None:
     """Where each value of a tag has a budget, also after pickling; of calls, how many are made."""
     kept = Kept([Budget("user", max_calls=1, on_exceeded="block", tags={"user": "*"})], path, guard=guard)
-    kept.ask(Demand("a", {"user_id": "u1"}, USD))
+    first = kept.ask(Demand("a", {"user_id": "u1"}, USD))
+    assert first is not None
+    kept.end(first, USD)
     with pytest.raises(BudgetExceeded) as caught:
         kept.ask(Demand("b", {"user_id": "u1"}, USD))
     error = pickle.loads(pickle.dumps(caught.value))

@@ -58,7 +58,7 @@ def reserved(kept: Kept) -> list[tuple[str | None, int, int]]:
 
 def queued(kept: Kept, number: int) -> None:
     """Returns once so many calls wait."""
-    until(lambda: sum(len(queue) for queue in kept._queues._queues.values()) == number)  # type: ignore[union-attr]
+    until(lambda: sum(len(queue) for queue in kept._admission.queues._queues.values()) == number)  # type: ignore[union-attr]
 
 
 def test_a_call_waits_until_a_running_one_settles(kept: Kept) -> None:
@@ -114,7 +114,7 @@ async def test_two_hundred_cancelled_tasks_leave_nothing(kept: Kept) -> None:
 
     assert {type(each) for each in done} == {asyncio.CancelledError}
     assert reserved(kept)[0] == (None, 10, 0)
-    assert kept._queues._queues == {}  # type: ignore[union-attr]
+    assert kept._admission.queues._queues == {}  # type: ignore[union-attr]
 
 
 def test_a_call_that_gives_up_while_it_is_admitted_gives_it_back(brief: Kept) -> None:
@@ -353,7 +353,7 @@ def test_a_fork_while_calls_wait(kept: Kept) -> None:
         queued(kept, 1)
         child = os.fork()
         if not child:
-            os._exit(len(kept._queues._queues))  # type: ignore[union-attr]
+            os._exit(len(kept._admission.queues._queues))  # type: ignore[union-attr]
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
         kept.end(first, 0)
         waiting.result(30)

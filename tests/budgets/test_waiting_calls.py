@@ -55,7 +55,7 @@ def server() -> Iterator[PlayServer]:
 
 def wait_for_six(at_least_s: float = 0) -> None:
     """Six calls wait, so that the others can be answered."""
-    queues = running()._parts.budgets._queues  # type: ignore[union-attr]
+    queues = running()._parts.budgets._admission.queues  # type: ignore[union-attr]
     until(lambda: sum(map(len, queues._queues.values())) == 6)
     time.sleep(at_least_s)
     SAID.set()

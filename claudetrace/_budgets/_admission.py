@@ -1,0 +1,150 @@
+"""`Admission`: lets a call through that its budgets have room for, and settles it when it has ended."""
+
+from __future__ import annotations
+
+from _asyncio import get_running_loop
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from claudetrace._budgets._local import Local, Reserved
+from claudetrace._budgets._match import matching
+from claudetrace._budgets._queues import Queues
+from claudetrace._budgets._refusals import StoreUnusable, exceeded, refuse_unknown
+from claudetrace._budgets._runs import reserve_in, runs_of
+from claudetrace._budgets._store import Claim
+from claudetrace._budgets._windows import window_of
+from claudetrace._budgets._writer import Job
+from claudetrace._clock import monotonic
+from claudetrace._guard import pass_on
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from claudetrace._budgets._budget import Budget
+    from claudetrace._budgets._reservation import Reservation
+    from claudetrace._budgets._store import Denied, Store
+    from claudetrace._budgets._writer import Writer
+    from claudetrace._guard import Guard
+
+USUAL_OF = 8
+"""Over about how many calls it is averaged how long they run."""
+
+
+class Admission:
+    """Admits calls to `budgets`, which block, and to the runs around them. Without a `writer` there are only runs."""
+
+    def __init__(
+        self, budgets: Sequence[Budget], writer: Writer | None, local: Local, guard: Guard, clock: Callable[[], float]
+    ) -> None:
+        self.budgets, self._writer, self._local, self._guard, self._clock = budgets, writer, local, guard, clock
+        self.queues = None if writer is None else Queues(writer, clock)
+        self._usual_s = 0.0
+        """How long calls run, the last ones above all."""
+
+    def admit(self, reservation: Reservation, *, may_wait: bool = True) -> None:
+        """Sets aside what the call needs in every budget. Raises `BudgetExceeded`, with nothing set aside."""
+        writer = self._writer
+        if not self._prepare(reservation) or writer is None or self.queues is None:
+            return
+        try:
+            for act in self._telling():
+                writer.do(act)
+            if may_wait and reservation.may_wait and not _is_on_a_loop():
+                denied = self.queues.admit(reservation)
+            else:
+                denied = writer.do(reservation.reserve)
+        except Exception as error:  # noqa: BLE001 - what the store cannot say, the budget's `on_store_error` does
+            pass_on(error)
+            denied = self._without_store(reservation, error)
+        self._answer(reservation, denied)
+
+    async def admit_async(self, reservation: Reservation) -> None:
+        """As `admit`, while the event loop goes on. Another loop than asyncio's waits for the store, never for room."""
+        writer = self._writer
+        try:
+            loop = get_running_loop()
+        except RuntimeError:
+            self.admit(reservation, may_wait=False)
+            return
+        if not self._prepare(reservation) or writer is None or self.queues is None:
+            return
+        try:
+            for act in self._telling():
+                await writer.do_async(act, loop)
+            if reservation.may_wait:
+                denied = await self.queues.admit_async(reservation, loop)
+            else:
+                denied = await writer.do_async(reservation.reserve, loop)
+        except Exception as error:  # noqa: BLE001 - as in `admit`
+            pass_on(error)
+            denied = self._without_store(reservation, error)
+        self._answer(reservation, denied)
+
+    def settle(self, reservation: Reservation) -> None:
+        """The call has ended: what it cost takes the place of what was set aside. Waits for no lock; further times
+        change nothing."""
+        if reservation.settled:
+            return
+        charged, writer = reservation.charged(), self._writer
+        for run in reservation.runs:
+            # In a run a batch costs what it may cost at most: its results may be read elsewhere, or never.
+            run.settle(
+                reservation.call_id, None if reservation.batch_id else charged.picousd, charged.calls, charged.held
+            )
+        if reservation.asked and writer is not None and self.queues is not None:
+            if reservation.locally or writer.away():
+                self._local.settle(reservation.call_id, reservation.reserved(), charged)
+            if not writer.is_lost:
+                freed = partial(self.queues.freed, reservation.claims)
+                writer.post(Job(partial(reservation.settle, charged), keep=True, then=freed))
+            if reservation.admitted:
+                self._usual_s += (monotonic() - reservation.since - self._usual_s) / USUAL_OF
+        reservation.settled = True
+
+    def _prepare(self, reservation: Reservation) -> bool:
+        """Whether a store has to be asked. Sets aside what the call needs in its runs."""
+        found, columns = reservation.bound, reservation.columns
+        said: dict[str, Any] = {"priced": found.priced, "bounded": found.why_unbounded is None}
+        reservation.runs = runs_of(columns)
+        reserve_in(reservation.runs, reservation.call_id, reservation.picousd, found.calls, bounded=said["bounded"])
+        for budget, key in matching(self.budgets, columns):
+            window = window_of(budget.per, budget.timezone, self._clock())
+            reservation.claims.append(Claim(budget, key, window))
+        refuse_unknown([(claim.budget, claim.window.end_at) for claim in reservation.claims], **said)
+        reservation.asked = bool(reservation.claims)
+        reservation.admitted = not reservation.asked
+        return reservation.asked
+
+    def _telling(self) -> Iterator[Callable[[Store], Any]]:
+        """What the store hears first, where it is there again: of the calls that were let through without it."""
+        if self._local.is_used:
+            yield self._local.tell
+            self._local.forget()
+
+    def _answer(self, reservation: Reservation, denied: Denied | None) -> None:
+        """Raises `BudgetExceeded` where there is no room."""
+        if denied is not None:
+            # Where the store does not answer, or nobody waits any more, it may still set it aside.
+            reservation.asked = reservation.locally or reservation.waited_s is not None
+            needed = reservation.picousd, reservation.bound.calls
+            raise exceeded(denied, needed, self._usual_s, self._clock())
+        reservation.admitted, reservation.since = True, monotonic()
+
+    def _without_store(self, reservation: Reservation, error: Exception) -> Denied | None:
+        name, peers = ("", 1) if self._writer is None else (self._writer.name, self._writer.peers)
+        doing = f"reserve in the budgets' store {name}; this process limits itself by what it knew and what it spends"
+        self._guard.caught(doing, error)
+        for claim in reservation.claims:
+            if claim.budget.on_store_error == "closed":
+                raise StoreUnusable(claim.budget, name, error) from None
+        reservation.locally = True
+        return self._local.reserve(reservation.call_id, Reserved(reservation.claims, *reservation.needed), peers)
+
+
+def _is_on_a_loop() -> bool:
+    """Whether this thread runs an event loop, which a call that waits for room would hold up."""
+    try:
+        get_running_loop()
+    except RuntimeError:
+        return False
+    return True
