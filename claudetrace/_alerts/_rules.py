@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from claudetrace._alerts._alert import Alert
     from claudetrace._budgets._budget import Budget
+    from claudetrace._budgets._store import Totals
     from claudetrace._budgets._windows import Window
     from claudetrace._call import Row
     from claudetrace._guard import Guard
@@ -41,8 +42,8 @@ class Rules:
     or unpriced calls once in a window, a spike once a day, a loop once for its session, lost rows once an hour.
 
     `raise_alert` gets an alert and the mark that it fires, each mark once in this process; where there is a store, it
-    sees to it that the mark fires once in all of them. `spent` gives a budget's picodollars and calls in a window;
-    without it there is no forecast.
+    sees to it that the mark fires once in all of them. `totals` gives what a budget has spent in a window; without it
+    there is no forecast.
     """
 
     def __init__(
@@ -51,11 +52,11 @@ class Rules:
         *,
         raise_alert: Callable[[Alert, str], None],
         guard: Guard,
-        spent: Callable[[Budget, str, Window], tuple[int, int]] | None = None,
+        totals: Callable[[Budget, str, Window], Totals] | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._budgets = tuple(budgets)
-        self._raise_alert, self._guard, self._spent, self._clock = raise_alert, guard, spent, clock
+        self._raise_alert, self._guard, self._totals, self._clock = raise_alert, guard, totals, clock
         self._forecasts, self._spikes, self._loops = Forecasts(), Spikes(), Loops()
         self._next: OrderedDict[tuple[str, str], float] = OrderedDict()
         self._known: OrderedDict[tuple[str | None, str], None] = OrderedDict()
@@ -117,14 +118,17 @@ class Rules:
     def _look_ahead(self, budget: Budget, key: str) -> None:
         """Raises an alert if the budget is on course to exceed its limit."""
         now = self._clock()
-        if self._spent is None or not budget.forecast or now < self._next.get((str(budget.name), key), 0.0):
+        if self._totals is None or not budget.forecast or now < self._next.get((str(budget.name), key), 0.0):
             return
         _keep(self._next, (str(budget.name), key), now + FORECAST_S)
         window = window_of(budget.per, budget.timezone, now)
-        mark = mark_of(budget, "forecast", window.slot, key, of_limit=True)
-        if (budget.name, mark) in self._known or window.end_at is None:
+        if window.end_at is None:
             return
-        spent = self._spent(budget, key, window)
+        found = self._totals(budget, key, window)
+        budget, spent = found.limited(budget), (found.picousd, found.calls)
+        mark = mark_of(budget, "forecast", window.slot, key, of_limit=True)
+        if (budget.name, mark) in self._known:
+            return
         if not self._forecasts.passes(budget, key, window, now, spent):
             return
         expected = (forecast(budget, spent[0], window, now) or 0, forecast(budget, spent[1], window, now) or 0)
@@ -146,8 +150,8 @@ class Rules:
         mark = mark_of(budget, kind, window.slot, key if each_key else "", of_limit=kind == "forecast")
         if (budget.name, mark) in self._known:
             return
-        if spent_picousd is None and self._spent is not None:
-            spent_picousd = self._spent(budget, key, window)[0]
+        if spent_picousd is None and self._totals is not None:
+            spent_picousd = self._totals(budget, key, window).picousd
         self._raise(kind, message, mark, budget=budget, key=key, spent_picousd=spent_picousd, window=window)
 
     def _raise(self, kind: str, message: str, mark: str, *, budget: Budget | None = None, **more: Any) -> None:

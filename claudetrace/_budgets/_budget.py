@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from decimal import ROUND_FLOOR, Context, Decimal, InvalidOperation
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
 from claudetrace._budgets._windows import CALENDAR, ROLLING, rolling_s
-from claudetrace._call import Dollars
+from claudetrace._call import Dollars, exact_usd
 from claudetrace._entries import caller
 from claudetrace._errors import ClaudetraceError
 
@@ -100,6 +100,16 @@ class Budget:
     def blocks(self) -> bool:
         """Whether it stops calls; a budget of a run always does."""
         return self.on_exceeded == "block" or self.per == "run"
+
+    def raised(self, picousd: int, calls: int) -> Budget:
+        """The same with so much on top of its limits."""
+        if not (picousd or calls):
+            return self
+        return replace(
+            self,
+            usd=None if self.usd is None else _EXACT.add(self.usd, exact_usd(picousd)),
+            max_calls=None if self.max_calls is None else self.max_calls + calls,
+        )
 
     @property
     def each_tag(self) -> str | None:

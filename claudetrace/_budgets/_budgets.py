@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from claudetrace._alerts._channels import Channel
     from claudetrace._budgets._budget import Budget
     from claudetrace._budgets._status import BudgetState
-    from claudetrace._budgets._store import Store
+    from claudetrace._budgets._store import Store, Totals
     from claudetrace._budgets._windows import Window
     from claudetrace._call import Row
     from claudetrace._guard import Guard
@@ -81,7 +81,7 @@ class Budgets(Forks):
             self.budgets,
             raise_alert=self.sender.raise_alert,
             guard=guard,
-            spent=None if self.writer is None else self.spent,
+            totals=None if self.writer is None else self.totals,
             clock=clock,
         )
         self.observed = Observed(self.budgets, store, guard)
@@ -204,9 +204,9 @@ class Budgets(Forks):
                 continue
             self._store.checkpoint()
 
-    def spent(self, budget: Budget, key: str, window: Window) -> tuple[int, int]:
-        """The picodollars and calls that a budget of these has spent in the window. Raises what the store does."""
-        return self._ask(lambda store: store.spent(budget, key, window))  # type: ignore[no-any-return]  # what it gives
+    def totals(self, budget: Budget, key: str, window: Window) -> Totals:
+        """What a budget of these has spent in the window. Raises what the store does."""
+        return self._ask(lambda store: store.totals(budget, key, window))  # type: ignore[no-any-return]  # what it gives
 
     def status(self, top: int = 10) -> list[BudgetState]:
         """Each budget of these now, with all that was said before; of one for each value of a tag the `top` that spent

@@ -9,9 +9,11 @@ from claudetrace._budgets import _sqlite
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from contextlib import AbstractContextManager
+    from datetime import datetime
     from pathlib import Path
 
-    from claudetrace._budgets._store import Opening, Store, View
+    from claudetrace._budgets._store import Grant, Opening, Store, Stored, View
+    from claudetrace._budgets._windows import Window
 
 KINDS: Mapping[str, Any] = {"": _sqlite}
 """The implementations, by what a name has before `://`. Each has the functions of this module."""
@@ -36,6 +38,16 @@ def release(name: str | Path, budget: str, key: str | None = None) -> list[int]:
     """Lets go of all that the budget holds for cut streams, or of what it holds for one value of its tag, and gives
     the picodollars of each stream. Raises as `view` does."""
     return _kind(name).release(name, budget, key)  # type: ignore[no-any-return]  # as each of them does
+
+
+def grant(name: str | Path, each: Stored, window: Window, given: Grant) -> None:
+    """Raises the limit of one window, at once in every process. Raises as `view` does."""
+    _kind(name).grant(name, each, window, given)
+
+
+def revoke(name: str | Path, each: Stored, key: str, window: Window, at: datetime, by: str) -> list[Grant]:
+    """Takes back what was granted to the window, and gives it. Raises as `view` does."""
+    return _kind(name).revoke(name, each, key, window, at, by)  # type: ignore[no-any-return]  # as each of them does
 
 
 def forget(

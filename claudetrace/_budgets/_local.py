@@ -79,14 +79,15 @@ class Local(Forks):
             self.open[call_id] = wanted
             for claim in wanted.claims:
                 known, own = self._in_window(claim, self._known), self._own_in_window(claim, call_id)
-                limits = (claim.budget.limit_picousd, claim.budget.max_calls)
+                budget = claim.budget.raised(known.granted_picousd, known.granted_calls)
+                limits = (budget.limit_picousd, budget.max_calls)
                 used = zip(limits, _used(known), _used(own), wanted[1:], strict=True)
                 if any(
                     limit is not None and others + max(mine, mine * peers) + needed > limit
                     for limit, others, mine, needed in used
                 ):
                     del self.open[call_id]
-                    return Denied(claim, Totals(*known.plus(*own), claim.window.since))
+                    return Denied(claim, Totals(**known.plus(*own)._asdict(), oldest_slot=claim.window.since))
         return None
 
     def settle(self, call_id: str, reserved: Reserved, charged: Charged) -> None:

@@ -58,15 +58,17 @@ class StoreUnusable(BudgetExceeded):
 
 def is_retryable(denied: Denied, picousd: int, calls: int) -> bool:
     """Whether a call that needs so much fits beside what is spent, so that running calls only have to settle."""
-    totals, limit, most = denied.totals, denied.claim.budget.limit_picousd, denied.claim.budget.max_calls
+    totals, budget = denied.totals, denied.totals.limited(denied.claim.budget)
+    limit, most = budget.limit_picousd, budget.max_calls
     fits = limit is None or totals.picousd + totals.held_picousd + picousd <= limit
     return fits and (most is None or totals.calls + calls <= most)
 
 
 def exceeded(denied: Denied, needed: tuple[int | None, int], usual_s: float, now: float) -> BudgetExceeded:
     """The error of a call that a budget has no room for. `usual_s`: how long calls usually run."""
-    budget, key, window = denied.claim
+    _, key, window = denied.claim
     totals, resets_at = denied.totals, window.end_at
+    budget = totals.limited(denied.claim.budget)
     if budget.per.startswith("rolling") and totals.oldest_slot is not None:
         # The first moment at which some of it is forgotten.
         length = rolling_s(budget.per)

@@ -42,10 +42,15 @@ class BudgetState:
     """What cut streams can still be billed, of a budget with `cut_streams="bound"`."""
     left_usd: Decimal | None
     limit_usd: Decimal | None
+    granted_usd: Decimal
+    """What was granted on top of the limit."""
     spent_calls: int
     reserved_calls: int
     left_calls: int | None
     max_calls: int | None
+    granted_calls: int
+    blocked_calls: int
+    """How many calls it has stopped."""
     window_start: datetime
     window_end: datetime | None
     forecast_usd: Decimal | None
@@ -55,8 +60,8 @@ class BudgetState:
     @property
     def reached(self) -> bool:
         """Whether all of a limit is spent."""
-        of_usd = self.limit_usd is not None and self.spent_usd >= self.limit_usd
-        return of_usd or (self.max_calls is not None and self.spent_calls >= self.max_calls)
+        of_usd = self.limit_usd is not None and self.spent_usd >= self.limit_usd + self.granted_usd
+        return of_usd or (self.max_calls is not None and self.spent_calls >= self.max_calls + self.granted_calls)
 
 
 def states(view: View, each: Stored, now: float, top: int) -> list[BudgetState]:
@@ -68,7 +73,8 @@ def states(view: View, each: Stored, now: float, top: int) -> list[BudgetState]:
 
 def _state(view: View, each: Stored, key: str, window: Window, now: float) -> BudgetState:
     sums, budget = view.totals(each, key, window), each.budget
-    limit, most = budget.limit_picousd, budget.max_calls
+    limited = sums.limited(budget)
+    limit, most = limited.limit_picousd, limited.max_calls
     used = sums.picousd + sums.reserved_picousd + sums.held_picousd
     return BudgetState(
         budget=budget,
@@ -81,7 +87,10 @@ def _state(view: View, each: Stored, key: str, window: Window, now: float) -> Bu
         spent_calls=sums.calls,
         reserved_calls=sums.reserved_calls,
         left_calls=None if most is None else max(0, most - sums.calls - sums.reserved_calls),
-        max_calls=most,
+        max_calls=budget.max_calls,
+        granted_usd=exact_usd(sums.granted_picousd),
+        granted_calls=sums.granted_calls,
+        blocked_calls=sums.blocked_calls,
         window_start=window.start_at,
         window_end=window.end_at,
         forecast_usd=usd(forecast(budget, sums.picousd, window, now)),

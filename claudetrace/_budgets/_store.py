@@ -6,6 +6,7 @@ A store is shared by processes, and for PostgreSQL by hosts. `_connect` finds it
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import zip_longest
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from claudetrace._errors import ClaudetraceError
@@ -33,9 +34,11 @@ class Sums(NamedTuple):
     calls: int = 0
     reserved_picousd: int = 0
     reserved_calls: int = 0
+    granted_picousd: int = 0
+    granted_calls: int = 0
 
     def plus(self, *more: int) -> Sums:
-        return Sums(*map(sum, zip(self, more, strict=True)))
+        return Sums(*map(sum, zip_longest(self, more, fillvalue=0)))
 
 
 class Claim(NamedTuple):
@@ -55,6 +58,13 @@ class Totals(NamedTuple):
     reserved_calls: int
     oldest_slot: int | None = None
     held_picousd: int = 0
+    granted_picousd: int = 0
+    granted_calls: int = 0
+    blocked_calls: int = 0
+
+    def limited(self, budget: Budget) -> Budget:
+        """The budget with what was granted on top of its limit."""
+        return budget.raised(self.granted_picousd, self.granted_calls)
 
 
 class Denied(NamedTuple):
@@ -62,6 +72,23 @@ class Denied(NamedTuple):
 
     claim: Claim
     totals: Totals
+
+
+class Grant(NamedTuple):
+    """Room on top of a limit, which somebody on call gave to one window."""
+
+    budget: str
+    key: str
+    picousd: int
+    calls: int
+    made_at: datetime
+    made_by: str
+    why: str
+    until: datetime | None
+    """When it ends before its window does."""
+    ended_at: datetime | None = None
+    ended_by: str | None = None
+    """Who took it back; nobody where its time was up."""
 
 
 class Rest(NamedTuple):
@@ -127,8 +154,14 @@ class Store(Protocol):
     def correct(self, changes: Iterable[tuple[str, int, Row]]) -> None:
         """Adds what rows cost more since they were priced again, each change once by its mark."""
 
-    def spent(self, budget: Budget, key: str, window: Window) -> tuple[int, int]:
-        """The picodollars and calls that a budget has spent in the window."""
+    def totals(self, budget: Budget, key: str, window: Window) -> Totals:
+        """What a budget has spent, reserved, held and been granted in the window."""
+
+    def grants(self, budget: Budget, key: str, window: Window) -> list[Grant]:
+        """The grants that are in force in the window."""
+
+    def block(self, claim: Claim, calls: int) -> int:
+        """Counts calls that the budget has stopped; gives how many it has in the window."""
 
     # Housekeeping.
 
@@ -234,6 +267,9 @@ class View(Protocol):
 
     def totals(self, each: Stored, key: str, window: Window) -> Totals:
         """What is spent, reserved and held in the window."""
+
+    def grants(self, limit: int) -> list[Grant]:
+        """The last grants, also those that have ended, the newest first."""
 
     def spread(self, each: Stored, window: Window) -> Spread:
         """How the values of a budget's tag stand in the window."""

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from claudetrace._budgets._sqlite._forget import forget
+from claudetrace._budgets._sqlite._grants import grant, revoke
 from claudetrace._budgets._sqlite._release import release
 from claudetrace._budgets._sqlite._store import SqliteStore
 from claudetrace._budgets._sqlite._view import view
@@ -13,7 +14,7 @@ from claudetrace._budgets._sqlite._view import view
 if TYPE_CHECKING:
     from claudetrace._budgets._store import Opening
 
-__all__ = ["exists", "forget", "open_store", "release", "view"]
+__all__ = ["exists", "forget", "grant", "open_store", "release", "revoke", "view"]
 
 
 def open_store(name: str | Path, opening: Opening) -> SqliteStore:

@@ -87,8 +87,8 @@ def reserve(
     """Sets `needed` dollars and calls aside in every budget, or in none and says which had no room."""
     for done, claim in enumerate(claims):
         each, (_, end, slot, since, until) = registry.mine[str(claim.budget.name)], claim.window
-        where, limit = (each.id, claim.key, slot), claim.budget.limit_picousd
-        if needed[0] <= (MOST_PICOUSD if limit is None else min(limit, MOST_PICOUSD)):
+        where = each.id, claim.key, slot
+        if needed[0] <= MOST_PICOUSD:
             values = (*where, end, *needed, since, until, each.whole, each.rest, claim.budget.max_calls)
             # To its end: a statement that is not may hold up the commit.
             if after := connection.execute(RESERVE, values).fetchall():

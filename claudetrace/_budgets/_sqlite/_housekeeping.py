@@ -80,7 +80,13 @@ LET_GO = """
     DELETE FROM held
     WHERE (row_id, budget_id) IN (SELECT row_id, budget_id FROM held WHERE until <= ? LIMIT ?)
 """
+END_GRANTS = """
+    UPDATE grants
+    SET ended_at = until
+    WHERE id IN (SELECT id FROM grants WHERE ended_at IS NULL AND until <= ? LIMIT ?)
+"""
 FORGET = (
+    (END_GRANTS, (0,)),
     (LET_GO, (0,)),
     (FORGET_ROWS, (KEEP_OFFERED_S,)),
     (FORGET_COUNTERS, (KEEP_STEPS_S, KEEP_S, KEEP_COUNTERS_S)),

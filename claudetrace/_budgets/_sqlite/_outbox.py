@@ -56,11 +56,13 @@ UNSEEN_S = 7 * 86_400
 FORGET_AFTER_S = 35 * 86_400
 
 
-def raise_alert(connection: sqlite3.Connection, alert: Alert, mark: str, now: int) -> str | None:
-    """The id of the alert, now in the outbox, or `None` where the mark was fired before."""
+def raise_alert(
+    connection: sqlite3.Connection, alert: Alert, mark: str, now: int, *, silent: bool = False
+) -> str | None:
+    """The id of the alert, now in the outbox, or `None` where the mark was fired before. `silent`: it only fires."""
     ends = alert.window_end
     forget_at = None if ends is None and alert.kind == "threshold" else _forget_at(ends, now)
-    if connection.execute(FIRED, (alert.budget or "", mark, forget_at)).rowcount != 1:
+    if connection.execute(FIRED, (alert.budget or "", mark, forget_at)).rowcount != 1 or silent:
         return None
     alert_id = uuid7(time.time_ns())
     sql = "INSERT INTO alerts (id, alert, created_at) VALUES (?, ?, ?)"

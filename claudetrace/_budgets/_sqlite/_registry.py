@@ -10,7 +10,7 @@ from claudetrace._alerts._rules import threshold_alert
 from claudetrace._budgets._definition import budget_from, definition_of, shape_of
 from claudetrace._budgets._sqlite import _outbox
 from claudetrace._budgets._sqlite._counters import EXCHANGE, KNOWN, split, sums, totals
-from claudetrace._budgets._windows import ROLLING, Window, bucket_s, period_of, rolling_s, window_of
+from claudetrace._budgets._windows import ROLLING, Window, bucket_s, rolling_s, window_of
 
 if TYPE_CHECKING:
     import sqlite3
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from claudetrace._alerts._alert import Alert
     from claudetrace._budgets._budget import Budget
-    from claudetrace._budgets._store import Opening
+    from claudetrace._budgets._store import Opening, Sums, Totals
 
 MOST_TOLD = 100_000
 MOST_KNOWN = 10_000
@@ -43,11 +43,6 @@ class Registered(NamedTuple):
         whole, rest = (None, 0) if limit is None else split(limit)
         return cls(budget, budget_id, whole, rest, min(budget.thresholds, default=math.inf))
 
-    def part(self, picousd: int, calls: int) -> float:
-        """How much of the limit is used, of dollars or calls whichever is more."""
-        limit, most = self.budget.limit_picousd, self.budget.max_calls
-        return max(picousd / limit if limit else 0.0, calls / most if most else 0.0)
-
 
 class Registry:
     """The budgets of this process and of others in the store, by name and by row."""
@@ -57,9 +52,9 @@ class Registry:
         self._opening = opening
         self.mine: dict[str, Registered] = {}
         self._by_id: dict[int, Registered] = {}
-        self._told: set[tuple[int, str, int, float]] = set()
+        self._told: set[tuple[int, str]] = set()
         """Thresholds that are known to be passed, so that the store is not asked again."""
-        self._telling: list[tuple[tuple[int, str, int, float], Alert, str | None]] = []
+        self._telling: list[tuple[tuple[int, str], Alert, str | None]] = []
         """What the transaction that runs says of thresholds: true once it is committed."""
 
     @property
@@ -127,24 +122,36 @@ class Registry:
         # A process whose budget it is tells it, and nobody where it was removed.
         if each is None or self.mine.get(str(each.budget.name)) is not each:
             return
-        now, budget, window = sums(after), each.budget, None
-        self._opening.saw(str(budget.name), key, slot, now)
-        spent, rolls = (now.picousd, now.calls), budget.per.startswith(ROLLING)
-        if each.part(*spent) < each.first and not rolls:
-            return
-        if rolls:
+        found: Sums | Totals = sums(after)
+        budget, window = each.budget, None
+        self._opening.saw(str(budget.name), key, slot, sums(after))
+        if budget.per.startswith(ROLLING):
             window = window_of(budget.per, budget.timezone, self.clock())
-            spent = totals(connection, budget_id, key, window)[:2]
-        for threshold in budget.thresholds:
-            if each.part(*spent) < threshold:
-                return
-            known = (budget_id, key, period_of(budget.per, slot), threshold)
-            if known in self._told:
+            found = totals(connection, budget_id, key, window)
+        if part_of(budget, found.picousd, found.calls) >= each.first:
+            limited = budget.raised(found.granted_picousd, found.granted_calls)
+            self._tell_thresholds(connection, limited, where, found, window)
+
+    def _tell_thresholds(
+        self,
+        connection: sqlite3.Connection,
+        budget: Budget,
+        where: tuple[int, str, int],
+        found: Sums | Totals,
+        window: Window | None,
+    ) -> None:
+        """Of several thresholds that were passed at once, the highest alone is an alert."""
+        budget_id, key, slot = where
+        part = part_of(budget, found.picousd, found.calls)
+        passed = [threshold for threshold in budget.thresholds if threshold <= part]
+        for threshold in passed:
+            mark = mark_of(budget, f"threshold {threshold:g}", slot, key, of_limit=True)
+            if (budget_id, mark) in self._told:
                 continue
             window = window or window_of(budget.per, budget.timezone, slot)
-            mark = mark_of(budget, f"threshold {threshold:g}", slot, key, of_limit=True)
-            alert = threshold_alert(budget, key, window, threshold, spent, self.clock())
-            self._telling.append((known, alert, _outbox.raise_alert(connection, alert, mark, self.now)))
+            alert = threshold_alert(budget, key, window, threshold, (found.picousd, found.calls), self.clock())
+            alert_id = _outbox.raise_alert(connection, alert, mark, self.now, silent=threshold != passed[-1])
+            self._telling.append(((budget_id, mark), alert, alert_id))
 
     def committed(self) -> None:
         """The transaction is: what it told is known from now on, and handed on."""
@@ -160,6 +167,12 @@ class Registry:
     def rolled_back(self) -> None:
         """The transaction never was."""
         self._telling.clear()
+
+
+def part_of(budget: Budget, picousd: int, calls: int) -> float:
+    """How much of the limit is used, of dollars or calls whichever is more."""
+    limit, most = budget.limit_picousd, budget.max_calls
+    return max(picousd / limit if limit else 0.0, calls / most if most else 0.0)
 
 
 def _slots(budget: Budget, now: int) -> list[tuple[Window, Window]]:

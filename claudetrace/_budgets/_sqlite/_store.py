@@ -8,8 +8,8 @@ from threading import Lock
 from typing import TYPE_CHECKING
 
 from claudetrace import _usable
-from claudetrace._budgets._sqlite import _charges, _outbox
-from claudetrace._budgets._sqlite._counters import totals
+from claudetrace._budgets._sqlite import _charges, _grants, _outbox
+from claudetrace._budgets._sqlite._counters import BLOCK, totals
 from claudetrace._budgets._sqlite._file import StoreFile, begin, is_broken
 from claudetrace._budgets._sqlite._housekeeping import Housekeeping
 from claudetrace._budgets._sqlite._owners import Owner
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from claudetrace._alerts._alert import Alert, Outgoing
     from claudetrace._budgets._budget import Budget
-    from claudetrace._budgets._store import Claim, Denied, Opening, Rest
+    from claudetrace._budgets._store import Claim, Denied, Grant, Opening, Rest, Totals
     from claudetrace._budgets._windows import Window
     from claudetrace._call import Row
 
@@ -133,10 +133,19 @@ class SqliteStore:
         for mark, picousd, row in changes:
             _charges.correct(self._connection, self._registry, mark, picousd, row, budgets)
 
-    def spent(self, budget: Budget, key: str, window: Window) -> tuple[int, int]:
+    def totals(self, budget: Budget, key: str, window: Window) -> Totals:
         """As in `Store`."""
-        found = totals(self._connection, self._registry.mine[str(budget.name)].id, key, window)
-        return found.picousd, found.calls
+        return totals(self._connection, self._registry.mine[str(budget.name)].id, key, window)
+
+    def grants(self, budget: Budget, key: str, window: Window) -> list[Grant]:
+        """As in `Store`."""
+        return _grants.in_force(self._connection, self._registry.mine[str(budget.name)].id, key, window)
+
+    def block(self, claim: Claim, calls: int) -> int:
+        """As in `Store`."""
+        budget_id, (_, key, window) = self._registry.mine[str(claim.budget.name)].id, claim
+        self._connection.execute(BLOCK, (budget_id, key, window.slot, window.end, calls))
+        return totals(self._connection, budget_id, key, window).blocked_calls
 
     # Housekeeping.
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from claudetrace._alerts._alert import alert_from
 from claudetrace._alerts._outbox import GIVE_UP_S
 from claudetrace._budgets._definition import budget_from
+from claudetrace._budgets._sqlite import _grants
 from claudetrace._budgets._sqlite._counters import PICO, split, totals
 from claudetrace._budgets._sqlite._file import OPENING_S, VERSION, check_version
 from claudetrace._budgets._sqlite._owners import Owner
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Iterator
 
-    from claudetrace._budgets._store import Totals
+    from claudetrace._budgets._store import Grant, Totals
     from claudetrace._budgets._windows import Window
 
 # Of one name the shape that was set last.
@@ -44,12 +45,16 @@ SPREAD = f"""
             OR (?4 IS NOT NULL AND calls >= ?4)
         ), 0)
     FROM (
-        SELECT SUM(spent_usd) AS usd, SUM(spent_picousd) AS rest, SUM(spent_calls) AS calls
+        SELECT
+            SUM(spent_usd - granted_usd) - 200 AS usd,
+            SUM(spent_picousd - granted_picousd) + 200 * {PICO} AS rest,
+            SUM(spent_calls - granted_calls) AS calls
         FROM counters
         WHERE budget_id = ?1 AND slot BETWEEN ?2 AND ?3
         GROUP BY key
     )
 """  # noqa: S608 - numbers of ours
+"""Beyond the dollars some are carried, so that no rest of one is below 0."""
 KEYS = """
     SELECT key
     FROM counters
@@ -163,6 +168,10 @@ class SqliteView:
     def totals(self, each: Stored, key: str, window: Window) -> Totals:
         """As in `View`."""
         return totals(self._connection, each.id, key, window)
+
+    def grants(self, limit: int) -> list[Grant]:
+        """As in `View`."""
+        return _grants.last(self._connection, limit)
 
     def spread(self, each: Stored, window: Window) -> Spread:
         """As in `View`."""

@@ -21,6 +21,10 @@ CREATE TABLE counters (
     reserved_picousd INTEGER NOT NULL DEFAULT 0 CHECK (reserved_picousd >= 0),
     reserved_calls INTEGER NOT NULL DEFAULT 0 CHECK (reserved_calls >= 0),
     held_picousd INTEGER NOT NULL DEFAULT 0 CHECK (held_picousd >= 0),
+    granted_usd INTEGER NOT NULL DEFAULT 0 CHECK (granted_usd >= 0),
+    granted_picousd INTEGER NOT NULL DEFAULT 0 CHECK (granted_picousd BETWEEN 0 AND 999999999999),
+    granted_calls INTEGER NOT NULL DEFAULT 0 CHECK (granted_calls >= 0),
+    blocked_calls INTEGER NOT NULL DEFAULT 0,
     PRIMARY KEY (budget_id, key, slot)
 ) STRICT, WITHOUT ROWID;
 
@@ -79,6 +83,42 @@ END;
 CREATE TRIGGER held_no_more AFTER DELETE ON held BEGIN
     UPDATE counters
     SET held_picousd = held_picousd - old.picousd
+    WHERE budget_id = old.budget_id AND key = old.key AND slot = old.slot;
+END;
+
+-- Room on top of a limit, in one window. What has ended stays as history. A counter's `granted_…` are the sum of its
+-- grants that have not.
+CREATE TABLE grants (
+    id INTEGER PRIMARY KEY,
+    budget_id INTEGER NOT NULL,
+    key TEXT NOT NULL,
+    slot INTEGER NOT NULL,
+    usd INTEGER NOT NULL CHECK (usd >= 0),
+    picousd INTEGER NOT NULL CHECK (picousd BETWEEN 0 AND 999999999999),
+    calls INTEGER NOT NULL CHECK (calls >= 0),
+    made_at INTEGER NOT NULL,
+    made_by TEXT NOT NULL,
+    why TEXT NOT NULL,
+    until INTEGER,
+    ended_at INTEGER,
+    ended_by TEXT
+) STRICT;
+
+CREATE INDEX grants_in_force ON grants (budget_id, key, slot) WHERE ended_at IS NULL;
+
+CREATE TRIGGER granted AFTER INSERT ON grants BEGIN
+    UPDATE counters
+    SET granted_usd = granted_usd + new.usd + (granted_picousd + new.picousd) / 1000000000000,
+        granted_picousd = (granted_picousd + new.picousd) % 1000000000000,
+        granted_calls = granted_calls + new.calls
+    WHERE budget_id = new.budget_id AND key = new.key AND slot = new.slot;
+END;
+
+CREATE TRIGGER granted_no_more AFTER UPDATE OF ended_at ON grants WHEN old.ended_at IS NULL BEGIN
+    UPDATE counters
+    SET granted_usd = granted_usd - old.usd - (granted_picousd < old.picousd),
+        granted_picousd = (granted_picousd - old.picousd + 1000000000000) % 1000000000000,
+        granted_calls = granted_calls - old.calls
     WHERE budget_id = old.budget_id AND key = old.key AND slot = old.slot;
 END;
 
