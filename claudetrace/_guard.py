@@ -5,8 +5,10 @@ What a signal handler of the host raises while our code runs is no failure of ou
 
 from __future__ import annotations
 
+import gc
 import logging
 import signal
+import threading
 from _thread import start_new_thread
 from collections import Counter
 from contextlib import contextmanager
@@ -128,3 +130,23 @@ class Guard:
             yield
         except Exception as error:  # noqa: BLE001 - the edge where every failure of ours ends
             self.caught(doing, error)
+
+
+class Collection:
+    """Knows whether this code runs inside a garbage collection."""
+
+    def __init__(self) -> None:
+        self._thread: int | None = None
+        gc.callbacks.append(self._note)
+
+    def _note(self, phase: str, _info: dict[str, int]) -> None:
+        self._thread = threading.get_ident() if phase == "start" else None
+
+    def runs_here(self) -> bool:
+        """Whether this thread is collecting."""
+        return self._thread == threading.get_ident()
+
+    def close(self) -> None:
+        """Stops watching."""
+        if self._note in gc.callbacks:
+            gc.callbacks.remove(self._note)

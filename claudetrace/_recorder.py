@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import gc
-import threading
 from bisect import bisect_right
 from contextlib import contextmanager
 from dataclasses import replace
@@ -15,6 +13,7 @@ import orjson
 from claudetrace._budgets._current import runs
 from claudetrace._call import spend_of, spend_picousd, tells_tokens
 from claudetrace._errors import BudgetExceeded
+from claudetrace._guard import Collection
 from claudetrace._pricing import price_response
 from claudetrace._pricing._engine import ran_code
 from claudetrace._seen import SeenIds
@@ -331,23 +330,3 @@ def json_text(value: Any) -> str:
         import json
 
         return json.dumps(value)
-
-
-class Collection:
-    """Knows whether this code runs inside a garbage collection."""
-
-    def __init__(self) -> None:
-        self._thread: int | None = None
-        gc.callbacks.append(self._note)
-
-    def _note(self, phase: str, _info: dict[str, int]) -> None:
-        self._thread = threading.get_ident() if phase == "start" else None
-
-    def runs_here(self) -> bool:
-        """Whether this thread is collecting."""
-        return self._thread == threading.get_ident()
-
-    def close(self) -> None:
-        """Stops watching."""
-        if self._note in gc.callbacks:
-            gc.callbacks.remove(self._note)

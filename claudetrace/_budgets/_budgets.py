@@ -77,13 +77,8 @@ class Budgets(Forks):
         self._admission = Admission(self._blocking, self.writer, self._local, guard, clock)
         self.outbox = None if self.writer is None else StoreOutbox(self.writer)
         self.sender = Sender(channels, guard=guard, service=service, outbox=self.outbox)
-        self.rules = Rules(
-            self.budgets,
-            raise_alert=self.sender.raise_alert,
-            guard=guard,
-            totals=None if self.writer is None else self.totals,
-            clock=clock,
-        )
+        totals = None if self.writer is None else self.totals
+        self.rules = Rules(self.budgets, raise_alert=self.sender.raise_alert, guard=guard, totals=totals, clock=clock)
         self.observed = Observed(self.budgets, store, guard)
         if store is not None or channels:
             # Before the loader's own, so that it runs after: what the last rows say is still counted.

@@ -7,6 +7,7 @@ from decimal import Decimal
 
 from claudetrace._alerts._rules import Rules
 from claudetrace._budgets._budget import Budget
+from claudetrace._budgets._store import Totals
 from claudetrace._guard import Guard
 from claudetrace._ids import utc_text
 
@@ -26,14 +27,14 @@ class Watched:
             budgets,
             raise_alert=sender.raise_alert if sender else lambda alert, mark: self.alerts.append(alert),
             guard=self.guard,
-            spent=self.spent,
+            totals=self.totals,
             clock=lambda: self.now,
         )
 
-    def spent(self, budget, key, window):
+    def totals(self, budget, key, window):
         rows = self.sums.get((budget.name, key), [])
         inside = [picousd for at, picousd in rows if window.start <= at]
-        return sum(inside), len(inside)
+        return Totals(sum(inside), len(inside), 0, 0)
 
     def call(self, usd="0.10", *, after_s=0.0, lasting_s=1.0, key="", **columns):
         self.now += after_s
