@@ -63,9 +63,9 @@ class LedgerFile:
         if self._held.is_same_file() and self._is_overwritten():
             self._set_aside(self._held)
         elif not self._held.is_in_place():
+            self._close()
             told = "it was moved, deleted or replaced; its rows went with it, and the next ones go where it was"
             self._guard.caught(f"find the ledger {self.path} in its place", ClaudetraceError(told))
-            self._close()
 
     def close(self) -> None:
         """Closes the file. The next use opens it again."""
