@@ -19,7 +19,7 @@ MISSES = """
         SUM(COALESCE(c.cache_missed_input_tokens, 0)),
         SUM(COALESCE(c.cache_lost_picousd, 0) / 1000000) AS microusd,
         SUM(COALESCE(c.cache_lost_picousd, 0) % 1000000)
-    FROM calls AS c INDEXED BY calls_cache_misses
+    FROM calls AS c
     WHERE c.cache_miss_reason IS NOT NULL
         AND c.started_at >= ?
         AND c.started_at < ?

@@ -36,13 +36,6 @@ WAYS_OUT = {"SQLITE_CORRUPT": DAMAGED, "SQLITE_NOTADB": DAMAGED, "SQLITE_INTERRU
 IDLE_S = 60.0
 """How long a program that runs may leave rows in its journal."""
 RECORDS_WAIT = timedelta(minutes=5)
-QUARANTINED = "SELECT COUNT(*), (SELECT reason FROM quarantine ORDER BY id DESC LIMIT 1) FROM quarantine"
-UNKNOWN_MODELS = """
-    SELECT COUNT(*), GROUP_CONCAT(DISTINCT COALESCE(model, model_requested))
-    FROM calls
-    WHERE cost_picousd IS NULL
-        AND cost_flags LIKE '%"unknown_model"%'
-"""
 
 
 def check_installation() -> list[Check]:
@@ -171,12 +164,12 @@ def click_note(words: str) -> None:
 
 
 def _facts(ledger: Ledger) -> Iterator[Check]:
+    from claudetrace._ledger import _state
     from claudetrace._ledger._proof import exact_from_day
     from claudetrace._ledger._schema import VERSION
 
     connection = ledger.db.conn
-    (schema,) = connection.execute("PRAGMA user_version").fetchone()
-    rows, oldest, newest = connection.execute("SELECT COUNT(*), MIN(started_at), MAX(started_at) FROM calls").fetchone()
+    rows, oldest, newest, schema = _state.contents(connection)
     yield Check("schema", f"version {schema} of {VERSION}")
     yield Check("size", bytes_text(ledger.path.stat().st_size))
     yield Check("rows", f"{rows:,}" + (f", from {oldest} to {newest}" if rows else ""))
@@ -186,6 +179,7 @@ def _facts(ledger: Ledger) -> Iterator[Check]:
 
 def _journal(ledger: Ledger) -> Iterator[Check]:
     """What waits in the journal, what could not be read, and what the ledger refused."""
+    from claudetrace._ledger import _state
     from claudetrace._ledger._segments import UNREADABLE, adopt, left_elsewhere, paths
 
     connection, spool = ledger.db.conn, spool_of(ledger.path)
@@ -194,7 +188,7 @@ def _journal(ledger: Ledger) -> Iterator[Check]:
             "journal", "cannot be seen by this user", f"only its owner can load {spool}, and tell what waits in it"
         )
         return
-    loaded = dict(connection.execute("SELECT name, loaded_bytes FROM segments"))
+    loaded = _state.loaded_bytes(connection)
     living, pending_bytes, orphans, idle = 0, 0, [], 0
     for path in (*paths(spool), *left_elsewhere(spool)):
         left = path.stat().st_size - loaded.get(path.name, 0) if path.exists() else 0
@@ -215,7 +209,7 @@ def _journal(ledger: Ledger) -> Iterator[Check]:
     unreadable = kept.read_bytes().count(b"\n") if kept.exists() else 0
     cut = f"{kept} keeps lines of the journal that are no rows; delete it when you have seen it" if unreadable else None
     yield Check("unreadable lines", str(unreadable), cut)
-    quarantined, reason = connection.execute(QUARANTINED).fetchone()
+    quarantined, reason = _state.quarantined(connection)
     refused = f"the table quarantine keeps rows that were refused, the last one for: {reason}" if quarantined else None
     yield Check("quarantined rows", str(quarantined), refused)
 
@@ -271,6 +265,7 @@ def _rates(path: Path) -> Check:
 
 def _proofs(ledger: Ledger) -> Iterator[Check]:
     """That costs are the sum of their parts, that rollups equal the calls, and that SQLite finds no damage."""
+    from claudetrace._ledger import _state
     from claudetrace._ledger._proof import rollup_differences
     from claudetrace._ledger._schema import connect_to_read
     from claudetrace._sqlite import limit_time
@@ -278,16 +273,16 @@ def _proofs(ledger: Ledger) -> Iterator[Check]:
     # A connection of its own: a question that fails leaves `ledger.db` as it is.
     with closing(connect_to_read(ledger.path)) as connection:
         limit_time(connection, ledger.path)
-        (damage,) = connection.execute("PRAGMA quick_check(1)").fetchone()
-        damaged = None if damage == "ok" else f"{damage}; copy the file away and begin a new one"
-        yield Check("SQLite's own check", "ok" if damaged is None else "failed", damaged)
-        unproven = [row[0] for row in connection.execute("SELECT id FROM unproven_calls LIMIT 100")]
+        damage = _state.damage(connection)
+        damaged = f"{damage}; copy the file away and begin a new one" if damage else None
+        yield Check("SQLite's own check", "failed" if damage else "ok", damaged)
+        unproven = _state.unproven(connection)
         wrong = f"the view unproven_calls names them, as {unproven[0]}" if unproven else None
         yield Check("costs that are not their parts", str(len(unproven)), wrong)
         differences = rollup_differences(connection)
         differs = f"the first is {differences[0].key} of {differences[0].table}" if differences else None
         yield Check("rollups that are not their calls", str(len(differences)), differs)
-        unknown, models = connection.execute(UNKNOWN_MODELS).fetchone()
+        unknown, models = _state.unknown_models(connection)
         way_out = (
             f"{calls_text(unknown)} of {plain(models or '?', 200)}; upgrade claudetrace, or give rates= to instrument()"
         )

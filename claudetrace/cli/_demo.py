@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 SERVICE = "claudetrace-demo"
-OTHERS = "SELECT COUNT(*) FROM calls WHERE service IS NULL OR service <> ?"
-PRUNED = "SELECT (SELECT COALESCE(SUM(calls), 0) FROM rollup_hours) > (SELECT COUNT(*) FROM calls)"
 ROWS_AT_ONCE = 1000
 BUDGET_USD = 70
 """What the demo may spend in a month, for the page to have a budget to show."""
@@ -88,10 +86,10 @@ def _begin_anew(path: Path) -> None:
     if not path.exists() and not spool.exists():
         return
     from claudetrace._ledger._read import Ledger
+    from claudetrace._ledger._state import calls_of_others, has_pruned
 
     with Ledger(path) as ledger:
-        (others,) = ledger.db.execute(OTHERS, [SERVICE]).fetchone()
-        (pruned,) = ledger.db.execute(PRUNED).fetchone()
+        others, pruned = calls_of_others(ledger.db.conn, SERVICE), has_pruned(ledger.db.conn)
     held = f"{calls_text(others)} that are no demo's" if others else "sums of pruned calls" if pruned else None
     if held is not None:
         raise ClaudetraceError(f"{path} holds {held}, so it stays as it is; give --db another path")

@@ -12,11 +12,9 @@ from claudetrace.cli._calls import call_json, calls_table
 from claudetrace.cli._options import DB, read_path
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from claudetrace._call import Call
-    from claudetrace._ledger._read import Ledger
 
 POLL_S = 0.5
 
@@ -29,11 +27,12 @@ POLL_S = 0.5
 def tail(count: int, once: bool, as_json: bool, db: Path | None) -> None:
     """Show the newest calls, and each further one once it is in the ledger. Ctrl-C ends it."""
     from claudetrace._ledger._read import Ledger
+    from claudetrace._ledger._state import calls_after, last_row
     from claudetrace._sqlite import limit_time
 
     with Ledger(read_path(db)) as ledger:
         limit_time(ledger.db.conn, ledger.path)
-        last = _last_row(ledger)
+        last = last_row(ledger.db.conn)
         newest = ledger.calls(limit=count)[::-1] if count else []
         if not as_json:
             click.echo(calls_table(newest))
@@ -42,7 +41,9 @@ def tail(count: int, once: bool, as_json: bool, db: Path | None) -> None:
         if once:
             return
         try:
-            for calls in _following(ledger, last):
+            while True:
+                time.sleep(POLL_S)
+                calls, last = calls_after(ledger.db.conn, last)
                 _show(calls, as_json=as_json)
         except KeyboardInterrupt:
             click.echo(err=True)
@@ -54,23 +55,3 @@ def _show(calls: list[Call], *, as_json: bool) -> None:
             click.echo(json.dumps(call_json(call), ensure_ascii=False))
         else:
             click.echo(calls_table([call]).splitlines()[1])
-
-
-def _following(ledger: Ledger, last: int) -> Iterator[list[Call]]:
-    """The rows that come after the row `last`, in the order in which they come."""
-    from claudetrace._call import Call
-
-    while True:
-        time.sleep(POLL_S)
-        rows = list(ledger.db.query("SELECT rowid AS row_number, * FROM calls WHERE rowid > ? ORDER BY rowid", [last]))
-        if rows:
-            last = rows[-1]["row_number"]
-            yield [Call.from_row(row) for row in rows]
-        else:
-            # Pruning the newest rows and VACUUM number rows anew.
-            last = min(last, _last_row(ledger))
-
-
-def _last_row(ledger: Ledger) -> int:
-    (row,) = ledger.db.query("SELECT COALESCE(MAX(rowid), 0) AS last FROM calls")
-    return int(row["last"])
