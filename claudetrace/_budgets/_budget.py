@@ -107,7 +107,7 @@ class Budget:
             return self
         return replace(
             self,
-            usd=None if self.usd is None else _EXACT.add(self.usd, exact_usd(picousd)),
+            usd=None if self.usd is None else _EXACT.normalize(_EXACT.add(self.usd, exact_usd(picousd))),
             max_calls=None if self.max_calls is None else self.max_calls + calls,
         )
 

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
     from claudetrace._budgets._budget import Budget
     from claudetrace._budgets._store import Stored, View
-    from claudetrace._budgets._windows import Window
     from claudetrace._guard import Guard
 
 FRESH_S = 5.0
@@ -68,10 +67,12 @@ def states(view: View, each: Stored, now: float, top: int) -> list[BudgetState]:
     """The budget in its window of now; of one for each value of a tag the `top` that spent most."""
     window = window_of(each.budget.per, each.budget.timezone, now)
     keys = [ALL] if each.budget.each_tag is None else view.keys(each, window, top)
-    return [_state(view, each, key, window, now) for key in keys]
+    return [state_of(view, each, key, now) for key in keys]
 
 
-def _state(view: View, each: Stored, key: str, window: Window, now: float) -> BudgetState:
+def state_of(view: View, each: Stored, key: str, now: float) -> BudgetState:
+    """The budget in its window of now, of one for each value of a tag that of `key`."""
+    window = window_of(each.budget.per, each.budget.timezone, now)
     sums, budget = view.totals(each, key, window), each.budget
     limited = sums.limited(budget)
     limit, most = limited.limit_picousd, limited.max_calls

@@ -14,6 +14,7 @@ import click
 from claudetrace._budgets import _connect
 from claudetrace._budgets._status import states
 from claudetrace._budgets._windows import window_of
+from claudetrace._call import exact_usd
 from claudetrace._errors import dollars
 from claudetrace.cli._options import calls_text
 from claudetrace.cli._tables import Column, count_text, fitted, plain, terminal_width, usd_digits, usd_text
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from claudetrace._budgets._status import BudgetState
-    from claudetrace._budgets._store import ChannelState, Raised, Spread, Stored, View
+    from claudetrace._budgets._store import ChannelState, Grant, Raised, Spread, Stored, View
 
 HEADS = {
     "budget": 0,
@@ -41,6 +42,7 @@ BAR = 10
 IDLE = timedelta(days=35)
 """A budget that no program has set for so long, and that has nothing in its window, is only counted."""
 LONGEST_MESSAGE = 400
+MOST_GRANTS = 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,6 +79,7 @@ class Report:
     now: datetime
     budgets: list[Shown]
     alerts: list[Raised]
+    grants: list[Grant]
     channels: list[ChannelState]
     unusable: dict[str, str]
     """Budgets that cannot be shown, each with the reason."""
@@ -90,6 +93,7 @@ class Report:
                 now=datetime.fromtimestamp(now, UTC),
                 budgets=[Shown.read(view, each, now, top) for each in view.budgets()],
                 alerts=view.alerts(alerts),
+                grants=view.grants(MOST_GRANTS),
                 channels=view.channels(now),
                 unusable=view.unusable(),
             )
@@ -111,6 +115,8 @@ def as_text(report: Report) -> str:
         parts += ["", *notes]
     if report.alerts:
         parts += ["", click.style("Last alerts", bold=True), *(_alert_line(each) for each in report.alerts)]
+    if report.grants:
+        parts += ["", click.style("Last grants", bold=True), *(f"  {granted_text(each)}" for each in report.grants)]
     if report.channels:
         parts += ["", click.style("Channels", bold=True), *_channel_lines(report.channels)]
     return "\n".join([*parts, "", f"Store: {report.path}"])
@@ -150,18 +156,20 @@ def _lines(state: BudgetState, digits: int) -> list[tuple[list[str], str | None]
     then = "stops calls" if budget.blocks else "alerts"
     lines = []
     if state.limit_usd is not None:
-        amounts = (state.spent_usd, state.reserved_usd, state.left_usd, state.limit_usd)
-        over = state.forecast_usd is not None and state.forecast_usd > state.limit_usd
+        limit = state.limit_usd + state.granted_usd
+        amounts = (state.spent_usd, state.reserved_usd, state.left_usd, limit)
+        over = state.forecast_usd is not None and state.forecast_usd > limit
         forecast = "–" if state.forecast_usd is None else usd_text(state.forecast_usd, digits)
         texts = [usd_text(amount, digits) for amount in amounts]
-        share = state.spent_usd / state.limit_usd
+        share = state.spent_usd / limit
         lines.append((name, share, texts, forecast, over))
     if state.max_calls is not None:
-        counts = (state.spent_calls, state.reserved_calls, state.left_calls, state.max_calls)
-        over = state.forecast_calls is not None and state.forecast_calls > state.max_calls
+        most = state.max_calls + state.granted_calls
+        counts = (state.spent_calls, state.reserved_calls, state.left_calls, most)
+        over = state.forecast_calls is not None and state.forecast_calls > most
         texts = [count_text(count) for count in counts]
-        texts[-1] = calls_text(state.max_calls)
-        share = Decimal(state.spent_calls) / state.max_calls
+        texts[-1] = calls_text(most)
+        share = Decimal(state.spent_calls) / most
         lines.append(("" if lines else name, share, texts, count_text(state.forecast_calls), over))
     return [
         (
@@ -211,6 +219,18 @@ def _alert_line(each: Raised) -> str:
     return f"  {alert.at:%m-%d %H:%M}  {alert.kind:<9}  {plain(alert.message, LONGEST_MESSAGE)}{waits}"
 
 
+def granted_text(each: Grant) -> str:
+    """What was granted, by whom and why, on one line."""
+    amounts = [dollars(exact_usd(each.picousd))] if each.picousd else []
+    amounts += [calls_text(each.calls)] if each.calls else []
+    whose = plain(each.budget if not each.key else f"{each.budget} for {each.key}")
+    until = "" if each.until is None else f", until {each.until:%m-%d %H:%M}"
+    by = "" if each.ended_by is None else f" by {plain(each.ended_by)}"
+    ended = "" if each.ended_at is None else f"; ended {each.ended_at:%m-%d %H:%M}{by}"
+    made = f"{each.made_at:%m-%d %H:%M}  {whose}: {' and '.join(amounts)} by {plain(each.made_by)}{until}{ended}"
+    return f"{made}: {plain(each.why, LONGEST_MESSAGE)}"
+
+
 def _channel_lines(channels: list[ChannelState]) -> list[str]:
     width = max(len(each.name) for each in channels)
     return [f"  {each.name:<{width}}  {channel_text(each)}" for each in channels]
@@ -236,6 +256,7 @@ def as_json(report: Report) -> str:
         "alerts": [
             {**asdict(each.alert), "delivered": each.delivered, "channels": each.channels} for each in report.alerts
         ],
+        "grants": [each._asdict() for each in report.grants],
         "channels": [asdict(each) for each in report.channels],
         "unusable": report.unusable,
     }

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import time
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal, InvalidOperation
+from shlex import quote
 from typing import TYPE_CHECKING
 
 import click
 
 from claudetrace._errors import ClaudetraceError, dollars
-from claudetrace.cli._options import DB, STORE, store_path
+from claudetrace.cli._options import DB, STORE, calls_text, store_path
 from claudetrace.cli._tables import plain
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from claudetrace._budgets._budget import Budget
+    from claudetrace._budgets._status import BudgetState
 
 CODE = "Channels that a program's code names are not known here, and are not tried"
 
@@ -104,6 +108,111 @@ def release(
     streams = f"{len(found):,} cut stream{'' if len(found) == 1 else 's'}"
     amount = dollars(exact_usd(sum(found)))
     click.echo(f"Released {amount} held for {streams} in {whose}." if found else f"Nothing is held in {whose}.")
+
+
+@budgets.command()
+@click.argument("name")
+@click.option("--key", help="Of a budget for each value of a tag: whose limit.")
+@click.option("--usd", metavar="USD", help="How many dollars more.")
+@click.option("--calls", type=click.IntRange(1), help="How many calls more.")
+@click.option("--until", metavar="TIME", help="An ISO time in UTC, or 30m, 2h. Default: the end of the window.")
+@click.option("--why", required=True, help="The reason, for who reads it later.")
+@STORE
+@DB
+@click.pass_obj
+def grant(
+    said: tuple[Path | None, Path | None],
+    name: str,
+    key: str | None,
+    usd: str | None,
+    calls: int | None,
+    until: str | None,
+    why: str,
+    store: Path | None,
+    db: Path | None,
+) -> None:
+    """Raise the limit of the budget NAME, in its window of now.
+
+    It holds at once in every program on the store; calls that wait are let through. Exits 2 for a grant that cannot be,
+    or that leaves no room.
+    """
+    from claudetrace._budgets._grants import grant as give
+
+    now = datetime.now(UTC)
+    state = give(
+        store_path(db or said[0], store or said[1]),
+        name,
+        key,
+        usd=None if usd is None else _dollars(usd),
+        calls=calls,
+        until=None if until is None else _time(until, now),
+        why=why,
+        now=now,
+    )
+    click.echo(f"{_whose(name, key)} may spend {_left(state)} more, of {_limits(state)}.")
+    click.echo(f"To take it back: claudetrace budgets revoke {_named(name, key)}")
+
+
+@budgets.command()
+@click.argument("name")
+@click.option("--key", help="Of a budget for each value of a tag: whose limit.")
+@STORE
+@DB
+@click.pass_obj
+def revoke(
+    said: tuple[Path | None, Path | None], name: str, key: str | None, store: Path | None, db: Path | None
+) -> None:
+    """Take back what the budget NAME was granted, in its window of now."""
+    from claudetrace._budgets._grants import revoke as take
+    from claudetrace.cli._budget_report import granted_text
+
+    found = take(store_path(db or said[0], store or said[1]), name, key, now=datetime.now(UTC))
+    for each in found:
+        click.echo(f"Taken back: {granted_text(each)}")
+    if not found:
+        click.echo(f"{_whose(name, key)} was granted nothing in this window.")
+
+
+def _dollars(text: str) -> Decimal:
+    try:
+        usd = Decimal(text.removeprefix("$"))
+    except InvalidOperation:
+        usd = Decimal(0)
+    if not usd.is_finite() or usd <= 0:
+        raise click.UsageError(f"--usd {text} is no sum: give dollars above 0, as 5 or 2.50")
+    return usd
+
+
+def _time(text: str, now: datetime) -> datetime:
+    from claudetrace._parse import days
+
+    try:
+        if text.strip()[-1:] in "mhdw":
+            return now + timedelta(days=days("--until", text))
+        at = datetime.fromisoformat(text)
+    except ValueError:
+        raise click.UsageError(f"--until {text} is no time: write 2026-11-29T18:00, in UTC, or 30m, 2h") from None
+    return at.astimezone(UTC) if at.tzinfo else at.replace(tzinfo=UTC)
+
+
+def _whose(name: str, key: str | None) -> str:
+    return plain(f"Budget {name!r}" + ("" if key is None else f" for {key!r}"))
+
+
+def _named(name: str, key: str | None) -> str:
+    return plain(quote(name) + ("" if key is None else f" --key {quote(key)}"))
+
+
+def _left(state: BudgetState) -> str:
+    parts = [] if state.left_usd is None else [dollars(state.left_usd)]
+    parts += [] if state.left_calls is None else [calls_text(state.left_calls)]
+    return " and ".join(parts)
+
+
+def _limits(state: BudgetState) -> str:
+    parts = [] if state.limit_usd is None else [dollars(state.limit_usd + state.granted_usd)]
+    parts += [] if state.max_calls is None else [calls_text(state.max_calls + state.granted_calls)]
+    return " and ".join(parts)
 
 
 def _stored(path: Path) -> dict[str | None, Budget]:
