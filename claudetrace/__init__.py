@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from claudetrace._ledger._spend import Spend
     from claudetrace._pricing import Estimate, price
     from claudetrace._record import record
+    from claudetrace._states import budgets
     from claudetrace._tags import TagScope, tag, tagged
     from claudetrace._testing import Recorded
 
@@ -41,6 +42,7 @@ _WHERE = {
     "Budget": "_budgets._budget",
     "Alert": "_alerts._alert",
     "record": "_record",
+    "budgets": "_states",
     "tag": "_tags",
     "tag_results": "_item_tags",
     "TagScope": "_tags",
@@ -79,6 +81,7 @@ __all__ = [
     "Spend",
     "TagScope",
     "Usage",
+    "budgets",
     "estimate",
     "flush",
     "instrument",

@@ -103,6 +103,11 @@ class Instrumentation:
         """The own prices in force."""
         return None if self._parts is None else self._parts.own_rates
 
+    def settle_budgets(self, timeout_s: float) -> None:
+        """What calls have cost that have ended is in the budgets' store, unless that takes longer."""
+        if self._parts is not None and self._parts.budgets is not None:
+            self._parts.budgets.settle_all(timeout_s)
+
     def tag_columns(self, client: object, user: object = None) -> Row:
         """The columns that tell who and what a call of `client` would be for, here and now."""
         columns: Row = {}

@@ -215,12 +215,16 @@ class Budgets(Forks):
         found = states_of(self._store.name, order, self._clock(), top)
         return sorted(found, key=lambda state: order.index(state.budget.name))
 
+    def settle_all(self, timeout_s: float) -> bool:
+        """Whether what was settled before is in the store. Blocks at most `timeout_s`."""
+        self._settle_dropped()
+        return self.writer is None or self.writer.flush(timeout_s)
+
     def flush(self, timeout_s: float) -> bool:
         """Whether all that was handed over before is counted and looked at. Blocks at most `timeout_s`."""
         until = time.perf_counter() + timeout_s
-        self._settle_dropped()
         done = self._chores.wait(timeout_s)
-        return (self.writer is None or self.writer.flush(until - time.perf_counter())) and done
+        return self.settle_all(until - time.perf_counter()) and done
 
     def close(self, timeout_s: float = EXIT_S) -> None:
         """Ends the sender, after `timeout_s` at the latest, and lets go of the store. What still runs is settled when

@@ -1,4 +1,4 @@
-"""`grant` and `revoke`: whoever is on call raises the limit of one window, in all processes at once, or puts it back."""
+"""`grant` and `revoke`: whoever is on call raises a window's limit in all processes at once, or puts it back."""
 
 from __future__ import annotations
 

@@ -1,0 +1,60 @@
+"""`budgets`: what each budget has spent and has left, for the application to show."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from claudetrace._budgets import _connect
+from claudetrace._budgets._match import ALL
+from claudetrace._budgets._status import state_of, states
+from claudetrace._config import enabled, resolve
+from claudetrace._errors import ClaudetraceError
+from claudetrace._instrument import running
+
+if TYPE_CHECKING:
+    from os import PathLike
+
+    from claudetrace._budgets._status import BudgetState
+    from claudetrace._budgets._store import Stored
+
+MOST_KEYS = 100
+SETTLE_S = 1.0
+"""How long it waits for what has just ended to be counted."""
+
+
+def budgets(
+    name: str | None = None, key: str | None = None, *, store: str | PathLike[str] | None = None
+) -> list[BudgetState]:
+    """The budgets in their windows of now: those of one `name`, or of one `key` of a tag, or all.
+
+    Of a budget for each value of a tag, without a `key`, the hundred that spent most; with one, that one, also where
+    it has spent nothing. `store`: by default that of the running meter, else the one that the settings have. Raises
+    `ClaudetraceError` where there is no store or no such budget; with `CLAUDETRACE_ENABLED=false` there are none.
+    """
+    if not enabled():
+        return []
+    now = time.time()
+    with _connect.view(str(store) if store is not None else _store()) as view:
+        found = [each for each in view.budgets() if name in (None, each.budget.name)]
+        if name is not None:
+            _check(found, name, key, [str(each.budget.name) for each in view.budgets()])
+        if key is not None:
+            return [state_of(view, each, key, now) for each in found if each.budget.each_tag]
+        return [state for each in found for state in states(view, each, now, MOST_KEYS)]
+
+
+def _store() -> str:
+    meter = running()
+    if meter is not None and meter.settings.budget_store is not None:
+        meter.settle_budgets(SETTLE_S)
+        return str(meter.settings.budget_store)
+    # Any budget: what is asked is where one would be kept.
+    return str(resolve({"budgets": [{"name": "any", "max_calls": 1}]}).budget_store)
+
+
+def _check(found: list[Stored], name: str, key: str | None, there: list[str]) -> None:
+    if not found:
+        raise ClaudetraceError(f"there is no budget {name!r}; there is {', '.join(map(repr, there)) or 'none'}")
+    if key not in (None, ALL) and found[0].budget.each_tag is None:
+        raise ClaudetraceError(f"budget {name!r} is one for all its calls: ask for it without key=")
