@@ -12,6 +12,8 @@ from claudetrace._errors import ClaudetraceError
 BILLINGS = ("api", "credit", "subscription", "unknown")
 """The words of the column `billing`. What a subscription pays is left out of spend."""
 
+RESERVE_USD = Decimal(1)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Agents:
@@ -19,7 +21,7 @@ class Agents:
 
     billing: str = "unknown"
     """Who pays for the transcripts that are imported."""
-    reserve_usd: Decimal = Decimal(1)
+    reserve_usd: Decimal = RESERVE_USD
     """What a query that says nothing of it sets aside in budgets that block."""
 
 

@@ -67,7 +67,16 @@ class Assembly:
             self._providers.hand_over = self._writer.flush
         append = _nowhere if self._writer is None else self._writer.append
         seen = SeenIds() if any(host.replays for host in settings.hosts.values()) else None
-        self.recorder = CallRecorder(guard, self.attribution, append, spans, self._metrics, self.budgets, seen)
+        self.recorder = CallRecorder(
+            guard,
+            self.attribution,
+            append,
+            spans,
+            self._metrics,
+            self.budgets,
+            seen,
+            reserve_usd=settings.agents.reserve_usd,
+        )
         left_behind = settings.budget_store is not None and settings.budget_store.exists()
         if self.budgets is not None:
             if replaces is not None:

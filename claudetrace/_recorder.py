@@ -10,25 +10,27 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
+from claudetrace._agents import RESERVE_USD
 from claudetrace._budgets._current import runs
-from claudetrace._call import spend_of, spend_picousd, tells_tokens
+from claudetrace._call import PICOUSD_PER_USD, spend_picousd, tells_tokens
 from claudetrace._errors import BudgetExceeded
 from claudetrace._guard import Collection
 from claudetrace._pricing import price_response
 from claudetrace._pricing._engine import ran_code
+from claudetrace._queries import Queries
 from claudetrace._seen import SeenIds
 from claudetrace._usage import row_columns, usage_columns
 
 if TYPE_CHECKING:
     from array import array
     from collections.abc import Callable, Iterator, Mapping
+    from decimal import Decimal
 
     from claudetrace._attribution import Attribution
     from claudetrace._budgets._budgets import Budgets
     from claudetrace._call import Row
     from claudetrace._guard import Guard
     from claudetrace._pricing import Priced, Terms
-    from claudetrace._seam._agent_sdk._query import Query
     from claudetrace._seam._answer import Answer
     from claudetrace._seam._live import LiveCall
     from claudetrace._telemetry._metrics import Metrics
@@ -59,6 +61,7 @@ class CallRecorder:
         metrics: Metrics | None = None,
         budgets: Budgets | None = None,
         seen: SeenIds | None = None,
+        reserve_usd: Decimal = RESERVE_USD,
     ) -> None:
         self.guard = guard
         self.attribute = attribution.fill
@@ -72,6 +75,7 @@ class CallRecorder:
         """`None` where no host is said to replay."""
         self.told = SeenIds()
         """The responses that `claudetrace.record` has told of."""
+        self.queries = Queries(guard, self._append_whole, spans, self._limits, round(reserve_usd * PICOUSD_PER_USD))
         self._collection = Collection()
         guard.collecting = self._collection.runs_here
         self._late: SimpleQueue[LiveCall] = SimpleQueue()
@@ -81,12 +85,16 @@ class CallRecorder:
         return self._metrics is not None and self._metrics.wanted
 
     def is_limited(self, call: LiveCall) -> bool:
+        budgets = self._limits()
+        return budgets is not None and budgets.concerns(call.columns)
+
+    def _limits(self) -> Budgets | None:
         if self._budgets is None and runs.get():
             from claudetrace._budgets._budgets import Budgets
 
             # A run needs no setting: the first one brings its limits along.
             self._budgets = Budgets(guard=self.guard)
-        return self._budgets is not None and self._budgets.concerns(call.columns)
+        return self._budgets
 
     def demand(self, call: LiveCall, body: Mapping[str, Any], *, has_middleware: bool) -> Any:
         if self._budgets is None:
@@ -189,26 +197,6 @@ class CallRecorder:
             # Subtracted where they are counted, not here.
             first = max(0, bisect_right(times_s, first_token_s) - 1)
             self._metrics.chunks(row["id"], times_s[first:])
-
-    def query_began(self, query: Query) -> None:
-        if self._spans is not None:
-            with self.guard("start the span of an agent's query"):
-                self._spans.agents.begin(query)
-
-    def add(self, query: Query, row: Row) -> None:
-        try:
-            with self.guard("count a response of an agent"):
-                if self._spans is not None and query.span is not None:
-                    self._spans.agents.add(query, row)
-                for scope in query.tags.scopes:
-                    scope.add(first=row["id"] == row["call_id"], spend_picousd=spend_of(row))
-        finally:
-            self._append_whole(row)
-
-    def query_ended(self, query: Query) -> None:
-        if self._spans is not None and query.span is not None:
-            with self.guard("end the span of an agent's query"):
-                self._spans.agents.end(query)
 
     def left(self, call: LiveCall) -> None:
         if self._spans is not None and call.span is not None and not call.ended_elsewhere:

@@ -24,7 +24,7 @@ from claudetrace._budgets._store import Opening
 from claudetrace._budgets._writer import PATIENCE_S, Writer, nothing
 from claudetrace._exit import exit_left_s
 from claudetrace._forks import Forks, is_before_forks, watch
-from claudetrace._pricing._upper_bound import UNRESERVED, bound
+from claudetrace._pricing._upper_bound import UNRESERVED, Bound, bound
 from claudetrace._worker import Chores
 
 if TYPE_CHECKING:
@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from claudetrace._pricing import Terms
 
 PATIENT_S = 10.0
+OF_AGENT = "an agent's responses are not known before it makes them"
 
 
 class Budgets(Forks):
@@ -130,7 +131,15 @@ class Budgets(Forks):
         if found.why_unbounded is not None and found.priced:
             for budget, key in matching(self._blocking, columns):
                 self.rules.note_unbounded(budget, key, found.why_unbounded)
-        reservation = Reservation(call_id, columns, found)
+        return self._owned(Reservation(call_id, columns, found))
+
+    def of_agent(self, call_id: str, columns: Mapping[str, Any], picousd: int) -> Owned:
+        """As `reservation`, of so much, for an agent that makes its requests by itself."""
+        for budget, key in matching(self._blocking, columns):
+            self.rules.note_unbounded(budget, key, OF_AGENT)
+        return self._owned(Reservation(call_id, columns, Bound(picousd=picousd, why_unbounded=OF_AGENT, calls=0)))
+
+    def _owned(self, reservation: Reservation) -> Owned:
         owned = Owned(reservation)
         # Called by the interpreter alone: no signal handler runs in it, whose exception would go nowhere.
         self._running[ref(owned, self._dropped.append)] = reservation
@@ -153,8 +162,6 @@ class Budgets(Forks):
         # Each is forgotten last: this may be interrupted too, or run on two threads.
         for owned in list(self._dropped):
             if (reservation := self._running.get(owned)) is not None:
-                # What it cost nobody has said, if nothing was recorded of it.
-                reservation.unknown = reservation.unknown or not reservation.heard
                 self.settle(reservation)
             self._running.pop(owned, None)
             with suppress(ValueError):

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from claudetrace._guard import Guard
     from claudetrace._operations import Operation
     from claudetrace._pricing import Terms
-    from claudetrace._seam._agent_sdk._query import Query
+    from claudetrace._seam._agent_sdk._query import Queries
     from claudetrace._seam._answer import Answer
     from claudetrace._tags import TagContext
 
@@ -46,6 +46,11 @@ class Recorder(Protocol):
     @property
     def hashed(self) -> Callable[[str, str | None], str | None]:
         """How the ledger has the value of a tag."""
+        ...
+
+    @property
+    def queries(self) -> Queries:
+        """What is told of agents."""
         ...
 
     def is_limited(self, call: LiveCall) -> bool:
@@ -85,15 +90,6 @@ class Recorder(Protocol):
 
     def ended(self, call: LiveCall) -> None:
         """The SDK's method has returned or raised, and every response has ended."""
-
-    def query_began(self, query: Query) -> None:
-        """An agent is asked: here and now is where its responses belong."""
-
-    def add(self, query: Query, row: Row) -> None:
-        """Counts and keeps a priced row that was read elsewhere than off the wire. On any thread."""
-
-    def query_ended(self, query: Query) -> None:
-        """The agent has answered, or will not. On any thread."""
 
 
 class Response(Protocol):

@@ -113,9 +113,6 @@ class Organization:
             told = sums[each.ended.date().isoformat(), json.dumps(group)]
             for place, count in enumerate((*each.tokens, each.searches, 1)):
                 told[place] += count
-        for day, _ in self.alone:
-            # What a sandbox ran is counted as requests of no model.
-            sums[day, json.dumps({"model": None, "workspace_id": "wrkspc_1"})][6] += 5
         return [
             (
                 day,

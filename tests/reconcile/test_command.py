@@ -19,7 +19,7 @@ from ._organization import ADMIN_KEY, Api, Organization
 from .test_bill import DAYS, calls
 
 
-def test_the_key_comes_from_a_descriptor_and_stays_nowhere(organization, record, db, api, tmp_path, monkeypatch):
+def test_the_key_comes_from_a_descriptor_and_stays_nowhere(organization, record, db, api, tmp_path):
     """The key is read from a file descriptor, is in no file and no output, and goes to no gateway."""
     organization.served = calls(3)
     record(*calls(3))
@@ -29,8 +29,7 @@ def test_the_key_comes_from_a_descriptor_and_stays_nowhere(organization, record,
     os.write(writing, f"{ADMIN_KEY}\n".encode())
     os.close(writing)
     environment = {"ANTHROPIC_ADMIN_KEY": "", "ANTHROPIC_BASE_URL": at_gateway.url, "ANTHROPIC_API_KEY": "sk-other"}
-    monkeypatch.setattr("claudetrace._reconcile._fetch.API", api.url)
-    words = ["reconcile", *DAYS, "--db", str(db), "--key-fd", str(reading)]
+    words = ["reconcile", *DAYS, "--db", str(db), "--base-url", api.url, "--key-fd", str(reading)]
 
     ran = CliRunner(env=environment).invoke(main, words)
     os.close(reading)

@@ -10,6 +10,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlsplit
 
+from claudetrace._call import PICOUSD_PER_USD, spend_of
 from claudetrace._clock import monotonic
 from claudetrace._ids import uuid7
 from claudetrace._pricing._row import with_price
@@ -52,7 +53,7 @@ class When(Enum):
         return self in (When.RESULT, When.ENDED, When.LEFT)
 
 
-WRITTEN_DOWN_S = {When.RESULT: 2.0, When.LEFT: 6.0}
+WRITTEN_DOWN_S = {When.LOOK: 0.5, When.RESULT: 2.0, When.LEFT: 6.0}
 """How long the CLI may take to write down what it has said, while it runs."""
 
 
@@ -79,6 +80,9 @@ class Account:
             "server_address": url.hostname or "",
             "billing": "api" if platform != "anthropic" or env.get("ANTHROPIC_API_KEY") else "unknown",
         }
+        most = getattr(options, "max_budget_usd", None)
+        self.max_picousd = round(most * PICOUSD_PER_USD) if isinstance(most, (int, float)) else None
+        """What the user lets a query spend."""
         self._cwd: str | None = None
         self._sessions: dict[str, None] = {}
         self._transcripts: dict[str, Transcript] = {}
@@ -115,7 +119,11 @@ class Account:
             rows = self._checked(rows, self._result, query)
             self._result = None
         for row in rows:
-            self._recorder.add(query, row)
+            self._recorder.queries.add(query, row)
+        if query.share is not None:
+            for each in self._seen.values():
+                row = row_of(each, {**query.columns, **self._common}, self._terms, self._recorder.hashed)
+                query.share.expect(each.message_id, spend_of(with_price(row)) or 0)
 
     def _writes_elsewhere(self) -> bool:
         """Whether no transcript will be found: none is kept here, or none has come until an earlier result."""

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from concurrent.futures import Future
 
+    from claudetrace._errors import BudgetExceeded
     from claudetrace._seam._live import Recorder
     from claudetrace._seam._where import TermsOfCalls
 
@@ -37,20 +38,48 @@ class Conversation:
         self._is_idle = False
         """Whether a result was the last that came: then what was asked before is answered."""
 
-    def asked(self) -> None:
-        """The user has written a message: who asks, and in which trace, is as it is here and now."""
+    def asked(self) -> Query | None:
+        """The query that the user's message begins: who asks, and in which trace, is as it is here and now. `None`
+        where it belongs to the one before."""
         query, last = Query(self._recorder.attribute), self._queries[-1] if self._queries else None
         if last is not None and not last.has_answers and last.columns == query.columns:
             # Several messages that are written at once are one query.
-            return
-        self._recorder.query_began(query)
+            return None
+        self._recorder.queries.begin(query)
         if self._is_idle:
             self._queries.clear()
         self._queries.append(query)
+        return query
+
+    async def admit(self, query: Query) -> None:
+        """Asks the budgets for what `query` may spend. Raises `BudgetExceeded`."""
+        await self._recorder.queries.admit(query, self._account.max_picousd)
+
+    def stopped(self) -> None:
+        """The agent has to stop amid its query."""
+        for query in self._queries:
+            if query.share and query.share.exceeded:
+                self._recorder.queries.refused(query)
+        self._end(When.LEFT)
+
+    def refused(self, query: Query) -> None:
+        """The query does not take place."""
+        if query in self._queries:
+            self._queries.remove(query)
+        self._recorder.queries.refused(query)
+        self._recorder.queries.end(query)
+
+    @property
+    def exceeded(self) -> BudgetExceeded | None:
+        """Why the agent has to stop now."""
+        return next((query.share.exceeded for query in self._queries if query.share and query.share.exceeded), None)
 
     async def saw(self, message: Any) -> None:
-        """A message has come. Raises nothing of ours; a result waits until its transcript is read, if anybody
-        counts what the query costs."""
+        """A message has come. Raises nothing of ours.
+
+        Where a budget limits the query, it waits until its cost so far is known; a result waits until its transcript
+        is read, if somebody counts what it costs.
+        """
         job = None
         try:
             if isinstance(message, Mapping) and (note := _NOTED.get(str(message.get("type")))) is not None:
@@ -88,7 +117,7 @@ class Conversation:
     def _note(self, message: Mapping[str, Any]) -> None:
         self._noted.append(Seen(message, time.time_ns()))
 
-    def _assistant(self, message: Mapping[str, Any]) -> None:
+    def _assistant(self, message: Mapping[str, Any]) -> Future[None] | None:
         self._note(message)
         self._is_idle = False
         body = message.get("message")
@@ -101,6 +130,7 @@ class Conversation:
             if self._job is None or self._job.done():
                 queries = [*self._queries]
                 self._job = _worker.submit(lambda: self._settle(queries, When.PASSING))
+        return self._job if self._queries and self._queries[0].share is not None else None
 
     def _result(self, message: Mapping[str, Any]) -> Future[None] | None:
         self._note(message)
@@ -119,14 +149,14 @@ class Conversation:
             self._account.settle(noted, query, when, result)
             if when.takes_all:
                 for each in queries[:1] if when is When.RESULT else queries:
-                    self._recorder.query_ended(each)
+                    self._recorder.queries.end(each)
 
 
 _NOTED: Mapping[str, Callable[[Conversation, Mapping[str, Any]], Any]] = {
     "assistant": Conversation._assistant,  # noqa: SLF001 - the table of this class
     "result": Conversation._result,  # noqa: SLF001
     **dict.fromkeys(
-        ("system", "stream_event", "conversation_reset", "transcript_mirror", "user"),
+        ("system", "stream_event", "conversation_reset", "transcript_mirror"),
         Conversation._note,  # noqa: SLF001
     ),
 }

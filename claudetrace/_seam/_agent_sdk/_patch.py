@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import json
+from contextlib import suppress
+from dataclasses import replace
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
+from claudetrace._errors import BudgetExceeded
 from claudetrace._seam import _agent_sdk as room
 from claudetrace._seam._agent_sdk._conversation import Conversation
 from claudetrace._seam._wrappers import Method
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from claudetrace._seam._agent_sdk._query import Query
 
 TRANSPORT = "claude_agent_sdk._internal.transport.subprocess_cli"
 
@@ -23,7 +29,9 @@ _conversations: WeakKeyDictionary[Any, Conversation] = WeakKeyDictionary()
 def wrap(module: Any) -> None:
     """Wraps the SDK's classes. `module` has `Query`, which is given each transport."""
     _wrap(module.Query, "__init__", _made)
-    _wrap_transport(import_module(TRANSPORT).SubprocessCLITransport)
+    transport = import_module(TRANSPORT).SubprocessCLITransport
+    _wrap_transport(transport)
+    _wrap(transport, "connect", _connect)
 
 
 def unwrap() -> None:
@@ -75,16 +83,44 @@ def _made(wrapped: Any, _instance: Any, args: Any, kwargs: Any) -> Any:
     return wrapped(*args, **kwargs)
 
 
+def _connect(wrapped: Any, instance: Any, args: Any, kwargs: Any) -> Any:
+    """On the caller's own context: in a run, the CLI itself stops at what is left of it."""
+    if (recorder := room.recorder) is not None:
+        try:
+            _conversation(instance)  # by the user's own options
+            share_usd = recorder.queries.run_usd()
+            options = instance._options  # noqa: SLF001 - the SDK's own
+            given = getattr(options, "max_budget_usd", None)
+            if share_usd and hasattr(options, "max_budget_usd") and not (given and given <= share_usd):
+                # The user's own options stay as they are.
+                instance._options = replace(options, max_budget_usd=float(share_usd))  # noqa: SLF001
+        except Exception as error:  # noqa: BLE001 - any failure of ours ends at the guard
+            recorder.guard.caught("limit an agent to its run", error)
+    return wrapped(*args, **kwargs)
+
+
 def _write(wrapped: Any, instance: Any, args: Any, kwargs: Any) -> Any:
     """On the caller's own context: what is in force here is in force for the answer."""
     if (recorder := room.recorder) is not None:
         try:
             data = args[0] if args else kwargs.get("data")
             if isinstance(data, str) and '"control_re' not in data[:40] and (found := _conversation(instance)):
-                found.asked()
+                query = found.asked()
+                if query is not None and recorder.queries.limited(query):
+                    return _admitted(found, query, wrapped, args, kwargs)
         except Exception as error:  # noqa: BLE001 - any failure of ours ends at the guard
             recorder.guard.caught("begin an agent's query", error)
     return wrapped(*args, **kwargs)
+
+
+async def _admitted(found: Conversation, query: Query, wrapped: Any, args: Any, kwargs: Any) -> Any:
+    """Writes the message if there is room for what it leads to."""
+    try:
+        await found.admit(query)
+    except BudgetExceeded:
+        found.refused(query)
+        raise
+    return await wrapped(*args, **kwargs)
 
 
 def _read_messages(wrapped: Any, instance: Any, args: Any, kwargs: Any) -> Any:
@@ -97,7 +133,7 @@ def _read_messages(wrapped: Any, instance: Any, args: Any, kwargs: Any) -> Any:
                 if getattr(instance, "_is_streaming", True) is False:
                     # Older versions give the prompt to the process as it starts, and write nothing.
                     found.asked()
-                return _Messages(messages, found)
+                return _Messages(messages, found, instance)
         except Exception as error:  # noqa: BLE001 - any failure of ours ends at the guard
             recorder.guard.caught("read an agent's messages", error)
     return messages
@@ -106,8 +142,9 @@ def _read_messages(wrapped: Any, instance: Any, args: Any, kwargs: Any) -> Any:
 class _Messages:
     """The messages of the CLI, each as it came, while `conversation` sees them pass."""
 
-    def __init__(self, messages: Any, conversation: Conversation) -> None:
+    def __init__(self, messages: Any, conversation: Conversation, transport: Any) -> None:
         self._messages = messages
+        self._transport = transport
         self._conversation = conversation
 
     def __aiter__(self) -> _Messages:
@@ -124,7 +161,21 @@ class _Messages:
             self._conversation.left()
             raise
         await self._conversation.saw(message)
+        if (error := self._conversation.exceeded) is not None:
+            await self._stop()
+            raise error
         return message
+
+    async def _stop(self) -> None:
+        """Stops the agent before the caller hears of it: by an interrupt, or where its input is closed already by what
+        the SDK ends it with."""
+        request = {"type": "control_request", "request_id": "claudetrace", "request": {"subtype": "interrupt"}}
+        try:
+            await self._transport.write(json.dumps(request) + "\n")
+        except Exception:  # noqa: BLE001 - its input is closed, as after a prompt that is all there is
+            with suppress(Exception):  # it has ended by itself
+                self._transport._process.terminate()  # noqa: SLF001 - the SDK's own
+        self._conversation.stopped()
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._messages, name)
