@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import chain
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlencode
 
 from claudetrace._errors import ClaudetraceError
 from claudetrace._reconcile._figures import Figures, csv_items
@@ -145,7 +146,9 @@ def _admin(client: Anthropic, asked: Asked, source: str) -> Figures:
 
 def _pages(client: Anthropic, path: str, params: dict[str, Any]) -> Iterator[Mapping[str, Any]]:
     while True:
-        page: Any = client.get(path, cast_to=object, options={"params": params})
+        # As the API wants lists; how the SDK writes them depends on its version.
+        pairs = [(f"{name}[]" if isinstance(value, list) else name, value) for name, value in params.items()]
+        page: Any = client.get(f"{path}?{urlencode(pairs, doseq=True)}", cast_to=object)
         if not isinstance(page, Mapping) or not isinstance(page.get("data"), list):
             raise ClaudetraceError(f"{path} answered something else than figures")
         yield page

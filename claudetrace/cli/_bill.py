@@ -206,9 +206,10 @@ def _scope_notes(found: Reconciliation) -> list[str]:
         notes.append("--api-key-id narrows Anthropic's figures alone: the ledger knows no keys.")
     if (discount := found.discount) is not None and found.has_cost:
         billed, listed = (exact_usd(total(found.judged, name)) for name in ("billed_picousd", "list_picousd"))
+        digits = usd_digits([billed, listed])
         told = ", taken as the same for all, since this report has no list prices" if found.assumed_discount else ""
         notes.append(
-            f"Billed {usd_text(billed, 2)} of {usd_text(listed, 2)}: a discount of {_percent(discount)}{told}."
+            f"Billed {usd_text(billed, digits)} of {usd_text(listed, digits)}: a discount of {_percent(discount)}{told}."
         )
     return notes
 

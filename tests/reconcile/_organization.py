@@ -38,6 +38,15 @@ ANALYTICS_PARAMS = {
     "usage": (types.usage_list_params.UsageListParams, types.BetaAnalyticsUsageItem),
     "cost": (types.cost_list_params.CostListParams, types.BetaAnalyticsCostItem),
 }
+LISTS = ("group_by", "workspace_ids", "api_key_ids")
+ADMIN_USAGE, ADMIN_COST = "/v1/organizations/usage_report/messages", "/v1/organizations/cost_report"
+ADMIN_LISTS = {ADMIN_USAGE: LISTS, ADMIN_COST: ("group_by",)}
+ADMIN_GROUPS = {
+    ADMIN_USAGE: {
+        *("api_key_id", "workspace_id", "model", "service_tier", "context_window", "inference_geo", "speed"),
+    },
+    ADMIN_COST: {"workspace_id", "description"},
+}
 
 
 @dataclass(kw_only=True)
@@ -181,6 +190,7 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         path, params = urlsplit(self.path).path, defaultdict(list)
         for name, value in parse_qsl(urlsplit(self.path).query):
+            assert name.endswith("[]") == (name.removesuffix("[]") in LISTS), name
             params[name.removesuffix("[]")].append(value)
         params.pop("beta", None)
         self.of.asked.append((path, dict(params)))
@@ -210,9 +220,8 @@ class _Handler(BaseHTTPRequestHandler):
     def _analytics(self, report: str, params: dict[str, list[str]]) -> dict[str, Any]:
         assert self.headers["anthropic-beta"] == "analytics-usage-cost-2026-08-24"
         asked, item = ANALYTICS_PARAMS[report]
-        lists = ("group_by", "workspace_ids", "api_key_ids")
         assert {*params} <= {*asked.__annotations__}
-        TypeAdapter(asked).validate_python({name: told if name in lists else told[0] for name, told in params.items()})
+        TypeAdapter(asked).validate_python({name: told if name in LISTS else told[0] for name, told in params.items()})
         counted = [name for name in params["group_by"] if name not in ("cost_type", "token_type")]
         assert len(counted) <= 5
         span = [datetime.fromisoformat(params[name][0]) for name in ("starting_at", "ending_at")]
@@ -235,12 +244,13 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _admin(self, path: str, params: dict[str, list[str]]) -> dict[str, Any]:
         assert params["bucket_width"] == ["1d"]
+        assert {*params} - {"page"} <= {"starting_at", "ending_at", "bucket_width", "limit", *ADMIN_LISTS[path]}
+        assert {*params["group_by"]} <= ADMIN_GROUPS[path]
         days: dict[str, list[Any]] = defaultdict(list)
-        if path == "/v1/organizations/usage_report/messages":
+        if path == ADMIN_USAGE:
             for day, group, told in self.of.usage(params):
                 days[day].append({**group, **{name: count for name, count in told.items() if name != "requests"}})
         else:
-            assert path == "/v1/organizations/cost_report"
             for day, group, cents in self.of.cost(params):
                 group = {name: value for name, value in group.items() if name != "speed"}
                 days[day].append({**group, "amount": f"{cents * (1 - self.of.discount):f}", "currency": "USD"})

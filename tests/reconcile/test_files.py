@@ -13,6 +13,12 @@ from claudetrace.cli import main
 
 from ._organization import ADMIN_KEY, Served
 
+GROUPS = {
+    "analytics/usage": ("model", "workspace_id"),
+    "analytics/cost": ("model", "workspace_id", "token_type", "cost_type"),
+    "usage_report/messages": ("model", "workspace_id"),
+    "cost_report": ("workspace_id", "description"),
+}
 AT = datetime(2026, 11, 20, 12, tzinfo=UTC)
 DAY = ("--day", "2026-11-20")
 COST_HEAD = (
@@ -60,9 +66,7 @@ def test_saved_answers(tmp_path, organization, api, record, told, paths):
     record(*organization.served[:1])
     words = []
     for number, path in enumerate(paths):
-        group_by = "&".join(
-            f"group_by[]={name}" for name in ("model", "workspace_id", "token_type", "cost_type")[: 2 + 2 * number]
-        )
+        group_by = "&".join(f"group_by[]={name}" for name in GROUPS[path])
         query = f"starting_at=2026-11-20T00:00:00Z&ending_at=2026-11-21T00:00:00Z&limit=31&{group_by}"
         width = "time_bucket_width" if "analytics" in path else "bucket_width"
         headers = {"x-api-key": ADMIN_KEY, "anthropic-beta": "analytics-usage-cost-2026-08-24"}
