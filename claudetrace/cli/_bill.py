@@ -208,9 +208,8 @@ def _scope_notes(found: Reconciliation) -> list[str]:
         billed, listed = (exact_usd(total(found.judged, name)) for name in ("billed_picousd", "list_picousd"))
         digits = usd_digits([billed, listed])
         told = ", taken as the same for all, since this report has no list prices" if found.assumed_discount else ""
-        notes.append(
-            f"Billed {usd_text(billed, digits)} of {usd_text(listed, digits)}: a discount of {_percent(discount)}{told}."
-        )
+        amounts = f"{usd_text(billed, digits)} of {usd_text(listed, digits)}"
+        notes.append(f"Billed {amounts}: a discount of {_percent(discount)}{told}.")
     return notes
 
 
