@@ -19,7 +19,7 @@ import click
 
 from claudetrace._errors import ClaudetraceError
 from claudetrace._files import is_writable
-from claudetrace.cli._options import DB
+from claudetrace.cli._options import DB, read_path
 
 if TYPE_CHECKING:
     from datasette.app import Datasette
@@ -61,9 +61,8 @@ def dashboard(
     Served by Datasette, read-only, until you press Ctrl-C. Nothing is loaded from elsewhere. Beyond this machine it
     listens only with authentication, or with --insecure.
     """
-    from claudetrace._places import default_db
 
-    path = (db if db is not None else default_db()).absolute()
+    path = read_path(db).absolute()
     settings = read_config(config)
     serve(
         path, host=host, port=port, browser=not no_open, insecure=insecure, settings=settings, allow_hosts=allow_hosts

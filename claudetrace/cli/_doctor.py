@@ -8,7 +8,7 @@ import click
 
 from claudetrace._errors import ClaudetraceError
 from claudetrace.cli._checks import check_installation, check_ledger
-from claudetrace.cli._options import DB, STORE, store_path
+from claudetrace.cli._options import DB, STORE, read_path, store_path
 from claudetrace.cli._tables import Check
 
 if TYPE_CHECKING:
@@ -27,14 +27,16 @@ NOT_SEEN = (
 @DB
 def doctor(db: Path | None, store: Path | None) -> None:
     """Check the installation, the ledger and its journal, and the budgets' store. Exits 1 on a finding."""
-    from claudetrace._places import ledger_path
+    from claudetrace._places import default_db
     from claudetrace.cli._budget_checks import check_budgets
 
     checks = check_installation()
     _show("Installation", checks)
-    path = ledger_path(db)
-    assert path is not None
-    found = check_ledger(path)
+    try:
+        path = read_path(db)
+    except ClaudetraceError:  # told below, with the store that the settings name
+        path = default_db()
+    found = check_ledger(path.absolute())
     _show("Ledger", found)
     try:
         budgets = check_budgets(store_path(db, store))

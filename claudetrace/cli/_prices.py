@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from claudetrace.cli._options import DB
+from claudetrace.cli._options import DB, read_path
 from claudetrace.cli._tables import count_text, plain, table
 
 if TYPE_CHECKING:
@@ -55,11 +55,10 @@ def prices(model: str | None, check: bool, as_json: bool, db: Path | None) -> No
     MODEL is an id as you use it: an alias, a dated id, a Bedrock or a Google Cloud id. Exits 1 where no rates are
     known for it, and with --check where a price differs.
     """
-    from claudetrace._places import ledger_path
     from claudetrace._pricing._list import use_rates_of
     from claudetrace._pricing._listing import find_listed, listed_models, unknown_name
 
-    use_rates_of(ledger_path(db))
+    use_rates_of(read_path(db))
     found = None
     if model is not None and (found := find_listed(model)) is None:
         click.echo(f"Error: {unknown_name(model)}", err=True)

@@ -209,6 +209,7 @@ def test_reading_takes_the_ledger_of_the_settings(two_weeks, tmp_path, monkeypat
     told = run("prune", "--before", "2026-11-10", "--yes")
 
     assert json.loads(run(*whole).output)["total"]["calls"] == 7
+    assert f"{two_weeks}" in " ".join(run("doctor").output.split())
     assert (told.exit_code, "give --db to change a ledger" in told.output) == (2, True)
     assert len(Ledger(two_weeks).calls()) == 7
     monkeypatch.setenv("CLAUDETRACE_CONFIG", str(tmp_path / "claudetrace.toml"))
