@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from claudetrace._attribution import Attribution
@@ -21,7 +22,6 @@ from claudetrace._seen import SeenIds
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from pathlib import Path
 
     from claudetrace._budgets._budget import Budget
     from claudetrace._budgets._budgets import Budgets
@@ -77,7 +77,7 @@ class Assembly:
             seen,
             reserve_usd=settings.agents.reserve_usd,
         )
-        left_behind = settings.budget_store is not None and settings.budget_store.exists()
+        left_behind = isinstance(settings.budget_store, Path) and settings.budget_store.exists()
         if self.budgets is not None:
             if replaces is not None:
                 replaces.hand_over_to(self.budgets, settings.db)
@@ -173,7 +173,7 @@ class Assembly:
         from claudetrace._parse import alert_to
 
         before = None if settings.db is None else partial(_spent_before, settings.db)
-        if settings.budget_store is not None:
+        if isinstance(settings.budget_store, Path):
             warn_of_fragile(settings.budget_store, "what budgets have spent", "budget_store")
         return Budgets(
             settings.budgets,

@@ -21,6 +21,7 @@ from claudetrace._text import without_password
 if TYPE_CHECKING:
     from claudetrace._alerts._channels import Channel
     from claudetrace._budgets._budget import Budget
+    from claudetrace._budgets._postgres._url import ServerUrl
     from claudetrace._hosts import Host
 
 log = logging.getLogger("claudetrace")
@@ -49,7 +50,7 @@ class Settings:
     baggage: tuple[str, ...] = ()
     budgets: tuple[Budget, ...] = ()
     alert_to: tuple[Channel, ...] = ()
-    budget_store: Path | None = None
+    budget_store: Path | ServerUrl | None = None
     """Where budgets are kept; `None` where there are none."""
     sinks: tuple[Any, ...] = ()
     rates: Any = None
@@ -106,13 +107,13 @@ def resolve(given: Mapping[str, Any]) -> Settings:
     return Settings(**values, retention_days=retention)
 
 
-def _budget_store(values: Mapping[str, Any]) -> Path | None:
+def _budget_store(values: Mapping[str, Any]) -> Path | ServerUrl | None:
     """Where the budgets are kept: as said, else beside the ledger. Raises `ClaudetraceError` where that is nowhere."""
     if not values.get("budgets"):
         return None
     db, named = values["db"], values.get("budget_store")
     if named is not None:
-        return Path(named).absolute()
+        return named.absolute() if isinstance(named, Path) else named
     if db is None:
         raise ClaudetraceError("budgets without a ledger need a place of their own: pass budget_store= beside db=False")
     return Path(db).with_name(f"{Path(db).name}.budgets")
@@ -186,6 +187,8 @@ def _is_inside(path: object, folder: Path) -> bool:
     refused later."""
     if not isinstance(path, str) or "\0" in path:
         return path is not False
+    if _parse.is_elsewhere(path):
+        return False
     placed, root = Path(_placed(path, folder)), os.path.realpath(folder)
     if not Path(os.path.realpath(placed)).is_relative_to(root):
         return False

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     import re
     from collections.abc import Callable, Iterator
 
+    from claudetrace._budgets._connect import StoreName
+
 LIVING_S = 8.0
 """How long programs that run have to go on in another segment, which takes them two seconds and a bit."""
 LOOK_S = 0.25
@@ -55,7 +57,7 @@ class Forgotten:
         return bool(self.calls or self.days or self.entries or self.lines)
 
     @contextmanager
-    def each(self, path: Path) -> Iterator[None]:
+    def each(self, path: StoreName) -> Iterator[None]:
         """Notes that the file cannot be changed, and goes on with the others."""
         try:
             yield
@@ -64,7 +66,9 @@ class Forgotten:
             self.left.append(told if str(path) in told else f"{path} cannot be changed: {told}")
 
 
-def forget(db: Path, store: Path, tag: str, value: str, progress: Callable[[int], None] | None = None) -> Forgotten:
+def forget(
+    db: Path, store: StoreName, tag: str, value: str, progress: Callable[[int], None] | None = None
+) -> Forgotten:
     """Takes a value of a tag out of the ledger at `db`, the records that wait beside it, their journals, the budgets'
     store, and what was set aside of them."""
     done = Forgotten()
@@ -85,7 +89,9 @@ def forget(db: Path, store: Path, tag: str, value: str, progress: Callable[[int]
         for spool, path in spools.items():
             _forget_in_journal(spool, path, name, done)
         for log in (
-            log for path in (*ledgers, store) for log in path.parent.glob(f"{glob.escape(path.name)}.left-*-wal")
+            log
+            for path in (*ledgers, *_files(store))
+            for log in path.parent.glob(f"{glob.escape(path.name)}.left-*-wal")
         ):
             if _holds(log, spellings(name.value)):
                 done.left.append(
@@ -146,21 +152,25 @@ def _is_held(path: Path) -> bool:
     return False
 
 
-def _forget_in_stores(store: Path, ledgers: list[Path], name: Whom, done: Forgotten) -> None:
+def _files(store: StoreName) -> list[Path]:
+    return [store] if isinstance(store, Path) else []
+
+
+def _forget_in_stores(store: StoreName, ledgers: list[Path], name: Whom, done: Forgotten) -> None:
     sessions, rows = set[str](), dict[str, str]()
     for path in ledgers:
         with done.each(path):
             more = _forget.known_as(path, name)
             sessions |= more[0]
             rows |= more[1]
-    if store.exists():
+    if _connect.exists(store):
         with done.each(store):
             entries, defined = _connect.forget(store, name.value, sessions, rows, name.tag)
             done.entries += entries
             done.left += [
                 f"the budget {each!r} is for them by its definition: change the program that has it" for each in defined
             ]
-    for aside in _set_aside(store, "broken"):
+    for aside in (aside for file in _files(store) for aside in _set_aside(file, "broken")):
         with done.each(aside):
             _rid(aside, name, partial(_connect.forget, aside, name.value, sessions, rows, name.tag))
 

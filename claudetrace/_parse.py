@@ -19,6 +19,7 @@ from claudetrace._text import without_password
 if TYPE_CHECKING:
     from claudetrace._alerts._channels import Channel
     from claudetrace._budgets._budget import Budget
+    from claudetrace._budgets._postgres._url import ServerUrl
 
 
 log = logging.getLogger("claudetrace")
@@ -150,10 +151,17 @@ def alert_to(name: str, value: object) -> tuple[Channel, ...]:
     return channels(name, value)
 
 
-def budget_store(name: str, value: object) -> Path:
-    if isinstance(value, str) and "://" in value:
-        refuse(name, value, "this version keeps budgets in a file: give its path")
+def budget_store(name: str, value: object) -> Path | ServerUrl:
+    if isinstance(value, str) and is_elsewhere(value):
+        from claudetrace._budgets._postgres._url import ServerUrl
+
+        return ServerUrl(value)
     return path(name, value)
+
+
+def is_elsewhere(value: str) -> bool:
+    """Whether a store's name is no path: a URL, or `env:NAME` of one."""
+    return "://" in value or value.startswith("env:")
 
 
 def file_mode(name: str, value: object) -> int:

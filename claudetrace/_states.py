@@ -11,10 +11,12 @@ from claudetrace._budgets._status import state_of, states
 from claudetrace._config import enabled, resolve
 from claudetrace._errors import ClaudetraceError
 from claudetrace._instrument import running
+from claudetrace._parse import budget_store
 
 if TYPE_CHECKING:
     from os import PathLike
 
+    from claudetrace._budgets._connect import StoreName
     from claudetrace._budgets._status import BudgetState
     from claudetrace._budgets._store import Stored
 
@@ -35,7 +37,7 @@ def budgets(
     if not enabled():
         return []
     now = time.time()
-    with _connect.view(str(store) if store is not None else _store()) as view:
+    with _connect.view(_store() if store is None else budget_store("store", store)) as view:
         found = [each for each in view.budgets() if name in (None, each.budget.name)]
         if name is not None:
             _check(found, name, key, [str(each.budget.name) for each in view.budgets()])
@@ -44,13 +46,15 @@ def budgets(
         return [state for each in found for state in states(view, each, now, MOST_KEYS)]
 
 
-def _store() -> str:
+def _store() -> StoreName:
     meter = running()
     if meter is not None and meter.settings.budget_store is not None:
         meter.settle_budgets(SETTLE_S)
-        return str(meter.settings.budget_store)
+        return meter.settings.budget_store
     # Any budget: what is asked is where one would be kept.
-    return str(resolve({"budgets": [{"name": "any", "max_calls": 1}]}).budget_store)
+    settings = resolve({"budgets": [{"name": "any", "max_calls": 1}]})
+    assert settings.budget_store is not None
+    return settings.budget_store
 
 
 def _check(found: list[Stored], name: str, key: str | None, there: list[str]) -> None:

@@ -12,8 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 import anthropic
 import pytest
+from _postgres import MISSING, Server, programs
 
 import claudetrace
+from claudetrace._budgets._postgres._schema import init
+from claudetrace._budgets._postgres._url import ServerUrl
 from claudetrace._demo._server import PlayServer
 
 if TYPE_CHECKING:
@@ -92,3 +95,25 @@ def ledger(db: Path) -> Callable[[], list[claudetrace.Call]]:
             return opened.calls(limit=100_000)[::-1]
 
     return calls
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Server]:
+    """A PostgreSQL of the tests' own, with the database `claudetrace` that has the budgets' schema."""
+    if programs() is None:
+        if os.environ.get("CI"):
+            pytest.fail(MISSING)
+        pytest.skip(MISSING)
+    started = Server()
+    try:
+        started.execute("CREATE DATABASE claudetrace")
+        init(ServerUrl(started.url("claudetrace")))
+        yield started
+    finally:
+        started.close()
+
+
+@pytest.fixture
+def database(postgres: Server) -> str:
+    """The URL of a database with the budgets' schema and nothing in it."""
+    return postgres.emptied("claudetrace")

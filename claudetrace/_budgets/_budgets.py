@@ -29,11 +29,11 @@ from claudetrace._worker import Chores
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
-    from pathlib import Path
 
     from claudetrace._alerts._alert import Alert
     from claudetrace._alerts._channels import Channel
     from claudetrace._budgets._budget import Budget
+    from claudetrace._budgets._connect import StoreName
     from claudetrace._budgets._status import BudgetState
     from claudetrace._budgets._store import Store, Totals
     from claudetrace._budgets._windows import Window
@@ -52,7 +52,7 @@ class Budgets(Forks):
     def __init__(
         self,
         budgets: Sequence[Budget] = (),
-        store: str | Path | None = None,
+        store: StoreName | None = None,
         channels: Sequence[Channel] = (),
         *,
         guard: Guard,
@@ -62,7 +62,7 @@ class Budgets(Forks):
     ) -> None:
         self.budgets, self._guard, self._clock = tuple(budgets), guard, clock
         self._blocking = tuple(budget for budget in self.budgets if budget.blocks) if store is not None else ()
-        self._closed = False
+        self._place, self._closed = store, False
         self.after_fork_in_child()
         watch(self)
         self._local = Local()
@@ -198,13 +198,13 @@ class Budgets(Forks):
     def tend(self) -> None:
         """Tries again what a fault of the store kept waiting, and has it kept in order. Never raises."""
         self._settle_dropped()
-        if self.writer is None or self._store is None or self._store.is_lost or self._closed:
+        if self.writer is None or self._store is None or self._place is None or self._store.is_lost or self._closed:
             return
-        if not (self.writer.used or _connect.exists(self._store.name)):
+        if not (self.writer.used or _connect.exists(self._place)):
             return
         with self._guard(f"tend the budgets' store {self._store.name}"):
             self.writer.retry()
-            while self._ask(lambda store: store.keep_house(), PATIENT_S):
+            while self.writer.do(lambda store: store.keep_house(), PATIENT_S, tries=True):
                 continue
             self._store.checkpoint()
 
@@ -215,11 +215,11 @@ class Budgets(Forks):
     def status(self, top: int = 10) -> list[BudgetState]:
         """Each budget of these now, with all that was said before; of one for each value of a tag the `top` that spent
         most. Raises what the store does."""
-        if self._store is None:
+        if self._place is None:
             return []
         self._ask(nothing, PATIENT_S)
         order = [budget.name for budget in self.budgets]
-        found = states_of(self._store.name, order, self._clock(), top)
+        found = states_of(self._place, order, self._clock(), top)
         return sorted(found, key=lambda state: order.index(state.budget.name))
 
     def settle_all(self, timeout_s: float) -> bool:

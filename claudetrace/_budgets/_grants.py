@@ -20,8 +20,8 @@ from claudetrace._errors import ClaudetraceError, dollars
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
+    from claudetrace._budgets._connect import StoreName
     from claudetrace._budgets._status import BudgetState
     from claudetrace._budgets._store import Stored, View
 
@@ -30,7 +30,7 @@ T = TypeVar("T", Decimal, int)
 
 
 def grant(
-    store: str | Path,
+    store: StoreName,
     name: str,
     key: str | None,
     *,
@@ -62,7 +62,7 @@ def grant(
         return state_of(view, each, key or ALL, now.timestamp())
 
 
-def revoke(store: str | Path, name: str, key: str | None, *, now: datetime) -> list[Grant]:
+def revoke(store: StoreName, name: str, key: str | None, *, now: datetime) -> list[Grant]:
     """Takes back what the budget's window of now was granted, and gives it. Raises `ClaudetraceError` for a budget that
     is not there."""
     with _connect.view(store) as view:
@@ -71,7 +71,7 @@ def revoke(store: str | Path, name: str, key: str | None, *, now: datetime) -> l
     return _connect.revoke(store, each, key or ALL, window, now, _who())
 
 
-def _find(view: View, store: str | Path, name: str, key: str | None) -> Stored:
+def _find(view: View, store: StoreName, name: str, key: str | None) -> Stored:
     stored = {str(each.budget.name): each for each in view.budgets()}
     if name not in stored:
         there = ", ".join(map(repr, stored)) or "none"

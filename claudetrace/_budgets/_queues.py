@@ -11,7 +11,7 @@ from itertools import count
 from typing import TYPE_CHECKING, TypeAlias
 
 from claudetrace._budgets._refusals import is_retryable
-from claudetrace._budgets._store import Denied, Totals
+from claudetrace._budgets._store import Denied, Totals, answer_of
 from claudetrace._budgets._writer import Job
 from claudetrace._clock import monotonic
 from claudetrace._forks import Forks, watch
@@ -152,7 +152,7 @@ class Queues(Forks):
             if claim.budget.wait_s and (queue := self._living(_place(claim))):
                 waiter.denied = Denied(claim, queue.totals)
                 return self._enqueue(waiter)
-        waiter.denied = waiter.reservation.reserve(store)
+        waiter.denied = answer_of(waiter.reservation.reserve(store))
         return waiter.denied is not None and self._enqueue(waiter)
 
     def _enqueue(self, waiter: Waiter) -> bool:
@@ -195,7 +195,7 @@ class Queues(Forks):
                     # Others wait for the store, too.
                     break
                 waiter.reservation.renew(self._clock())
-                denied = tried[waiter] = waiter.reservation.reserve(store)
+                denied = tried[waiter] = answer_of(waiter.reservation.reserve(store))
                 if denied is not None and _place(denied.claim) == place:
                     break
         return list(tried.items())

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from claudetrace._budgets._run import Run
-    from claudetrace._budgets._store import Denied, Store
+    from claudetrace._budgets._store import Denied, Later, Store
     from claudetrace._call import Row
     from claudetrace._pricing._upper_bound import Bound
 
@@ -109,7 +109,7 @@ class Reservation:
 
     # In a group of the store.
 
-    def reserve(self, store: Store) -> Denied | None:
+    def reserve(self, store: Store) -> Denied | Later | None:
         """Sets aside what it needs, or says which budget has no room."""
         return store.reserve(self.call_id, self.claims, *self.needed)
 

@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from datetime import datetime
     from decimal import Decimal
-    from pathlib import Path
 
     from claudetrace._budgets._budget import Budget
+    from claudetrace._budgets._connect import StoreName
     from claudetrace._budgets._store import Stored, View
     from claudetrace._guard import Guard
 
@@ -99,7 +99,7 @@ def state_of(view: View, each: Stored, key: str, now: float) -> BudgetState:
     )
 
 
-def states_of(store: str | Path, names: Iterable[str | None], now: float, top: int) -> list[BudgetState]:
+def states_of(store: StoreName, names: Iterable[str | None], now: float, top: int) -> list[BudgetState]:
     """The budgets of these names now, on a connection of its own, so that no caller waits for it. Raises as
     `_connect.view` does."""
     wanted = set(names)
@@ -113,7 +113,7 @@ class Observed:
     """For metrics, each budget as it was moments ago; of one for each value of a tag the few that spent most. Never
     raises."""
 
-    def __init__(self, budgets: Sequence[Budget], store: str | Path | None, guard: Guard) -> None:
+    def __init__(self, budgets: Sequence[Budget], store: StoreName | None, guard: Guard) -> None:
         self._names = [budget.name for budget in budgets]
         self._store, self._guard = store, guard
         self._states: list[BudgetState] = []

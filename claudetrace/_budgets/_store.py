@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import zip_longest
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from claudetrace._errors import ClaudetraceError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
     from datetime import datetime
 
@@ -91,6 +91,22 @@ class Grant(NamedTuple):
     """Who took it back; nobody where its time was up."""
 
 
+class Later:
+    """An answer that a store gives best once its group has ended: it then asks for all of them at once."""
+
+    __slots__ = ()
+
+    @property
+    def answer(self) -> Denied | None:
+        """Which budget had no room."""
+        raise NotImplementedError
+
+
+def answer_of(given: Any) -> Any:
+    """What was given, or the answer that is given later."""
+    return given.answer if isinstance(given, Later) else given
+
+
 class Rest(NamedTuple):
     """What the cut stream of one row can be billed beyond the usage that was seen."""
 
@@ -118,6 +134,8 @@ class Store(Protocol):
 
     name: str
     """Where it is, without a secret."""
+    down_s: float
+    """How long callers are told that it is away without another try of theirs, so that it does not delay each."""
 
     @property
     def is_lost(self) -> bool:
@@ -137,7 +155,7 @@ class Store(Protocol):
 
     def reserve(
         self, call_id: str, claims: Sequence[Claim], picousd: int, calls: int, *, forced: bool = False
-    ) -> Denied | None:
+    ) -> Denied | Later | None:
         """Sets so much aside for the call in every budget, or in none and says which had no room. `forced`: also
         where there is no room. A call that is known already changes nothing."""
 
@@ -253,6 +271,14 @@ class Open(NamedTuple):
     owner_is_gone: bool
 
 
+class Fact(NamedTuple):
+    """One thing to know of a store, and what is wrong with it, if anything."""
+
+    name: str
+    said: str
+    finding: str | None = None
+
+
 class View(Protocol):
     """A store as it is at one moment, to be read by anybody, without the budgets in code."""
 
@@ -283,5 +309,5 @@ class View(Protocol):
     def open(self) -> list[Open]:
         """What calls have set aside now."""
 
-    def damage(self) -> str | None:
-        """What is broken in it."""
+    def facts(self) -> Iterator[Fact]:
+        """How the store itself is."""

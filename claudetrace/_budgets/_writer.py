@@ -7,7 +7,7 @@ from collections import deque
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from claudetrace._budgets._store import StoreError
+from claudetrace._budgets._store import StoreError, answer_of
 from claudetrace._clock import monotonic
 from claudetrace._forks import Forks, watch
 from claudetrace._guard import pass_on
@@ -24,8 +24,6 @@ PATIENCE_S = 1.0
 """How long a caller waits for the store, and the store for other processes, before it counts as away."""
 NO_PATIENCE_S = 0.02
 """The same once it is."""
-DOWN_S = 2.0
-"""How long callers are told so without another try, so that it does not delay each of them."""
 LINGER_S = 0.002
 """How long what nobody waits for may wait for company."""
 FORK_WAIT_S = 0.5
@@ -36,12 +34,18 @@ MOST_KEPT = 100_000
 class Job:
     """Something to do in a transaction. `then` is called when it is done or has failed, on the thread that did it."""
 
-    __slots__ = ("act", "done", "dropped", "error", "keep", "kept", "ready", "result", "then")
+    __slots__ = ("act", "done", "dropped", "error", "keep", "kept", "ready", "result", "then", "tries")
 
     def __init__(
-        self, act: Callable[[Store], Any], *, keep: bool = False, then: Callable[[Job], None] | None = None
+        self,
+        act: Callable[[Store], Any],
+        *,
+        keep: bool = False,
+        tries: bool = False,
+        then: Callable[[Job], None] | None = None,
     ) -> None:
-        self.act, self.keep, self.then = act, keep, then
+        self.act, self.keep, self.tries, self.then = act, keep, tries, then
+        """`keep`: waits out a fault of the store; `tries`: asks a store that is away whether it is back."""
         self.result: Any = None
         self.error: Exception | None = None
         self.done = self.dropped = self.kept = False
@@ -99,9 +103,9 @@ class Writer(Forks):
         """As `Store.peers`."""
         return self._store.peers
 
-    def do(self, act: Callable[[Store], Any], patience_s: float = PATIENCE_S) -> Any:
+    def do(self, act: Callable[[Store], Any], patience_s: float = PATIENCE_S, *, tries: bool = False) -> Any:
         """What `act` gives, once that is committed. Raises what it raises; `StoreError` after `patience_s` at most."""
-        job = Job(act)
+        job = Job(act, tries=tries)
         try:
             self.post(job, hurry=True)
             if not job.wait(START_S):
@@ -136,7 +140,7 @@ class Writer(Forks):
     def post(self, job: Job, *, hurry: bool = False) -> Job:
         """Has a job done in its turn, `hurry`: now. Waits for no lock: a dropped stream settles inside a garbage
         collection. One that is to be kept waits out a fault of the store; another fails while the store is away."""
-        error = self.away() if not job.keep else None
+        error = None if job.keep or job.tries else self.away()
         if error is not None:
             job.error = error
             job.finish()
@@ -160,18 +164,17 @@ class Writer(Forks):
         return None
 
     def retry(self) -> None:
-        """Tries again what was kept, whether or not the store was away just now."""
+        """Tries again what was kept, whether or not the store was away just now. Until it is back, callers are told
+        that it is away."""
         if self._kept or self._jobs:
-            self._down_until = 0.0
             self._take_up_kept()
-            self._hurry = True
-            self._wake()
+            self.post(Job(nothing, tries=True), hurry=True)
 
     def flush(self, timeout_s: float) -> bool:
         """Whether all that was posted before is done. Blocks at most `timeout_s`."""
         if not self._jobs and not self._began:
             return True
-        last = Job(nothing)
+        last = Job(nothing, tries=True)
         return self.post(last, hurry=True).wait(timeout_s) and last.error is None
 
     def close(self, timeout_s: float) -> None:
@@ -237,7 +240,7 @@ class Writer(Forks):
 
     def _commit(self, batch: list[Job]) -> None:
         self.used = True
-        if self._fault is not None and monotonic() < self._down_until:
+        if self._fault is not None and monotonic() < self._down_until and not any(job.tries for job in batch):
             raise self._fault.with_traceback(None)
         try:
             self._group(batch)
@@ -251,12 +254,14 @@ class Writer(Forks):
         with self._store.group(PATIENCE_S if self._fault is None else NO_PATIENCE_S):
             for job in batch:
                 job.result = job.act(self._store)
+        for job in batch:
+            job.result = answer_of(job.result)
         self._began = 0.0
 
     def _failed(self, batch: list[Job], error: Exception) -> None:
         if isinstance(error, StoreError):
             if self._fault is not error:
-                self._fault, self._down_until = error, monotonic() + DOWN_S
+                self._fault, self._down_until = error, monotonic() + self._store.down_s
         elif len(batch) > 1:
             # One of them is at fault, and not the store.
             for job in batch:

@@ -5,17 +5,19 @@ from __future__ import annotations
 import os
 import sqlite3
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from claudetrace._budgets import _connect
 from claudetrace._call import exact_usd
 from claudetrace._errors import ClaudetraceError, dollars
 from claudetrace.cli._options import calls_text
-from claudetrace.cli._tables import Check, bytes_text, plain
+from claudetrace.cli._tables import Check, plain
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
+    from claudetrace._budgets._connect import StoreName
     from claudetrace._budgets._store import ChannelState, View
 
 SETTLED_SOON = timedelta(minutes=1)
@@ -30,19 +32,19 @@ class Held(NamedTuple):
     picousd: int
 
 
-def check_budgets(path: Path) -> list[Check]:
-    """Whether the budgets' store at `path` can be read, and whether anything in it is stranded; nothing of a store
-    that is not there."""
+def check_budgets(store: StoreName) -> list[Check]:
+    """Whether the budgets' store can be read, and whether anything in it is stranded; nothing of a file that is not
+    there."""
     from claudetrace._files import fragile_filesystem
 
-    if not os.path.lexists(path):
+    if isinstance(store, Path) and not os.path.lexists(store):
         return []
-    checks = [Check("path", str(path))]
-    if fragile := fragile_filesystem(path):
+    checks = [Check("store", str(store))]
+    if isinstance(store, Path) and (fragile := fragile_filesystem(store)):
         lost = "with it goes what was spent"
         checks.append(Check("file system", "not for lasting data", f"{fragile}, and {lost}; set budget_store="))
     try:
-        checks += _checks(path)
+        checks += _checks(store)
     except (ClaudetraceError, OSError) as error:
         checks.append(Check("store", "cannot be read", str(error)))
     except sqlite3.Error as error:
@@ -51,15 +53,11 @@ def check_budgets(path: Path) -> list[Check]:
     return checks
 
 
-def _checks(path: Path) -> Iterator[Check]:
-    from claudetrace._budgets import _connect
-
+def _checks(store: StoreName) -> Iterator[Check]:
     now = datetime.now(UTC)
-    with _connect.view(path) as view:
-        yield Check("size", bytes_text(path.stat().st_size))
-        damage = view.damage()
-        damaged = None if damage is None else f"{damage}; move it away: the next program begins anew from the ledger"
-        yield Check("SQLite's own check", "ok" if damaged is None else "failed", damaged)
+    with _connect.view(store) as view:
+        for fact in view.facts():
+            yield Check(*fact)
         names = [plain(str(each.budget.name)) for each in view.budgets()]
         yield Check("budgets", f"{len(names)}: {plain(', '.join(names), 200)}" if names else "none")
         for name, why in view.unusable().items():

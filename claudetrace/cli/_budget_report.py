@@ -20,8 +20,7 @@ from claudetrace.cli._options import calls_text
 from claudetrace.cli._tables import Column, count_text, fitted, plain, terminal_width, usd_digits, usd_text
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
+    from claudetrace._budgets._connect import StoreName
     from claudetrace._budgets._status import BudgetState
     from claudetrace._budgets._store import ChannelState, Grant, Raised, Spread, Stored, View
 
@@ -75,7 +74,7 @@ class Shown:
 class Report:
     """All that is shown of a store, of one moment."""
 
-    path: Path
+    store: StoreName
     now: datetime
     budgets: list[Shown]
     alerts: list[Raised]
@@ -85,11 +84,11 @@ class Report:
     """Budgets that cannot be shown, each with the reason."""
 
     @classmethod
-    def read(cls, path: Path, now: float, *, top: int, alerts: int) -> Self:
+    def read(cls, store: StoreName, now: float, *, top: int, alerts: int) -> Self:
         """Raises `ClaudetraceError` where there is no store."""
-        with _connect.view(path) as view:
+        with _connect.view(store) as view:
             return cls(
-                path=path,
+                store=store,
                 now=datetime.fromtimestamp(now, UTC),
                 budgets=[Shown.read(view, each, now, top) for each in view.budgets()],
                 alerts=view.alerts(alerts),
@@ -119,7 +118,7 @@ def as_text(report: Report) -> str:
         parts += ["", click.style("Last grants", bold=True), *(f"  {granted_text(each)}" for each in report.grants)]
     if report.channels:
         parts += ["", click.style("Channels", bold=True), *_channel_lines(report.channels)]
-    return "\n".join([*parts, "", f"Store: {report.path}"])
+    return "\n".join([*parts, "", f"Store: {report.store}"])
 
 
 def _table(shown: list[Shown]) -> str:
@@ -250,7 +249,7 @@ def channel_text(each: ChannelState) -> str:
 def as_json(report: Report) -> str:
     """All of it, for programs: dollars exact as text, times as ISO 8601."""
     told = {
-        "store": str(report.path),
+        "store": str(report.store),
         "at": report.now,
         "budgets": [_plain_budget(each) for each in report.budgets],
         "alerts": [

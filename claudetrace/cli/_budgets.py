@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from claudetrace._errors import ClaudetraceError, dollars
+from claudetrace.cli._budgets_admin import apply, init, recount
 from claudetrace.cli._options import DB, STORE, calls_text, store_path
 from claudetrace.cli._tables import plain
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from claudetrace._budgets._budget import Budget
+    from claudetrace._budgets._connect import StoreName
     from claudetrace._budgets._status import BudgetState
 
 CODE = "Channels that a program's code names are not known here, and are not tried"
@@ -30,7 +32,9 @@ CODE = "Channels that a program's code names are not known here, and are not tri
 @STORE
 @DB
 @click.pass_context
-def budgets(context: click.Context, top: int, alerts: int, as_json: bool, store: Path | None, db: Path | None) -> None:
+def budgets(
+    context: click.Context, top: int, alerts: int, as_json: bool, store: StoreName | None, db: Path | None
+) -> None:
     """Show what each budget has spent, reserved and left in its window, and the last alerts.
 
     Read from the store of the programs that have these budgets; nothing of it is changed. Exits 1 where all of a
@@ -54,7 +58,7 @@ def budgets(context: click.Context, top: int, alerts: int, as_json: bool, store:
 @STORE
 @DB
 @click.pass_obj
-def test(said: tuple[Path | None, Path | None], name: str, store: Path | None, db: Path | None) -> None:
+def test(said: tuple[Path | None, StoreName | None], name: str, store: StoreName | None, db: Path | None) -> None:
     """Send an alert of the budget NAME that says it is a test.
 
     Through the channels that `alert_to` in claudetrace.toml names; those that a program's code names are known to
@@ -93,7 +97,7 @@ def test(said: tuple[Path | None, Path | None], name: str, store: Path | None, d
 @DB
 @click.pass_obj
 def release(
-    said: tuple[Path | None, Path | None], name: str, key: str | None, store: Path | None, db: Path | None
+    said: tuple[Path | None, StoreName | None], name: str, key: str | None, store: StoreName | None, db: Path | None
 ) -> None:
     """Let go of what the budget NAME holds for cut streams.
 
@@ -121,14 +125,14 @@ def release(
 @DB
 @click.pass_obj
 def grant(
-    said: tuple[Path | None, Path | None],
+    said: tuple[Path | None, StoreName | None],
     name: str,
     key: str | None,
     usd: str | None,
     calls: int | None,
     until: str | None,
     why: str,
-    store: Path | None,
+    store: StoreName | None,
     db: Path | None,
 ) -> None:
     """Raise the limit of the budget NAME, in its window of now.
@@ -160,7 +164,7 @@ def grant(
 @DB
 @click.pass_obj
 def revoke(
-    said: tuple[Path | None, Path | None], name: str, key: str | None, store: Path | None, db: Path | None
+    said: tuple[Path | None, StoreName | None], name: str, key: str | None, store: StoreName | None, db: Path | None
 ) -> None:
     """Take back what the budget NAME was granted, in its window of now."""
     from claudetrace._budgets._grants import revoke as take
@@ -215,21 +219,25 @@ def _limits(state: BudgetState) -> str:
     return " and ".join(parts)
 
 
-def _stored(path: Path) -> dict[str | None, Budget]:
+def _stored(store: StoreName) -> dict[str | None, Budget]:
     from claudetrace._budgets import _connect
 
-    if not _connect.exists(path):
+    if not _connect.exists(store):
         return {}
-    with _connect.view(path) as view:
+    with _connect.view(store) as view:
         return {each.budget.name: each.budget for each in view.budgets()}
 
 
-def _others(path: Path, tried: set[str]) -> str:
+def _others(store: StoreName, tried: set[str]) -> str:
     """The channels of the store that are not among those `tried`."""
     from claudetrace._budgets import _connect
 
-    if not _connect.exists(path):
+    if not _connect.exists(store):
         return ""
-    with _connect.view(path) as view:
+    with _connect.view(store) as view:
         names = [each.name for each in view.channels(time.time()) if each.name not in tried]
     return f"; the store knows {', '.join(names)}" if names else ""
+
+
+for each in (init, apply, recount):
+    budgets.add_command(each)

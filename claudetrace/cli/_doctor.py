@@ -14,6 +14,7 @@ from claudetrace.cli._tables import Check
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from claudetrace._budgets._connect import StoreName
 NOT_SEEN = (
     "calls by boto3, LiteLLM, raw HTTP or another language, unless claudetrace.record() is given their answers",
     "what Claude Code does on its own, until claudetrace import claude-code; managed-agents sessions",
@@ -25,7 +26,7 @@ NOT_SEEN = (
 @click.command(short_help="Check the installation, the ledger and the budgets' store.")
 @STORE
 @DB
-def doctor(db: Path | None, store: Path | None) -> None:
+def doctor(db: Path | None, store: StoreName | None) -> None:
     """Check the installation, the ledger and its journal, and the budgets' store. Exits 1 on a finding."""
     from claudetrace._places import default_db
     from claudetrace.cli._budget_checks import check_budgets

@@ -24,6 +24,7 @@ from claudetrace.cli._options import (
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from claudetrace._budgets._connect import StoreName
     from claudetrace._forget import Forgotten
 
 NOT_OURS = "spans, metrics, records and alerts that were sent, logs of programs, copies and backups"
@@ -73,7 +74,7 @@ def forget(
     session: str | None,
     tag: str | None,
     yes: bool,
-    store: Path | None,
+    store: StoreName | None,
     db: Path | None,
 ) -> None:
     """Remove a user, a customer, a session or a value of a tag, and what could name it, from the ledger, its journal,

@@ -15,6 +15,8 @@ from claudetrace._places import default_db
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
+    from claudetrace._budgets._connect import StoreName
+
 DB = click.option(
     "--db",
     type=click.Path(path_type=Path, dir_okay=False),
@@ -31,10 +33,28 @@ WHERE = click.option(
     "is for those that have none.",
 )
 
+
+def store_named(context: click.Context, param: click.Parameter, value: str | None) -> StoreName | None:
+    """The store of that name; for click. Warns of a password that others can see."""
+    from claudetrace._parse import budget_store
+
+    if value is None:
+        return None
+    try:
+        store = budget_store("budget_store", value)
+    except ClaudetraceError as error:
+        raise click.BadParameter(str(error), context, param) from None
+    if getattr(store, "is_open_to_others", False):
+        told = "others on this machine can see the password in the list of processes; env:NAME hides it"
+        click.echo(f"Warning: {told}.", err=True)
+    return store
+
+
 STORE = click.option(
     "--store",
-    type=click.Path(path_type=Path, dir_okay=False),
-    help="The budgets' store. Default: the file LEDGER.budgets beside the ledger.",
+    metavar="PATH|URL",
+    callback=store_named,
+    help="The budgets' store: a file, a postgresql:// URL, or env:NAME of one. Default: LEDGER.budgets.",
 )
 
 
@@ -93,7 +113,7 @@ def agree(what: str, question: str, *, yes: bool) -> None:
     click.confirm(question, abort=True)
 
 
-def store_path(db: Path | None, store: Path | None) -> Path:
+def store_path(db: Path | None, store: StoreName | None) -> StoreName:
     """The budgets' store: as named, else beside the ledger that is named, else where the settings have it."""
     if store is not None:
         return store

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
+    from claudetrace._budgets._connect import StoreName
     from claudetrace._ledger._reprice import Correction, Repriced
 
 NO_MODEL = "(no model)"
@@ -39,7 +40,9 @@ NO_MODEL = "(no model)"
 @YES
 @STORE
 @DB
-def reprice(everything: bool, since: str | None, dry_run: bool, yes: bool, store: Path | None, db: Path | None) -> None:
+def reprice(
+    everything: bool, since: str | None, dry_run: bool, yes: bool, store: StoreName | None, db: Path | None
+) -> None:
     """Price calls again from what their rows hold, by the rates of their day, after showing what would change.
 
     The calls that have no known price, or all with --all. Sums by hour and by tag change with them, and what the
@@ -74,7 +77,7 @@ def reprice(everything: bool, since: str | None, dry_run: bool, yes: bool, store
 
 
 @contextmanager
-def _budgets(store: Path) -> Iterator[Callable[[list[Correction]], None] | None]:
+def _budgets(store: StoreName) -> Iterator[Callable[[list[Correction]], None] | None]:
     """What corrects the budgets in `store`; `None` where there are none."""
     from claudetrace._budgets import _connect
     from claudetrace._budgets._budgets import Budgets

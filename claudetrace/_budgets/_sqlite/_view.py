@@ -15,7 +15,7 @@ from claudetrace._budgets._sqlite import _grants
 from claudetrace._budgets._sqlite._counters import PICO, split, totals
 from claudetrace._budgets._sqlite._file import OPENING_S, VERSION, check_version
 from claudetrace._budgets._sqlite._owners import Owner
-from claudetrace._budgets._store import ChannelState, Open, Raised, Spread, Stored
+from claudetrace._budgets._store import ChannelState, Fact, Open, Raised, Spread, Stored
 from claudetrace._errors import ClaudetraceError
 from claudetrace._sqlite import check_unchanged, connect_to_read, limit_time
 
@@ -211,10 +211,12 @@ class SqliteView:
         gone = {owner: bool(owner) and owners.seems_gone(owner) for _, owner, _ in found}
         return [Open(call_id, picousd, owner, gone[owner]) for call_id, owner, picousd in found]
 
-    def damage(self) -> str | None:
-        """As in `View`, by SQLite's own check."""
+    def facts(self) -> Iterator[Fact]:
+        """As in `View`."""
+        yield Fact("size", f"{self._path.stat().st_size / 2**20:,.1f} MB")
         (found,) = self._connection.execute("PRAGMA quick_check(1)").fetchone()
-        return None if found == "ok" else str(found)
+        way_out = f"{found}; move it away: the next program begins anew from the ledger"
+        yield Fact("SQLite's own check", "ok") if found == "ok" else Fact("SQLite's own check", "failed", way_out)
 
 
 def _at_ms(ms: int | None) -> datetime | None:

@@ -1,0 +1,69 @@
+"""`Forgetting`: what in a budgets' store tells who somebody was, and the names that tell nothing in its place."""
+
+from __future__ import annotations
+
+import re
+import secrets
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from claudetrace._alerts._sentences import named
+from claudetrace._budgets._budget import EACH
+from claudetrace._call import RESERVED_TAGS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+MARK = re.compile(r"(\w+(?: [\d.e+-]+)?(?: of \S+)? -?\d+ |loop session )(.*)", re.DOTALL)
+"""What a mark begins with, and whose it is."""
+ANSWERED = "its answer named somebody who is forgotten"
+"""In place of what a receiver said of an alert, which may say whose it is."""
+
+
+class Forgetting:
+    """What is of `value`, a value of the tag `of`, or of one of `sessions`, in a store with these budgets: their rows,
+    names and definitions."""
+
+    def __init__(self, budgets: Iterable[tuple[int, str, str]], value: str, sessions: set[str], of: str) -> None:
+        # One name for each: two together would have spent more than the limit of one.
+        anew = {key: f"(forgotten {secrets.token_hex(4)})" for key in (value, *sessions)}
+        self._by_name = {("", key): anew[key] for key in sessions}
+        self.keys: list[tuple[str, int, str]] = []
+        """What takes the place of a key, in which budget, and the key."""
+        defined = set[str]()
+        for budget_id, name, definition in budgets:
+            # Also those of a budget that this version cannot use.
+            for tag, said in (orjson.loads(definition).get("tags") or {}).items():
+                theirs = _keys(tag, value, sessions, of)
+                if said == EACH:
+                    self.keys += [(anew[key], budget_id, key) for key in theirs]
+                    self._by_name |= {(name, key): anew[key] for key in theirs}
+                elif said in theirs:
+                    defined.add(name)
+        self.defined = sorted(defined)
+        """The budgets that name them in their own definition."""
+
+    def mark(self, budget: str, mark: str) -> str | None:
+        """What takes the place of the mark of something told; `None` where it is not of them."""
+        found = MARK.fullmatch(mark)
+        neutral = self._by_name.get((budget, found[2])) if found else None
+        return f"{found[1]}{neutral}" if found and neutral else None
+
+    def alert(self, text: str) -> tuple[str, str] | None:
+        """What takes the place of an alert's text, and the key that it names; `None` where it is not of them."""
+        said: dict[str, Any] = orjson.loads(text)
+        key = said.get("key") or ""
+        neutral = self._by_name.get((said.get("budget") or "", key))
+        if neutral is None:
+            return None
+        said |= {"key": neutral, "message": str(said.get("message")).replace(named(key), named(neutral))}
+        return orjson.dumps(said).decode(), key
+
+
+def _keys(tag: str, value: str, sessions: set[str], of: str) -> set[str]:
+    """Which values of a tag are forgotten: those that the ledger forgets too."""
+    if tag == "session":
+        return sessions
+    # A user's name may be in any tag of the application's own.
+    return {value} if tag == of or (of == "user" and tag not in RESERVED_TAGS) else set()
