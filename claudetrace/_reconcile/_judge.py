@@ -93,7 +93,7 @@ def _compared(cell: Cell, figure: Figure, ours: Sum, figures: Figures) -> Compar
     left, step = told.list_picousd - ours.picousd, figure.step_picousd + SAME_PICOUSD
     if more == 0 and abs(left) <= step:
         return told
-    if more is None or not ours.rates or _fits(left, more, ours.rates, step):
+    if more is None or not ours.rates or _fits(left, more - ours.free, ours.rates, step):
         return _explained(told, ours, left, more)
     return _misrated(told, ours)
 
@@ -106,8 +106,8 @@ def _fits(left: int, more: int, rates: set[Fraction], step: int) -> bool:
 
 
 def _misrated(told: Compared, ours: Sum) -> Compared:
-    theirs, tokens = told.list_picousd or 0, told.their_quantity or 0
-    if not tokens or not ours.quantity:
+    theirs, tokens = told.list_picousd or 0, (told.their_quantity or 0) - ours.free
+    if tokens <= 0 or not ours.quantity:
         return _explained(told, ours, theirs - ours.picousd, None)
     rate = Fraction(theirs, tokens)
     differs = round(rate * ours.quantity) - ours.picousd

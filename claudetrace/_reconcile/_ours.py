@@ -182,8 +182,13 @@ class Ours:
         return cells
 
 
-def _distance(theirs: Mapping[Cell, Figure], ours: Mapping[Cell, Sum]) -> int:
-    return sum(abs((each.quantity or 0) - (ours[cell].seen if cell in ours else 0)) for cell, each in theirs.items())
+def _distance(theirs: Mapping[Cell, Figure], ours: Mapping[Cell, Sum]) -> tuple[int, int]:
+    """How badly the two fit: first by what ours has more, which no call that was not seen explains."""
+    more = [
+        (ours[cell].seen if cell in ours else 0) - ((theirs[cell].quantity or 0) if cell in theirs else 0)
+        for cell in {*theirs, *ours}
+    ]
+    return sum(max(0, each) for each in more), sum(map(abs, more))
 
 
 def _without_price(usage: str, cost: int | None) -> Iterator[dict[str, Any]]:

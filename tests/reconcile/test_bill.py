@@ -65,9 +65,23 @@ def test_every_cause_is_named_to_the_cent(organization, record, told):
     whole = Decimal("0.0045") * 231 + Decimal("0.00775") * 200 + Decimal("0.0015") * 50
     unseen = Decimal("0.0045") * 32 + Decimal("0.0155") + Decimal("0.075")
     assert found["capture_ratio"] == float(1 - unseen / whole)
+    assert (found["our_requests"], found["their_requests"]) == (397, 481)
     assert found["keys"]["apikey_2"] == {"requests": 30, "list_usd": "0.135000000000"}
     assert found["midnight"] == {"calls": 1, "usd": "0.004500000000"}
     assert (round(found["discount"], 9), found["exit_code"]) == (0.12, 1)
+
+
+def test_calls_around_midnight_are_of_the_day_of_anthropic(organization, record, told):
+    """A day has what ended in it, as Anthropic's figures do, also what was asked on the day before."""
+    before, after = (Served(at=datetime(2026, 11, day, 23, 59, 58, tzinfo=UTC), seconds=5) for day in (20, 21))
+    before.model = "claude-opus-4-8"
+    organization.served = [*calls(10, day=1), before, after]
+    record(*organization.served)
+
+    found = told("--day", "2026-11-21")
+
+    assert (found["gap_usd"], found["capture_ratio"], found["our_requests"]) == ({}, 1, 11)
+    assert found["midnight"] == {"calls": 2, "usd": "0.012000000000"}
 
 
 def test_the_admin_api_where_that_is_all_there_is(organization, record, told):
@@ -80,7 +94,8 @@ def test_the_admin_api_where_that_is_all_there_is(organization, record, told):
 
     found = told(*DAYS)
 
-    assert (found["source"], found["rates_that_differ"], round(found["discount"], 9)) == ("Admin API", [], 0.12)
+    assert found["source"] == "Admin API, since the analytics API answered 400"
+    assert (found["rates_that_differ"], round(found["discount"], 9)) == ([], 0.12)
     assert [Decimal(usd).quantize(Decimal("1e-9")) for usd in found["gap_usd"].values()] == [Decimal("0.018")]
 
 
