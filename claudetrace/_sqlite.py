@@ -7,7 +7,7 @@ import os
 import sqlite3
 import stat
 import time
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 from urllib.parse import quote
@@ -24,7 +24,7 @@ except ImportError:  # Windows: importing works, and `instrument()` says what is
     fcntl = None  # type: ignore[assignment]
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 log = logging.getLogger("claudetrace")
 
@@ -98,6 +98,19 @@ def _share(connection: sqlite3.Connection, path: Path) -> None:
             beside = os.lstat(f"{path}{suffix}")
             if beside.st_uid == os.geteuid() and beside.st_gid != found.st_gid:
                 os.chown(f"{path}{suffix}", -1, found.st_gid, follow_symlinks=False)
+
+
+def first_look(path: Path, timeout_s: float, question: Callable[[sqlite3.Connection, Path], int]) -> int:
+    """What `question` finds out about the file, which stays as it is unless a process was killed while it made it:
+    only a connection that may write undoes what that one began."""
+    try:
+        with closing(connect(path, "ro", timeout_s)) as connection:
+            return question(connection, path)
+    except sqlite3.OperationalError as error:
+        if error.sqlite_errorname != "SQLITE_READONLY_ROLLBACK":
+            raise
+    with closing(connect(path, "rw", timeout_s)) as connection:
+        return question(connection, path)
 
 
 def connect_to_read(path: Path, timeout_s: float) -> sqlite3.Connection:

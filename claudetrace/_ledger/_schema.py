@@ -72,7 +72,7 @@ def open_ledger(path: Path, *, make: bool = True) -> sqlite3.Connection:
     require_writable(path)
     version = 0
     if _size(path):
-        version = _version_of(path)
+        version = _sqlite.first_look(path, BUSY_S, ledger_version)
     if not (version or make):
         raise ClaudetraceError(
             f"{path} is empty, so there is no ledger in it; call claudetrace.instrument() in the program whose calls "
@@ -91,18 +91,6 @@ def open_ledger(path: Path, *, make: bool = True) -> sqlite3.Connection:
         connection.close()
         raise
     return connection
-
-
-def _version_of(path: Path) -> int:
-    try:
-        with closing(connect(path, "ro")) as connection:
-            return ledger_version(connection, path)
-    except sqlite3.OperationalError as error:
-        if error.sqlite_errorname != "SQLITE_READONLY_ROLLBACK":
-            raise
-    # A process was killed while it made the ledger: a connection that may write undoes what it began.
-    with closing(connect(path, "rw")) as connection:
-        return ledger_version(connection, path)
 
 
 def connect(path: Path, mode: str) -> sqlite3.Connection:

@@ -91,3 +91,19 @@ def test_doctor_and_budgets_name_what_they_leave_out(talk: Any, start: Any, db: 
         told = CliRunner().invoke(main, [command, "--db", str(db)]).output
         assert "new" in told
         assert "Moon/Tycho" in told
+
+
+def test_a_store_of_a_version_before_the_first_release_is_kept_and_named(
+    talk: Any, start: Any, db: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The log says what to do with it, calls go on, and the file stays as it is."""
+    store = db.with_name(f"{db.name}.budgets")
+    with closing(sqlite3.connect(store)) as old:
+        old.executescript("CREATE TABLE settled (x); PRAGMA application_id = 1668052066; PRAGMA user_version = 1;")
+    before = store.read_bytes()
+    with caplog.at_level("WARNING", "claudetrace"):
+        start(budgets=[claudetrace.Budget("mine", usd=1000, per="total")])
+        talk()
+
+    assert "a version before claudetrace's first release; move it away" in caplog.text
+    assert store.read_bytes() == before

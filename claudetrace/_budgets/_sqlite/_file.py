@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 APPLICATION_ID = 0x636C7462
 """`cltb`: how a store of ours is known."""
 VERSION = 1
+OURS = 2
+TABLES = "SELECT COUNT(*), COUNT(*) FILTER (WHERE name IN ('charges', 'grants')) FROM sqlite_master"
 OPENING_S = 2.0
 CHECKPOINT_BYTES = 1024 * 1024
 LOOK_S = 0.1
@@ -186,8 +188,7 @@ def _is_current(path: Path) -> bool:
     """Whether the file is a store of this version. Raises `ClaudetraceError` for what is none of ours."""
     if not path.exists() or not path.stat().st_size:
         return False
-    with closing(connect(path, "ro")) as connection:
-        return check_version(connection, path) == VERSION
+    return _sqlite.first_look(path, OPENING_S, check_version) == VERSION
 
 
 def check_version(connection: sqlite3.Connection, path: Path) -> int:
@@ -195,7 +196,7 @@ def check_version(connection: sqlite3.Connection, path: Path) -> int:
     try:
         (application_id,) = connection.execute("PRAGMA application_id").fetchone()
         (version,) = connection.execute("PRAGMA user_version").fetchone()
-        (tables,) = connection.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()
+        tables, ours = connection.execute(TABLES).fetchone()
     except sqlite3.DatabaseError as error:
         if error.sqlite_errorname == "SQLITE_NOTADB":
             raise ClaudetraceError(
@@ -204,6 +205,11 @@ def check_version(connection: sqlite3.Connection, path: Path) -> int:
         raise
     if application_id != APPLICATION_ID and (tables or application_id or version):
         raise ClaudetraceError(f"{path} is a SQLite file of something else; name another as budget_store")
+    if version and ours < OURS:
+        raise ClaudetraceError(
+            f"{path} is a budget store of a version before claudetrace's first release; move it away, and a new one is "
+            "begun"
+        )
     if version > VERSION:
         raise ClaudetraceError(
             f"{path} is a budget store of version {version}, and claudetrace {__version__} knows version {VERSION}; "
