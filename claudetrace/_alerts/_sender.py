@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import random
-import threading
 import time
-from _thread import start_new_thread
-from collections import deque
 from dataclasses import dataclass
-from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING
 
 from claudetrace._alerts._alert import Outgoing
@@ -18,6 +14,7 @@ from claudetrace._alerts._outbox import GIVE_UP_S, MemoryOutbox
 from claudetrace._clock import monotonic
 from claudetrace._forks import Forks, watch
 from claudetrace._ids import uuid7
+from claudetrace._worker import Worker
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -112,9 +109,9 @@ class Sender(Forks):
         another process or the next; what waits in memory is logged and gone."""
         until = monotonic() + timeout_s
         for thread in self.threads:
-            thread.close()
+            thread.end(0.0)
         for thread in self.threads:
-            thread.stopped.wait(max(0.0, until - monotonic()))
+            thread.end(until - monotonic())
             if lost := thread.memory.take_all():
                 error = DeliveryFailed("; ".join(alert.message for alert in lost)[:400])
                 self._guard.caught(f"deliver {len(lost)} alerts to {thread.channel.name} before the end", error)
@@ -135,75 +132,33 @@ class ChannelThread:
         self.channel = channel
         self.stored = None if channel.of_process else outbox
         self._guard, self._service, self._pace = guard, service, pace
+        self._worker = Worker(self._work, guard, "deliver alerts")
         self.reset()
 
     def reset(self) -> None:
         """As new: in a forked child, what waits is the parent's to send."""
         self.memory = MemoryOutbox(self._guard, self.channel, self._pace.give_up_s)
-        # Neither of the two takes a lock that a garbage collection could find held by its own thread.
-        self._woken: SimpleQueue[None] = SimpleQueue()
-        self._starter: deque[None] = deque([None])
         self._unmarked: set[str] = set()
         self._failures = 0
         self._paused_until = 0.0
-        self._closing = False
-        self.stopped = threading.Event()
-        self.stopped.set()
 
     def wake(self) -> None:
-        """Has the outboxes looked into now, on a thread that is started if there is none."""
-        self._woken.put(None)
-        self._start()
+        """Has the outboxes looked into now. Waits for no lock."""
+        self._worker.wake()
 
-    def close(self) -> None:
-        """Ends the thread after one more try of what waits; `stopped` tells when."""
-        self._closing = True
-        self._woken.put(None)
-
-    def _start(self) -> None:
-        try:
-            self._starter.pop()
-        except IndexError:
-            return
-        try:
-            self.stopped.clear()
-            start_new_thread(self._run, ())
-        except Exception as error:  # noqa: BLE001 - the next alert tries again; the outbox keeps this one
-            self.stopped.set()
-            self._starter.append(None)
-            self._guard.caught("start the thread that delivers alerts", error)
+    def end(self, timeout_s: float) -> bool:
+        """Whether the thread has ended, after one more try of what waits."""
+        return self._worker.end(timeout_s)
 
     # On the channel's thread.
 
-    def _run(self) -> None:
-        woken, starter, stopped = self._woken, self._starter, self.stopped
-        try:
-            with self._guard("run the thread that delivers alerts"):
-                closing = False
-                while not closing:
-                    self._sleep()
-                    # Asked before the last look, which then finds all that came before the end.
-                    closing = self._closing
-                    self._send_due()
-        finally:
-            starter.append(None)
-            stopped.set()
-            if not woken.empty():
-                self._start()
-
-    def _sleep(self) -> None:
-        """Until it is woken, or something may be due."""
+    def _work(self) -> float | None:
+        """Sends what is due, and says when something may be due again."""
+        self._send_due()
         nap_s = None if self.stored is None else _about(self._pace.poll_s)
         if not self.memory.is_empty:
             nap_s = min(self._pace.first_s, nap_s or self._pace.first_s)
-        if nap_s is not None:
-            nap_s = max(nap_s, self._paused_until - monotonic())
-        try:
-            self._woken.get(timeout=nap_s)
-            while True:
-                self._woken.get_nowait()
-        except Empty:
-            return
+        return None if nap_s is None else max(nap_s, self._paused_until - monotonic())
 
     def _send_due(self) -> None:
         """Sends what is due, memory's and the store's by turns, until nothing is or the channel fails."""

@@ -162,6 +162,8 @@ class Budgets(Forks):
         # Each is forgotten last: this may be interrupted too, or run on two threads.
         for owned in list(self._dropped):
             if (reservation := self._running.get(owned)) is not None:
+                # What it cost nobody has said, if nothing was recorded of it.
+                reservation.unknown = reservation.unknown or not reservation.heard
                 self.settle(reservation)
             self._running.pop(owned, None)
             with suppress(ValueError):

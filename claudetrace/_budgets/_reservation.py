@@ -31,8 +31,8 @@ class Reservation:
         "claims",
         "columns",
         "cut",
+        "heard",
         "locally",
-        "rows",
         "runs",
         "settled",
         "since",
@@ -55,7 +55,8 @@ class Reservation:
         """Whether a response may have cost something that nobody knows."""
         self.waited_s: float | None = None
         """How long it has waited for room, if it has."""
-        self.rows = 0
+        self.heard = False
+        """Whether a response of it was recorded."""
         self.batch_id: str | None = None
         self.cut: tuple[Row, ...] = ()
         """The rows of responses that may be billed beyond what they say."""
@@ -77,7 +78,7 @@ class Reservation:
 
     def add(self, row: Row, spend_picousd: int | None) -> None:
         """A response of the call costs so much, or nobody knows what."""
-        self.rows += 1
+        self.heard = True
         if row["operation"] == BATCHES_CREATE.name and row["outcome"] == "ok":
             self.batch_id = row.get("batch_id")
         if spend_picousd is None:
@@ -95,7 +96,7 @@ class Reservation:
         """What it has cost. Where it was not admitted, an interrupt may have come after something was set aside."""
         if not self.admitted:
             return Charged(0, 0, ())
-        if self.unknown or not self.rows:
+        if self.unknown:
             # What is charged at its estimate has no rest.
             return Charged(None, None, ())
         rests = (rest_of(row) for row in self.cut)

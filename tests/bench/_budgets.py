@@ -46,7 +46,7 @@ def _asked(kept: Any, **columns: Any) -> Any:
 
 
 def _settle(kept: Any, reservation: Any) -> None:
-    reservation.spent_picousd, reservation.rows = PICOUSD // 2, 1
+    reservation.spent_picousd = PICOUSD // 2
     kept.settle(reservation)
 
 

@@ -72,7 +72,7 @@ class Kept(Budgets):
     def end(self, reservation: Reservation, picousd: int | None, calls: int | None = None) -> None:
         """The call has ended and cost so much."""
         # Said again, as by a process that was taken for dead: the store alone knows.
-        reservation.settled, reservation.rows = False, 1
+        reservation.settled = False
         if picousd is None:
             reservation.unknown = True
         else:
