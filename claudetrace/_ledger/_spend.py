@@ -29,6 +29,7 @@ Totals: TypeAlias = dict[Key, list[int]]
 SUMMED = tuple(name for name in MEASURE_NAMES if not name.startswith("cache_write_") or name.endswith("_tokens"))
 """The measures that a `Spend` has. What writing to the cache cost is in the parts of a cost, which are slow to read."""
 NOTHING = [0] * len(SUMMED)
+WHOLE, REST = SUMMED.index("spend_microusd"), SUMMED.index("spend_rest_picousd")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -162,22 +163,29 @@ def spends(
     """
     if sort is not None and sort not in ORDERS:
         raise ClaudetraceError(f"sort={sort!r} is none of {', '.join(ORDERS)}")
-    order, by_name = ORDERS[sort or "cost"], ORDERS["name"]
-    found = [(_spend(by, key, amounts), amounts) for key, amounts in totals.items() if amounts[0] or not by]
-    found.sort(key=lambda each: (order(each[0]), -each[0].responses, by_name(each[0])))
+    found = [each for each in totals.items() if each[1][0] or not by]
+    found.sort(key=_most_expensive_first)
+    if sort not in (None, "cost"):
+        found.sort(key=lambda each: ORDERS[sort](_spend(by, *each)))
     # A row that stands for one other says less than that one.
-    cut = found if top is None or len(found) <= top + 1 else found[:top]
-    rows, rest = [row for row, _ in cut], [amounts for _, amounts in found[len(cut) :]]
-    has_others = any(row.others for row, _ in found)
+    most = len(found) if top is None or len(found) <= top + 1 else top
+    rows = [_spend(by, *each) for each in found[:most]]
+    has_others = any(Others.ALL in key for key, _ in found)
     if has_others:
         rows = [row if is_named(row) else replace(row, too_low=True) for row in rows]
     if sort is None and by and by[0] in CALENDAR:
-        rows.sort(key=lambda row: (row.key or "", order(row)))
-    if rest:
+        rows.sort(key=lambda row: (row.key or "", -row.spend_picousd))
+    if rest := [amounts for _, amounts in found[most:]]:
         too_low = has_others and any(row.others for row in rows)
-        rest_row = replace(_sum(rest), dimensions=dict.fromkeys(by), rest=len(rest), too_low=too_low)
-        rows.append(rest_row)
+        rows.append(replace(_sum(rest), dimensions=dict.fromkeys(by), rest=len(rest), too_low=too_low))
     return Spends(rows, _sum([amounts for _, amounts in found]), answered_from)
+
+
+def _most_expensive_first(found: tuple[Key, list[int]]) -> tuple[Any, ...]:
+    """Sorts sums without making a `Spend` of each, which takes longer than to read them."""
+    key, amounts = found
+    names = [(value is None, value.value if isinstance(value, Others) else value or "") for value in key]
+    return -amounts[WHOLE] * 10**6 - amounts[REST], -amounts[0], names
 
 
 def _sum(amounts: list[list[int]]) -> Spend:
