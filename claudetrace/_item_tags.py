@@ -48,7 +48,8 @@ _blocks: Blocks[ItemTags, ItemTags | None] = Blocks("claudetrace_item_tags", _in
 
 
 def tag_results(by: ByCustomId) -> ItemTags:
-    """A block in which each result of a batch that is read has tags of its own, over those of the batch.
+    """A block in which each item of a batch that is made, and each result that is read, has tags of its own, over those
+    of the batch: by them it counts in budgets, and by those at the reading its row says whom it was for.
 
     `by`: a mapping from `custom_id` to tags, or a callable that gives them. What it does not know keeps the tags of
     the batch. Raises `ClaudetraceError` where it is neither.

@@ -15,6 +15,8 @@ from claudetrace._budgets._current import runs
 from claudetrace._call import PICOUSD_PER_USD, spend_picousd, tells_tokens
 from claudetrace._errors import BudgetExceeded
 from claudetrace._guard import Collection
+from claudetrace._item_tags import current_item_tags
+from claudetrace._operations import BATCHES_CREATE
 from claudetrace._pricing import price_response
 from claudetrace._pricing._engine import ran_code
 from claudetrace._queries import Queries
@@ -86,7 +88,7 @@ class CallRecorder:
 
     def is_limited(self, call: LiveCall) -> bool:
         budgets = self._limits()
-        return budgets is not None and budgets.concerns(call.columns)
+        return budgets is not None and budgets.concerns(call.columns, has_items=self._columns_of(call) is not None)
 
     def _limits(self) -> Budgets | None:
         if self._budgets is None and runs.get():
@@ -101,9 +103,30 @@ class CallRecorder:
             return None
         # The call owns it before anything is set aside: whatever interrupts that, it is settled with the call.
         call.admission = self._budgets.reservation(
-            call.id, call.columns, body, call.terms, has_middleware=has_middleware
+            call.id,
+            call.columns,
+            body,
+            call.terms,
+            has_middleware=has_middleware,
+            columns_of=self._columns_of(call),
         )
         return call.admission
+
+    def _columns_of(self, call: LiveCall) -> Callable[[str | None], Row] | None:
+        """What tells the columns of a batch's items, where they have tags of their own."""
+        item_tags = current_item_tags() if call.operation is BATCHES_CREATE else None
+        if item_tags is None:
+            return None
+
+        def columns_of(custom_id: str | None) -> Row:
+            try:
+                own = {} if custom_id is None else item_tags.of(custom_id)
+                return self.attribute_item(call.columns, own)
+            except Exception as error:  # noqa: BLE001 - what tells the tags is the user's code
+                self.guard.caught("tag an item of a batch", error)
+                return call.columns
+
+        return columns_of
 
     def admit(self, call: LiveCall) -> None:
         if self._budgets is not None:

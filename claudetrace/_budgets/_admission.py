@@ -7,12 +7,9 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from claudetrace._budgets._local import Local, Reserved
-from claudetrace._budgets._match import matching
 from claudetrace._budgets._queues import Queues
 from claudetrace._budgets._refusals import StoreUnusable, exceeded, refuse_unknown
 from claudetrace._budgets._runs import reserve_in, runs_of
-from claudetrace._budgets._store import Claim
-from claudetrace._budgets._windows import window_of
 from claudetrace._budgets._writer import Job
 from claudetrace._clock import monotonic
 from claudetrace._guard import pass_on
@@ -93,7 +90,8 @@ class Admission:
             )
         if reservation.asked and writer is not None and self.queues is not None:
             if reservation.locally or writer.away():
-                self._local.settle(reservation.call_id, reservation.reserved(), charged)
+                for call_id, reserved in reservation.reserved().items():
+                    self._local.settle(call_id, reserved, charged)
             if not writer.is_lost:
                 freed = partial(self.queues.freed, reservation.claims)
                 writer.post(Job(partial(reservation.settle, charged), keep=True, then=freed))
@@ -104,13 +102,13 @@ class Admission:
     def _prepare(self, reservation: Reservation) -> bool:
         """Whether a store has to be asked. Sets aside what the call needs in its runs."""
         found, columns = reservation.bound, reservation.columns
-        said: dict[str, Any] = {"priced": found.priced, "bounded": found.why_unbounded is None}
+        bounded = found.why_unbounded is None
         reservation.runs = runs_of(columns)
-        reserve_in(reservation.runs, reservation.call_id, reservation.picousd, found.calls, bounded=said["bounded"])
-        for budget, key in matching(self.budgets, columns):
-            window = window_of(budget.per, budget.timezone, self._clock())
-            reservation.claims.append(Claim(budget, key, window))
-        refuse_unknown([(claim.budget, claim.window.end_at) for claim in reservation.claims], **said)
+        reserve_in(reservation.runs, reservation.call_id, reservation.picousd, found.calls, bounded=bounded)
+        reservation.claim(self.budgets, self._clock())
+        for part, (_, bound) in zip(reservation.parts, reservation.items, strict=True):
+            claims = [(budget, key, window.end_at) for budget, key, window in part.claims]
+            refuse_unknown(claims, priced=bound.priced, bounded=bound.why_unbounded is None)
         reservation.asked = bool(reservation.claims)
         reservation.admitted = not reservation.asked
         return reservation.asked
@@ -126,7 +124,8 @@ class Admission:
         if denied is not None:
             # Where the store does not answer, or nobody waits any more, it may still set it aside.
             reservation.asked = reservation.locally or reservation.waited_s is not None
-            needed = reservation.picousd, reservation.bound.calls
+            picousd, calls = reservation.needed_in(denied.claim)
+            needed = None if reservation.picousd is None else picousd, calls
             raise exceeded(denied, needed, self._usual_s, self._clock())
         reservation.admitted, reservation.since = True, monotonic()
 
@@ -138,7 +137,12 @@ class Admission:
             if claim.budget.on_store_error == "closed":
                 raise StoreUnusable(claim.budget, name, error) from None
         reservation.locally = True
-        return self._local.reserve(reservation.call_id, Reserved(reservation.claims, *reservation.needed), peers)
+        for done, (call_id, claims, picousd, calls) in enumerate(reservation.parts):
+            if (denied := self._local.reserve(call_id, Reserved(claims, picousd, calls), peers)) is not None:
+                for undone in reservation.parts[:done]:
+                    self._local.withdraw(undone.call_id)
+                return denied
+        return None
 
 
 def _is_on_a_loop() -> bool:

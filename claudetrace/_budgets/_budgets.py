@@ -15,6 +15,7 @@ from claudetrace._alerts._sender import EXIT_S, Sender
 from claudetrace._budgets import _connect
 from claudetrace._budgets._admission import Admission
 from claudetrace._budgets._current import runs
+from claudetrace._budgets._items import items_of
 from claudetrace._budgets._local import Local
 from claudetrace._budgets._match import matching
 from claudetrace._budgets._offers import Offers
@@ -107,31 +108,42 @@ class Budgets(Forks):
 
     # What the recorder asks and tells.
 
-    def concerns(self, columns: Mapping[str, Any]) -> bool:
+    def concerns(self, columns: Mapping[str, Any], *, has_items: bool = False) -> bool:
         """Whether a call with these columns has to be admitted. What bills nothing is never stopped; a batch's results
-        are charged as rows, to what the batch has set aside."""
+        are charged as rows, to what the batch has set aside. `has_items`: of which each may be for somebody else."""
         if columns["operation"] in UNRESERVED:
             return False
+        if has_items and self._blocking:
+            return True
         return bool(runs.get()) or next(matching(self._blocking, columns), None) is not None
 
     def reservation(
-        self, call_id: str, columns: Mapping[str, Any], body: Mapping[str, Any], terms: Terms, *, has_middleware: bool
+        self,
+        call_id: str,
+        columns: Mapping[str, Any],
+        body: Mapping[str, Any],
+        terms: Terms,
+        *,
+        has_middleware: bool,
+        columns_of: Callable[[str | None], Mapping[str, Any]] | None = None,
     ) -> Owned:
-        """What a request needs, with nothing set aside yet. Never raises."""
+        """What a request needs, with nothing set aside yet. `columns_of`: those of an item of a batch, where they are
+        its own. Never raises."""
         self._settle_dropped()
-        found = bound(
-            body,
-            operation=columns["operation"],
-            model=columns.get("model_requested"),
-            terms=terms,
-            day=columns["started_at"][:10],
-            has_middleware=has_middleware,
-        )
-        # A model without a price is told as that, if its budget wants it told.
-        if found.why_unbounded is not None and found.priced:
-            for budget, key in matching(self._blocking, columns):
-                self.rules.note_unbounded(budget, key, found.why_unbounded)
-        return self._owned(Reservation(call_id, columns, found))
+        day = columns["started_at"][:10]
+        if columns_of is not None and (items := items_of(body, terms, columns_of, self._blocking, day)):
+            reservation = Reservation(call_id, columns, items[0][1].plus(*(bound for _, bound in items[1:])))
+            reservation.items = items
+        else:
+            model, operation = columns.get("model_requested"), columns["operation"]
+            found = bound(body, operation=operation, model=model, terms=terms, day=day, has_middleware=has_middleware)
+            reservation = Reservation(call_id, columns, found)
+        for of, needed in reservation.items:
+            # A model without a price is told as that, if its budget wants it told.
+            if needed.why_unbounded is not None and needed.priced:
+                for budget, key in matching(self._blocking, of):
+                    self.rules.note_unbounded(budget, key, needed.why_unbounded)
+        return self._owned(reservation)
 
     def of_agent(self, call_id: str, columns: Mapping[str, Any], picousd: int) -> Owned:
         """As `reservation`, of so much, for an agent that makes its requests by itself."""

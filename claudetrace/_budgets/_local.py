@@ -90,6 +90,11 @@ class Local(Forks):
                     return Denied(claim, Totals(**known.plus(*own)._asdict(), oldest_slot=claim.window.since))
         return None
 
+    def withdraw(self, call_id: str) -> None:
+        """What was set aside for the call was not."""
+        with self._lock:
+            self.open.pop(call_id, None)
+
     def settle(self, call_id: str, reserved: Reserved, charged: Charged) -> None:
         """A call has ended for which this or the store has set something aside. Waits for no lock."""
         self._settled.append((call_id, reserved, charged))

@@ -158,7 +158,11 @@ class Queues(Forks):
     def _enqueue(self, waiter: Waiter) -> bool:
         """Whether the call may wait for what it was denied, where it now does."""
         denied = waiter.denied
-        if denied is None or not denied.claim.budget.wait_s or not is_retryable(denied, *waiter.reservation.needed):
+        if (
+            denied is None
+            or not denied.claim.budget.wait_s
+            or not is_retryable(denied, *waiter.reservation.needed_in(denied.claim))
+        ):
             return False
         self._remove(waiter)
         place = waiter.place = _place(denied.claim)

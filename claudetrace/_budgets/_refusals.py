@@ -101,8 +101,10 @@ def refusal(
     return error
 
 
-def refuse_unknown(budgets: Iterable[tuple[Budget, datetime | None]], *, priced: bool, bounded: bool) -> None:
-    """Raises where one of the budgets, each with its reset, stops calls without a price, or without a bound."""
-    for budget, resets_at in budgets:
+def refuse_unknown(budgets: Iterable[tuple[Budget, str, datetime | None]], *, priced: bool, bounded: bool) -> None:
+    """Raises where one of the budgets, each with its key and reset, stops calls without a price, or without a bound."""
+    for budget, key, resets_at in budgets:
         if (not priced and budget.unpriced == "block") or (not bounded and budget.unbounded == "block"):
-            raise CallNotKnown(str(budget.name), budget.usd, exact_usd(0), exact_usd(0), None, resets_at)
+            error = CallNotKnown(str(budget.name), budget.usd, exact_usd(0), exact_usd(0), None, resets_at)
+            error.key = key or None
+            raise error

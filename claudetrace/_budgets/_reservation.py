@@ -2,21 +2,32 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from claudetrace._budgets._local import Charged, Reserved
+from claudetrace._budgets._match import matching
 from claudetrace._budgets._rests import rest_of
 from claudetrace._budgets._store import Claim
 from claudetrace._budgets._windows import window_of
 from claudetrace._operations import BATCHES_CREATE
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
+    from claudetrace._budgets._budget import Budget
     from claudetrace._budgets._run import Run
     from claudetrace._budgets._store import Denied, Later, Store
     from claudetrace._call import Row
     from claudetrace._pricing._upper_bound import Bound
+
+
+class Part(NamedTuple):
+    """What a call sets aside under one id: all of it, or what the items of a batch that are for the same need."""
+
+    call_id: str
+    claims: list[Claim]
+    picousd: int
+    calls: int
 
 
 class Reservation:
@@ -28,11 +39,12 @@ class Reservation:
         "batch_id",
         "bound",
         "call_id",
-        "claims",
         "columns",
         "cut",
         "heard",
+        "items",
         "locally",
+        "parts",
         "runs",
         "settled",
         "since",
@@ -43,7 +55,9 @@ class Reservation:
 
     def __init__(self, call_id: str, columns: Mapping[str, Any], bound: Bound) -> None:
         self.call_id, self.columns, self.bound = call_id, columns, bound
-        self.claims: list[Claim] = []
+        self.items: Sequence[tuple[Mapping[str, Any], Bound]] = ((columns, bound),)
+        """Whom it is for, with what is needed of each: more than one only for a batch whose items have own tags."""
+        self.parts: list[Part] = []
         self.runs: list[Run] = []
         self.asked = self.admitted = self.locally = self.settled = False
         """Whether something may be set aside for it; whether it is; whether it was while the store was away; whether
@@ -67,6 +81,27 @@ class Reservation:
         return self.bound.picousd if self.bound.priced else None
 
     @property
+    def claims(self) -> list[Claim]:
+        """The budgets that it is under."""
+        if len(self.parts) == 1:
+            return self.parts[0].claims
+        return [claim for part in self.parts for claim in part.claims]
+
+    def claim(self, budgets: Iterable[Budget], now: float) -> None:
+        """Finds the budgets that it is under, in their windows of now."""
+        for columns, bound in self.items:
+            call_id = f"{self.call_id}/{len(self.parts)}" if self.parts else self.call_id
+            claims = [
+                Claim(*found, window_of(found[0].per, found[0].timezone, now)) for found in matching(budgets, columns)
+            ]
+            self.parts.append(Part(call_id, claims, bound.picousd if bound.priced else 0, bound.calls))
+
+    def needed_in(self, claim: Claim) -> tuple[int, int]:
+        """What it needs of one of its budgets, dollars and calls."""
+        places = [part for part in self.parts if any(each[:2] == claim[:2] for each in part.claims)]
+        return sum(part.picousd for part in places), sum(part.calls for part in places)
+
+    @property
     def may_wait(self) -> bool:
         """Whether a budget lets it wait for room."""
         return any(claim.budget.wait_s for claim in self.claims)
@@ -88,9 +123,10 @@ class Reservation:
             if not row["usage_is_final"]:
                 self.cut += (row,)
 
-    def reserved(self) -> Reserved:
-        """What is set aside for it."""
-        return Reserved(self.claims, *(self.needed if self.admitted else (0, 0)))
+    def reserved(self) -> dict[str, Reserved]:
+        """What is set aside for it, by the ids under which it is."""
+        nothing = (0, 0)
+        return {part[0]: Reserved(part.claims, *(part[2:] if self.admitted else nothing)) for part in self.parts}
 
     def charged(self) -> Charged:
         """What it has cost. Where it was not admitted, an interrupt may have come after something was set aside."""
@@ -104,24 +140,32 @@ class Reservation:
 
     def renew(self, now: float) -> None:
         """Puts the windows of now in the place of those in which it began to wait."""
-        self.claims[:] = [
-            Claim(budget, key, window_of(budget.per, budget.timezone, now)) for budget, key, _ in self.claims
-        ]
+        for part in self.parts:
+            part.claims[:] = [
+                Claim(budget, key, window_of(budget.per, budget.timezone, now)) for budget, key, _ in part.claims
+            ]
 
     # In a group of the store.
 
     def reserve(self, store: Store) -> Denied | Later | None:
         """Sets aside what it needs, or says which budget has no room."""
-        return store.reserve(self.call_id, self.claims, *self.needed)
+        for done, part in enumerate(self.parts):
+            if part.claims and (denied := store.reserve(*part)) is not None:
+                for undone in self.parts[:done]:
+                    store.withdraw(undone.call_id)
+                return denied
+        return None
 
     def settle(self, charged: Charged, store: Store) -> None:
         """Puts what it has cost in the place of what is set aside; a batch's stays until its results are read."""
         if self.locally and self.admitted:
-            self.reserved().reserve(self.call_id, store)
-        if self.batch_id is not None:
-            store.hold_batch(self.call_id, self.batch_id)
-        else:
-            store.charge(self.call_id, *charged)
+            for call_id, reserved in self.reserved().items():
+                reserved.reserve(call_id, store)
+        for part in self.parts:
+            if self.batch_id is not None:
+                store.hold_batch(part.call_id, self.batch_id)
+            else:
+                store.charge(part.call_id, *charged)
 
 
 class Owned:

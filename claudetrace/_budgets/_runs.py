@@ -24,7 +24,7 @@ def reserve_in(entered: list[Run], call_id: str, picousd: int | None, calls: int
 
     `picousd` is `None` where no price is known, and `bounded` says whether it cannot cost more.
     """
-    refuse_unknown([(run.budget, None) for run in entered], priced=picousd is not None, bounded=bounded)
+    refuse_unknown([(run.budget, "", None) for run in entered], priced=picousd is not None, bounded=bounded)
     for run in entered:
         if (full := run.reserve(call_id, picousd or 0, calls)) is not None:
             for admitted in entered:

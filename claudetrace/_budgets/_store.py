@@ -159,6 +159,9 @@ class Store(Protocol):
         """Sets so much aside for the call in every budget, or in none and says which had no room. `forced`: also
         where there is no room. A call that is known already changes nothing."""
 
+    def withdraw(self, call_id: str) -> None:
+        """What was set aside for the call in this group was not."""
+
     def charge(self, call_id: str, picousd: int | None, calls: int | None, rests: Sequence[Rest] = ()) -> None:
         """The call has ended: charges what its owner says that it cost, in place of what is set aside for it; with
         `None` what its rows say, else what is set aside. Once; holds the `rests` in budgets that want it."""

@@ -22,7 +22,7 @@ The rules of billing, and how each is respected:
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -74,6 +74,16 @@ class Bound:
     priced: bool = True
     """False if a model in the request has no price: `picousd` leaves it out."""
 
+    def plus(self, *others: Bound) -> Bound:
+        """What to reserve for all of them."""
+        every = (self, *others)
+        return Bound(
+            picousd=min(sum(each.picousd for each in every), LARGEST_PICOUSD),
+            why_unbounded=next((each.why_unbounded for each in every if each.why_unbounded), None),
+            calls=sum(each.calls for each in every),
+            priced=all(each.priced for each in every),
+        )
+
 
 NOTHING = Bound(picousd=0, calls=0)
 
@@ -116,17 +126,22 @@ def _batch(body: Mapping[str, Any], terms: Terms, day: str) -> Bound:
     items = body.get("requests")
     if not isinstance(items, (list, tuple)):
         return Bound(picousd=0, why_unbounded="requests that can be read only once")
-    picousd, why, priced = 0, None, True
-    for item in items:
-        params = item.get("params") if isinstance(item, Mapping) else None
-        if not isinstance(params, Mapping):
-            why = why or "an item that cannot be read"
-            continue
-        found = _one(params, None, terms, day)
-        picousd += found.picousd
-        why = why or found.why_unbounded
-        priced = priced and found.priced
-    return Bound(picousd=picousd, why_unbounded=why, calls=len(items), priced=priced)
+    return Bound(picousd=0, calls=0).plus(*(_item(item, terms, day) for item in items))
+
+
+def _item(item: object, terms: Terms, day: str) -> Bound:
+    params = item.get("params") if isinstance(item, Mapping) else None
+    if not isinstance(params, Mapping):
+        return Bound(picousd=0, why_unbounded="an item that cannot be read")
+    return _one(params, None, terms, day)
+
+
+def item_bounds(body: Mapping[str, Any], terms: Terms, day: str) -> Iterator[tuple[str | None, Bound]]:
+    """What to reserve for each item of a batch, with its `custom_id`; none of requests that can be read only once."""
+    items, terms = body.get("requests"), _as_batch(terms)
+    for item in items if isinstance(items, (list, tuple)) else ():
+        custom_id = item.get("custom_id") if isinstance(item, Mapping) else None
+        yield custom_id if isinstance(custom_id, str) else None, _item(item, terms, day)
 
 
 def _one(body: Mapping[str, Any], model: str | None, terms: Terms, day: str) -> Bound:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import closing
 from typing import TYPE_CHECKING
 
-from claudetrace._budgets._sqlite import _charges, _outbox
+from claudetrace._budgets._sqlite import _charges, _outbox, _rows
 from claudetrace._budgets._sqlite._file import connect
 from claudetrace._clock import WallClock, monotonic
 
@@ -153,7 +153,7 @@ class Housekeeping:
         for (call_id,) in connection.execute(CLOSED_BATCHES, (now, SOME)).fetchall():
             _charges.settle(connection, self._registry, call_id, 0, 0)
         for (batch_id,) in connection.execute(UNREAD_BATCHES, (_id_of(now - RESULTS_S), SOME)).fetchall():
-            _charges.end_batch(connection, self._registry, batch_id)
+            _rows.end_batch(connection, self._registry, batch_id)
 
     def _forget(self, connection: sqlite3.Connection) -> bool:
         """Whether there is more to forget."""

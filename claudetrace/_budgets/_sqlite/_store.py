@@ -8,7 +8,7 @@ from threading import Lock
 from typing import TYPE_CHECKING
 
 from claudetrace import _usable
-from claudetrace._budgets._sqlite import _charges, _grants, _outbox
+from claudetrace._budgets._sqlite import _charges, _grants, _outbox, _rows
 from claudetrace._budgets._sqlite._counters import BLOCK, totals
 from claudetrace._budgets._sqlite._file import StoreFile, begin, is_broken
 from claudetrace._budgets._sqlite._housekeeping import Housekeeping
@@ -110,6 +110,10 @@ class SqliteStore:
         _charges.reserve_anyway(*asked)
         return None
 
+    def withdraw(self, call_id: str) -> None:
+        """As in `Store`."""
+        _charges.withdraw(self._connection, self._registry, call_id)
+
     def charge(self, call_id: str, picousd: int | None, calls: int | None, rests: Sequence[Rest] = ()) -> None:
         """As in `Store`."""
         _charges.settle(self._connection, self._registry, call_id, picousd, calls, rests)
@@ -124,7 +128,7 @@ class SqliteStore:
         for row in rows:
             connection.execute("SAVEPOINT one_row")
             try:
-                _charges.take(connection, self._registry, row, budgets)
+                _rows.take(connection, self._registry, row, budgets)
             except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
                 connection.execute("ROLLBACK TO one_row")
                 self._guard.caught("count a row of the ledger in a budget", error)
@@ -134,7 +138,7 @@ class SqliteStore:
         """As in `Store`."""
         budgets = self._registry.all(self._connection)
         for mark, picousd, row in changes:
-            _charges.correct(self._connection, self._registry, mark, picousd, row, budgets)
+            _rows.correct(self._connection, self._registry, mark, picousd, row, budgets)
 
     def totals(self, budget: Budget, key: str, window: Window) -> Totals:
         """As in `Store`."""
