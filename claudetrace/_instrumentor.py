@@ -20,7 +20,7 @@ class ClaudetraceInstrumentor(BaseInstrumentor):  # type: ignore[misc]  # which 
 
     def instrumentation_dependencies(self) -> Collection[str]:
         """What is instrumented: the SDK."""
-        return ("anthropic >= 0.40",)
+        return ("anthropic >= 0.73",)
 
     def _instrument(self, **_kwargs: Any) -> None:
         _zero_code.start()

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from claudetrace._ledger._read import Ledger
 
-OLDEST_ANTHROPIC = (0, 40)
+OLDEST_ANTHROPIC = (0, 73)
 VARIABLES = ("CLAUDETRACE_DB", "CLAUDETRACE_TAGS", "CLAUDETRACE_SPANS", "CLAUDETRACE_CONFIG")
 MANY_RECORDS = 100_000
 DAMAGED = "; copy it away, and keep what `sqlite3 LEDGER .recover` reads of it"
@@ -70,7 +70,7 @@ def _anthropic() -> Check:
         return Check("anthropic", "missing", "no call can be seen; pip install anthropic")
     parts = found.split(".")
     if all(part.isdigit() for part in parts[:2]) and (int(parts[0]), int(parts[1])) < OLDEST_ANTHROPIC:
-        return Check("anthropic", found, "0.40 or newer is tested; pip install -U anthropic")
+        return Check("anthropic", found, "0.73 or newer is tested; pip install -U anthropic")
     try:
         from anthropic import _base_client
     except ImportError as error:

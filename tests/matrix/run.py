@@ -19,7 +19,7 @@ sys.path.insert(0, str(ROOT / "tests"))
 import _passed  # noqa: E402 - the tests' own module comes from the path set above
 
 MATRIX = ROOT / ".matrix"
-VERSIONS = ("0.40.0", "0.73.0", "0.84.0", "0.125.0", "1.0.0", "1.17.0", "2.0.0", "newest")
+VERSIONS = ("0.73.0", "0.84.0", "0.125.0", "1.0.0", "1.17.0", "2.0.0", "newest")
 NEEDED = (
     *("pytest", "pytest-asyncio", "pytest-timeout", "pytest-xdist", "hypothesis", "cloudpickle"),
     *("brotli", "zstandard", "backports.zstd"),

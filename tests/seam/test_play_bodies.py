@@ -45,7 +45,7 @@ def test_a_stream_builds_the_same_message(server, client, encoding):
     with client.messages.stream(**ASK) as stream:
         message = stream.get_final_message()
 
-    assert [block.to_dict() for block in message.content] == TOOL["content"]
+    assert [block.to_dict(exclude_none=True) for block in message.content] == TOOL["content"]
     assert message.usage.output_tokens == TOOL["usage"]["output_tokens"]
 
 
@@ -90,5 +90,5 @@ def test_bedrock_reads_the_event_stream(server):
     )
     with client:
         with client.messages.stream(**ASK) as stream:
-            assert stream.get_final_message().to_dict()["content"] == TOOL["content"]
+            assert stream.get_final_message().to_dict(exclude_none=True)["content"] == TOOL["content"]
         assert client.messages.create(**ASK).content[0].text == "Hello."

@@ -108,7 +108,7 @@ def test_the_instrumentor_ends_what_it_started(shell):
 from claudetrace._instrumentor import ClaudetraceInstrumentor
 
 instrumentor = ClaudetraceInstrumentor()
-assert list(instrumentor.instrumentation_dependencies()) == ["anthropic >= 0.40"]
+assert list(instrumentor.instrumentation_dependencies()) == ["anthropic >= 0.73"]
 instrumentor.instrument()
 instrumentor.uninstrument()
 {CALL}
