@@ -43,13 +43,14 @@ class Result:
 def main() -> int:
     """Runs all versions, or the named ones; 1 if a test failed, or none ran."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("versions", nargs="*", default=VERSIONS, help=f"by default {', '.join(VERSIONS)}")
+    parser.add_argument("versions", nargs="*", help=f"by default {', '.join(VERSIONS)}")
     parser.add_argument("-n", "--workers", default="2", help="how many processes run the tests")
-    parser.add_argument("--agents", action="store_true", help="the versions of the Agent SDK, too")
+    parser.add_argument("--agents", action="store_true", help="the versions of the Agent SDK alone, or too")
     given = parser.parse_args()
     MATRIX.mkdir(exist_ok=True)
-    results = [run(version, given.workers) for version in given.versions]
-    if given.versions == VERSIONS or given.agents:
+    versions = given.versions or (() if given.agents else VERSIONS)
+    results = [run(version, given.workers) for version in versions]
+    if versions == VERSIONS or given.agents:
         results += [run_agents(version, given.workers) for version in AGENTS]
     print_table(results)
     return int(any(result.failed or not result.counts["passed"] for result in results))
