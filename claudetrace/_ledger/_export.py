@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from claudetrace._call import CALL_FIELDS, exact_usd, spend_of
-from claudetrace._ledger._question import CALLS, Question
 
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Iterable, Iterator, Mapping
+
+    from claudetrace._ledger._question import Question
 
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
 JSON_COLUMNS = frozenset(("usage", "cost_parts", "cost_flags", "pricing_terms", "tags"))
@@ -26,10 +27,7 @@ ROWS_A_WRITE = 500
 
 def exported_rows(connection: sqlite3.Connection, question: Question) -> Iterator[dict[str, Any]]:
     """The rows that are asked for, oldest first."""
-    condition, values = question._replace(where=()).condition(CALLS, question.span)
-    if question.where:
-        passing, values = question.condition(CALLS, question.span)
-        condition = f"id IN (SELECT id FROM measured_calls WHERE {passing})"  # noqa: S608 - SQL of ours
+    condition, values = question.of_rows()
     rows = connection.execute(f"SELECT * FROM calls WHERE {condition} ORDER BY started_at, id", values)  # noqa: S608 - SQL of ours
     names = [column[0] for column in rows.description]
     for row in rows:

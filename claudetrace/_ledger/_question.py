@@ -89,6 +89,13 @@ class Question(NamedTuple):
             asked.append((named, values))
         return " AND ".join(sql for sql, _ in asked), [value for _, values in asked for value in values]
 
+    def of_rows(self) -> tuple[str, list[str]]:
+        """Which rows of the table `calls` are asked for, and the parameters."""
+        condition, values = self.condition(CALLS, self.span)
+        if self.where:
+            condition = f"id IN (SELECT id FROM measured_calls WHERE {condition})"  # noqa: S608 - SQL of ours
+        return condition, values
+
     def _sql(self, each: Dimension, source: Source, shift: timedelta) -> tuple[str, list[str]]:
         if each.is_calendar:
             return self._period(each.name, source, shift), []

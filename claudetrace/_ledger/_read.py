@@ -20,7 +20,7 @@ from claudetrace._ledger._find import found_by
 from claudetrace._ledger._latencies import Latency, read_latencies
 from claudetrace._ledger._load import load_orphans
 from claudetrace._ledger._misses import Miss, cache_misses
-from claudetrace._ledger._question import CALLS, Question
+from claudetrace._ledger._question import Question
 from claudetrace._ledger._schema import VERSION, connect_to_read, ledger_version, open_ledger
 from claudetrace._ledger._segments import left_elsewhere
 from claudetrace._ledger._sessions import read_top_sessions
@@ -118,11 +118,7 @@ class Ledger:
         trace_id: str | None = None,
     ) -> list[Call]:
         """The calls, newest first; every one with `limit=None`."""
-        question = Question.of(since=since, until=until, where=where)
-        condition, values = question._replace(where=()).condition(CALLS, question.span)
-        if where:
-            matching, more = question.condition(CALLS, question.span)
-            condition, values = f"id IN (SELECT id FROM measured_calls WHERE {matching})", more  # noqa: S608 - SQL of ours
+        condition, values = Question.of(since=since, until=until, where=where).of_rows()
         if trace_id is not None:
             condition, values = f"{condition} AND trace_id = ?", [*values, trace_id]
         sql = f"SELECT * FROM calls WHERE {condition} ORDER BY started_at DESC, id DESC LIMIT ?"  # noqa: S608 - SQL of ours
