@@ -21,7 +21,7 @@ demo: $(VENV)/.installed
 	@$(BIN)/claudetrace demo --no-serve
 
 test: check $(VENV)/.browser
-	@$(BIN)/python -m pytest -q -n 3 --dist loadfile --ignore=tests/attack
+	@$(BIN)/python -m pytest -q -n 3 --dist loadfile --ignore=tests/attack --ignore=tests/fleet
 
 # Quiet while all is well, so that what fails stands out.
 check: $(VENV)/.developed

@@ -175,13 +175,15 @@ class Assembly:
         before = None if settings.db is None else partial(_spent_before, settings.db)
         if isinstance(settings.budget_store, Path):
             warn_of_fragile(settings.budget_store, "what budgets have spent", "budget_store")
+        of_store = settings.budgets == "store"
         return Budgets(
-            settings.budgets,
+            () if settings.budgets == "store" else settings.budgets,
             settings.budget_store,
             settings.alert_to or alert_to("alert_to", None),
             guard=self._guard,
             service=resource()["service"],
             spent_before=before,
+            of_store=of_store,
         )
 
     def _make_writer(self) -> LedgerWriter | Feed | None:

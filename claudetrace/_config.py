@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, fields
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from claudetrace import _hosts, _parse
 from claudetrace._agents import Agents, agents
@@ -48,7 +48,8 @@ class Settings:
     otlp: bool | str = False
     records: str | None = None
     baggage: tuple[str, ...] = ()
-    budgets: tuple[Budget, ...] = ()
+    budgets: tuple[Budget, ...] | Literal["store"] = ()
+    """`"store"`: those that an administrator has set there."""
     alert_to: tuple[Channel, ...] = ()
     budget_store: Path | ServerUrl | None = None
     """Where budgets are kept; `None` where there are none."""
@@ -112,6 +113,8 @@ def _budget_store(values: Mapping[str, Any]) -> Path | ServerUrl | None:
     if not values.get("budgets"):
         return None
     db, named = values["db"], values.get("budget_store")
+    if values["budgets"] == "store" and (named is None or isinstance(named, Path)):
+        raise ClaudetraceError('budgets="store" takes them from a database: pass budget_store="postgresql://…" too')
     if named is not None:
         return named.absolute() if isinstance(named, Path) else named
     if db is None:

@@ -6,7 +6,7 @@ import logging
 import sys
 import threading
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from claudetrace._clock import monotonic
 from claudetrace._config import Settings, enabled, resolve
@@ -190,7 +190,7 @@ def instrument(
     otlp: bool | str | None = None,
     records: str | None = None,
     baggage: Sequence[str] = (),
-    budgets: Sequence[Any] = (),
+    budgets: Sequence[Any] | Literal["store"] = (),
     alert_to: Sequence[Any] = (),
     budget_store: str | PathLike[str] | None = None,
     sinks: Sequence[Sink] = (),

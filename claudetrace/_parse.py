@@ -139,10 +139,10 @@ def otlp(name: str, value: object) -> bool | str:
     refuse(name, shown, 'give True, or the URL of a collector, as "http://localhost:4318", without "?"')
 
 
-def budgets(_name: str, value: object) -> tuple[Budget, ...]:
+def budgets(_name: str, value: object) -> tuple[Budget, ...] | Literal["store"]:
     from claudetrace._budgets._budget import budgets_from
 
-    return budgets_from(value)
+    return "store" if value == "store" else budgets_from(value)
 
 
 def alert_to(name: str, value: object) -> tuple[Channel, ...]:

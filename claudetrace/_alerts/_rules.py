@@ -55,7 +55,7 @@ class Rules:
         totals: Callable[[Budget, str, Window], Totals] | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self._budgets = tuple(budgets)
+        self.budgets = tuple(budgets)
         self._raise_alert, self._guard, self._totals, self._clock = raise_alert, guard, totals, clock
         self._forecasts, self._spikes, self._loops = Forecasts(), Spikes(), Loops()
         self._next: OrderedDict[tuple[str, str], float] = OrderedDict()
@@ -95,10 +95,10 @@ class Rules:
             mark, said = f"loop {found.kind} {found.name}", _sentences.loop(found)
             self._raise("loop", said, mark, key=found.name, spent_picousd=found.picousd)
         unpriced = row.get("outcome") == "ok" and row.get("cost_picousd") is None
-        if unpriced and not self._budgets:
+        if unpriced and not self.budgets:
             message = _sentences.unpriced(None, None, row.get("model"))
             self._raise("unpriced", message, f"unpriced {row.get('model')}")
-        for budget, key in matching(self._budgets, row):
+        for budget, key in matching(self.budgets, row):
             touched[str(budget.name), key] = budget
             if unpriced and budget.unpriced != "ignore":
                 message = _sentences.unpriced(budget, key, row.get("model"))

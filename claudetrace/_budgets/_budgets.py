@@ -23,6 +23,7 @@ from claudetrace._budgets._reservation import Owned, Reservation
 from claudetrace._budgets._status import Observed, states_of
 from claudetrace._budgets._store import Opening
 from claudetrace._budgets._writer import PATIENCE_S, Writer, nothing
+from claudetrace._clock import monotonic
 from claudetrace._exit import exit_left_s
 from claudetrace._forks import Forks, is_before_forks, watch
 from claudetrace._pricing._upper_bound import UNRESERVED, Bound, bound
@@ -42,7 +43,7 @@ if TYPE_CHECKING:
     from claudetrace._guard import Guard
     from claudetrace._pricing import Terms
 
-PATIENT_S = 10.0
+PATIENT_S, FRESH_S = 10.0, 30.0
 OF_AGENT = "an agent's responses are not known before it makes them"
 
 
@@ -60,8 +61,10 @@ class Budgets(Forks):
         service: str = "",
         spent_before: Callable[[Budget, Window], Mapping[str, tuple[int, int]]] | None = None,
         clock: Callable[[], float] = time.time,
+        of_store: bool = False,
     ) -> None:
         self.budgets, self._guard, self._clock = tuple(budgets), guard, clock
+        self._of_store, self._again_at = of_store, 0.0
         self._blocking = tuple(budget for budget in self.budgets if budget.blocks) if store is not None else ()
         self._place, self._closed = store, False
         self.after_fork_in_child()
@@ -104,7 +107,24 @@ class Budgets(Forks):
 
     def open(self) -> None:
         """Makes or opens the store now. Raises `ClaudetraceError` where it cannot be used."""
+        self._take_from_store()
         self._ask(nothing, PATIENT_S)
+
+    def _take_from_store(self) -> None:
+        """Takes the budgets that are set in the store, if that is where they are from, as they are now. Raises what
+        reading it does."""
+        if self._place is None or not self._of_store or monotonic() < self._again_at:
+            return
+        self._again_at = monotonic() + FRESH_S
+        with _connect.view(self._place) as view:
+            set_ = view.applied()
+        # One that is the same stays the same object: calls that run are under it.
+        found = tuple(next((each for each in self.budgets if each == budget), budget) for budget in set_)
+        if found != self.budgets and self._store is not None:
+            self.budgets = self.rules.budgets = found
+            self._blocking = self._admission.budgets = tuple(budget for budget in found if budget.blocks)
+            self.observed.names = [budget.name for budget in found]
+            self._ask(lambda store: store.use(found), PATIENT_S)
 
     # What the recorder asks and tells.
 
@@ -217,6 +237,7 @@ class Budgets(Forks):
         if not (self.writer.used or _connect.exists(self._place)):
             return
         with self._guard(f"tend the budgets' store {self._store.name}"):
+            self._take_from_store()
             self.writer.retry()
             while self.writer.do(lambda store: store.keep_house(), PATIENT_S, tries=True):
                 continue

@@ -114,7 +114,7 @@ class Observed:
     raises."""
 
     def __init__(self, budgets: Sequence[Budget], store: StoreName | None, guard: Guard) -> None:
-        self._names = [budget.name for budget in budgets]
+        self.names = [budget.name for budget in budgets]
         self._store, self._guard = store, guard
         self._states: list[BudgetState] = []
         self._again_at = 0.0
@@ -126,7 +126,7 @@ class Observed:
         self._states = []
         with self._guard(f"read the budgets' store {self._store}"):
             if _connect.exists(self._store):
-                found = states_of(self._store, self._names, time.time(), TOP)
+                found = states_of(self._store, self.names, time.time(), TOP)
                 self._states = [each for each in found if self._may_show(each)]
         self._again_at = monotonic() + FRESH_S
         return self._states

@@ -184,6 +184,9 @@ class Store(Protocol):
     def block(self, claim: Claim, calls: int) -> int:
         """Counts calls that the budget has stopped; gives how many it has in the window."""
 
+    def use(self, budgets: tuple[Budget, ...]) -> None:
+        """Takes these in place of those that it was opened with."""
+
     # Housekeeping.
 
     def keep_house(self) -> bool:
@@ -287,6 +290,9 @@ class View(Protocol):
 
     def budgets(self) -> list[Stored]:
         """Each budget by its name, as it was set last, in the order in which they came."""
+
+    def applied(self) -> list[Budget]:
+        """Those that an administrator has set, which no program can change."""
 
     def unusable(self) -> dict[str, str]:
         """The budgets that cannot be used here and are left out of `budgets`, each with the reason."""

@@ -70,7 +70,8 @@ def test(said: tuple[Path | None, StoreName | None], name: str, store: StoreName
 
     settings = resolve({})
     path = store_path(db or said[0], store or said[1])
-    known = {budget.name: budget for budget in settings.budgets} | _stored(path)
+    said_here = () if settings.budgets == "store" else settings.budgets
+    known = {budget.name: budget for budget in said_here} | _stored(path)
     if name not in known:
         names = ", ".join(repr(each) for each in known) or "none: no program has set any, nor has claudetrace.toml"
         raise ClaudetraceError(f"there is no budget {name!r} in {path} or in claudetrace.toml; there is {names}")

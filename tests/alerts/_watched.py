@@ -53,7 +53,7 @@ class Watched:
         }
         if picousd is not None:
             row["cost_picousd"] = picousd
-        for budget in self.rules._budgets:
+        for budget in self.rules.budgets:
             self.sums.setdefault((budget.name, key), []).append((self.now, picousd or 0))
         self.rules.rows([row])
 

@@ -95,7 +95,7 @@ def test_what_is_told_once_in_a_window_is_told_again_after_its_length(per, hours
     """Unpriced and unbounded calls are told of once in each span of the window's length, rolling or not."""
     watched = Watched(Budget("b", usd=10, per=per, forecast=False))
     for _ in range(4 * hours * 2):
-        watched.rules.note_unbounded(watched.rules._budgets[0], "", "a URL source")
+        watched.rules.note_unbounded(watched.rules.budgets[0], "", "a URL source")
         watched.call(None, after_s=1800)
 
     assert sorted(watched.kinds) == ["unbounded"] * 5 + ["unpriced"] * 5

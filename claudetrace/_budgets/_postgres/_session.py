@@ -67,6 +67,10 @@ class Session:
         self._doubtful: list[Step] = []
         """What undoes reservations that the server may have made without our knowing."""
 
+    def use(self, opening: Opening) -> None:
+        """Registers these budgets with the next question."""
+        self._opening, self._life = opening, ""
+
     def now(self) -> float:
         """The server's time."""
         return self._opening.clock() + self._skew_s

@@ -32,7 +32,8 @@ class Step:
     def to_send(self, ids: Ids) -> dict[str, Any]:
         """As the functions take it."""
         said = {**self.said, "bound": ids.bound} if self.said.get("rest") or self.said.get("rests") else self.said
-        claims = [_claim(place, each, ids) for place, each in enumerate(self.claims) if id(each.budget) in ids]
+        rows = [(each, ids.of(each.budget)) for each in self.claims]
+        claims = [_claim(place, each, row) for place, (each, row) in enumerate(rows) if row is not None]
         return {**said, "claims": claims} if claims else dict(said)
 
     @property
@@ -71,6 +72,7 @@ class Ids(dict[int, int]):
 
     def __init__(self, budgets: Iterable[tuple[Budget, int]]) -> None:
         self.budgets = {budget_id: budget for budget, budget_id in budgets}
+        self._by_name = {budget.name: budget_id for budget_id, budget in reversed(self.budgets.items())}
         super().__init__((id(budget), budget_id) for budget_id, budget in self.budgets.items())
         self.bound = {
             str(budget_id): each.per.startswith(ROLLING)
@@ -79,18 +81,22 @@ class Ids(dict[int, int]):
         }
         """Those that hold what cut streams can cost, each with whether its window rolls."""
 
+    def of(self, budget: Budget) -> int | None:
+        """The row of a budget, also of one that has been set anew since a call began."""
+        return self.get(id(budget), self._by_name.get(budget.name))
+
 
 def windowed(claim: Claim, now: float) -> Claim:
     budget = claim.budget
     return claim._replace(window=window_of(budget.per, budget.timezone, now))
 
 
-def _claim(place: int, claim: Claim, ids: Ids) -> dict[str, Any]:
+def _claim(place: int, claim: Claim, row: int) -> dict[str, Any]:
     budget, key, window = claim
     rolls = budget.per.startswith(ROLLING)
     return {
         "o": place,
-        "b": ids[id(budget)],
+        "b": row,
         "k": key,
         "s": window.slot,
         "e": window.end,

@@ -174,6 +174,11 @@ class PostgresStore:
         """As in `Store`."""
         return self._now(Step({"do": "block", "calls": calls}, [windowed(claim, self._session.now())]))  # type: ignore[no-any-return]  # a count
 
+    def use(self, budgets: tuple[Budget, ...]) -> None:
+        """As in `Store`."""
+        self._opening = self._opening._replace(budgets=budgets)
+        self._session.use(self._opening)
+
     # Housekeeping.
 
     def keep_house(self) -> bool:

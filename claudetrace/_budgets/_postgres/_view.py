@@ -19,6 +19,7 @@ from claudetrace._errors import ClaudetraceError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from claudetrace._budgets._budget import Budget
     from claudetrace._budgets._postgres._url import ServerUrl
     from claudetrace._budgets._windows import Window
 
@@ -65,6 +66,11 @@ class PostgresView:
     def budgets(self) -> list[Stored]:
         """As in `View`."""
         return self._read[0]
+
+    def applied(self) -> list[Budget]:
+        """As in `View`. Raises `ClaudetraceError` for one that cannot be used here."""
+        found = self._look("budgets", used_after=0) or []
+        return [budget_from(definition) for _, _, definition, _, applied in found if applied]
 
     def unusable(self) -> dict[str, str]:
         """As in `View`."""

@@ -154,6 +154,9 @@ class SqliteStore:
         self._connection.execute(BLOCK, (budget_id, key, window.slot, window.end, calls))
         return totals(self._connection, budget_id, key, window).blocked_calls
 
+    def use(self, budgets: tuple[Budget, ...]) -> None:
+        """As in `Store`: nobody sets budgets in a file."""
+
     # Housekeeping.
 
     def keep_house(self) -> bool:

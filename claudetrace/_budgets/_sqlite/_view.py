@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Iterator
 
+    from claudetrace._budgets._budget import Budget
     from claudetrace._budgets._store import Grant, Totals
     from claudetrace._budgets._windows import Window
 
@@ -151,6 +152,10 @@ class SqliteView:
     def budgets(self) -> list[Stored]:
         """As in `View`."""
         return self._read[0]
+
+    def applied(self) -> list[Budget]:
+        """As in `View`: nobody sets budgets in a file."""
+        return []
 
     def unusable(self) -> dict[str, str]:
         """As in `View`."""
