@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from claudetrace._budgets._local import Charged, Reserved
 from claudetrace._budgets._match import matching
 from claudetrace._budgets._rests import rest_of
-from claudetrace._budgets._store import Claim
+from claudetrace._budgets._store import Claim, answer_of
 from claudetrace._budgets._windows import window_of
 from claudetrace._operations import BATCHES_CREATE
 
@@ -149,11 +149,14 @@ class Reservation:
 
     def reserve(self, store: Store) -> Denied | Later | None:
         """Sets aside what it needs, or says which budget has no room."""
-        for done, part in enumerate(self.parts):
-            if part.claims and (denied := store.reserve(*part)) is not None:
-                for undone in self.parts[:done]:
+        parts = [part for part in self.parts if part.claims]
+        if len(parts) == 1:
+            return store.reserve(*parts[0])
+        for done, part in enumerate(parts):
+            if (denied := answer_of(store.reserve(*part))) is not None:
+                for undone in parts[:done]:
                     store.withdraw(undone.call_id)
-                return denied
+                return denied  # type: ignore[no-any-return]  # which has no room
         return None
 
     def settle(self, charged: Charged, store: Store) -> None:

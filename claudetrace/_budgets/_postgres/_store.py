@@ -126,6 +126,11 @@ class PostgresStore:
         step = reserving(call_id, [windowed(each, now) for each in claims], picousd, calls)
         return self._add(step.again() if forced else step)
 
+    def withdraw(self, call_id: str) -> None:
+        """As in `Store`."""
+        self._now(Step({"do": "withdraw", "call": call_id}))
+        self._session.open.pop(call_id, None)
+
     def charge(self, call_id: str, picousd: int | None, calls: int | None, rests: Sequence[Rest] = ()) -> None:
         """As in `Store`."""
         here = (each.step for each in self._steps if each.step.said["do"] == "reserve" and each.step.call == call_id)

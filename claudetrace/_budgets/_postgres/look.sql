@@ -21,7 +21,6 @@ BEGIN
                 SELECT n.key, sum(n.spent + n.reserved) AS used, sum(n.spent_calls) AS calls
                 FROM counters AS n
                 WHERE n.budget_id = id AND n.slot BETWEEN since AND until
-                    AND n.spent + n.reserved + n.spent_calls + n.reserved_calls > 0
                 GROUP BY n.key
                 ORDER BY 2 DESC, 3 DESC
                 LIMIT most
@@ -35,7 +34,6 @@ BEGIN
                 SELECT sum(n.spent - n.granted) AS spent, sum(n.spent_calls - n.granted_calls) AS calls
                 FROM counters AS n
                 WHERE n.budget_id = id AND n.slot BETWEEN since AND until
-                    AND n.spent + n.reserved + n.spent_calls + n.reserved_calls > 0
                 GROUP BY n.key
             ) AS q
         )

@@ -49,20 +49,21 @@ RETURNS void LANGUAGE sql AS $$
     ON CONFLICT (row_id, budget_id) DO NOTHING
 $$;
 
--- Charges one result of a batch in place of its share of what the batch has set aside.
-CREATE OR REPLACE FUNCTION claudetrace.take_share_v1(of claudetrace.charges, told numeric) RETURNS void LANGUAGE plpgsql
-AS $$
+-- Charges one result of a batch in place of its share of what the batch has set aside, which may be for another key.
+CREATE OR REPLACE FUNCTION claudetrace.take_share_v1(of claudetrace.charges, of_key text, told numeric) RETURNS void
+LANGUAGE plpgsql AS $$
 DECLARE
     share numeric := CASE WHEN of.calls <= 1 THEN of.picousd ELSE div(of.picousd, of.calls) END;
     call bigint := least(1, of.calls);
 BEGIN
-    UPDATE counters
-    SET
-        reserved = reserved - share,
-        reserved_calls = reserved_calls - call,
-        spent = spent + COALESCE(told, share),
-        spent_calls = spent_calls + 1
+    UPDATE counters SET reserved = reserved - share, reserved_calls = reserved_calls - call
     WHERE budget_id = of.budget_id AND key = of.key AND slot = of.slot;
+    INSERT INTO counters AS n (budget_id, key, slot, ends, spent, spent_calls)
+    SELECT of.budget_id, of_key, of.slot, c.ends, COALESCE(told, share), 1
+    FROM counters AS c
+    WHERE c.budget_id = of.budget_id AND c.key = of.key AND c.slot = of.slot
+    ON CONFLICT (budget_id, key, slot) DO UPDATE SET
+        spent = n.spent + excluded.spent, spent_calls = n.spent_calls + excluded.spent_calls;
     -- What is used up stays: should the reservation be sent again.
     UPDATE charges
     SET
@@ -73,6 +74,21 @@ BEGIN
     WHERE call_id = of.call_id AND item = '' AND budget_id = of.budget_id;
 END $$;
 
+-- What a batch has set aside in a budget for a result: for its own key, else for the key that most is left for.
+CREATE OR REPLACE FUNCTION claudetrace.of_batch_v1(batch text, of_budget integer, of_key text)
+RETURNS claudetrace.charges LANGUAGE sql STABLE AS $$
+    SELECT * FROM charges AS c
+    WHERE c.batch_id = batch AND c.budget_id = of_budget
+    ORDER BY c.key = of_key DESC NULLS LAST, c.picousd DESC
+    LIMIT 1
+$$;
+
+-- A batch that set something aside for each of several has that under ids that begin with the call's.
+CREATE OR REPLACE FUNCTION claudetrace.hold_batch_v1(call text, batch text) RETURNS void LANGUAGE sql AS $$
+    UPDATE charges SET batch_id = batch, owner = ''
+    WHERE (call_id = call OR call_id BETWEEN call || '/' AND call || '/:') AND item = '' AND basis = 0
+$$;
+
 -- One row of a ledger, in each budget that it is under (the claims) or in which its call is charged. `usd`: what it
 -- adds to spend; `told`: the same where it tells; `rest`: what its cut stream can cost, held in the budgets `bound`.
 -- A result of a batch has the batch as its call, `of` what it was read by.
@@ -80,26 +96,30 @@ CREATE OR REPLACE FUNCTION claudetrace.take_v1(step jsonb) RETURNS void LANGUAGE
 DECLARE
     own text := COALESCE(step ->> 'of', step ->> 'call');
     told numeric := step ->> 'told';
+    batch text := CASE WHEN step ->> 'kind' = 'result' THEN step ->> 'batch' END;
     each record;
     mine charges;
 BEGIN
+    IF step ->> 'kind' = 'create' AND step ->> 'batch' <> '' THEN
+        -- Its owner may have died in between: the batch goes on, and what it reserved with it.
+        PERFORM hold_batch_v1(own, step ->> 'batch');
+    END IF;
     FOR each IN
         SELECT ids.id, c.k, c.s
         FROM (
             SELECT b AS id FROM claims_v1(step)
             UNION SELECT budget_id FROM charges WHERE call_id = own AND item = ''
-            UNION SELECT budget_id FROM charges WHERE batch_id = step ->> 'batch' AND step ->> 'kind' = 'result'
+            UNION SELECT budget_id FROM charges WHERE batch_id = batch
         ) AS ids
         LEFT JOIN claims_v1(step) AS c ON c.b = ids.id
         ORDER BY ids.id
     LOOP
-        SELECT * INTO mine FROM charges
-        WHERE budget_id = each.id AND (
-            call_id = own AND item = '' OR batch_id = step ->> 'batch' AND step ->> 'kind' = 'result'
-        )
-        ORDER BY call_id = own DESC
-        LIMIT 1;
+        SELECT * INTO mine FROM charges WHERE call_id = own AND item = '' AND budget_id = each.id;
         each.k := COALESCE(mine.key, each.k);
+        IF mine.call_id IS NULL AND batch IS NOT NULL THEN
+            mine := of_batch_v1(batch, each.id, each.k);
+            each.k := COALESCE(each.k, mine.key);
+        END IF;
         each.s := COALESCE(mine.slot, each.s);
         IF mine.basis IS DISTINCT FROM 3 THEN
             INSERT INTO charges (call_id, item, budget_id, key, slot, basis, picousd, calls, at)
@@ -117,11 +137,7 @@ BEGIN
                         spent_calls = spent_calls + (step ->> 'calls')::bigint
                     WHERE budget_id = each.id AND key = each.k AND slot = each.s;
                 ELSIF mine.basis = 0 AND step ->> 'kind' = 'result' THEN
-                    PERFORM take_share_v1(mine, told);
-                ELSIF mine.basis = 0 AND step ->> 'kind' = 'create' THEN
-                    -- Its owner may have died in between: the batch goes on, and what it reserved with it.
-                    UPDATE charges SET batch_id = step ->> 'batch', owner = ''
-                    WHERE call_id = own AND item = '' AND basis = 0 AND step ->> 'batch' <> '';
+                    PERFORM take_share_v1(mine, each.k, told);
                 ELSIF mine.basis <> 0 THEN
                     PERFORM charge_v1(own, NULL, NULL, each.id);
                 END IF;
@@ -152,8 +168,8 @@ BEGIN
         ORDER BY ids.id
     LOOP
         SELECT * INTO mine FROM charges WHERE call_id = call AND item = '' AND budget_id = each.id;
-        SELECT * INTO place FROM charges WHERE batch_id = step ->> 'batch' AND budget_id = each.id LIMIT 1;
-        each.k := COALESCE(mine.key, place.key, each.k);
+        place := of_batch_v1(step ->> 'batch', each.id, each.k);
+        each.k := COALESCE(mine.key, each.k, place.key);
         each.s := COALESCE(mine.slot, place.slot, each.s);
         INSERT INTO charges (call_id, item, budget_id, key, slot, basis, picousd, calls, at)
         VALUES (

@@ -273,8 +273,14 @@ BEGIN
     ELSIF what = 'correct' THEN
         PERFORM correct_v1(step);
     ELSIF what = 'hold_batch' THEN
-        UPDATE charges SET batch_id = step ->> 'batch', owner = ''
-        WHERE call_id = step ->> 'call' AND item = '' AND basis = 0;
+        PERFORM hold_batch_v1(step ->> 'call', step ->> 'batch');
+    ELSIF what = 'withdraw' THEN
+        WITH gone AS (
+            DELETE FROM charges WHERE call_id = step ->> 'call' AND item = '' AND basis = 0 RETURNING *
+        )
+        UPDATE counters AS n SET reserved = n.reserved - g.picousd, reserved_calls = n.reserved_calls - g.calls
+        FROM gone AS g
+        WHERE n.budget_id = g.budget_id AND n.key = g.key AND n.slot = g.slot;
     ELSIF what = 'sweep' THEN
         RETURN to_jsonb(sweep_v1(step));
     ELSIF what = 'forget' THEN
