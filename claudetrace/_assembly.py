@@ -75,7 +75,7 @@ class Assembly:
             self._metrics,
             self.budgets,
             seen,
-            reserve_usd=settings.agents.reserve_usd,
+            agents=settings.agents,
         )
         left_behind = isinstance(settings.budget_store, Path) and settings.budget_store.exists()
         if self.budgets is not None:

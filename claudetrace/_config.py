@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from claudetrace import _hosts, _parse
-from claudetrace._agents import Agents, agents
 from claudetrace._errors import ClaudetraceError
 from claudetrace._files import FILE_MODE, set_file_mode
 from claudetrace._places import ledger_path
 from claudetrace._text import without_password
 
 if TYPE_CHECKING:
+    from claudetrace._agents import Agents
     from claudetrace._alerts._channels import Channel
     from claudetrace._budgets._budget import Budget
     from claudetrace._budgets._postgres._url import ServerUrl
@@ -65,7 +65,8 @@ class Settings:
     """The sources of calls that are watched; `None`: all that are installed."""
     hosts: Mapping[str, Host] = field(default_factory=dict)
     """What `[hosts]` says of hosts, by `host` or `host:port`."""
-    agents: Agents = field(default_factory=Agents)
+    agents: Agents | None = None
+    """What `[agents]` says."""
 
     def differences(self, other: Settings) -> list[str]:
         """Where `other` says something else, as `name=this, not that`; of a secret only that it does."""
@@ -101,6 +102,8 @@ def resolve(given: Mapping[str, Any]) -> Settings:
     if "hosts" in file:
         values["hosts"] = _hosts.hosts(f"[hosts] in {CONFIG_NAME}", file["hosts"])
     if "agents" in file:
+        from claudetrace._agents import agents
+
         values["agents"] = agents(f"[agents] in {CONFIG_NAME}", file["agents"])
     if given.get("rates") is None and isinstance(file.get("rates"), Mapping):
         values["rates_file"] = config_file(given.get("config"))[0]

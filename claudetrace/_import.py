@@ -10,6 +10,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from claudetrace._agents import Agents
 from claudetrace._attribution import Attribution
 from claudetrace._guard import Guard
 from claudetrace._ledger._load import load_orphans
@@ -129,7 +130,7 @@ class Import:
         return response.at is not None and (self._since is None or response.at >= self._since)
 
     def _who(self, uid: int) -> Row:
-        columns: Row = {"server_address": NO_HOST, "billing": self._settings.agents.billing}
+        columns: Row = {"server_address": NO_HOST, "billing": (self._settings.agents or Agents()).billing}
         self._attribution.fill(columns, None, _user_name(uid))
         return columns
 

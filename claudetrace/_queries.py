@@ -5,8 +5,9 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
+from claudetrace._agents import Agents
 from claudetrace._budgets._current import runs
-from claudetrace._call import exact_usd, spend_of
+from claudetrace._call import PICOUSD_PER_USD, exact_usd, spend_of
 from claudetrace._errors import BudgetExceeded
 from claudetrace._ids import utc_text, uuid7
 
@@ -43,10 +44,11 @@ class Queries:
         append: Callable[[Row], None],
         spans: Spans | None,
         limits: Callable[[], Budgets | None],
-        reserve_picousd: int,
+        agents: Agents | None,
     ) -> None:
         self._guard, self._append, self._spans = guard, append, spans
-        self._limits, self._reserve_picousd = limits, reserve_picousd
+        self._limits = limits
+        self._reserve_picousd = round((agents or Agents()).reserve_usd * PICOUSD_PER_USD)
 
     def begin(self, query: Query) -> None:
         """An agent is asked: here and now is where its responses belong."""

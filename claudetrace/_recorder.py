@@ -5,34 +5,34 @@ from __future__ import annotations
 from bisect import bisect_right
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import cached_property
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from claudetrace._agents import RESERVE_USD
 from claudetrace._budgets._current import runs
-from claudetrace._call import PICOUSD_PER_USD, spend_picousd, tells_tokens
+from claudetrace._call import spend_picousd, tells_tokens
 from claudetrace._errors import BudgetExceeded
 from claudetrace._guard import Collection
 from claudetrace._item_tags import current_item_tags
 from claudetrace._operations import BATCHES_CREATE
 from claudetrace._pricing import price_response
 from claudetrace._pricing._engine import ran_code
-from claudetrace._queries import Queries
 from claudetrace._seen import SeenIds
 from claudetrace._usage import row_columns, usage_columns
 
 if TYPE_CHECKING:
     from array import array
     from collections.abc import Callable, Iterator, Mapping
-    from decimal import Decimal
 
+    from claudetrace._agents import Agents
     from claudetrace._attribution import Attribution
     from claudetrace._budgets._budgets import Budgets
     from claudetrace._call import Row
     from claudetrace._guard import Guard
     from claudetrace._pricing import Priced, Terms
+    from claudetrace._queries import Queries
     from claudetrace._seam._answer import Answer
     from claudetrace._seam._live import LiveCall
     from claudetrace._telemetry._metrics import Metrics
@@ -63,11 +63,10 @@ class CallRecorder:
         metrics: Metrics | None = None,
         budgets: Budgets | None = None,
         seen: SeenIds | None = None,
-        reserve_usd: Decimal = RESERVE_USD,
+        agents: Agents | None = None,
     ) -> None:
         self.guard = guard
-        self.attribute = attribution.fill
-        self.attribute_item = attribution.of_item
+        self.attribute, self.attribute_item = attribution.fill, attribution.of_item
         self.hashed = attribution.hashed
         self._append = append
         self._spans = spans
@@ -77,10 +76,17 @@ class CallRecorder:
         """`None` where no host is said to replay."""
         self.told = SeenIds()
         """The responses that `claudetrace.record` has told of."""
-        self.queries = Queries(guard, self._append_whole, spans, self._limits, round(reserve_usd * PICOUSD_PER_USD))
+        self._agents = agents
         self._collection = Collection()
         guard.collecting = self._collection.runs_here
         self._late: SimpleQueue[LiveCall] = SimpleQueue()
+
+    @cached_property
+    def queries(self) -> Queries:
+        """What is told of agents: loaded with the first."""
+        from claudetrace._queries import Queries
+
+        return Queries(self.guard, self._append_whole, self._spans, self._limits, self._agents)
 
     @property
     def times_chunks(self) -> bool:

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 from claudetrace._seam._request import request_body
 from claudetrace._telemetry import _attributes as names
-from claudetrace._telemetry._agents import AgentSpans
 from claudetrace._telemetry._attributes import SCHEMA_URL, SCOPE
 from claudetrace._version import __version__
 
@@ -17,6 +16,7 @@ if TYPE_CHECKING:
     from claudetrace._pricing import Priced
     from claudetrace._seam._answer import Answer
     from claudetrace._seam._live import LiveCall
+    from claudetrace._telemetry._agents import AgentSpans
     from claudetrace._telemetry._providers import Providers
 
 
@@ -55,7 +55,16 @@ class Spans:
         self._made: tuple[Any, Any] = (None, None)
         """A provider and the tracer it gave."""
         self._looked_around = False
-        self.agents = AgentSpans(self, backends=backends)
+        self._agents: AgentSpans | None = None
+
+    @property
+    def agents(self) -> AgentSpans:
+        """Spans of agents: loaded with the first."""
+        if self._agents is None:
+            from claudetrace._telemetry._agents import AgentSpans
+
+            self._agents = AgentSpans(self, backends=self._backends)
+        return self._agents
 
     def start(self, call: LiveCall, client: Any, options: Any) -> None:
         """Starts our span and makes it current, if the SDK will make none and there is a provider."""

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import orjson
@@ -25,6 +25,7 @@ AGENT_SDK, CLAUDE_CODE = "agent_sdk", "claude_code"
 _PLATFORMS = {"msg_bdrk_": "bedrock", "msg_vrtx_": "vertex"}
 """How ids of messages begin that came from a cloud."""
 _DETACHED = "HEAD"
+_HOME = re.compile(r"^(?:/(?:home|Users)/[^/]+|/root)(?=/|$)")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MS = timedelta(milliseconds=1)
 
@@ -66,13 +67,9 @@ def row_of(response: Response, who: Row, terms: Terms, hashed: Hashed, *, source
 
 
 def project_of(cwd: str | None) -> str | None:
-    """The folder that a session worked in, below the home as `~/…`."""
-    if cwd is None:
-        return None
-    try:
-        return f"~/{Path(cwd).relative_to(Path.home())}"
-    except (ValueError, RuntimeError):
-        return cwd
+    """The folder that a session worked in; below whosever home as `~/…`, so that it names no user and is one on all
+    hosts."""
+    return None if cwd is None else _HOME.sub("~", cwd)
 
 
 def _terms(response: Response, terms: Terms) -> Terms:

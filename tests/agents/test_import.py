@@ -67,6 +67,17 @@ def test_who_and_where(folder: Path, db: Path) -> None:
     assert "$0.008415 of it is of Claude Code, and nobody said who pays" in report
 
 
+def test_projects_name_no_user(folder: Path, db: Path) -> None:
+    """A folder below a home is the same project whose home it is."""
+    homes = ("/".join(("", "home", "ann")), "/".join(("", "Users", "bob")))
+    for number, home in enumerate(homes):
+        write(folder / "p" / f"{number}.jsonl", record(f"msg_{number}", number, cwd=f"{home}/src/shop"))
+
+    run_import(folder, db)
+
+    assert {call.project for call in calls(db)} == {"~/src/shop"}
+
+
 def test_again_reads_only_what_is_new(folder: Path, db: Path) -> None:
     """A second import adds what was written since, and copies of a response in other files are no rows."""
     transcript = write(folder / "p" / "session-1.jsonl", record("msg_1"))

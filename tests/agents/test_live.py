@@ -202,3 +202,12 @@ async def test_the_cli_is_killed(api: Api, options: Options, rows: Rows) -> None
 
     (call,) = rows()
     assert (call.usage_is_final, call.cost_flags, call.input_tokens) == (False, ("partial_usage",), 1000)
+
+
+async def test_there_is_no_cli(options: Options, start: Callable[..., Any], ledger: Rows) -> None:
+    """Without a CLI the caller gets the SDK's own error, and nothing of ours fails."""
+    running = start()
+    with pytest.raises(sdk.CLINotFoundError):
+        await ask("PLEASE answer", options(cli_path="/no/claude"))
+
+    assert dict(running.health.failures) == {}

@@ -56,7 +56,7 @@ def agents(check: Check) -> list[list[str]]:
     """The tests of agents, with the real Agent SDK and the CLI of its wheel, and what the README says is seen."""
     python = str(environment(check))
     tests = [python, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(ROOT / "tests" / "agents")]
-    return [tests, [python, str(HERE / "seen.py")]]
+    return [tests, [python, "-W", "ignore", str(HERE / "seen.py")]]
 
 
 def environment(check: Check) -> Path:
