@@ -57,9 +57,21 @@ class BudgetExceeded(ClaudetraceError):  # noqa: N818 - the public name is fixed
         return f"{self.whose()} has no room for this call{needed}: {sums}; {self.way_out()}"
 
     @property
+    def left_usd(self) -> Decimal | None:
+        """What was neither spent nor set aside; `None` without a limit in dollars."""
+        if self.limit_usd is None:
+            return None
+        left = self.limit_usd - self.spent_usd - self.reserved_usd - (self.held_usd or 0)
+        return max(left, left * 0)
+
+    @property
     def is_too_large(self) -> bool:
         """Whether the call alone may cost more than the limit, so that waiting never helps."""
         return self.limit_usd is not None and self.needed_usd is not None and self.needed_usd > self.limit_usd
+
+    def why(self) -> str:
+        """What it says, without the budget's name."""
+        return str(self).removeprefix(self.whose()).strip()
 
     def whose(self) -> str:
         """The budget's name, and for whom."""

@@ -45,9 +45,10 @@ class Queries:
         spans: Spans | None,
         limits: Callable[[], Budgets | None],
         agents: Agents | None,
+        blocked: Callable[[str, BudgetExceeded], None],
     ) -> None:
         self._guard, self._append, self._spans = guard, append, spans
-        self._limits = limits
+        self._limits, self._blocked = limits, blocked
         self._reserve_picousd = round((agents or Agents()).reserve_usd * PICOUSD_PER_USD)
 
     def begin(self, query: Query) -> None:
@@ -79,10 +80,11 @@ class Queries:
         except Exception as error:  # noqa: BLE001 - any failure of ours ends at the guard: the query goes on
             self._guard.caught("ask the budgets for an agent", error)
 
-    def refused(self, query: Query) -> None:
+    def refused(self, query: Query, error: BudgetExceeded) -> None:
         """A budget has stopped the query: that is a row, which costs nothing."""
         with self._guard("record a query that a budget stops"):
             row_id, now_ns = uuid7(time.time_ns()), time.time_ns()
+            self._blocked(row_id, error)
             self._append(
                 {
                     **query.columns,

@@ -9,8 +9,6 @@ from functools import cached_property
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
-import orjson
-
 from claudetrace._budgets._current import runs
 from claudetrace._call import spend_picousd, tells_tokens
 from claudetrace._errors import BudgetExceeded
@@ -20,6 +18,7 @@ from claudetrace._operations import BATCHES_CREATE
 from claudetrace._pricing import price_response
 from claudetrace._pricing._engine import ran_code
 from claudetrace._seen import SeenIds
+from claudetrace._text import json_text
 from claudetrace._usage import row_columns, usage_columns
 
 if TYPE_CHECKING:
@@ -86,7 +85,7 @@ class CallRecorder:
         """What is told of agents: loaded with the first."""
         from claudetrace._queries import Queries
 
-        return Queries(self.guard, self._append_whole, self._spans, self._limits, self._agents)
+        return Queries(self.guard, self._append_whole, self._spans, self._limits, self._agents, self._blocked)
 
     @property
     def times_chunks(self) -> bool:
@@ -152,10 +151,21 @@ class CallRecorder:
             finally:
                 if (waited_s := call.admission.reservation.waited_s) is not None:
                     call.waited(waited_s)
-        except BudgetExceeded:
+        except BudgetExceeded as error:
+            self._blocked(call.id, error)
             raise
         except Exception as error:  # noqa: BLE001 - any failure of ours ends at the guard: the call goes on
             self.guard.caught("ask the budgets for a call", error)
+
+    def _blocked(self, row_id: str, error: BudgetExceeded) -> None:
+        """A budget has stopped what the row to come is of."""
+        with self.guard("tell of a call that a budget has stopped"):
+            if self._budgets is not None:
+                self._budgets.note_blocked(error)
+            if self._metrics is not None:
+                self._metrics.blocked(row_id, error)
+            if self._spans is not None:
+                self._spans.blocked(error)
 
     def started(self, call: LiveCall, client: Any, options: Any) -> None:
         if self._spans is None:
@@ -337,13 +347,3 @@ def answer_terms(call: LiveCall, answer: Answer) -> Terms:
         free_code=code and free,
         contradictory=bool(answer.contradictions),
     )
-
-
-def json_text(value: Any) -> str:
-    """`value` as JSON, also where orjson has no form for it."""
-    try:
-        return orjson.dumps(value).decode()
-    except TypeError:
-        import json
-
-        return json.dumps(value)

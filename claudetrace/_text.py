@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from hashlib import sha256
+from typing import Any
 
 import orjson
 
@@ -40,3 +41,13 @@ def spellings(value: str) -> list[bytes]:
 def naming(value: str) -> re.Pattern[bytes]:
     """What finds `value` in a line, however it is spelt, but not inside of a word."""
     return re.compile(rb"(?<!\w)(?:%b)(?!\w)" % b"|".join(map(re.escape, spellings(value))))
+
+
+def json_text(value: Any) -> str:
+    """`value` as JSON, also where orjson has no form for it."""
+    try:
+        return orjson.dumps(value).decode()
+    except TypeError:
+        import json
+
+        return json.dumps(value)

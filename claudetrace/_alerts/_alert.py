@@ -24,7 +24,9 @@ _MONEY = ("spent_usd", "limit_usd")
 class Alert:
     """Something to know about a budget, once in its window. `key` is the tag's value where each has a budget."""
 
-    kind: Literal["threshold", "forecast", "spike", "loop", "unpriced", "unbounded", "lost", "unseen"]
+    kind: Literal[
+        "threshold", "forecast", "spike", "loop", "unpriced", "unbounded", "blocked", "untagged", "lost", "unseen"
+    ]
     budget: str | None = None
     threshold: float | None = None
     spent_usd: Decimal | None = None

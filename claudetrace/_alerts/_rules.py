@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from claudetrace._alerts._alert import Alert
     from claudetrace._budgets._budget import Budget
-    from claudetrace._budgets._store import Totals
+    from claudetrace._budgets._store import Claim, Totals
     from claudetrace._budgets._windows import Window
     from claudetrace._call import Row
     from claudetrace._guard import Guard
@@ -39,34 +39,44 @@ MOST_KEPT = 20_000
 
 class Rules:
     """Looks at new rows, on the loader's thread, and raises an alert where one is due: a forecast, an unbounded call
-    or unpriced calls once in a window, a spike once a day, a loop once for its session, lost rows once an hour.
+    or unpriced calls once in a window, blocked calls at the first, tenth and hundredth and so on in it, a spike once a
+    day, a loop once for its session, lost rows once an hour.
 
     `raise_alert` gets an alert and the mark that it fires, each mark once in this process; where there is a store, it
     sees to it that the mark fires once in all of them. `totals` gives what a budget has spent in a window; without it
-    there is no forecast.
+    there is no forecast. `block` counts calls that a budget has stopped, and gives how many it has in the window.
     """
 
     def __init__(
         self,
         budgets: Sequence[Budget],
-        *,
         raise_alert: Callable[[Alert, str], None],
-        guard: Guard,
         totals: Callable[[Budget, str, Window], Totals] | None = None,
+        block: Callable[[Claim, int], int] | None = None,
+        *,
+        guard: Guard,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.budgets = tuple(budgets)
-        self._raise_alert, self._guard, self._totals, self._clock = raise_alert, guard, totals, clock
+        self._raise_alert, self._guard, self._clock = raise_alert, guard, clock
+        self._totals, self._block = totals, block
         self._forecasts, self._spikes, self._loops = Forecasts(), Spikes(), Loops()
         self._next: OrderedDict[tuple[str, str], float] = OrderedDict()
         self._known: OrderedDict[tuple[str | None, str], None] = OrderedDict()
         self._noted: deque[tuple[Budget, str, str]] = deque(maxlen=1000)
+        self._blocked: deque[tuple[Claim, str]] = deque()
+        self._uncounted: dict[tuple[str, str, int], tuple[Claim, str, int]] = {}
+        """Blocked calls that the store has not counted yet: why the last of them was, and how many."""
         self._lost = 0
 
     def note_unbounded(self, budget: Budget, key: str, why: str) -> None:
         """Remembers that a blocking budget let a call through without a bound; `why` is no text of the request's.
         On the caller's thread: it only notes it."""
         self._noted.append((budget, key, why))
+
+    def note_blocked(self, claim: Claim, why: str) -> None:
+        """Remembers that a budget has stopped a call. On the caller's thread: it only notes it."""
+        self._blocked.append((claim, why))
 
     def rows(self, rows: Sequence[Row]) -> None:
         """Looks at rows that are new in the ledger. Never raises."""
@@ -85,10 +95,31 @@ class Rules:
             while self._noted:
                 budget, key, why = self._noted.popleft()
                 self._raise_for(budget, key, "unbounded", _sentences.unbounded(budget, key, why), each_key=False)
+        with self._guard("count the calls that budgets have stopped"):
+            self._count_blocked()
         if lost is not None and lost > self._lost:
             self._lost = lost
             with self._guard("alert of lost calls"):
                 self._raise("lost", _sentences.lost(lost), f"lost {int(self._clock()) // 3600}")
+
+    def _count_blocked(self) -> None:
+        """Counts them in the store, those of one budget and key at once: a loop may be stopped thousands of times a
+        second."""
+        while self._blocked:
+            claim, why = self._blocked.popleft()
+            place = str(claim.budget.name), claim.key, claim.window.slot
+            self._uncounted[place] = claim, why, self._uncounted.get(place, (claim, why, 0))[2] + 1
+        for place, (claim, why, calls) in list(self._uncounted.items()):
+            try:
+                counted = calls if self._block is None else self._block(claim, calls)
+                del self._uncounted[place]
+            except Exception as error:  # noqa: BLE001 - what cannot be counted now is told all the same
+                self._guard.caught("count in the budgets' store the calls that were stopped", error)
+                counted = calls
+            budget, key, window = claim
+            step = 10 ** (len(str(counted)) - 1)
+            message = _sentences.blocked(budget, key, counted, why)
+            self._raise_for(budget, key, f"blocked {step}", message, window=window)
 
     def _look(self, row: Row, touched: dict[tuple[str, str], Budget]) -> None:
         if (found := self._loops.add(row)) is not None:
@@ -144,14 +175,18 @@ class Rules:
         *,
         spent_picousd: int | None = None,
         each_key: bool = True,
+        window: Window | None = None,
     ) -> None:
-        """Raises an alert of a budget, once in its window; with `each_key` once for each of its keys."""
-        window = window_of(budget.per, budget.timezone, self._clock())
+        """Raises an alert of a budget, once in its window, which is that of now; with `each_key` once for each of its
+        keys. Of a `kind` like "blocked 10" only the first word is the alert's."""
+        window = window or window_of(budget.per, budget.timezone, self._clock())
         mark = mark_of(budget, kind, window.slot, key if each_key else "", of_limit=kind == "forecast")
         if (budget.name, mark) in self._known:
             return
         if spent_picousd is None and self._totals is not None:
-            spent_picousd = self._totals(budget, key, window).picousd
+            with self._guard("read what a budget has spent"):
+                spent_picousd = self._totals(budget, key, window).picousd
+        kind = kind.partition(" ")[0]
         self._raise(kind, message, mark, budget=budget, key=key, spent_picousd=spent_picousd, window=window)
 
     def _raise(self, kind: str, message: str, mark: str, *, budget: Budget | None = None, **more: Any) -> None:

@@ -122,6 +122,12 @@ def unbounded(budget: Budget, key: str | None, why: str) -> str:
     )
 
 
+def blocked(budget: Budget, key: str | None, calls: int, why: str) -> str:
+    """For calls that a budget has stopped: how many in its window, and what the last of them was told."""
+    number = "a call" if calls == 1 else f"{calls:,} calls in its window, the last"
+    return f"{whose(budget, key)} has stopped {number} because it {one_line(why)}."
+
+
 def lost(rows: int) -> str:
     """For calls that this process could not record."""
     number = "1 call" if rows == 1 else f"{rows:,} calls"

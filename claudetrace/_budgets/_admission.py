@@ -135,7 +135,9 @@ class Admission:
         self._guard.caught(doing, error)
         for claim in reservation.claims:
             if claim.budget.on_store_error == "closed":
-                raise StoreUnusable(claim.budget, name, error) from None
+                unusable = StoreUnusable(claim.budget, name, error)
+                unusable.key = claim.key or None
+                raise unusable from None
         reservation.locally = True
         for done, (call_id, claims, picousd, calls) in enumerate(reservation.parts):
             if (denied := self._local.reserve(call_id, Reserved(claims, picousd, calls), peers)) is not None:

@@ -17,11 +17,12 @@ from claudetrace._budgets._admission import Admission
 from claudetrace._budgets._current import runs
 from claudetrace._budgets._items import items_of
 from claudetrace._budgets._local import Local
-from claudetrace._budgets._match import matching
+from claudetrace._budgets._match import ALL, matching
 from claudetrace._budgets._offers import Offers
 from claudetrace._budgets._reservation import Owned, Reservation
 from claudetrace._budgets._status import Observed, states_of
-from claudetrace._budgets._store import Opening
+from claudetrace._budgets._store import Claim, Opening
+from claudetrace._budgets._windows import window_of
 from claudetrace._budgets._writer import PATIENCE_S, Writer, nothing
 from claudetrace._clock import monotonic
 from claudetrace._exit import exit_left_s
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from claudetrace._budgets._store import Store, Totals
     from claudetrace._budgets._windows import Window
     from claudetrace._call import Row
+    from claudetrace._errors import BudgetExceeded
     from claudetrace._guard import Guard
     from claudetrace._pricing import Terms
 
@@ -82,8 +84,8 @@ class Budgets(Forks):
         self._admission = Admission(self._blocking, self.writer, self._local, guard, clock)
         self.outbox = None if self.writer is None else StoreOutbox(self.writer)
         self.sender = Sender(channels, guard=guard, service=service, outbox=self.outbox)
-        totals = None if self.writer is None else self.totals
-        self.rules = Rules(self.budgets, raise_alert=self.sender.raise_alert, guard=guard, totals=totals, clock=clock)
+        asked = (None, None) if self.writer is None else (self.totals, self._block)
+        self.rules = Rules(self.budgets, self.sender.raise_alert, *asked, guard=guard, clock=clock)
         self.observed = Observed(self.budgets, store, guard)
         if store is not None or channels:
             # Before the loader's own, so that it runs after: what the last rows say is still counted.
@@ -185,6 +187,13 @@ class Budgets(Forks):
         """As `Admission.admit_async`."""
         await self._admission.admit_async(reservation)
 
+    def note_blocked(self, error: BudgetExceeded) -> None:
+        """Has the call counted that was stopped like this. A run's are known to who entered it."""
+        budget = next((each for each in self.budgets if each.name == error.budget), None)
+        if budget is not None and all(run.budget.name != error.budget for run in runs.get()):
+            window = window_of(budget.per, budget.timezone, self._clock())
+            self.rules.note_blocked(Claim(budget, error.key or ALL, window), error.why())
+
     def settle(self, reservation: Reservation) -> None:
         """As `Admission.settle`."""
         self._admission.settle(reservation)
@@ -246,6 +255,9 @@ class Budgets(Forks):
     def totals(self, budget: Budget, key: str, window: Window) -> Totals:
         """What a budget of these has spent in the window. Raises what the store does."""
         return self._ask(lambda store: store.totals(budget, key, window))  # type: ignore[no-any-return]  # what it gives
+
+    def _block(self, claim: Claim, calls: int) -> int:
+        return self._ask(lambda store: store.block(claim, calls), PATIENT_S)  # type: ignore[no-any-return]  # what it gives
 
     def status(self, top: int = 10) -> list[BudgetState]:
         """Each budget of these now, with all that was said before; of one for each value of a tag the `top` that spent

@@ -239,10 +239,12 @@ class Stored:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Spread:
-    """How many values of a tag have spent something of theirs, and how many of them all."""
+    """How many values of a tag have spent something of theirs, how many of them all, and how many calls of theirs were
+    stopped."""
 
     keys: int
     reached: int
+    blocked_calls: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -250,6 +250,9 @@ class LiveCall:
         row["duration_ms"] = (now - self.started_perf) * 1e3
         row["outcome"] = self.outcome
         row["error_type"] = self.error_type
+        if self.error_type == "BudgetExceeded" and "model_requested" in row:
+            # Sums are by model: a call that a budget stopped is under the one that would have answered.
+            row["model"] = row["model_requested"]
         if self.attempts:
             row["response_ms"] = (now - self.attempt_perf) * 1e3
             row.update(status_columns(error))

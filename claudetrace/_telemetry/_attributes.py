@@ -13,6 +13,7 @@ from claudetrace._operations import COMPLETIONS_CREATE, MESSAGES_CREATE
 
 if TYPE_CHECKING:
     from claudetrace._call import Row
+    from claudetrace._errors import BudgetExceeded
     from claudetrace._pricing import Priced
     from claudetrace._seam._answer import Answer
     from claudetrace._seam._live import LiveCall
@@ -58,6 +59,7 @@ OLD_CACHE_WRITE = "gen_ai.usage.cache_creation.input_tokens"
 COST = "claudetrace.cost.usd"
 COST_STATUS = "claudetrace.cost.status"
 BACKENDS_COST = ("gen_ai.usage.cost.amount", "gen_ai.usage.cost", "operation.cost", "llm.cost.total")
+BUDGET = "claudetrace.budget"
 _LOWER_BOUND = frozenset({"partial_usage", "unpriced_component", "retried_after_timeout"})
 
 
@@ -146,6 +148,21 @@ def cache_write_tokens(columns: Mapping[str, Any]) -> int | None:
     """All tokens written to the cache; `None` where the API said nothing."""
     written = [columns[name] for name in PROMPT_TOKENS[2:] if name in columns]
     return sum(written) if written else None
+
+
+def budget_attributes(name: str, key: str | None) -> dict[str, str]:
+    """Which budget, and whose where each value of a tag has one."""
+    return {BUDGET: name} if key is None else {BUDGET: name, "claudetrace.budget_key": key}
+
+
+def blocked_attributes(error: BudgetExceeded) -> Attributes:
+    """Which budget has stopped a call, what the call needed and what was left."""
+    left = error.left_usd
+    return {
+        **budget_attributes(error.budget, error.key),
+        **({} if error.needed_usd is None else {"claudetrace.budget.needed_usd": float(error.needed_usd)}),
+        **({} if left is None else {"claudetrace.budget.left_usd": float(left)}),
+    }
 
 
 def row_attributes(row: Row) -> Attributes:

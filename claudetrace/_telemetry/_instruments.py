@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
-from claudetrace._telemetry._attributes import OPERATIONS, SCHEMA_URL, SCOPE
+from claudetrace._telemetry._attributes import OPERATIONS, SCHEMA_URL, SCOPE, budget_attributes
 from claudetrace._version import __version__
 
 if TYPE_CHECKING:
@@ -65,6 +65,9 @@ class Instruments:
         self.cost = meter.create_counter("claudetrace.cost", "{USD}", "What was spent.")
         self.headroom = meter.create_gauge(
             "claudetrace.rate_limit.headroom", "1", "What is left of the tightest rate limit, of 1."
+        )
+        self.blocked = meter.create_counter(
+            "claudetrace.budget.blocked", "{call}", "Calls that a budget has stopped before they left."
         )
         observe(meter, metrics)
 
@@ -162,8 +165,7 @@ def _states(metrics: Metrics) -> Sequence[BudgetState]:
 
 
 def _of(state: BudgetState) -> dict[str, str]:
-    key = {} if state.key is None else {"claudetrace.budget_key": state.key}
-    return {"claudetrace.budget": str(state.budget.name), **key}
+    return budget_attributes(str(state.budget.name), state.key)
 
 
 def forget(metrics: Metrics) -> None:

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from claudetrace._budgets._status import BudgetState
     from claudetrace._call import Row
+    from claudetrace._errors import BudgetExceeded
     from claudetrace._guard import Guard
 
 Attributes: TypeAlias = dict[str, str]
@@ -115,6 +116,8 @@ class Metrics(Forks):
         self._look_again_at = 0.0
         self._aside: deque[tuple[str, Sequence[float]]] = deque(maxlen=MOST_ASIDE)
         self._chunks: dict[str, Sequence[float]] = {}
+        self._blocked: dict[str, Attributes] = {}
+        """Which budget has stopped the call of a row that is to come."""
         self._series: dict[tuple[tuple[str, str], ...], Series] = {}
         self._by_row: dict[tuple[Any, ...], Series] = {}
         self._values: dict[str, set[str]] = {}
@@ -127,6 +130,11 @@ class Metrics(Forks):
     def chunks(self, row_id: str, times_s: Sequence[float]) -> None:
         """Keeps the arrival times of a stream's chunks, from the first with output, until its row comes. No lock."""
         self._aside.append((row_id, times_s))
+
+    def blocked(self, row_id: str, error: BudgetExceeded) -> None:
+        """Keeps which budget has stopped a call until its row comes. Takes no lock."""
+        if self.wanted and len(self._blocked) < MOST_CACHED:
+            self._blocked[row_id] = names.budget_attributes(error.budget, error.key)
 
     def write(self, rows: list[Row]) -> None:
         """Records `rows`: new ones, of this process, and priced. On the loader's thread."""
@@ -167,16 +175,20 @@ class Metrics(Forks):
                 self._chunks[row_id] = times_s
         if not keep:
             self._chunks.clear()
+            self._blocked.clear()
         while len(self._chunks) > MOST_ASIDE:
             # Their rows never came.
             del self._chunks[next(iter(self._chunks))]
 
     def _record(self, to: Instruments, row: Row) -> None:
-        series = self._series_of(row)
         error = row.get("error_type")
-        # A call that a budget stopped was never made.
         if error == "BudgetExceeded":
+            # It was never made.
+            if (budget := self._blocked.pop(row["id"], None)) is not None:
+                limited = {name: self._limited(f"{name} of {budget[names.BUDGET]}", budget[name]) for name in budget}
+                to.blocked.add(1, limited)
             return
+        series = self._series_of(row)
         failed = row["outcome"] in ("error", "incomplete")
         with_error = series.with_error(self._limited("error.type", error or row["outcome"]) if failed else None)
         # Downloading a batch's results is one call, however many results there are.

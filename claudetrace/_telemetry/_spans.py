@@ -13,6 +13,7 @@ from claudetrace._version import __version__
 
 if TYPE_CHECKING:
     from claudetrace._call import Row
+    from claudetrace._errors import BudgetExceeded
     from claudetrace._pricing import Priced
     from claudetrace._seam._answer import Answer
     from claudetrace._seam._live import LiveCall
@@ -75,6 +76,14 @@ class Spans:
         elif (tracer := self.own_tracer()) is not None:
             self._start_own(call, tracer, client.base_url, request_body(options))
             self._enter(call)
+
+    def blocked(self, error: BudgetExceeded) -> None:
+        """Says on the current span, if there is one that records, that a budget has stopped a call."""
+        from opentelemetry import trace
+
+        span = trace.get_current_span()
+        if span.is_recording():
+            span.add_event("claudetrace.budget_exceeded", names.blocked_attributes(error))
 
     def join(self, call: LiveCall, span: Any, base_url: Any, options: Any) -> bool:
         """Uses the SDK's span for the call. Whether our span replaces it.

@@ -32,6 +32,7 @@ HEADS = {
     "reserved": 5,
     "left": 4,
     "limit": 0,
+    "blocked": 0,
     "forecast": 2,
     "ends (UTC)": 3,
     "at the limit": 6,
@@ -64,9 +65,15 @@ class Shown:
         """Whether all of it is spent, by one value of its tag at least."""
         return self.spread.reached > 0 if self.spread is not None else any(each.reached for each in self.states)
 
+    @property
+    def blocked_calls(self) -> int:
+        """How many calls it has stopped in its window."""
+        return self.spread.blocked_calls if self.spread is not None else sum(s.blocked_calls for s in self.states)
+
     def idle(self, now: datetime) -> bool:
         """Whether it is history: set long ago, and nothing is in its window."""
         used = self.spread.keys > 0 if self.spread else any(s.spent_calls or s.reserved_calls for s in self.states)
+        used |= self.blocked_calls > 0
         return not used and self.stored.used_at < now - IDLE
 
 
@@ -98,9 +105,9 @@ class Report:
             )
 
     @property
-    def reached(self) -> bool:
-        """Whether all of some budget is spent."""
-        return any(each.reached for each in self.budgets)
+    def needs_a_look(self) -> bool:
+        """Whether all of some budget is spent, or a call was stopped."""
+        return any(each.reached or each.blocked_calls for each in self.budgets)
 
 
 def as_text(report: Report) -> str:
@@ -136,7 +143,7 @@ def _table(shown: list[Shown]) -> str:
                 rows.append(row)
                 colors.append(color)
     columns = [
-        Column(head, [row[number] for row in rows], None, drop, left=number in (0, 1, 2, 9))
+        Column(head, [row[number] for row in rows], None, drop, left=number in (0, 1, 2, 10))
         for number, (head, drop) in enumerate(HEADS.items())
     ]
     text, note = fitted(columns, terminal_width())
@@ -153,7 +160,7 @@ def _lines(state: BudgetState, digits: int) -> list[tuple[list[str], str | None]
     if end is None and state.window_end is not None:
         end = f"{state.window_end:%m-%d %H:%M}"
     then = "stops calls" if budget.blocks else "alerts"
-    lines = []
+    lines, blocked = [], count_text(state.blocked_calls) if budget.blocks or state.blocked_calls else ""
     if state.limit_usd is not None:
         limit = state.limit_usd + state.granted_usd
         amounts = (state.spent_usd, state.reserved_usd, state.left_usd, limit)
@@ -172,8 +179,8 @@ def _lines(state: BudgetState, digits: int) -> list[tuple[list[str], str | None]
         lines.append(("" if lines else name, share, texts, count_text(state.forecast_calls), over))
     return [
         (
-            [called, budget.per if called == name else "", _bar(share), *texts, forecast, end or "", then],
-            "red" if share >= 1 else "yellow" if over else None,
+            [called, budget.per if called == name else "", _bar(share), *texts, blocked, forecast, end or "", then],
+            "red" if share >= 1 or state.blocked_calls else "yellow" if over else None,
         )
         for called, share, texts, forecast, over in lines
     ]
@@ -190,9 +197,10 @@ def _bar(share: Decimal) -> str:
 def _each_note(each: Shown) -> str:
     assert each.spread is not None
     tag, spread = each.stored.budget.each_tag, each.spread
+    blocked = f", {calls_text(spread.blocked_calls)} stopped" if spread.blocked_calls else ""
     values = f"{spread.keys:,} value{'' if spread.keys == 1 else 's'} of the tag {tag}"
     more = f"; the {len(each.states)} that spent most are shown" if spread.keys > len(each.states) else ""
-    return f"{plain(str(each.stored.budget.name))}: {values}, {spread.reached:,} at the limit{more}."
+    return f"{plain(str(each.stored.budget.name))}: {values}, {spread.reached:,} at the limit{blocked}{more}."
 
 
 def _held_note(state: BudgetState) -> str:
@@ -273,6 +281,7 @@ def _plain_budget(each: Shown) -> dict[str, Any]:
         "on_exceeded": budget.on_exceeded,
         "set_at": each.stored.used_at,
         "reached": each.reached,
+        "blocked_calls": each.blocked_calls,
     }
     if each.spread is not None:
         told["values"] = asdict(each.spread)

@@ -38,7 +38,7 @@ def budgets(
     """Show what each budget has spent, reserved and left in its window, and the last alerts.
 
     Read from the store of the programs that have these budgets; nothing of it is changed. Exits 1 where all of a
-    budget is spent. Times are UTC.
+    budget is spent, or it has stopped a call. Times are UTC.
     """
     if context.invoked_subcommand is not None:
         context.obj = (db, store)
@@ -49,7 +49,7 @@ def budgets(
     path = store_path(db, store)
     report = Report.read(path, time.time(), top=top, alerts=alerts)
     click.echo(in_json(report) if as_json else as_text(report))
-    if report.reached:
+    if report.needs_a_look:
         raise SystemExit(1)
 
 

@@ -25,14 +25,19 @@ COUNTS = {
     "calls": ("calls", 0),
     "responses": ("responses", 8),
     "errors": ("errors", 5),
+    "blocked": ("blocked_calls", 0),
     "input": ("input_tokens", 4),
     "cache read": ("cache_read_tokens", 6),
     "cache write": ("cache_write_tokens", 7),
     "output": ("output_tokens", 3),
 }
 """Each count with its field, and how soon it is left out where the screen is narrow: the highest first."""
+SOMETIMES: Mapping[str, Callable[[Spend], object]] = {
+    "responses": lambda total: total.calls != total.responses,
+    "blocked": lambda total: total.blocked_calls,
+}
+"""Which of them have a column only where it tells something."""
 SORTED = {
-    "blocked": "blocked_calls",
     "retries": "retries",
     "tool calls": "tool_calls",
     "tokens": "tokens",
@@ -65,7 +70,7 @@ def spend_table(
     shown = [*rows, total]
     columns = [*key_columns(by, [(row.dimensions, row.rest, row.others) for row in rows])]
     for head, (name, drop) in COUNTS.items():
-        if head != "responses" or any(row.calls != row.responses for row in rows):
+        if head not in SOMETIMES or SOMETIMES[head](total) or head == sort:
             columns.append(_counts(head, [getattr(row, name) for row in shown], 0 if head == sort else drop))
     sorted_by = (sort or "").replace("-", " ")
     if sorted_by in SORTED:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -22,7 +23,7 @@ from test_store import (
 from claudetrace._budgets import _connect
 from claudetrace._budgets._budget import Budget
 from claudetrace._budgets._postgres._url import ServerUrl
-from claudetrace._budgets._store import Claim, Grant
+from claudetrace._budgets._store import Claim, Grant, Store
 from claudetrace._budgets._windows import window_of
 from claudetrace._errors import BudgetExceeded
 
@@ -192,3 +193,21 @@ def test_stopped_calls_are_counted_over_all_hosts(keep: Callable[..., Served]) -
     claim = Claim(one.budgets[0], "", window_of("day", "UTC", NOON))
     assert one.writer.do(lambda store: store.block(claim, 2)) == 2
     assert other.writer.do(lambda store: store.block(claim._replace(budget=other.budgets[0]), 3)) == 5
+
+
+def block(claim: Claim, calls: int, store: Store) -> int:
+    return store.block(claim, calls)
+
+
+def test_stopped_calls_are_counted(keep: Callable[..., Served], database: str, clock: ServerClock) -> None:
+    """Also of a key that has spent nothing; each is shown with its number."""
+    budget = Budget("b", usd=10, per="day", on_exceeded="block", tags={"user": "*"})
+    kept = keep(budget)
+    claim = Claim(budget, "ann", window_of("day", "UTC", clock.now))
+    assert [kept.writer.do(partial(block, claim, calls)) for calls in (1, 4)] == [1, 5]
+
+    with _connect.view(ServerUrl(database)) as view:
+        (each,) = view.budgets()
+        spread = view.spread(each, claim.window)
+    assert (spread.keys, spread.reached, spread.blocked_calls) == (1, 0, 5)
+    assert [(state.key, state.blocked_calls) for state in kept.status()] == [("ann", 5)]

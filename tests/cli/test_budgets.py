@@ -94,7 +94,7 @@ def test_a_budget_is_shown_with_all_its_figures(keep: Callable[..., Kept], db: P
     in_dollars, in_calls = lines(result.output)[3:5]
     bar, then = "██████░░░░", [*f"{end:%m-%d %H:%M}".split(), "stops", "calls"]
     assert in_dollars[:9] == ["all", "day", bar, "60", "%", "$6.0000", "$1.0000", "$3.0000", "$10.0000"]
-    assert in_dollars[10:] == then
+    assert (in_dollars[9], in_dollars[11:]) == ("0", then)
     assert in_calls[:8] == ["░░░░░░░░░░", "<1", "%", "1", "1", "498", "500", "calls"]
     assert {name: state[name] for name in ("spent_usd", "reserved_usd", "left_usd", "limit_usd", "left_calls")} == {
         "spent_usd": "6.000000000000",
@@ -123,7 +123,7 @@ def test_of_a_budget_for_each_the_top_is_shown(keep: Callable[..., Kept], db: Pa
     assert result.exit_code == 1
     assert [line[0] for line in lines(result.output)[3:6]] == ["user", "u7", "u6"]
     assert "user: 7 values of the tag user, 3 at the limit; the 2 that spent most are shown." in result.output
-    assert told(db, "--top", 0)["budgets"][0]["values"] == {"keys": 7, "reached": 3}
+    assert told(db, "--top", 0)["budgets"][0]["values"] == {"keys": 7, "reached": 3, "blocked_calls": 0}
 
 
 def test_a_key_cannot_steer_the_terminal(keep: Callable[..., Kept], db: Path) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import anthropic
 import pytest
 import yaml
 from telemetry.receiver import Receiver
@@ -36,8 +37,11 @@ def emitted(tmp_path_factory: pytest.TempPathFactory) -> dict[str, frozenset[str
     with Receiver() as receiver:
         db = tmp_path_factory.mktemp("grafana") / "ledger.db"
         each = claudetrace.Budget("customer", usd=10, tags={"customer": "*"})
-        with claudetrace.instrument(db=db, otlp=receiver.url, budgets=[each], force=True):
+        none = claudetrace.Budget("none", usd="1E-9", tags={"run": "*"}, on_exceeded="block")
+        with claudetrace.instrument(db=db, otlp=receiver.url, budgets=[each, none], force=True):
             _play.play()
+            with pytest.raises(claudetrace.BudgetExceeded), claudetrace.tag(run="r1"):
+                anthropic.Anthropic(api_key="k").messages.create(model="claude-opus-4-8", max_tokens=9, messages=[])
             assert claudetrace.flush(timeout_s=30)
     for metric in receiver.metrics:
         for name, labels in prometheus.series(metric).items():

@@ -22,6 +22,8 @@ HEADLINES = {
     "loop": "Runaway loop",
     "unpriced": "Budget {budget}: calls without a price",
     "unbounded": "Budget {budget}: a call without an upper bound",
+    "blocked": "Budget {budget}: calls are stopped",
+    "untagged": "Budget {budget}: calls that it does not see",
     "lost": "Calls were not recorded",
     "unseen": "Calls on the bill are not in the ledger",
 }

@@ -91,8 +91,8 @@ class PostgresView:
     def spread(self, each: Stored, window: Window) -> Spread:
         """As in `View`."""
         most = {"usd": each.budget.limit_picousd, "calls": each.budget.max_calls}
-        keys, reached = self._look("spread", id=each.id, since=window.since, until=window.until, **most)
-        return Spread(keys=keys, reached=reached)
+        counts = self._look("spread", id=each.id, since=window.since, until=window.until, **most)
+        return Spread(**dict(zip(("keys", "reached", "blocked_calls"), counts, strict=True)))
 
     def alerts(self, limit: int) -> list[Raised]:
         """As in `View`."""

@@ -27,11 +27,18 @@ BEGIN
             ) AS q
         )
         WHEN 'spread' THEN (
-            SELECT jsonb_build_array(count(*), count(*) FILTER (
-                WHERE q.spent >= (said ->> 'usd')::numeric OR q.calls >= (said ->> 'calls')::bigint
-            ))
+            SELECT jsonb_build_array(
+                count(*),
+                count(*) FILTER (
+                    WHERE q.spent >= (said ->> 'usd')::numeric OR q.calls >= (said ->> 'calls')::bigint
+                ),
+                COALESCE(sum(q.blocked), 0)
+            )
             FROM (
-                SELECT sum(n.spent - n.granted) AS spent, sum(n.spent_calls - n.granted_calls) AS calls
+                SELECT
+                    sum(n.spent - n.granted) AS spent,
+                    sum(n.spent_calls - n.granted_calls) AS calls,
+                    sum(n.blocked_calls) AS blocked
                 FROM counters AS n
                 WHERE n.budget_id = id AND n.slot BETWEEN since AND until
                 GROUP BY n.key

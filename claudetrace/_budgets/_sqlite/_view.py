@@ -44,12 +44,14 @@ SPREAD = f"""
                 ELSE usd + rest / {PICO} = ?5 AND rest % {PICO} >= ?6
             END
             OR (?4 IS NOT NULL AND calls >= ?4)
-        ), 0)
+        ), 0),
+        COALESCE(SUM(blocked), 0)
     FROM (
         SELECT
             SUM(spent_usd - granted_usd) - 200 AS usd,
             SUM(spent_picousd - granted_picousd) + 200 * {PICO} AS rest,
-            SUM(spent_calls - granted_calls) AS calls
+            SUM(spent_calls - granted_calls) AS calls,
+            SUM(blocked_calls) AS blocked
         FROM counters
         WHERE budget_id = ?1 AND slot BETWEEN ?2 AND ?3
         GROUP BY key
@@ -182,8 +184,8 @@ class SqliteView:
         """As in `View`."""
         limit = (None, 0) if each.budget.limit_picousd is None else split(each.budget.limit_picousd)
         values = (each.id, window.since, window.until, each.budget.max_calls, *limit)
-        keys, reached = self._connection.execute(SPREAD, values).fetchone()
-        return Spread(keys=keys, reached=reached)
+        keys, reached, blocked = self._connection.execute(SPREAD, values).fetchone()
+        return Spread(keys=keys, reached=reached, blocked_calls=blocked)
 
     def alerts(self, limit: int) -> list[Raised]:
         """As in `View`."""

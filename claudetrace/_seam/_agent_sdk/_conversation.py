@@ -59,14 +59,14 @@ class Conversation:
         """The agent has to stop amid its query."""
         for query in self._queries:
             if query.share and query.share.exceeded:
-                self._recorder.queries.refused(query)
+                self._recorder.queries.refused(query, query.share.exceeded)
         self._end(When.LEFT)
 
-    def refused(self, query: Query) -> None:
+    def refused(self, query: Query, error: BudgetExceeded) -> None:
         """The query does not take place."""
         if query in self._queries:
             self._queries.remove(query)
-        self._recorder.queries.refused(query)
+        self._recorder.queries.refused(query, error)
         self._recorder.queries.end(query)
 
     @property

@@ -117,8 +117,8 @@ async def _admitted(found: Conversation, query: Query, wrapped: Any, args: Any, 
     """Writes the message if there is room for what it leads to."""
     try:
         await found.admit(query)
-    except BudgetExceeded:
-        found.refused(query)
+    except BudgetExceeded as error:
+        found.refused(query, error)
         raise
     return await wrapped(*args, **kwargs)
 

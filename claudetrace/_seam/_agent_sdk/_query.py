@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from decimal import Decimal
 
     from claudetrace._call import Row
+    from claudetrace._errors import BudgetExceeded
     from claudetrace._tags import TagContext
 
 
@@ -56,7 +57,7 @@ class Queries(Protocol):
     async def admit(self, query: Query, wanted_picousd: int | None) -> None:
         """Sets aside what the query may spend, or as much as the settings say. Raises `BudgetExceeded`."""
 
-    def refused(self, query: Query) -> None:
+    def refused(self, query: Query, error: BudgetExceeded) -> None:
         """A budget has stopped the query: that is a row, which costs nothing."""
 
     def add(self, query: Query, row: Row) -> None:
