@@ -56,6 +56,19 @@ async def test_three_queries_under_one_cap(
     assert sum(call.cost_picousd or 0 for call in ledger() if call.message_id in api.billed()) <= 0.05e12
 
 
+async def test_three_queries_in_one_run(
+    api: Api, options: Options, start: Callable[..., Any], few_dollars: None
+) -> None:
+    """The same without a store: queries at once in one run stay below its limit."""
+    start()
+    with Budget("run", usd=0.05, per="run") as run:
+        ends = await asyncio.gather(*(ask(f"PLEASE tools=6 number {n}", options()) for n in range(3)))
+
+    assert spent(api) <= 0.05
+    assert "stopped" in ends
+    assert (float(run.spent_usd), run.reserved_usd) == (pytest.approx(spent(api), abs=0.012), 0)
+
+
 async def test_a_run_is_the_queries_limit(
     api: Api, options: Options, start: Callable[..., Any], few_dollars: None
 ) -> None:
