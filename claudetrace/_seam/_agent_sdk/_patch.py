@@ -29,6 +29,7 @@ _conversations: WeakKeyDictionary[Any, Conversation] = WeakKeyDictionary()
 def wrap(module: Any) -> None:
     """Wraps the SDK's classes. `module` has `Query`, which is given each transport."""
     _wrap(module.Query, "__init__", _made)
+    _wrap(module.Query, "receive_messages", _receive_messages)
     transport = import_module(TRANSPORT).SubprocessCLITransport
     _wrap_transport(transport)
     _wrap(transport, "connect", _connect)
@@ -137,6 +138,41 @@ def _read_messages(wrapped: Any, instance: Any, args: Any, kwargs: Any) -> Any:
         except Exception as error:  # noqa: BLE001 - any failure of ours ends at the guard
             recorder.guard.caught("read an agent's messages", error)
     return messages
+
+
+def _receive_messages(wrapped: Any, instance: Any, args: Any, kwargs: Any) -> Any:
+    received = wrapped(*args, **kwargs)
+    if (recorder := room.recorder) is not None:
+        try:
+            found = _conversations.get(instance.transport)
+            if found is not None and hasattr(received, "__anext__"):
+                return _Received(received, found)
+        except Exception as error:  # noqa: BLE001 - any failure of ours ends at the guard
+            recorder.guard.caught("read an agent's messages", error)
+    return received
+
+
+class _Received:
+    """What the caller is given. Older versions make an `Exception` of whatever ended the messages."""
+
+    def __init__(self, received: Any, conversation: Conversation) -> None:
+        self._received, self._conversation = received, conversation
+
+    def __aiter__(self) -> _Received:
+        return self
+
+    async def __anext__(self) -> Any:
+        try:
+            return await self._received.__anext__()
+        except (StopAsyncIteration, BudgetExceeded):
+            raise
+        except Exception:
+            if (exceeded := self._conversation.exceeded) is not None:
+                raise exceeded from None
+            raise
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._received, name)
 
 
 class _Messages:
