@@ -219,21 +219,6 @@ def _shown(value: object) -> str:
     return without_password(repr(str(value) if isinstance(value, Path) else value))
 
 
-def enabled() -> bool:
-    """Whether the kill switch, `CLAUDETRACE_ENABLED=false`, is off. Raises `ClaudetraceError` for another word."""
-    word = os.environ.get("CLAUDETRACE_ENABLED", "").strip().lower()
-    if word not in _SWITCH_WORDS:
-        # Not taken for on: somebody wanted something, and it was not what they would get.
-        _parse.refuse("CLAUDETRACE_ENABLED", word, "it is true or false")
-    return _SWITCH_WORDS[word]
-
-
-_SWITCH_WORDS = {
-    **dict.fromkeys(("", "true", "1", "yes", "on"), True),
-    **dict.fromkeys(("false", "0", "no", "off"), False),
-}
-
-
 def _always(_value: object, _folder: Path) -> bool:
     return True
 

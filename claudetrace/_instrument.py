@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from claudetrace._clock import monotonic
-from claudetrace._config import Settings, enabled, resolve
+from claudetrace._config import Settings, resolve
 from claudetrace._errors import ClaudetraceError
 from claudetrace._forks import in_child
 from claudetrace._guard import Guard
+from claudetrace._switch import enabled, watching
 from claudetrace._tags import tag_faults
 
 if TYPE_CHECKING:
@@ -92,6 +93,7 @@ class Instrumentation:
             parts = self._parts = Assembly(settings, self._guard, replaces=before)
             terms = terms_of_calls(settings.hosts, parts.own_rates, settings.foundry_data_zone)
             _sources.install(parts.recorder, terms, settings.sources)
+            watching.on = True
 
     @property
     def recorder(self) -> CallRecorder | None:
@@ -146,7 +148,7 @@ class Instrumentation:
         global _running
         with _lock:
             if _running is self:
-                _running = None
+                _running, watching.on = None, False
             self._stop()
 
     def _stop(self, *, replaced_by: Settings | None = None) -> None:

@@ -144,7 +144,7 @@ def _started_ns(started_at: datetime | None, duration_s: float | None) -> int | 
 
 @cache
 def _tell_that_nothing_records() -> None:
-    from claudetrace._config import enabled
+    from claudetrace._switch import enabled
 
     if enabled():
         log.warning("claudetrace.record() keeps nothing: call claudetrace.instrument() before it")

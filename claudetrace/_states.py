@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 from claudetrace._budgets import _connect
 from claudetrace._budgets._match import ALL
 from claudetrace._budgets._status import state_of, states
-from claudetrace._config import enabled, resolve
+from claudetrace._config import resolve
 from claudetrace._errors import ClaudetraceError
 from claudetrace._instrument import running
 from claudetrace._parse import budget_store
+from claudetrace._switch import enabled
 
 if TYPE_CHECKING:
     from os import PathLike

@@ -11,6 +11,7 @@ from claudetrace._budgets._windows import CALENDAR, ROLLING, rolling_s
 from claudetrace._call import Dollars, exact_usd
 from claudetrace._entries import caller
 from claudetrace._errors import ClaudetraceError
+from claudetrace._switch import check_watching
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -124,12 +125,14 @@ class Budget:
         return int(_EXACT.scaleb(self.usd, 12).to_integral_value(rounding=ROUND_FLOOR))
 
     def __enter__(self) -> Run:
-        """What the block has spent and has left. Raises `ClaudetraceError` unless `per="run"`."""
+        """What the block has spent and has left. Raises `ClaudetraceError` unless `per="run"`, and where nothing
+        watches calls, so that it would limit nothing."""
         from claudetrace._budgets._current import runs
         from claudetrace._budgets._run import Run
 
         if self.per != "run":
             _refuse(self, "per", self.per, 'a `with` block takes a Budget(per="run")')
+        check_watching('with Budget(per="run")')
         run = Run(self)
         runs.enter(self, run, caller())
         return run

@@ -53,6 +53,15 @@ def check_budgets(store: StoreName) -> list[Check]:
     return checks
 
 
+def check_channels() -> list[Check]:
+    """Where alerts cannot go, because `alert_to` in claudetrace.toml names a variable that is not set."""
+    from claudetrace._alerts._channels import unset
+    from claudetrace._config import read_config
+
+    way_out = "it is not set here, so no alert goes there; set it where your programs run, or take it out of alert_to"
+    return [Check(f"env:{name}", "not set", way_out) for name in unset(read_config(None).get("alert_to"))]
+
+
 def _checks(store: StoreName) -> Iterator[Check]:
     now = datetime.now(UTC)
     with _connect.view(store) as view:

@@ -40,8 +40,8 @@ RECORDS_WAIT = timedelta(minutes=5)
 
 def check_installation() -> list[Check]:
     """The versions, and what the environment says."""
-    from claudetrace._config import enabled
     from claudetrace._sqlite import refuse_old_sqlite
+    from claudetrace._switch import enabled
 
     checks = [
         Check("claudetrace", version("claudetrace")),

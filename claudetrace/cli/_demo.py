@@ -48,8 +48,8 @@ def demo(db: Path | None, no_serve: bool, port: int | None, days: int) -> None:
     No API key is used and nothing leaves this machine. The calls go to a ledger of the demo's own, beside ninety days
     of made-up ones.
     """
-    from claudetrace._config import enabled
     from claudetrace._places import default_db
+    from claudetrace._switch import enabled
 
     if not enabled():
         raise ClaudetraceError("CLAUDETRACE_ENABLED is false, so nothing can be recorded: unset it for the demo")

@@ -52,7 +52,8 @@ def metered(environment: Mapping[str, str]) -> dict[str, str]:
 
     The ledger and the settings' file are named by whole paths: a program may change its folder before its first call.
     """
-    from claudetrace._config import FOUND_VARIABLE, config_file, enabled, read_config, resolve
+    from claudetrace._config import FOUND_VARIABLE, config_file, read_config, resolve
+    from claudetrace._switch import enabled
 
     changed = dict(environment)
     # An empty name among several is the working directory; an empty variable is none.

@@ -128,7 +128,8 @@ def test_slack_body(receiver):
     (got,) = receiver.got
     assert got.path == f"/services/T0/B0/{SECRET}"
     assert json.loads(got.body) == {
-        "text": '*Budget customers: 80 % reached*\nBudget "customers" of "acme" has spent $8.00 of $10.00.\n_shop_',
+        "text": "*Budget customers for acme: 80 % reached*\n"
+        'Budget "customers" of "acme" has spent $8.00 of $10.00.\n_shop_',
         "mrkdwn": True,
         "parse": "none",
         "link_names": False,
@@ -280,7 +281,6 @@ async def _awaited(_alert):
         (f"https://host.example/p#{SECRET}", "after # goes secret="),
         (f"https://host.example/p#secret=whsec_{SECRET}!", "is not base64"),
         ("https://host.example/p#secret_env=NOT_SET_HERE", "NOT_SET_HERE is not set"),
-        ("env:NOT_SET_HERE", "NOT_SET_HERE is not set"),
         (SECRET, "it is no URL"),
         (f"://{SECRET}", "it is no URL"),
         (42, "of type int"),
@@ -319,7 +319,7 @@ def test_apprise_delivers(receiver, caplog):
 
     (got,) = receiver.got
     told = json.loads(got.body)
-    assert (told["title"], told["message"]) == ("Budget customers: 80 % reached", ALERT.message)
+    assert (told["title"], told["message"]) == ("Budget customers for acme: 80 % reached", ALERT.message)
     assert SECRET not in caplog.text + repr(channel)
     assert channel.name.startswith("json://127.0.0.1#")
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from claudetrace import _switch
 from claudetrace._guard import Guard
 
 if TYPE_CHECKING:
@@ -37,3 +38,9 @@ def query(path: Path) -> Callable[..., list[Any]]:
             return connection.execute(sql, values).fetchall()
 
     return ask
+
+
+@pytest.fixture
+def watching(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As if `instrument()` ran: a run may be entered."""
+    monkeypatch.setattr(_switch.watching, "on", True)

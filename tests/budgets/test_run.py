@@ -14,6 +14,7 @@ from claudetrace._budgets._current import runs
 from claudetrace._budgets._runs import reserve_in, runs_of
 from claudetrace._errors import BudgetExceeded, ClaudetraceError
 
+pytestmark = pytest.mark.usefixtures("watching")
 USD = 10**12
 
 

@@ -16,14 +16,14 @@ ALERT_FIELDS = (
     "message",
 )
 HEADLINES = {
-    "threshold": "Budget {budget}: {percent} reached",
-    "forecast": "Budget {budget}: on course to pass its limit",
-    "spike": "Budget {budget}: spend is spiking",
+    "threshold": "{percent} reached",
+    "forecast": "on course to pass its limit",
+    "spike": "spend is spiking",
     "loop": "Runaway loop",
-    "unpriced": "Budget {budget}: calls without a price",
-    "unbounded": "Budget {budget}: a call without an upper bound",
-    "blocked": "Budget {budget}: calls are stopped",
-    "untagged": "Budget {budget}: calls that it does not see",
+    "unpriced": "calls without a price",
+    "unbounded": "a call without an upper bound",
+    "blocked": "calls are stopped",
+    "untagged": "calls that it does not see",
     "lost": "Calls were not recorded",
     "unseen": "Calls on the bill are not in the ledger",
 }
@@ -51,10 +51,13 @@ class Notice:
 
     def headline(self) -> str:
         """A few words for a title."""
-        alert = self.alert
-        percent = "" if alert.threshold is None else percent_text(alert.threshold)
-        words = HEADLINES.get(alert.kind, "{kind}").format(kind=alert.kind, budget=alert.budget, percent=percent)
-        return one_line(f"Test: {words}" if self.test else words)
+        alert, words = self.alert, HEADLINES.get(self.alert.kind, self.alert.kind)
+        if self.test:
+            words = "a test of its alerts"
+        elif alert.threshold is not None:
+            words = words.format(percent=percent_text(alert.threshold))
+        whose = "" if alert.budget is None else f"Budget {alert.budget}" + (f" for {alert.key}" if alert.key else "")
+        return one_line(f"{whose}: {words}" if whose else words[0].upper() + words[1:])
 
     def slack_body(self) -> bytes:
         """Slack's incoming-webhook format, in which nothing of a tag's value is markup or calls anybody."""
