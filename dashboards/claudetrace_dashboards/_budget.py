@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import sqlite3
 from decimal import Decimal, InvalidOperation
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from claudetrace._budgets import _connect
 from claudetrace._errors import ClaudetraceError
+from claudetrace._parse import budget_store
 from claudetrace_dashboards._format import PICOUSD
 
 if TYPE_CHECKING:
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 PLUGIN = "claudetrace"
 SETTING = "budget_usd_a_month"
+STORE = "budget_store"
+"""The plugin's setting of where budgets are, if not beside the ledger: as in `instrument()`, `env:NAME` for a URL."""
 
 
 class Limit(NamedTuple):
@@ -38,15 +40,17 @@ def monthly_limit(scope: Scope) -> Limit | None:
     amount = _picousd(config.get(SETTING)) if isinstance(config, dict) else None
     if amount is not None:
         return Limit("the setting", amount)
-    return next(_stored(str(scope.ledger.db.path) + ".budgets"), None) if scope.ledger.db.path else None
+    store = config.get(STORE) if isinstance(config, dict) else None
+    return next(_stored(store or f"{scope.ledger.db.path}.budgets"), None) if scope.ledger.db.path else None
 
 
-def _stored(path: str) -> Iterator[Limit]:
+def _stored(named: str) -> Iterator[Limit]:
     """The monthly budgets in the store that bound all calls in dollars, as they were set last, the latest first."""
-    if not Path(path).is_file():
-        return
     try:
-        with _connect.view(path) as view:
+        store = budget_store(STORE, named)
+        if not _connect.exists(store):
+            return
+        with _connect.view(store) as view:
             found = view.budgets()
     except (ClaudetraceError, sqlite3.Error):
         # The budgets' own commands say what is wrong with it; here there is no line for it.
