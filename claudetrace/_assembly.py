@@ -175,6 +175,8 @@ class Assembly:
         before = None if settings.db is None else partial(_spent_before, settings.db)
         if isinstance(settings.budget_store, Path):
             warn_of_fragile(settings.budget_store, "what budgets have spent", "budget_store")
+        if settings.hash_tags and settings.hash_key is None and not isinstance(settings.budget_store, Path | None):
+            log.warning("claudetrace hashes tags by a key of this host: set one CLAUDETRACE_HASH_KEY on all hosts")
         of_store = settings.budgets == "store"
         return Budgets(
             () if settings.budgets == "store" else settings.budgets,

@@ -96,7 +96,8 @@ def fleet(check: Check) -> list[list[str]] | None:
         for command in (["update"], ["install", "-y", "--no-install-recommends", "pgbouncer"]):
             subprocess.run(["apt-get", "-q", *command], check=False, capture_output=True)
     faults = [sys.executable, "-m", "pytest", "-q", str(ROOT / "tests" / "fleet")]
-    return [faults, *script("fleet.py")(check)] if shutil.which("pgbouncer") else None
+    scripts = [*script("fleet.py")(check), *script("fleet_figures.py")(check)]
+    return [faults, *scripts] if shutil.which("pgbouncer") else None
 
 
 def prometheus() -> Path | None:

@@ -20,7 +20,12 @@ BUDGETS = [
     claudetrace.Budget("all", usd=1000, per="total", on_exceeded="block", thresholds=(), forecast=False),
 ]
 
-claudetrace.instrument(db=os.environ["APP_DB"], budgets=BUDGETS, alert_to=[os.environ["APP_HOOK"]])
+claudetrace.instrument(
+    db=os.environ["APP_DB"],
+    budgets=BUDGETS,
+    alert_to=[os.environ["APP_HOOK"]],
+    budget_store=os.environ.get("APP_STORE"),
+)
 
 
 @cache
