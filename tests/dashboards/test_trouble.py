@@ -102,7 +102,7 @@ async def test_a_ledger_of_another_version(tmp_path: Path) -> None:
             connection.execute(f"PRAGMA user_version = {version}")
         told[version] = (await Site(path).get("")).text
     with closing(sqlite3.connect(path)) as connection:
-        connection.execute("ALTER TABLE calls DROP COLUMN source")
+        connection.execute("ALTER TABLE calls RENAME COLUMN source TO origin")
     told[2] = (await Site(path).get("")).text
 
     assert "begun" in told[2]
