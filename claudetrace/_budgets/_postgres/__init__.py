@@ -10,12 +10,12 @@ from claudetrace._budgets._postgres._view import view
 
 if TYPE_CHECKING:
     from claudetrace._budgets._postgres._url import ServerUrl
-    from claudetrace._budgets._store import Opening
+    from claudetrace._budgets._store import Opening, Store
 
 __all__ = ["exists", "forget", "grant", "open_store", "release", "revoke", "view"]
 
 
-def open_store(url: ServerUrl, opening: Opening) -> PostgresStore:
+def open_store(url: ServerUrl, opening: Opening) -> Store:
     """The store in the database at that URL."""
     return PostgresStore(url, opening)
 

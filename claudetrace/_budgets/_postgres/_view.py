@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from claudetrace._budgets._budget import Budget
     from claudetrace._budgets._postgres._url import ServerUrl
+    from claudetrace._budgets._store import View
     from claudetrace._budgets._windows import Window
 
 LONGEST_S = 30.0
@@ -28,7 +29,7 @@ APART_S = 5.0
 
 
 @contextmanager
-def view(url: ServerUrl) -> Iterator[PostgresView]:
+def view(url: ServerUrl) -> Iterator[View]:
     """As `_connect.view`; raises `ServerError`."""
     link = Link(url)
     try:
