@@ -7,9 +7,10 @@ from operator import add, sub
 from typing import TYPE_CHECKING
 
 from claudetrace._ledger._dimensions import IN_HOURS, IN_SUMS
+from claudetrace._ledger._proof import pruned_before
 from claudetrace._ledger._question import CALLS, Question, Source
 from claudetrace._ledger._rollups import OTHER
-from claudetrace._ledger._spend import NOTHING, SUMMED, Key, Others, Spend, Spends, Totals, spends
+from claudetrace._ledger._spend import NOTHING, SUMMED, Key, Others, Spend, Spends, Totals, check_order, spends
 from claudetrace._ledger._times import DAY, HOUR, Span, after, begin_of
 
 if TYPE_CHECKING:
@@ -46,9 +47,13 @@ def read_spend(
     progress: Callable[[int], None] | None = None,
 ) -> Spends:
     """The answer, with its total. `progress` is told how many calls were read one by one."""
+    check_order(sort)
     answer = _Answer(connection, question, progress)
     answer.read()
-    return spends(answer.totals, question.names, answer.answered_from, is_named=answer.is_named, top=top, sort=sort)
+    pruned = answer.pruned_before
+    return spends(
+        answer.totals, question.names, answer.answered_from, pruned, is_named=answer.is_named, top=top, sort=sort
+    )
 
 
 def known_span(connection: sqlite3.Connection) -> Span | None:
@@ -70,6 +75,8 @@ class _Answer:
         """The tag whose sums can answer, if any can."""
         self._summed: list[Span] = []
         self._calls_read = 0
+        self.pruned_before: str | None = None
+        """The day before which calls are pruned, where some of them would have to be read."""
         self._from: set[str] = set()
         self._named: dict[str | None, bool] = {None: True}
         self._days_of_others: list[str] | None = None
@@ -144,6 +151,8 @@ class _Answer:
     def _add_calls(self, span: Span, shift: timedelta) -> None:
         """The same from the calls, a day at a time: SQLite sorts what it groups, and a person wants to see it go on."""
         at = span.since
+        if at < span.until:
+            self.pruned_before = self.pruned_before or pruned_before(self._connection, at)
         while at < span.until:
             end = min(after("day", begin_of("day", at)), span.until)
             self._calls_read += self._add(CALLS, Span(at, end), shift)

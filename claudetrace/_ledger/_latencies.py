@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from claudetrace._ledger._answer import known_span
 from claudetrace._ledger._latency import percentile
 from claudetrace._ledger._question import CALLS, Question, Source
 
@@ -47,6 +48,12 @@ def read_latencies(connection: sqlite3.Connection, question: Question) -> list[L
     return [*rows, _latency((), (), whole)]
 
 
+def has_sums(question: Question) -> bool:
+    """Whether there are sums of it, so that not each call has to be read."""
+    names = {each.name for each in question.used}
+    return names <= {"model", "platform", "feature", "day", "week", "month"} and not question.is_shifted
+
+
 def _latency(names: tuple[str, ...], key: tuple[str | None, ...], counts: dict[str, dict[int, int]]) -> Latency:
     percentiles = {
         (kind, percent): percentile(sorted(by_bucket.items()), percent)
@@ -60,10 +67,9 @@ def _latency(names: tuple[str, ...], key: tuple[str | None, ...], counts: dict[s
 def _counts(
     connection: sqlite3.Connection, question: Question
 ) -> Iterator[tuple[tuple[str | None, ...], str, int, int]]:
-    names = {each.name for each in question.used}
-    by_feature = "feature" in names
-    is_summed = names <= {"model", "platform", "feature", "day", "week", "month"} and not question.is_shifted
-    for shift, span in question.shifts(question.span):
+    by_feature = "feature" in {each.name for each in question.used}
+    is_summed = has_sums(question)
+    for shift, span in question.shifts(known_span(connection)):
         for unit, part in span.pieces(("day",) if is_summed else ()):
             source = CALLS if unit is None else FEATURE_SUMS if by_feature else SUMS
             keys, key_values = question.keys(source, shift)

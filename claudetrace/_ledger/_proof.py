@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import UTC
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from claudetrace._ledger._rollups import ROLLUPS, SUM, Rollup
 
 if TYPE_CHECKING:
     import sqlite3
+    from datetime import datetime
 
 EXACT_FROM = "SELECT value FROM facts WHERE name = 'exact_from_day'"
 EXACT_FROM_DAY = """
@@ -29,6 +31,13 @@ def exact_from_day(connection: sqlite3.Connection) -> str:
     """The UTC day from which on no call is pruned; empty where none ever was."""
     found = connection.execute(EXACT_FROM).fetchone()
     return str(found[0]) if found else ""
+
+
+def pruned_before(connection: sqlite3.Connection, since: datetime) -> str | None:
+    """The day before which calls of the time from `since` on are pruned, of which sums are left; `None` where none."""
+    (first,) = connection.execute("SELECT MIN(hour) FROM rollup_hours").fetchone()
+    day = exact_from_day(connection)
+    return day if first is not None and max(first, since.astimezone(UTC).isoformat()[:13]) < day else None
 
 
 def rollup_differences(connection: sqlite3.Connection) -> list[Difference]:

@@ -20,6 +20,7 @@ from claudetrace._ledger._find import found_by
 from claudetrace._ledger._latencies import Latency, read_latencies
 from claudetrace._ledger._load import load_orphans
 from claudetrace._ledger._misses import Miss, cache_misses
+from claudetrace._ledger._proof import pruned_before
 from claudetrace._ledger._question import Question
 from claudetrace._ledger._schema import VERSION, connect_to_read, ledger_version, open_ledger
 from claudetrace._ledger._segments import left_elsewhere
@@ -101,6 +102,11 @@ class Ledger:
         with self._reading() as connection:
             found = read_top_sessions(connection, question, top, sort)
             return found or read_spend(connection, question, top=top, sort=sort, progress=progress)
+
+    def pruned_before(self, since: When, *, timezone: str = "UTC") -> str | None:
+        """The day before which calls from `since` on are pruned, though sums are left of them; `None` where none is."""
+        with self._reading() as connection:
+            return pruned_before(connection, Question.of((), since, timezone=timezone).span.since)
 
     def cache_misses(
         self, since: When = "7d", until: When = None, where: Where | None = None, *, timezone: str = "UTC"

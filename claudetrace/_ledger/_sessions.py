@@ -59,4 +59,4 @@ def read_top_sessions(
     rows = read_spend(connection, question._replace(where=(Filter(question.by[0], tuple(found), False),)))
     total = read_spend(connection, question._replace(by=())).total
     rest = replace(less(total, rows.total), dimensions={"session": None}, rest=sessions - len(rows))
-    return Spends([*rows, rest], total, "sums and calls")
+    return Spends([*rows, rest], total, "sums and calls", rows.pruned_before)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, fields, replace
 from enum import Enum
+from fractions import Fraction
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from claudetrace._call import exact_usd
@@ -92,9 +93,9 @@ class Spend:
         return self.input_tokens + self.cache_read_tokens + self.cache_write_tokens + self.output_tokens
 
     @property
-    def per_call_usd(self) -> Decimal:
-        """What a call cost on average, to the picodollar."""
-        return exact_usd(round(self.spend_picousd / self.calls)) if self.calls else exact_usd(0)
+    def per_call_usd(self) -> Decimal | None:
+        """What a call cost on average, to the picodollar; `None` of responses to a call that is in another row."""
+        return exact_usd(round(Fraction(self.spend_picousd, self.calls))) if self.calls else None
 
     @property
     def is_bound(self) -> bool:
@@ -119,12 +120,16 @@ class Spend:
 
 class Spends(list[Spend]):
     """The rows of an answer, with their `total`, and how it was found: `answered_from` is `sums`, `calls`, or `sums and
-    calls` where the ends of the time are no whole hours or days."""
+    calls` where the ends of the time are no whole hours or days. Where calls were read that are pruned before a day,
+    `pruned_before` is that day: what is older is not in the rows, or not whole."""
 
-    def __init__(self, rows: Iterable[Spend], total: Spend, answered_from: str) -> None:
+    def __init__(
+        self, rows: Iterable[Spend], total: Spend, answered_from: str, pruned_before: str | None = None
+    ) -> None:
         super().__init__(rows)
         self.total = total
         self.answered_from = answered_from
+        self.pruned_before = pruned_before
 
 
 def _most(name: str) -> Callable[[Spend], int]:
@@ -133,14 +138,15 @@ def _most(name: str) -> Callable[[Spend], int]:
 
 ORDERS: Mapping[str, Callable[[Spend], Any]] = {
     "cost": lambda row: -row.spend_picousd,
-    "per-call": lambda row: -row.per_call_usd,
+    "per-call": lambda row: -(row.per_call_usd or 0),
     "saved": lambda row: -row.cache_saved_picousd,
     "name": lambda row: [(value is None, value or "") for value in row.dimensions.values()],
+    "blocked": _most("blocked_calls"),
     "unpriced": lambda row: -row.unpriced_calls - row.lower_bound_calls,
     **{
-        name.removesuffix("_tokens").removesuffix("_calls").replace("_", "-"): _most(name)
+        name.removesuffix("_tokens").replace("_", "-"): _most(name)
         for name in (
-            *("calls", "responses", "errors", "blocked_calls", "retries", "tool_calls", "tokens", "input_tokens"),
+            *("calls", "responses", "errors", "retries", "tool_calls", "tokens", "input_tokens"),
             *("output_tokens", "cache_read_tokens", "cache_write_tokens"),
         )
     },
@@ -148,10 +154,17 @@ ORDERS: Mapping[str, Callable[[Spend], Any]] = {
 """What rows can be put in order by, most first."""
 
 
+def check_order(sort: str | None) -> None:
+    """Raises `ClaudetraceError` where nothing can be put in that order."""
+    if sort is not None and sort not in ORDERS:
+        raise ClaudetraceError(f"sort={sort!r} is none of {', '.join(ORDERS)}")
+
+
 def spends(
     totals: Totals,
     by: tuple[str, ...],
     answered_from: str,
+    pruned_before: str | None,
     *,
     is_named: Callable[[Spend], bool],
     top: int | None,
@@ -161,8 +174,6 @@ def spends(
 
     `is_named` tells of a row whether each day with others names its value. With `top`, all beyond so many are one row.
     """
-    if sort is not None and sort not in ORDERS:
-        raise ClaudetraceError(f"sort={sort!r} is none of {', '.join(ORDERS)}")
     found = [each for each in totals.items() if each[1][0] or not by]
     found.sort(key=_most_expensive_first)
     if sort not in (None, "cost"):
@@ -178,7 +189,7 @@ def spends(
     if rest := [amounts for _, amounts in found[most:]]:
         too_low = has_others and any(row.others for row in rows)
         rows.append(replace(_sum(rest), dimensions=dict.fromkeys(by), rest=len(rest), too_low=too_low))
-    return Spends(rows, _sum([amounts for _, amounts in found]), answered_from)
+    return Spends(rows, _sum([amounts for _, amounts in found]), answered_from, pruned_before)
 
 
 def _most_expensive_first(found: tuple[Key, list[int]]) -> tuple[Any, ...]:

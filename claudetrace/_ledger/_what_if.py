@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from claudetrace._call import exact_usd, is_lower_bound, spend_of, spend_picousd
+from claudetrace._ledger._answer import known_span
 from claudetrace._ledger._dimensions import CALENDAR
 from claudetrace._ledger._question import CALLS, Question
 from claudetrace._pricing._bill import PRICE_COLUMNS
@@ -120,7 +121,7 @@ def total(rows: list[WhatIf]) -> WhatIf:
 def _rows(
     connection: sqlite3.Connection, question: Question, trace_id: str | None
 ) -> Iterator[tuple[tuple[str | None, ...], dict[str, Any]]]:
-    for shift, span in question.shifts(question.span):
+    for shift, span in question.shifts(known_span(connection)):
         keys, key_values = question.keys(CALLS, shift)
         condition, values = question.condition(CALLS, span, shift)
         named = [f"{key} AS key_{number}" for number, key in enumerate(keys)]

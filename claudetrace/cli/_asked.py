@@ -11,6 +11,7 @@ from claudetrace.cli._tables import plain, terminal_width, wrapped
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from claudetrace._ledger._read import Ledger
     from claudetrace._ledger._times import Span
 
 
@@ -45,3 +46,15 @@ class Asked(NamedTuple):
         since = f"from {meant.since:%Y-%m-%d %H:%M}" if self.since else "from the first call"
         until = f"until {meant.until:%Y-%m-%d %H:%M}" if self.until else "until now"
         return "\n".join(wrapped([f"{head}, {since} {until} ({self.timezone})"], terminal_width()))
+
+
+def nothing(ledger: Ledger, asked: Asked) -> str:
+    """Why no row is shown, and the way out."""
+    newest = ledger.calls(limit=1)
+    if not newest:
+        return f"The ledger {ledger.path} has no calls yet."
+    if asked.where and ledger.spend((), asked.since, asked.until)[0].responses:
+        return "No call in that time passes the filters: values are compared letter by letter."
+    at = f"{newest[0].started_at:%Y-%m-%d %H:%M} UTC"
+    way_out = "give a later --until" if asked.since is None else "try --since all"
+    return f"No calls in that time. The newest call of {ledger.path} is of {at}: {way_out}."

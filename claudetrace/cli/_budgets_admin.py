@@ -13,7 +13,7 @@ from claudetrace._budgets import _connect
 from claudetrace._budgets._status import states
 from claudetrace._budgets._windows import window_of
 from claudetrace._errors import ClaudetraceError, dollars
-from claudetrace.cli._options import DB, calls_text, end_progress, progress_of, store_named
+from claudetrace.cli._options import DB, calls_text, progress_of, store_named
 from claudetrace.cli._tables import plain
 
 if TYPE_CHECKING:
@@ -94,17 +94,17 @@ def recount(store: StoreName, db: Path | None) -> None:
     if not before:
         click.echo(f"There are no budgets in {store}.")
         return
-    progress, asked = progress_of("counting"), Budgets((), store, guard=Guard())
+    asked = Budgets((), store, guard=Guard())
 
     def offer(rows: list[Row]) -> None:
         assert asked.writer is not None
         asked.writer.do(lambda to: to.offer(rows), PATIENT_S)
 
     try:
-        done = offer_again(Ledger(db).path, since, offer, progress)
+        with progress_of("counting") as progress:
+            done = offer_again(Ledger(db).path, since, offer, progress)
     finally:
         asked.close()
-    end_progress(progress)
     click.echo(f"Offered {calls_text(done)} since {since:%Y-%m-%d %H:%M} UTC to {store}.")
     for name, spent in _spent(store, now).items():
         more = spent - before.get(name, 0)

@@ -15,7 +15,6 @@ from claudetrace.cli._options import (
     YES,
     agree,
     calls_text,
-    end_progress,
     named_path,
     progress_of,
     store_path,
@@ -54,9 +53,8 @@ def prune(before: str, everything: bool, yes: bool, db: Path | None) -> None:
     calls = _prune.older_calls(path, moment)
     if calls or everything:
         agree(f"{calls_text(calls)} {of_days} would go from {path}; {kept}.", "Remove them?", yes=yes)
-    progress = progress_of("removing")
-    removed = _prune.prune(path, moment, everything=everything, progress=progress)
-    end_progress(progress if removed else None)
+    with progress_of("removing") as progress:
+        removed = _prune.prune(path, moment, everything=everything, progress=progress)
     click.echo(f"Removed {calls_text(removed)} {of_days} from {path}; {kept}.")
 
 
@@ -92,9 +90,8 @@ def forget(
     calls, days = _forget.told_of(path, key, value)
     if calls or days:
         agree(f"{_of_it(calls, days, path)} of the {key} {value!r}.", "Forget it?", yes=yes)
-    progress = progress_of("forgetting")
-    done = _forget.forget(path, store_path(db, store), key, value, progress=progress)
-    end_progress(progress if done.calls else None)
+    with progress_of("forgetting") as progress:
+        done = _forget.forget(path, store_path(db, store), key, value, progress=progress)
     click.echo(_forgotten_text(done, path, key, value))
     for left in done.left:
         click.echo(f"Not reached: {left}.")

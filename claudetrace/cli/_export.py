@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, TextIO
 
 import click
 
-from claudetrace.cli._options import DB, WHERE, end_progress, filters_of, progress_of, read_path
+from claudetrace._errors import ClaudetraceError
+from claudetrace.cli._options import DB, WHERE, filters_of, progress_of, read_path, responses_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
     from typing import Any
 
-TOLD_EVERY = 10_000
+TOLD_EVERY = 1000
 
 
 @click.command(short_help="Write the calls to a file: CSV, JSON lines or a FOCUS bill.")
@@ -44,26 +45,27 @@ def export(
     from claudetrace._ledger._export import as_csv, as_json_lines
     from claudetrace._ledger._focus import as_focus
     from claudetrace._ledger._read import Ledger
+    from claudetrace.cli._spend_table import pruned_notes
 
     ledger = Ledger(read_path(db))
     made = {"csv": as_csv, "jsonl": as_json_lines, "focus": as_focus}[kind]
     with _opened(output) as file, ledger.rows(since, until, filters_of(where), timezone=timezone) as rows:
         for piece in made(_counted(rows)):
             file.write(piece)
+    for note in pruned_notes(ledger.pruned_before(since, timezone=timezone)):
+        click.echo(note, err=True)
 
 
 def _counted(rows: Iterable[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
     """The rows, and on a terminal how many they are by now."""
-    progress = progress_of("writing")
     done = 0
-    for row in rows:
-        yield row
-        done += 1
-        if progress is not None and done % TOLD_EVERY == 0:
-            progress(done)
+    with progress_of("writing") as progress:
+        for done, row in enumerate(rows, 1):
+            yield row
+            if progress is not None and done % TOLD_EVERY == 0:
+                progress(done)
     if progress is not None:
-        progress(done)
-    end_progress(progress)
+        click.echo(f"{responses_text(done)} written", err=True)
 
 
 @contextmanager
@@ -76,6 +78,8 @@ def _opened(output: Path | None) -> Iterator[TextIO]:
         with output.open("w", encoding="utf-8", newline="") as opened:
             yield opened
         return
+    if not output.parent.is_dir():
+        raise ClaudetraceError(f"there is no folder {output.parent}; make it, or name another file with -o")
     part = output.with_name(f"{output.name}.{os.getpid()}.part")
     try:
         with part.open("w", encoding="utf-8", newline="") as file:

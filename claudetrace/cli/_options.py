@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from claudetrace._clock import monotonic
 from claudetrace._errors import ClaudetraceError
 from claudetrace._places import default_db
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from claudetrace._budgets._connect import StoreName
 
+SHOW_AFTER_S, SHOW_EVERY_S = 0.5, 0.1
 DB = click.option(
     "--db",
     type=click.Path(path_type=Path, dir_okay=False),
@@ -127,21 +130,25 @@ def store_path(db: Path | None, store: StoreName | None) -> StoreName:
     return settings.budget_store
 
 
-def progress_of(doing: str) -> Callable[[int], None] | None:
-    """Shows on a terminal how many calls are done, on one line; `None` where nobody watches."""
+@contextmanager
+def progress_of(doing: str) -> Iterator[Callable[[int], None] | None]:
+    """Shows on a terminal how many calls are done, on a line that is gone at the end; `None` where nobody watches."""
     if not sys.stderr.isatty():
-        return None
+        yield None
+        return
+    begun = next_at = monotonic() + SHOW_AFTER_S
 
     def show(done: int) -> None:
-        click.echo(f"\r{doing}: {done:,} calls", nl=False, err=True)
+        nonlocal next_at
+        if monotonic() >= next_at:
+            next_at = monotonic() + SHOW_EVERY_S
+            click.echo(f"\r{doing}: {done:,} calls", nl=False, err=True)
 
-    return show
-
-
-def end_progress(progress: Callable[[int], None] | None) -> None:
-    """Ends the line of `progress_of`."""
-    if progress is not None:
-        click.echo(err=True)
+    try:
+        yield show
+    finally:
+        if next_at > begun:
+            click.echo("\r\x1b[K", nl=False, err=True)
 
 
 def responses_text(count: int) -> str:

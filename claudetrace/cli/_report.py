@@ -6,13 +6,14 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from claudetrace._errors import ClaudetraceError
 from claudetrace._ledger._export import csv_text
-from claudetrace.cli._asked import Asked
-from claudetrace.cli._options import AS_JSON, DB, WHERE, WIDE, end_progress, filters_of, progress_of, read_path
+from claudetrace.cli._asked import Asked, nothing
+from claudetrace.cli._options import AS_JSON, DB, WHERE, WIDE, filters_of, progress_of, read_path
 from claudetrace.cli._source_checks import IMPORTED
-from claudetrace.cli._spend_table import change_table, latency_table, spend_table
+from claudetrace.cli._spend_table import change_table, latency_table, pruned_notes, spend_table
 from claudetrace.cli._tables import terminal_width, usd_digits, usd_text
 
 if TYPE_CHECKING:
@@ -26,6 +27,17 @@ if TYPE_CHECKING:
 BEFORE = "before"
 MANY = 50
 """How many rows a person is shown who does not say how many."""
+WHAT_IF = ("at_model", "batch", "no_cache")
+UNUSED = {
+    **dict.fromkeys(WHAT_IF, ("latency", "compare", "top", "sort", "billed")),
+    "trace": ("since", "until", "latency", "compare", "top", "sort", "billed"),
+    "latency": ("top", "sort", "billed"),
+    "compare": ("sort", "billed"),
+    "as_csv": ("as_json",),
+}
+"""What each option leaves no place for."""
+UNUSED_BY_TRACE = ("by", "where", "timezone", "as_csv")
+"""What `--trace` leaves no place for where nothing is priced otherwise."""
 
 
 @click.command(short_help="Sum up what calls cost.")
@@ -75,14 +87,12 @@ def report(
     """
     from claudetrace._ledger._read import Ledger
 
+    _refuse_unused(click.get_current_context())
     names = tuple(name.strip() for each in by for name in each.split(",") if name.strip())
     asked = Asked(names, None if since == "all" else since, until, filters_of(where), timezone)
     ledger = Ledger(read_path(options["db"]))
     asked.span  # noqa: B018 - raises for a time that is none
-    others = ("at_model", "batch", "no_cache", "trace", "latency", "compare")
-    if options["billed"] and (given := [name for name in others if options[name]]):
-        raise ClaudetraceError(f"--billed goes with sums of spend; leave out --{given[0].replace('_', '-')}")
-    if options["at_model"] or options["batch"] or options["no_cache"]:
+    if any(options[name] for name in WHAT_IF):
         from claudetrace.cli._what_if import what_if_report
 
         told = what_if_report(ledger, asked, options)
@@ -104,6 +114,22 @@ def report(
         if not (options["as_csv"] or options["as_json"]):
             told += unknown_payer(ledger, asked)
     click.echo(told, nl=not options["as_csv"])
+
+
+def _refuse_unused(context: click.Context) -> None:
+    """Raises for an option that would say nothing beside another one."""
+    options = {str(each.name): each.opts[0] for each in context.command.params}
+    given = {
+        name: option
+        for name, option in options.items()
+        if context.get_parameter_source(name) is ParameterSource.COMMANDLINE
+    }
+    for name, option in given.items():
+        unused = UNUSED.get(name, ())
+        unused += UNUSED_BY_TRACE if name == "trace" and not given.keys() & {*WHAT_IF} else ()
+        for other in unused:
+            if other in given:
+                raise ClaudetraceError(f"{given[other]} says nothing beside {option}; leave one of them out")
 
 
 def _billed(ledger: Ledger, asked: Asked, *, billed: bool) -> tuple[Asked, Discount | None]:
@@ -132,20 +158,19 @@ def spend_report(
     """The spend with its total, as CSV, as JSON or as a table, with `notes` on what it leaves out."""
     if top is None and width is not None and not (as_csv or as_json):
         top = MANY
-    progress = progress_of("reading")
-    rows = ledger.spend(
-        asked.by, asked.since, asked.until, asked.where, timezone=asked.timezone, top=top, sort=sort, progress=progress
-    )
-    end_progress(progress if rows.answered_from == "calls" else None)
+    limits: dict[str, Any] = {"timezone": asked.timezone, "top": top, "sort": sort}
+    with progress_of("reading") as progress:
+        rows = ledger.spend(asked.by, asked.since, asked.until, asked.where, **limits, progress=progress)
     if as_csv:
         return csv_text(_marked(_plain(row, discount), row.rest) for row in rows)
     misses = ledger.cache_misses(asked.since, asked.until, asked.where, timezone=asked.timezone)
     if as_json:
         told = [_plain(row, discount) for row in rows]
         more = {"total": _plain(rows.total, discount), "cache_misses": [each.plain() for each in misses]}
-        return _as_json(asked, answered_from=rows.answered_from, rows=told, **more)
+        how = {"answered_from": rows.answered_from, "pruned_before": rows.pruned_before}
+        return _as_json(asked, **how, rows=told, **more)
     if not rows.total.responses:
-        return f"{asked.title()}\n\n{_nothing(ledger, asked)}"
+        return f"{asked.title()}\n\n{nothing(ledger, asked)}"
     text, *below = spend_table(rows, asked.by, sort=sort, width=width, misses=misses, discount=discount)
     told_below = [*below, "", f"Ledger: {ledger.path}, from the {rows.answered_from}"] if notes else []
     return "\n".join([asked.title(), "", text, *told_below])
@@ -171,8 +196,9 @@ def _change_report(ledger: Ledger, asked: Asked, options: Mapping[str, Any]) -> 
         )
     head = f"{asked.title('Change of spend')}\nagainst {then.since:%Y-%m-%d %H:%M} until {then.until:%Y-%m-%d %H:%M}"
     if not rows:
-        return f"{head}\n\n{_nothing(ledger, asked)}"
-    return "\n".join([head, "", *change_table(rows, total, asked.by, terminal_width(wide=options["wide"]))])
+        return f"{head}\n\n{nothing(ledger, asked)}"
+    pruned = pruned_notes(before.pruned_before or now.pruned_before)
+    return "\n".join([head, "", *change_table(rows, total, asked.by, terminal_width(wide=options["wide"]), pruned)])
 
 
 def _latency_report(ledger: Ledger, asked: Asked, options: Mapping[str, Any]) -> str:
@@ -195,8 +221,17 @@ def _latency_report(ledger: Ledger, asked: Asked, options: Mapping[str, Any]) ->
         ]
         return csv_text(told) if options["as_csv"] else _as_json(asked, rows=told)
     if not rows[-1].responses:
-        return f"{head}\n\n{_nothing(ledger, asked)}"
-    return "\n".join([head, "", *latency_table(rows, before, asked.by, terminal_width(wide=options["wide"]))])
+        return f"{head}\n\n{nothing(ledger, asked)}"
+    width = terminal_width(wide=options["wide"])
+    return "\n".join([head, "", *latency_table(rows, before, asked.by, width, _latency_notes(ledger, asked))])
+
+
+def _latency_notes(ledger: Ledger, asked: Asked) -> list[str]:
+    from claudetrace._ledger._latencies import has_sums
+    from claudetrace._ledger._question import Question
+
+    summed = has_sums(Question.of(asked.by, asked.since, asked.until, asked.where, asked.timezone))
+    return [] if summed else pruned_notes(ledger.pruned_before(asked.since, timezone=asked.timezone))
 
 
 def _compared_with(asked: Asked, said: str) -> Span:
@@ -238,17 +273,6 @@ def _as_json(asked: Asked, **told: Any) -> str:
         "timezone": asked.timezone,
     }
     return json.dumps({**head, **told}, indent=2, ensure_ascii=False)
-
-
-def _nothing(ledger: Ledger, asked: Asked) -> str:
-    newest = ledger.calls(limit=1)
-    if not newest:
-        return f"The ledger {ledger.path} has no calls yet."
-    if asked.where and ledger.spend((), asked.since, asked.until)[0].responses:
-        return "No call in that time passes the filters: values are compared letter by letter."
-    at = f"{newest[0].started_at:%Y-%m-%d %H:%M} UTC"
-    way_out = "give a later --until" if asked.since is None else "try --since all"
-    return f"No calls in that time. The newest call of {ledger.path} is of {at}: {way_out}."
 
 
 def unknown_payer(ledger: Ledger, asked: Asked) -> str:

@@ -16,7 +16,6 @@ from claudetrace.cli._options import (
     YES,
     agree,
     calls_text,
-    end_progress,
     named_path,
     progress_of,
     store_path,
@@ -57,9 +56,8 @@ def reprice(
     path = Ledger(named_path(db)).path
     use_rates_of(path)
     moment = None if since is None else span(since, None).since
-    progress = progress_of("pricing")
-    planned = reprice_rows(path, everything=everything, since=moment, progress=progress)
-    end_progress(progress)
+    with progress_of("pricing") as progress:
+        planned = reprice_rows(path, everything=everything, since=moment, progress=progress)
     click.echo(_plan(planned, everything=everything))
     if dry_run:
         return
@@ -69,9 +67,10 @@ def reprice(
         if not sum(each.changed_rows for each in planned):
             return
         agree("", f"Change them in {path}?", yes=yes)
-        progress = progress_of("repricing")
-        done = reprice_rows(path, everything=everything, since=moment, apply=True, progress=progress, correct=correct)
-        end_progress(progress)
+        with progress_of("repricing") as progress:
+            done = reprice_rows(
+                path, everything=everything, since=moment, apply=True, progress=progress, correct=correct
+            )
         changed = sum(each.changed_rows for each in done)
         click.echo(f"Repriced {calls_text(changed)} in {path}.")
 

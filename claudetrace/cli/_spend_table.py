@@ -69,10 +69,10 @@ def spend_table(
     total, digits = rows.total, usd_digits([row.cost_usd for row in rows])
     shown = [*rows, total]
     columns = [*key_columns(by, [(row.dimensions, row.rest, row.others) for row in rows])]
-    for head, (name, drop) in COUNTS.items():
-        if head not in SOMETIMES or SOMETIMES[head](total) or head == sort:
-            columns.append(_counts(head, [getattr(row, name) for row in shown], 0 if head == sort else drop))
     sorted_by = (sort or "").replace("-", " ")
+    for head, (name, drop) in COUNTS.items():
+        if head not in SOMETIMES or SOMETIMES[head](total) or head == sorted_by:
+            columns.append(_counts(head, [getattr(row, name) for row in shown], 0 if head == sorted_by else drop))
     if sorted_by in SORTED:
         columns.append(_counts(sorted_by, [getattr(row, SORTED[sorted_by]) for row in shown], 0))
     bounds = ["≥" * row.is_bound for row in shown]
@@ -82,16 +82,19 @@ def spend_table(
         billed = [usd_text(discount.billed_usd(row.spend_picousd), digits) for row in shown]
         columns.append(Column("billed (USD)", [*map(add, bounds, billed)], None, 0))
     if sort == "per-call" or width is None:
-        finer = usd_digits([row.per_call_usd for row in rows])
-        columns.append(Column("a call", [usd_text(row.per_call_usd, finer) for row in shown], None, 0))
+        finer = usd_digits(filter(None, (row.per_call_usd for row in rows)))
+        each = ["–" if row.per_call_usd is None else usd_text(row.per_call_usd, finer) for row in shown]
+        columns.append(Column("a call", each, None, 0))
     if sort == "saved":
         columns.append(Column("saved", [usd_text(row.cache_saved_usd, digits) for row in shown], None, 0))
     text, note = fitted(columns, width, last_is_total=True)
     return [text, *wrapped([*([note] if note else []), *_notes(rows, total), *_bill_notes(misses, discount)], width)]
 
 
-def change_table(rows: Sequence[Change], total: Change, by: Sequence[str], width: int | None) -> list[str]:
-    """The changes with their total, each split into its causes."""
+def change_table(
+    rows: Sequence[Change], total: Change, by: Sequence[str], width: int | None, notes: Sequence[str] = ()
+) -> list[str]:
+    """The changes with their total, each split into its causes, and `notes`."""
     shown = [*rows, total]
     largest = max(abs(row.usd(name)) for row in shown for name in ("change", *CAUSES))
     digits = usd_digits([largest])
@@ -119,13 +122,18 @@ def change_table(rows: Sequence[Change], total: Change, by: Sequence[str], width
         "volume: more calls. tokens: longer ones. cache: what it saved less.",
         "price: all else, as another model or rate.",
         *(["≥ Calls are unpriced or cut: some costs are lower bounds."] if _is_bound(total) else []),
+        *wrapped(notes, width),
     ]
 
 
 def latency_table(
-    rows: Sequence[Latency], before: Mapping[Any, Latency], by: Sequence[str], width: int | None
+    rows: Sequence[Latency],
+    before: Mapping[Any, Latency],
+    by: Sequence[str],
+    width: int | None,
+    notes: Sequence[str] = (),
 ) -> list[str]:
-    """How long answers took, and how fast their tokens came; with `before`, what p95 was then."""
+    """How long answers took, and how fast their tokens came; with `before`, what p95 was then; and `notes`."""
     columns = [
         *key_columns(by, [(row.dimensions, 0, False) for row in rows[:-1]]),
         _counts("answers", [row.responses for row in rows], 2),
@@ -148,6 +156,7 @@ def latency_table(
         *wrapped([note] if note else [], width),
         "",
         "Answers without an error. Percentiles are within 2.2 %.",
+        *wrapped(notes, width),
     ]
 
 
@@ -179,7 +188,7 @@ def _counts(head: str, counts: Sequence[int], drop: int) -> Column:
 
 def _notes(rows: Spends, total: Spend) -> list[str]:
     """What the sums leave out, in a sentence each."""
-    notes = []
+    notes = pruned_notes(rows.pruned_before)
     counted = calls_text if total.calls == total.responses else responses_text
     if any(row.others for row in rows):
         notes.append(
@@ -206,6 +215,13 @@ def _notes(rows: Spends, total: Spend) -> list[str]:
     seen = {flag for row in rows for flag in (row.dimensions.get("flags") or "").split(", ")}
     notes += [f"{flag}: {FLAGS[flag]}." for flag in FLAGS if flag in seen]
     return ["", *notes] if notes else []
+
+
+def pruned_notes(before: str | None) -> list[str]:
+    """What cannot be in an answer from the calls, in a sentence."""
+    if before is None:
+        return []
+    return [f"Calls before {before} (UTC) are pruned: what sums do not tell of them is missing here."]
 
 
 def _bill_notes(misses: Sequence[Miss], discount: Discount | None) -> list[str]:

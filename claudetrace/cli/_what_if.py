@@ -11,8 +11,9 @@ from claudetrace._ledger._what_if import WhatIf, read_what_if, total
 from claudetrace._pricing._list import use_rates_of
 from claudetrace._pricing._otherwise import Otherwise
 from claudetrace._sqlite import limit_time
+from claudetrace.cli._asked import nothing
 from claudetrace.cli._find import no_such_trace
-from claudetrace.cli._spend_table import key_columns
+from claudetrace.cli._spend_table import key_columns, pruned_notes
 from claudetrace.cli._tables import Column, count_text, fitted, plain, terminal_width, usd_digits, usd_text, wrapped
 
 if TYPE_CHECKING:
@@ -44,15 +45,14 @@ def what_if_report(ledger: Ledger, asked: Asked, options: Mapping[str, Any]) -> 
         return csv_text(map(_plain, rows))
     if options["as_json"]:
         return _as_json(asked.by, what, rows)
-    head = f"What if {_title(what)}, by {', '.join(asked.by)}"
+    head = asked.title(f"What if {_title(what)}")
     if trace is not None:
-        head += f", of the trace {plain(trace)}"
-    elif asked.since is not None:
-        head += f", from {asked.span.since:%Y-%m-%d %H:%M} ({asked.timezone})"
+        head = f"What if {_title(what)} by {', '.join(asked.by)}, of the trace {plain(trace)}"
     if not rows:
-        return f"{head}\n\nNo calls in that time."
+        return f"{head}\n\n{nothing(ledger, asked)}"
     width = terminal_width(wide=options["wide"])
-    notes = wrapped(_notes(what, total(rows)), width)
+    pruned = None if trace else ledger.pruned_before(asked.since, timezone=asked.timezone)
+    notes = wrapped([*_notes(what, total(rows)), *pruned_notes(pruned)], width)
     return "\n".join([head, "", *_table(asked.by, what, rows, width), "", *notes, "", f"Ledger: {ledger.path}"])
 
 

@@ -19,7 +19,7 @@ from pricing._ledgers import unpriced_row, write
 import claudetrace
 from claudetrace import Ledger
 from claudetrace._ledger import _focus
-from claudetrace.cli import _tables
+from claudetrace.cli import _options, _tables
 
 from .conftest import run
 
@@ -259,3 +259,89 @@ def test_one_thing_is_forgotten_at_a_time(db):
     """None or several of what can be forgotten are refused."""
     for words in ([], ["--user", "a", "--customer", "b"], ["--tag", "mail"], ["--tag", "mail="]):
         assert run("forget", *words, "--yes", "--db", db).exit_code == 2
+
+
+def test_what_is_pruned_is_missed_aloud(two_weeks):
+    """Where calls would have to be read that are pruned, the answer says so; where sums have them, it does not."""
+    assert run("prune", "--before", "2026-11-10", "--yes", "--db", two_weeks).exit_code == 0
+    told = {
+        words: run("report", *words.split(), "--since", "2026-11-01", "--db", two_weeks).output
+        for words in ("--by feature", "--by session", "--by session --latency", "--by feature --latency", "--batch")
+    }
+    ledger = Ledger(two_weeks)
+
+    assert [words for words, output in told.items() if "before 2026-11-05 (UTC) are pruned" in output] == [
+        *("--by session", "--by session --latency", "--batch")
+    ]
+    assert ledger.spend("session", "2026-11-10").pruned_before is None
+    assert ledger.spend("session", "2026-11-01").pruned_before == "2026-11-05"
+    assert "2026-11-05" in run("export", "--format", "csv", "--db", two_weeks).stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "left_out"),
+    [
+        ("--latency --top 3", "--top"),
+        ("--compare --sort calls", "--sort"),
+        ("--batch --latency", "--latency"),
+        ("--trace abc --csv", "--csv"),
+        ("--csv --json", "--json"),
+    ],
+)
+def test_an_option_that_would_say_nothing_is_refused(two_weeks, words, left_out):
+    """Options that cannot both be answered are refused, and none is passed over."""
+    told = run("report", *words.split(), "--db", two_weeks)
+
+    assert told.exit_code == 2
+    assert f"{left_out} says nothing beside" in told.output
+
+
+@pytest.mark.parametrize(("sort", "head"), [("tool-calls", "tool calls"), ("cache-read", "cache read")])
+def test_what_rows_are_sorted_by_is_shown(two_weeks, narrow, sort, head):
+    """The column that puts the rows in order is there on a narrow screen too."""
+    assert head in run("report", "--since", "all", "--sort", sort, "--db", two_weeks).output.splitlines()[2]
+
+
+def test_responses_of_a_call_in_another_row_have_no_cost_per_call(tmp_path):
+    """A batch is one call: a customer of whom it has further responses is told their cost and none per call."""
+    rows = [_priced(customer=name, call_id="batch") for name in ("a", "b")]
+    path = write(tmp_path / "batch.db", rows)
+    told = run("report", "--by", "customer", "--since", "all", "--sort", "per-call", "--db", path)
+
+    assert [row.per_call_usd for row in Ledger(path).spend("customer", None)] == [Decimal("0.001"), None]
+    assert told.output.splitlines()[4].split()[-2:] == ["$0.001000", "–"]
+
+
+def test_days_of_another_zone_are_those_that_have_calls(two_weeks, monkeypatch):
+    """Latencies and estimates by day look at no more days than there are between the first and the last call."""
+    from claudetrace._ledger import _question
+
+    looked = []
+    monkeypatch.setattr(
+        _question, "_shift", lambda at, zone, known=_question._shift: looked.append(at) or known(at, zone)
+    )
+    for words in ("--latency", "--batch"):
+        told = run("report", words, "--by", "day", "--since", "all", "--timezone", "Asia/Tokyo", "--db", two_weeks)
+        assert "2026-11-11" in told.output
+    assert len(looked) < 40
+
+
+def test_an_export_to_a_folder_that_is_not_there(two_weeks, tmp_path):
+    """It is refused with the way out."""
+    told = run("export", "--format", "csv", "-o", tmp_path / "none" / "calls.csv", "--db", two_weeks)
+
+    assert (told.exit_code, "there is no folder" in told.output) == (2, True)
+
+
+def test_progress_leaves_nothing_behind(two_weeks, monkeypatch):
+    """On a screen the line that counts is gone before the answer, and is not there at all where that is quick."""
+    monkeypatch.setattr(_options.sys.stderr, "isatty", lambda: True, raising=False)
+    with _options.progress_of("reading") as quick:
+        quick(1)
+    shown = []
+    monkeypatch.setattr(_options.click, "echo", lambda text, **_: shown.append(text))
+    monkeypatch.setattr(_options, "SHOW_AFTER_S", -1.0)
+    with _options.progress_of("reading") as slow:
+        slow(12)
+
+    assert shown == ["\rreading: 12 calls", "\r\x1b[K"]
