@@ -4,7 +4,6 @@ As a server: `uvicorn budget_per_customer:app`. Needs `pip install fastapi uvico
 """
 
 import math
-from datetime import UTC, datetime
 
 import _offline  # noqa: F401 - plays the API where there is no key
 import anthropic
@@ -17,7 +16,8 @@ import claudetrace
 claudetrace.instrument(
     budgets=[
         claudetrace.Budget("customer", usd="0.0003", per="day", tags={"customer": "*"}, on_exceeded="block"),
-    ]
+    ],
+    alert_to=lambda alert: print(f"  alert: {alert.message}"),
 )
 client = anthropic.AsyncAnthropic()
 app = FastAPI()
@@ -26,10 +26,9 @@ app = FastAPI()
 @app.exception_handler(claudetrace.BudgetExceeded)
 async def tell_when_to_come_back(_request: Request, error: claudetrace.BudgetExceeded) -> JSONResponse:
     """No request has left: the budget has no room for the most that it could have cost."""
-    headers = {}
-    if error.resets_at is not None:
-        wait_s = (error.resets_at - datetime.now(UTC)).total_seconds()
-        headers["Retry-After"] = str(max(1, math.ceil(wait_s)))
+    # Moments where running calls hold the room, the time to the window's end where it is spent, nothing where no time
+    # helps.
+    headers = {} if error.retry_after_s is None else {"Retry-After": str(math.ceil(error.retry_after_s))}
     resets_at = error.resets_at and error.resets_at.isoformat()
     return JSONResponse({"error": "budget_exceeded", "resets_at": resets_at}, 429, headers)
 
