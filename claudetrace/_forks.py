@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 from typing import TYPE_CHECKING
-from weakref import WeakSet
+from weakref import ref
 
 from claudetrace._clock import monotonic
 
@@ -37,7 +37,8 @@ class Forks:
         """Starts what has to run in each process. Called once all have begun anew."""
 
 
-_watched: WeakSet[Forks] = WeakSet()
+_watched: set[ref[Forks]] = set()
+"""Copied in one step of the interpreter, since other threads add to it: not so a `WeakSet`."""
 _in_children: list[Callable[[], object]] = []
 _pid = _first_pid = os.getpid()
 _noticed: dict[int, int] = {}
@@ -46,7 +47,7 @@ _noticed: dict[int, int] = {}
 
 def watch(forks: Forks) -> None:
     """Calls the methods of `forks` around each fork, as long as it lives."""
-    _watched.add(forks)
+    _watched.add(ref(forks, _watched.discard))
 
 
 def in_child(act: Callable[[], object]) -> None:
@@ -80,13 +81,17 @@ def _notice_unseen() -> None:
         time.sleep(0.001)
 
 
+def _living() -> list[Forks]:
+    return [forks for each in list(_watched) if (forks := each()) is not None]
+
+
 def _before() -> None:
-    for forks in list(_watched):
+    for forks in _living():
         forks.before_fork()
 
 
 def _in_parent() -> None:
-    for forks in list(_watched):
+    for forks in _living():
         forks.after_fork_in_parent()
 
 
@@ -94,10 +99,10 @@ def _in_child() -> None:
     global _pid
     for act in _in_children:
         act()
-    for forks in list(_watched):
+    for forks in _living():
         forks.after_fork_in_child()
     _pid = os.getpid()
-    for forks in list(_watched):
+    for forks in _living():
         forks.begin_in_child()
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from claudetrace._clock import monotonic
 from claudetrace._forks import Forks, is_before_forks, watch
+from claudetrace._guard import pass_on
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -74,12 +75,17 @@ class Worker(Forks):
             return True
         if is_before_forks():
             return False
-        life.started_at = now
+        life.started_at, started = now, False
         try:
             start_new_thread(self._run, (life,))
-        except RuntimeError:
-            life.started_at = 0.0
+            started = True
+        except RuntimeError as error:
+            pass_on(error)
             return False
+        finally:
+            if not started:
+                # Also where an interrupt came first: the next to wake it starts it.
+                life.started_at = 0.0
         return True
 
     # On the worker's thread, where no signal handler runs.
@@ -93,9 +99,11 @@ class Worker(Forks):
         try:
             self._loop(life)
         finally:
-            life.thread, life.started_at = 0, 0.0
-            life.baton.release()
+            life.thread = 0
             life.ended.set()
+            life.baton.release()
+            # Last: one that was started meanwhile had no baton.
+            life.started_at = 0.0
         if not life.woken.empty():
             self._start(life)
 

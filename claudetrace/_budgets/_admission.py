@@ -10,6 +10,7 @@ from claudetrace._budgets._local import Local, Reserved
 from claudetrace._budgets._queues import Queues
 from claudetrace._budgets._refusals import StoreUnusable, exceeded, refuse_unknown
 from claudetrace._budgets._runs import reserve_in, runs_of
+from claudetrace._budgets._store import UnansweredError
 from claudetrace._budgets._writer import Job
 from claudetrace._clock import monotonic
 from claudetrace._guard import pass_on
@@ -122,8 +123,8 @@ class Admission:
     def _answer(self, reservation: Reservation, denied: Denied | None) -> None:
         """Raises `BudgetExceeded` where there is no room."""
         if denied is not None:
-            # Where the store does not answer, or nobody waits any more, it may still set it aside.
-            reservation.asked = reservation.locally or reservation.waited_s is not None
+            # Where nobody waits any more for an answer, the store may still set it aside.
+            reservation.asked = (reservation.locally and reservation.asked) or reservation.waited_s is not None
             picousd, calls = reservation.needed_in(denied.claim)
             needed = None if reservation.picousd is None else picousd, calls
             raise exceeded(denied, needed, self._usual_s, self._clock())
@@ -133,6 +134,8 @@ class Admission:
         name, peers = ("", 1) if self._writer is None else (self._writer.name, self._writer.peers)
         doing = f"reserve in the budgets' store {name}; this process limits itself by what it knew and what it spends"
         self._guard.caught(doing, error)
+        # What has failed has set nothing aside. There is nothing to settle where the call is stopped, either.
+        reservation.asked = isinstance(error, UnansweredError)
         for claim in reservation.claims:
             if claim.budget.on_store_error == "closed":
                 unusable = StoreUnusable(claim.budget, name, error)
@@ -144,6 +147,7 @@ class Admission:
                 for undone in reservation.parts[:done]:
                     self._local.withdraw(undone.call_id)
                 return denied
+        reservation.asked = True
         return None
 
 

@@ -25,7 +25,7 @@ from claudetrace._budgets._store import Claim, Opening
 from claudetrace._budgets._windows import window_of
 from claudetrace._budgets._writer import PATIENCE_S, Writer, nothing
 from claudetrace._clock import monotonic
-from claudetrace._exit import exit_left_s
+from claudetrace._exit import LEAST_S, exit_left_s
 from claudetrace._forks import Forks, is_before_forks, watch
 from claudetrace._pricing._upper_bound import UNRESERVED, Bound, bound
 from claudetrace._worker import Chores
@@ -276,21 +276,22 @@ class Budgets(Forks):
 
     def flush(self, timeout_s: float) -> bool:
         """Whether all that was handed over before is counted and looked at. Blocks at most `timeout_s`."""
-        until = time.perf_counter() + timeout_s
+        until = monotonic() + timeout_s
         done = self._chores.wait(timeout_s)
-        return self.settle_all(until - time.perf_counter()) and done
+        return self.settle_all(until - monotonic()) and done
 
     def close(self, timeout_s: float = EXIT_S) -> None:
-        """Ends the sender, after `timeout_s` at the latest, and lets go of the store. What still runs is settled when
+        """Ends its threads, after `timeout_s` at the latest, and lets go of the store. What still runs is settled when
         it ends."""
+        until = monotonic() + timeout_s
         atexit.unregister(self._close_at_exit)
-        self._chores.end(timeout_s)
+        self._chores.end(timeout_s / 2)
         self._closed = True
-        self.sender.close(timeout_s)
+        self.sender.close(until - monotonic())
         self._settle_dropped()
         if self.writer is not None:
             self.writer.retry()
-            self.writer.close(timeout_s)
+            self.writer.close(max(LEAST_S, until - monotonic()))
 
     def _close_at_exit(self) -> None:
         self.close(min(EXIT_S, exit_left_s()))

@@ -140,11 +140,14 @@ class Local(Forks):
 
     def _own_in_window(self, claim: Claim, call_id: str) -> Sums:
         """What calls of this process but that one have added and have set aside here."""
-        found = self._in_window(claim, self._own)
-        for other, (claims, picousd, calls) in list(self.open.items()):
-            if other != call_id and any(each.budget is claim.budget and each.key == claim.key for each in claims):
-                found = found.plus(0, 0, picousd, calls)
-        return found
+        picousd = calls = 0
+        for other, opened in list(self.open.items()):
+            if other != call_id and any(
+                each.budget is claim.budget and each.key == claim.key for each in opened.claims
+            ):
+                picousd += opened.picousd
+                calls += opened.calls
+        return self._in_window(claim, self._own).plus(0, 0, picousd, calls)
 
 
 def _used(sums: Sums) -> tuple[int, int]:

@@ -27,6 +27,10 @@ class StoreError(ClaudetraceError):
     """The store cannot be used now, as where it is locked, full or away. Nothing of the group was done."""
 
 
+class UnansweredError(StoreError):
+    """The store has not answered in time. What it was asked for may still be done."""
+
+
 class Sums(NamedTuple):
     """What a counter holds, in picodollars and calls. What is held for cut streams counts as reserved."""
 

@@ -7,7 +7,7 @@ from collections import deque
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from claudetrace._budgets._store import StoreError, answer_of
+from claudetrace._budgets._store import StoreError, UnansweredError, answer_of
 from claudetrace._clock import monotonic
 from claudetrace._forks import Forks, watch
 from claudetrace._guard import pass_on
@@ -74,7 +74,7 @@ class Writer(Forks):
         self.name = store.name
         self._store, self._guard = store, guard
         self.used = self.closed = False
-        """Whether anything was asked of it in this process; whether it was closed."""
+        """Whether anything was asked of it in this process since it was closed; whether it was closed."""
         self.idle: Callable[[], float | None] = lambda: None
         """What is to be looked at while nobody asks for anything, and in how many seconds again."""
         self._worker = Worker(self._work, guard, "serve the budgets' store")
@@ -85,7 +85,7 @@ class Writer(Forks):
         # It knows its owner: where no thread can run, callers serve themselves.
         self._in_use = threading.RLock()
         self._jobs: deque[Job] = deque()
-        self._kept: deque[Job] = deque(maxlen=MOST_KEPT)
+        self._kept: deque[Job] = deque()
         self._hurry = self._lingered = False
         self._fault: Exception | None = None
         self._down_until = self._began = 0.0
@@ -132,9 +132,10 @@ class Writer(Forks):
 
     def _result(self, job: Job, patience_s: float) -> Any:
         if not job.done:
-            raise StoreError(f"{self._store.name} does not answer within {patience_s:g} s")
+            raise UnansweredError(f"{self._store.name} does not answer within {patience_s:g} s")
         if job.error is not None:
-            raise job.error
+            # One fault is told to many, and each of them would add its frames.
+            raise job.error.with_traceback(None)
         return job.result
 
     def post(self, job: Job, *, hurry: bool = False) -> Job:
@@ -145,6 +146,7 @@ class Writer(Forks):
             job.error = error
             job.finish()
             return job
+        self.used = True
         self._jobs.append(job)
         self._hurry = self._hurry or hurry
         self._wake()
@@ -172,15 +174,16 @@ class Writer(Forks):
 
     def flush(self, timeout_s: float) -> bool:
         """Whether all that was posted before is done. Blocks at most `timeout_s`."""
-        if not self._jobs and not self._began:
+        if not self.used:
             return True
+        self._take_up_kept()
         last = Job(nothing, tries=True)
-        return self.post(last, hurry=True).wait(timeout_s) and last.error is None
+        return self.post(last, hurry=True).wait(timeout_s) and last.error is None and not self._kept
 
     def close(self, timeout_s: float) -> None:
         """Does what waits and lets go of the store. What is posted later has both while it takes."""
         self.closed = True
-        if self._worker.end(timeout_s) and (self.used or self._jobs):
+        if self._worker.end(timeout_s) and self.used:
             self._serve()
 
     def _wake(self) -> None:
@@ -204,6 +207,7 @@ class Writer(Forks):
                 self._serve_some()
             if self.closed:
                 self._store.close()
+                self.used = False
 
     def _serve_some(self) -> None:
         batch: list[Job] = []
@@ -233,13 +237,14 @@ class Writer(Forks):
             job.finish()
 
     def _take_up_kept(self) -> None:
-        while self._kept:
-            job = self._kept.popleft()
-            job.kept = False
-            self._jobs.append(job)
+        # Two threads may do so at once.
+        with suppress(IndexError):
+            while True:
+                job = self._kept.popleft()
+                job.kept = False
+                self._jobs.append(job)
 
     def _commit(self, batch: list[Job]) -> None:
-        self.used = True
         if self._fault is not None and monotonic() < self._down_until and not any(job.tries for job in batch):
             raise self._fault.with_traceback(None)
         try:
@@ -268,7 +273,7 @@ class Writer(Forks):
                 self._transact([job])
             return
         for job in batch:
-            if job.keep and error is self._fault:
+            if job.keep and error is self._fault and len(self._kept) < MOST_KEPT:
                 job.kept = True
                 self._kept.append(job)
                 continue

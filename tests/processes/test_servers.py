@@ -31,7 +31,7 @@ class UnixConnection(HTTPConnection):
     """HTTP over a unix socket: needs no free port."""
 
     def __init__(self, path: Path) -> None:
-        super().__init__("app", timeout=10)
+        super().__init__("app", timeout=80)
         self.path = path
 
     def connect(self) -> None:
