@@ -24,8 +24,8 @@ PATIENCE_S = 1.0
 """How long a caller waits for the store, and the store for other processes, before it counts as away."""
 NO_PATIENCE_S = 0.02
 """The same once it is."""
-LINGER_S = 0.002
-"""How long what nobody waits for may wait for company."""
+LINGER_S = 0.01
+"""How long what nobody waits for may wait for company. Each group locks out other processes for its while."""
 FORK_WAIT_S = 0.5
 MOST_AT_ONCE = 256
 MOST_KEPT = 100_000
@@ -86,7 +86,8 @@ class Writer(Forks):
         self._in_use = threading.RLock()
         self._jobs: deque[Job] = deque()
         self._kept: deque[Job] = deque()
-        self._hurry = self._lingered = False
+        self._hurry = False
+        self._linger_until = 0.0
         self._fault: Exception | None = None
         self._down_until = self._began = 0.0
         self._forking: dict[int, bool] = {}
@@ -149,7 +150,8 @@ class Writer(Forks):
         self.used = True
         self._jobs.append(job)
         self._hurry = self._hurry or hurry
-        self._wake()
+        if hurry or not self._linger_until:
+            self._wake()
         return job
 
     def away(self) -> Exception | None:
@@ -193,11 +195,14 @@ class Writer(Forks):
     # On the worker's thread, or on a caller's where none can run.
 
     def _work(self) -> float | None:
-        if self._jobs and not self._hurry and not self._lingered and not self.closed:
+        if self._jobs and not self._hurry and not self.closed:
             # It goes along with the next caller's transaction, if one comes soon.
-            self._lingered = True
-            return LINGER_S
-        self._hurry = self._lingered = False
+            now = monotonic()
+            self._linger_until = self._linger_until or now + LINGER_S
+            if now < self._linger_until:
+                return self._linger_until - now
+        # Before it looks for jobs: what is posted from now on wakes it again.
+        self._hurry, self._linger_until = False, 0.0
         self._serve()
         return self.idle()
 
