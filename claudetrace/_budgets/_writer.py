@@ -149,7 +149,8 @@ class Writer(Forks):
             return job
         self.used = True
         self._jobs.append(job)
-        self._hurry = self._hurry or hurry
+        if hurry:
+            self._hurry = True
         if hurry or not self._linger_until:
             self._wake()
         return job
