@@ -169,6 +169,7 @@ class Assembly:
         settings = self._settings
         if not settings.budgets and not settings.alert_to:
             return None
+        from claudetrace._alerts._origin import Origin, here
         from claudetrace._budgets._budgets import Budgets
         from claudetrace._parse import alert_to
 
@@ -178,12 +179,21 @@ class Assembly:
         if settings.hash_tags and settings.hash_key is None and not isinstance(settings.budget_store, Path | None):
             log.warning("claudetrace hashes tags by a key of this host: set one CLAUDETRACE_HASH_KEY on all hosts")
         of_store = settings.budgets == "store"
+        named = resource()
+        db = settings.db if settings.db is not None and settings.db != default_db() else None
+        here[0] = Origin(
+            named["service"],
+            named.get("environment"),
+            named["instance"],
+            None if db is None else str(db),
+            settings.dashboard_url,
+        )
         return Budgets(
             () if settings.budgets == "store" else settings.budgets,
             settings.budget_store,
             settings.alert_to or alert_to("alert_to", None),
             guard=self._guard,
-            service=resource()["service"],
+            service=named["service"],
             spent_before=before,
             of_store=of_store,
         )

@@ -61,6 +61,8 @@ class Settings:
     max_db_mb: float | None = None
     foundry_data_zone: str | None = None
     file_mode: int = FILE_MODE
+    dashboard_url: str | None = None
+    """Where the dashboard is for whoever gets an alert: its first page."""
     sources: tuple[str, ...] | None = None
     """The sources of calls that are watched; `None`: all that are installed."""
     hosts: Mapping[str, Host] = field(default_factory=dict)
@@ -254,6 +256,7 @@ _SETTINGS: Mapping[str, tuple[str | None, Callable[[str, Any], Any]]] = {
     "alert_to": (None, _parse.alert_to),
     "budget_store": (None, _parse.budget_store),
     "file_mode": (None, _parse.file_mode),
+    "dashboard_url": (None, _parse.web_url),
     "sources": (None, _parse.sources),
 }
 """Each setting with its environment variable and what checks it."""

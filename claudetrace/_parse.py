@@ -164,6 +164,13 @@ def is_elsewhere(value: str) -> bool:
     return "://" in value or value.startswith("env:")
 
 
+def web_url(name: str, value: object) -> str:
+    """A page of the web."""
+    if not isinstance(value, str) or not value.startswith(("https://", "http://")):
+        refuse(name, value, "give the URL of the dashboard's first page, as https://host.example/-/claudetrace")
+    return value
+
+
 def file_mode(name: str, value: object) -> int:
     # The owner reads and writes; nobody runs what we store.
     if type(value) is not int or value & 0o600 != 0o600 or value & ~0o666:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import orjson
 
+from claudetrace._alerts._origin import here
 from claudetrace._call import Dollars, usd
 
 if TYPE_CHECKING:
@@ -36,6 +37,14 @@ class Alert:
     key: str | None = None
     at: datetime = field()
     message: str = ""
+    service: str | None = None
+    environment: str | None = None
+    host: str | None = None
+    """Who raised it."""
+    command: str | None = None
+    """What shows the calls behind it when it is pasted into a shell there."""
+    link: str | None = None
+    """The same on the dashboard, where `dashboard_url` is set."""
 
 
 class Outgoing(NamedTuple):
@@ -66,7 +75,14 @@ def alert_of(
     threshold: float | None = None,
 ) -> Alert:
     """An alert that is raised now."""
+    origin = here[0]
+    command, link = origin.leads(kind, budget, key or "", window, now)
     return Alert(
+        service=origin.service,
+        environment=origin.environment,
+        host=origin.host,
+        command=command,
+        link=link,
         kind=kind,
         budget=None if budget is None else budget.name,
         threshold=threshold,

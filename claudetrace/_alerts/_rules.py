@@ -12,9 +12,10 @@ from claudetrace._alerts import _sentences
 from claudetrace._alerts._alert import alert_of
 from claudetrace._alerts._forecast import Forecasts, forecast
 from claudetrace._alerts._loops import Loops
+from claudetrace._alerts._origin import here
 from claudetrace._alerts._outbox import mark_of
 from claudetrace._alerts._spikes import Spikes
-from claudetrace._budgets._match import matching
+from claudetrace._budgets._match import ALL, matching, untagged
 from claudetrace._budgets._windows import ROLLING, window_of
 from claudetrace._call import exact_usd, spend_of
 from claudetrace._operations import BATCHES_RESULT
@@ -67,6 +68,8 @@ class Rules:
         self._blocked: deque[tuple[Claim, str]] = deque()
         self._uncounted: dict[tuple[str, str, int], tuple[Claim, str, int]] = {}
         """Blocked calls that the store has not counted yet: why the last of them was, and how many."""
+        self._untagged: dict[str, tuple[Budget, int]] = {}
+        """How many calls of this process lack the tag of a budget."""
         self._lost = 0
 
     def note_unbounded(self, budget: Budget, key: str, why: str) -> None:
@@ -87,6 +90,9 @@ class Rules:
         for (_, key), budget in islice(touched.items(), MOST_FORECASTS):
             with self._guard("make the forecast of a budget"):
                 self._look_ahead(budget, key)
+        for budget, calls in list(self._untagged.values()):
+            with self._guard("alert of calls without a budget's tag"):
+                self._raise_for(budget, ALL, "untagged", _sentences.untagged(budget, calls))
         self.tick()
 
     def tick(self, lost: int | None = None) -> None:
@@ -118,7 +124,7 @@ class Rules:
                 counted = calls
             budget, key, window = claim
             step = 10 ** (len(str(counted)) - 1)
-            message = _sentences.blocked(budget, key, counted, why)
+            message = _sentences.blocked(budget, key, counted, why, here[0].grant(budget, key))
             self._raise_for(budget, key, f"blocked {step}", message, window=window)
 
     def _look(self, row: Row, touched: dict[tuple[str, str], Budget]) -> None:
@@ -126,6 +132,9 @@ class Rules:
             mark, said = f"loop {found.kind} {found.name}", _sentences.loop(found)
             self._raise("loop", said, mark, key=found.name, spent_picousd=found.picousd)
         unpriced = row.get("outcome") == "ok" and row.get("cost_picousd") is None
+        for budget in untagged(self.budgets, row) if unpriced or spend_of(row) else ():
+            if budget.untagged == "alert":
+                self._untagged[str(budget.name)] = budget, self._untagged.get(str(budget.name), (budget, 0))[1] + 1
         if unpriced and not self.budgets:
             message = _sentences.unpriced(None, None, row.get("model"))
             self._raise("unpriced", message, f"unpriced {row.get('model')}")

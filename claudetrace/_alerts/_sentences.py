@@ -95,11 +95,10 @@ def spike(budget: Budget, key: str | None, found: Spike) -> str:
 
 def loop(found: Loop) -> str:
     """For a session that calls again and again."""
-    option = f" --trace {found.name}" if found.kind == "trace" else ""
     return (
         f"The {found.kind} {named(found.name)} has made {found.calls:,} calls one after the other since "
         f"{datetime.fromtimestamp(found.began, UTC):%Y-%m-%d %H:%M} UTC, each reading more than the one before, for "
-        f"{money(exact_usd(found.picousd))}: if it is a loop, stop it; see it with claudetrace report{option}."
+        f"{money(exact_usd(found.picousd))}: if it is a loop, stop it."
     )
 
 
@@ -122,10 +121,21 @@ def unbounded(budget: Budget, key: str | None, why: str) -> str:
     )
 
 
-def blocked(budget: Budget, key: str | None, calls: int, why: str) -> str:
-    """For calls that a budget has stopped: how many in its window, and what the last of them was told."""
+def blocked(budget: Budget, key: str | None, calls: int, why: str, grant: str) -> str:
+    """For calls that a budget has stopped: how many in its window, what the last of them was told, and, where more
+    room helps, the command that gives it."""
     number = "a call" if calls == 1 else f"{calls:,} calls in its window, the last"
-    return f"{whose(budget, key)} has stopped {number} because it {one_line(why)}."
+    way_out = f". For more room at once: {grant}" if "no room" in why else "."
+    return f"{whose(budget, key)} has stopped {number} because it {one_line(why)}{way_out}"
+
+
+def untagged(budget: Budget, calls: int) -> str:
+    """For calls that a budget over each value of a tag does not see."""
+    have = "a call of this process has" if calls == 1 else f"{calls:,} calls of this process have"
+    return (
+        f"{whose(budget, None)} is over each value of the tag {named(str(budget.each_tag))}, and {have} none, so it "
+        'does not limit them: tag them with claudetrace.tag, or stop them with untagged="block".'
+    )
 
 
 def lost(rows: int) -> str:

@@ -7,8 +7,9 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from claudetrace._budgets._local import Local, Reserved
+from claudetrace._budgets._match import untagged
 from claudetrace._budgets._queues import Queues
-from claudetrace._budgets._refusals import StoreUnusable, exceeded, refuse_unknown
+from claudetrace._budgets._refusals import StoreUnusable, exceeded, refuse_unknown, refuse_untagged
 from claudetrace._budgets._runs import reserve_in, runs_of
 from claudetrace._budgets._store import UnansweredError
 from claudetrace._budgets._writer import Job
@@ -107,8 +108,9 @@ class Admission:
         reservation.runs = runs_of(columns)
         reserve_in(reservation.runs, reservation.call_id, reservation.picousd, found.calls, bounded=bounded)
         reservation.claim(self.budgets, self._clock())
-        for part, (_, bound) in zip(reservation.parts, reservation.items, strict=True):
+        for part, (each, bound) in zip(reservation.parts, reservation.items, strict=True):
             claims = [(budget, key, window.end_at) for budget, key, window in part.claims]
+            refuse_untagged(untagged(self.budgets, each))
             refuse_unknown(claims, priced=bound.priced, bounded=bound.why_unbounded is None)
         reservation.asked = bool(reservation.claims)
         reservation.admitted = not reservation.asked

@@ -31,6 +31,7 @@ _WORDS = {
     "unbounded": ("alert", "block"),
     "on_store_error": ("open", "closed"),
     "cut_streams": ("seen", "bound"),
+    "untagged": ("alert", "block", "ignore"),
 }
 
 
@@ -63,6 +64,8 @@ class Budget:
     """Whether what a cut stream can cost beyond the usage that was seen is held."""
     wait_s: float = 0.0
     """How long a call waits for running ones to settle, where that can make room for it."""
+    untagged: Literal["alert", "block", "ignore"] = "alert"
+    """What happens with a call that has no value of the tag that is `"*"`, and so is not under the budget."""
 
     if TYPE_CHECKING:
         # Dollars may be given as any number or text; kept is what they are exactly.
@@ -84,6 +87,7 @@ class Budget:
             timezone: str = "UTC",
             cut_streams: Literal["seen", "bound"] = "seen",
             wait_s: float = 0.0,
+            untagged: Literal["alert", "block", "ignore"] = "alert",
         ) -> None: ...
 
     def __post_init__(self) -> None:
@@ -96,6 +100,8 @@ class Budget:
         for name, words in _WORDS.items():
             if getattr(self, name) not in words:
                 _refuse(self, name, getattr(self, name), f"it is one of {', '.join(words)}")
+        if self.untagged == "block" and not (self.blocks and self.each_tag):
+            _refuse(self, "untagged", "block", 'it goes with on_exceeded="block" and a tag that is "*"')
 
     @property
     def blocks(self) -> bool:

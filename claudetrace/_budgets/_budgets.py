@@ -17,7 +17,7 @@ from claudetrace._budgets._admission import Admission
 from claudetrace._budgets._current import runs
 from claudetrace._budgets._items import items_of
 from claudetrace._budgets._local import Local
-from claudetrace._budgets._match import ALL, matching
+from claudetrace._budgets._match import ALL, matching, untagged
 from claudetrace._budgets._offers import Offers
 from claudetrace._budgets._reservation import Owned, Reservation
 from claudetrace._budgets._status import Observed, states_of
@@ -137,7 +137,9 @@ class Budgets(Forks):
             return False
         if has_items and self._blocking:
             return True
-        return bool(runs.get()) or next(matching(self._blocking, columns), None) is not None
+        if runs.get() or next(matching(self._blocking, columns), None) is not None:
+            return True
+        return any(budget.untagged == "block" for budget in untagged(self._blocking, columns))
 
     def reservation(
         self,

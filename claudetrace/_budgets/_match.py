@@ -20,11 +20,22 @@ ALL = ""
 
 def matching(budgets: Iterable[Budget], columns: Mapping[str, Any]) -> Iterator[tuple[Budget, str]]:
     """The budgets that a call with these columns is under, each with its key: the value of its `*` tag, or `ALL`."""
+    for budget, key in _keyed(budgets, columns):
+        if key is not None:
+            yield budget, key
+
+
+def untagged(budgets: Iterable[Budget], columns: Mapping[str, Any]) -> Iterator[Budget]:
+    """The budgets that a call with these columns would be under if it had their `*` tag."""
+    return (budget for budget, key in _keyed(budgets, columns) if key is None)
+
+
+def _keyed(budgets: Iterable[Budget], columns: Mapping[str, Any]) -> Iterator[tuple[Budget, str | None]]:
     free: Mapping[str, Any] | None = None
     for budget in budgets:
         if budget.model is not None and budget.model not in (columns.get("model_requested"), columns.get("model")):
             continue
-        key = ALL
+        key: str | None = ALL
         for tag, wanted in (budget.tags or {}).items():
             if tag in RESERVED_TAGS:
                 value = columns.get(RESERVED_TAGS[tag])
@@ -32,9 +43,9 @@ def matching(budgets: Iterable[Budget], columns: Mapping[str, Any]) -> Iterator[
                 if free is None:
                     free = orjson.loads(columns.get("tags") or "{}")
                 value = free.get(tag)
-            if not value or wanted not in (EACH, value):
-                break
             if wanted == EACH:
-                key = value
+                key = value or None
+            elif value != wanted:
+                break
         else:
             yield budget, key

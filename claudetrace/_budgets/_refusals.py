@@ -29,6 +29,18 @@ class CallNotKnown(BudgetExceeded):
         )
 
 
+class CallUntagged(BudgetExceeded):
+    """The budget is over each value of a tag, and stops calls that have none."""
+
+    tag = ""
+
+    def __str__(self) -> str:
+        return (
+            f'{self.whose()} stops calls without the tag {self.tag!r} (untagged="block"): make them in '
+            f'`with claudetrace.tag({self.tag}=…)`, or set untagged to "alert"'
+        )
+
+
 class TooManyCalls(BudgetExceeded):
     """The budget's `max_calls` are made or running."""
 
@@ -99,6 +111,15 @@ def refusal(
     if isinstance(error, TooManyCalls):
         error.max_calls, error.calls = budget.max_calls, calls
     return error
+
+
+def refuse_untagged(budgets: Iterable[Budget]) -> None:
+    """Raises where one of the budgets, whose tag a call lacks, stops such calls."""
+    for budget in budgets:
+        if budget.untagged == "block":
+            error = CallUntagged(str(budget.name), budget.usd, exact_usd(0), exact_usd(0), None, None)
+            error.tag = str(budget.each_tag)
+            raise error
 
 
 def refuse_unknown(budgets: Iterable[tuple[Budget, str, datetime | None]], *, priced: bool, bounded: bool) -> None:

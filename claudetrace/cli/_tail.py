@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from claudetrace.cli._calls import call_json, calls_table
-from claudetrace.cli._options import DB, read_path
+from claudetrace.cli._options import DB, WHERE, filters_of, read_path
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -22,10 +22,15 @@ POLL_S = 0.5
 @click.command(short_help="Show the newest calls as they come.")
 @click.option("-n", "count", default=10, show_default=True, type=click.IntRange(0), help="How many to begin with.")
 @click.option("--once", is_flag=True, help="Show those and end.")
+@click.option("--since", default="all", show_default=True, help="7d, today, 2026-11, a time, all.")
+@WHERE
 @click.option("--json", "as_json", is_flag=True, help="A line of JSON for each call.")
 @DB
-def tail(count: int, once: bool, as_json: bool, db: Path | None) -> None:
-    """Show the newest calls, and each further one once it is in the ledger. Ctrl-C ends it."""
+def tail(count: int, once: bool, since: str, where: tuple[str, ...], as_json: bool, db: Path | None) -> None:
+    """Show the newest calls, and each further one once it is in the ledger. Ctrl-C ends it.
+
+    With --where or --since only such calls, and no further ones: it ends at once.
+    """
     from claudetrace._ledger._read import Ledger
     from claudetrace._ledger._state import calls_after, last_row
     from claudetrace._sqlite import limit_time
@@ -33,12 +38,13 @@ def tail(count: int, once: bool, as_json: bool, db: Path | None) -> None:
     with Ledger(read_path(db)) as ledger:
         limit_time(ledger.db.conn, ledger.path)
         last = last_row(ledger.db.conn)
-        newest = ledger.calls(limit=count)[::-1] if count else []
+        after = None if since == "all" else since
+        newest = ledger.calls(after, count, where=filters_of(where))[::-1] if count else []
         if not as_json:
             click.echo(calls_table(newest))
         else:
             _show(newest, as_json=True)
-        if once:
+        if once or where or after:
             return
         try:
             while True:

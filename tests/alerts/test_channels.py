@@ -75,6 +75,7 @@ def test_webhook_gets_the_whole_alert(receiver):
         "window_end": "2026-12-01T00:00:00.000Z",
         "at": "2026-11-21T08:00:00.123Z",
         "message": 'Budget "customers" of "acme" has spent $8.00 of $10.00.',
+        **dict.fromkeys(("environment", "host", "command", "link")),
     }
 
 
@@ -319,7 +320,7 @@ def test_apprise_delivers(receiver, caplog):
 
     (got,) = receiver.got
     told = json.loads(got.body)
-    assert (told["title"], told["message"]) == ("Budget customers for acme: 80 % reached", ALERT.message)
+    assert (told["title"], told["message"]) == ("Budget customers for acme: 80 % reached", f"{ALERT.message}\nshop")
     assert SECRET not in caplog.text + repr(channel)
     assert channel.name.startswith("json://127.0.0.1#")
 

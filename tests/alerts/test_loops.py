@@ -43,7 +43,7 @@ def test_where_there_is_no_session_the_trace_is_looked_at():
 
     (alert,) = watched.alerts
     assert alert.key == "4bf92f3577b34da6"
-    assert "claudetrace report --trace 4bf92f3577b34da6" in alert.message
+    assert str(alert.command).startswith("claudetrace find 4bf92f3577b34da6")
 
 
 def test_two_programs_that_answer_each_other_are_a_loop():

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import pickle
 import subprocess
 import sys
 from typing import TYPE_CHECKING, Any
 
 import anthropic
 import pytest
-from _asking import ASK, HELLO
+from _asking import ASK, HELLO, block, until
 from click.testing import CliRunner
 
 import claudetrace
@@ -80,3 +81,31 @@ def test_a_channel_whose_variable_is_not_set_is_a_warning_and_a_finding(
     assert "claudetrace sends no alerts to env:NOT_SET_HERE: that environment variable is not set" in caplog.text
     told = CliRunner().invoke(main, ["doctor", "--db", str(db)]).output
     assert "env:NOT_SET_HERE: it is not set here, so no alert goes there" in told
+
+
+def test_calls_without_the_tag_of_a_budget_are_told_or_stopped(
+    start: Any, client: anthropic.Anthropic, server: PlayServer
+) -> None:
+    """Once in the window with their number; `block` stops them with the way out; `ignore` lets them be."""
+    alerts: list[claudetrace.Alert] = []
+    budgets = [block(name, tags={name: "*"}, untagged=name) for name in ("alert", "block", "ignore")]
+    start(budgets=budgets, alert_to=[alerts.append])
+    server.add(_answers.answer(HELLO, times=None))
+    for _ in range(2):
+        with claudetrace.tag(block="yes"):
+            client.messages.create(**ASK)
+    with pytest.raises(claudetrace.BudgetExceeded, match=r"stops calls without the tag 'block'") as stopped:
+        client.messages.create(**ASK)
+    assert str(pickle.loads(pickle.dumps(stopped.value))) == str(stopped.value)
+    assert claudetrace.flush(timeout_s=30)
+    until(lambda: len(alerts) == 2)
+
+    told = {alert.kind: alert for alert in alerts}
+    assert (told["untagged"].budget, told["blocked"].budget) == ("alert", "block")
+    assert 'is over each value of the tag "alert", and' in told["untagged"].message
+
+
+def test_untagged_needs_a_budget_that_stops_calls_of_each_value() -> None:
+    """What would have no effect is refused with the way out."""
+    with pytest.raises(claudetrace.ClaudetraceError, match=r'it goes with on_exceeded="block" and a tag that is "\*"'):
+        claudetrace.Budget("b", usd=1, untagged="block", tags={"user": "*"})

@@ -46,7 +46,11 @@ class AppriseChannel(Channel):
 
     def _notify(self, notice: Notice) -> bool:
         try:
-            return bool(self._service.notify(body=notice.alert.message, title=notice.headline(), notify_type="warning"))
+            return bool(
+                self._service.notify(
+                    body="\n".join([*notice.lines(), notice.sender()]), title=notice.headline(), notify_type="warning"
+                )
+            )
         except Exception:  # noqa: BLE001 - its words may hold the address
             return False
 

@@ -71,7 +71,9 @@ class LogChannel(Channel):
 
     def send(self, notice: Notice) -> None:
         # The message is a sentence that holds values of tags: as an argument, so that none of it is a format.
-        logging.getLogger("claudetrace.alerts").warning("%s", notice.alert.message, extra={"claudetrace_alert": notice})
+        logging.getLogger("claudetrace.alerts").warning(
+            "%s", " ".join(notice.lines()), extra={"claudetrace_alert": notice}
+        )
 
 
 def wire_name(scheme: str, host: str | None, url: str) -> str:

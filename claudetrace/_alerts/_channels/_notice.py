@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 ALERT_FIELDS = (
     *("kind", "budget", "key", "threshold", "spent_usd", "limit_usd", "window_start", "window_end", "at"),
-    "message",
+    *("message", "environment", "host", "command", "link"),
 )
 HEADLINES = {
     "threshold": "{percent} reached",
@@ -44,7 +44,7 @@ class Notice:
     def as_json(self) -> dict[str, Any]:
         """The whole alert: money as decimal strings, times in UTC as ISO 8601."""
         told = {name: _plain(getattr(self.alert, name)) for name in ALERT_FIELDS}
-        return {"id": self.id, "service": self.service, "test": self.test, **told}
+        return {"id": self.id, "service": self.alert.service or self.service, "test": self.test, **told}
 
     def body(self) -> bytes:
         return json.dumps(self.as_json(), ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
@@ -59,9 +59,21 @@ class Notice:
         whose = "" if alert.budget is None else f"Budget {alert.budget}" + (f" for {alert.key}" if alert.key else "")
         return one_line(f"{whose}: {words}" if whose else words[0].upper() + words[1:])
 
+    def lines(self) -> list[str]:
+        """The message, what shows the calls behind it, and the link to them."""
+        see = None if self.alert.command is None else f"See its calls: {self.alert.command}"
+        return [each for each in (self.alert.message, see, self.alert.link) if each]
+
+    def sender(self) -> str:
+        """The service that raised it, its environment and its host."""
+        alert = self.alert
+        return " · ".join(filter(None, (alert.service or self.service, alert.environment, alert.host)))
+
     def slack_body(self) -> bytes:
         """Slack's incoming-webhook format, in which nothing of a tag's value is markup or calls anybody."""
-        text = f"*{slack_text(self.headline())}*\n{slack_text(self.alert.message)}\n_{slack_text(self.service)}_"
+        text = "\n".join(
+            [f"*{slack_text(self.headline())}*", *map(slack_text, self.lines()), f"_{slack_text(self.sender())}_"]
+        )
         return json.dumps({"text": text, **SLACK_OPTIONS}).encode()
 
 
