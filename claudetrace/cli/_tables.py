@@ -7,6 +7,7 @@ import sys
 import textwrap
 import unicodedata
 from decimal import Decimal
+from itertools import accumulate
 from typing import TYPE_CHECKING, NamedTuple
 
 import click
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 GAP = "  "
 NONE = "(none)"
 """The key of rows that have none."""
-LONGEST_CELL = 48
+LONGEST_CELL, LEAST_CELL = 48, 8
 
 
 class Check(NamedTuple):
@@ -31,7 +32,10 @@ class Check(NamedTuple):
 def plain(text: str, longest: int = LONGEST_CELL) -> str:
     """`text` on one line, without characters that would steer a terminal, cut to `longest`."""
     shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
-    return shown if len(shown) <= longest else shown[: longest - 1] + "…"
+    if _width(shown) <= longest:
+        return shown
+    ends = accumulate(map(_width, shown))
+    return shown[: sum(end < longest for end in ends)] + "…"
 
 
 def table(
@@ -94,16 +98,20 @@ def fitted(columns: Iterable[Column], width: int | None, *, last_is_total: bool 
         told.append("numbers are rounded")
     told += [f"left out: {', '.join(dropped)}"] if dropped else []
     if not _fits(kept, width):
-        assert width is not None
-        longest = [max(map(_width, each.cells), default=0) for each in kept if each.left]
-        over = _line_width(kept) - width
-        cut = max(8, max(longest, default=8) - -(-over // max(1, sum(each > 8 for each in longest))))
-        kept = [each._replace(cells=[plain(c, cut) for c in each.cells]) if each.left else each for each in kept]
+        kept = next(
+            (cut for most in range(LONGEST_CELL, LEAST_CELL, -1) if _fits(cut := _cut(kept, most), width)),
+            _cut(kept, LEAST_CELL),
+        )
     left = [number for number, each in enumerate(kept) if each.left]
     rows = list(zip(*(each.cells for each in kept), strict=True))
     shown = table([each.head for each in kept], rows, left=left, last_is_total=last_is_total)
     note = "; ".join(told)
     return shown, f"{note[0].upper()}{note[1:]}. --wide shows all." if note else None
+
+
+def _cut(columns: Iterable[Column], most: int) -> list[Column]:
+    """The columns, their names no wider than `most`."""
+    return [each._replace(cells=[plain(c, most) for c in each.cells]) if each.left else each for each in columns]
 
 
 def wrapped(lines: Iterable[str], width: int | None) -> list[str]:

@@ -345,3 +345,14 @@ def test_progress_leaves_nothing_behind(two_weeks, monkeypatch):
         slow(12)
 
     assert shown == ["\rreading: 12 calls", "\r\x1b[K"]
+
+
+def test_names_of_any_length_and_script_fit(tmp_path, narrow):
+    """A long name beside short ones, and one of wide characters, are cut to what the screen has room for."""
+    long = [_priced(feature="f" * 60, prompt="short-name-12", customer="c" * 14)]
+    wide = [_priced(**dict.fromkeys(("feature", "prompt", "customer"), "日本" * 30))]
+    path = write(tmp_path / "names.db", [*long, *wide])
+    for where in ("customer!=x", "customer=" + "c" * 14):
+        told = run("report", "--by", "feature,prompt,customer", "--where", where, "--since", "all", "--db", path)
+
+        assert _widest(told.output, path) <= 80
