@@ -13,27 +13,39 @@ from claudetrace._reconcile._judge import CAUSES, capture_ratio
 from claudetrace._reconcile._ours import COUNTS
 from claudetrace._reconcile._run import total
 from claudetrace.cli._options import calls_text
-from claudetrace.cli._tables import NONE, count_text, table, usd_digits, usd_text
+from claudetrace.cli._tables import (
+    NONE,
+    Column,
+    count_text,
+    fitted,
+    table,
+    usd_digits,
+    usd_text,
+    wrapped,
+)
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from claudetrace._reconcile._figures import Cell
     from claudetrace._reconcile._judge import Compared
     from claudetrace._reconcile._run import Reconciliation
 
 NOT_VERIFIED = "Not yet verified against a live account: docs/bill.md says what that means."
+LARGEST_AMOUNT_CHARS = 16
 FIELDS = {"model": "model", "workspace": "workspace_id"}
 ALONE = {"code_execution": "code execution", "session_usage": "session time of managed agents"}
 
 
-def bill_text(found: Reconciliation, by: tuple[str, ...]) -> str:
+def bill_text(found: Reconciliation, by: tuple[str, ...], width: int | None) -> str:
     """The whole report."""
-    head = f"Ledger against Anthropic's {found.source}, {found.asked.since} until {found.asked.until} (UTC)"
+    head = [f"Ledger against Anthropic's {found.source}, {found.asked.since} until {found.asked.until} (UTC)"]
     if found.asked.scope:
-        head += f"\nOnly {found.asked.scope}"
-    blocks = [head]
+        head.append(f"Only {found.asked.scope}")
+    blocks = ["\n".join(wrapped(head, width))]
     if found.judged:
-        blocks += [_passes(found), _by(found, by), *_gap(found)]
-    blocks += ["\n".join(_notes(found))]
+        blocks += [_passes(found), _by(found, by, width), *_gap(found, width)]
+    blocks += ["\n".join(wrapped(_notes(found), width))]
     return "\n\n".join(blocks)
 
 
@@ -58,7 +70,7 @@ def _passes(found: Reconciliation) -> str:
     return f"{told}\n\nCapture rate: {_percent(found.capture_ratio)} of Anthropic's {what} of calls in the ledger."
 
 
-def _by(found: Reconciliation, by: tuple[str, ...]) -> str:
+def _by(found: Reconciliation, by: tuple[str, ...], width: int | None) -> str:
     names = [name for name in by if name != "workspace" or found.by_workspace]
     groups: dict[tuple[str, ...], list[Compared]] = defaultdict(list)
     for each in found.judged:
@@ -73,11 +85,21 @@ def _by(found: Reconciliation, by: tuple[str, ...]) -> str:
         counts = [count_text(total(requests, "our_quantity")), count_text(theirs)]
         amounts = [usd_text(exact_usd(total(cells, name)), digits) for name in ("our_picousd", "list_picousd")]
         rows.append([*key, *counts, *amounts, _percent(capture_ratio(cells))])
-    heads = [*names, "requests", "Anthropic's", "ledger (USD)", "Anthropic (USD)", "captured"]
-    return table(heads, rows, left=range(len(names))) if names else ""
+    drops = {**dict.fromkeys(names, 0), "requests": 1, "Anthropic's": 2, "ledger (USD)": 0, "Anthropic (USD)": 0}
+    return _fitted({**drops, "captured": 0}, rows, names, width) if names else ""
 
 
-def _gap(found: Reconciliation) -> list[str]:
+def _fitted(heads: Mapping[str, int], rows: Sequence[Sequence[str]], left: Sequence[str], width: int | None) -> str:
+    """A table under `heads`, each with how soon it is left out where the screen is narrow, and what was left out."""
+    cells = zip(*rows, strict=True) if rows else [()] * len(heads)
+    columns = [
+        Column(head, column, None, drop, left=head in left)
+        for (head, drop), column in zip(heads.items(), cells, strict=True)
+    ]
+    return "\n".join(filter(None, fitted(columns, width)))
+
+
+def _gap(found: Reconciliation, width: int | None) -> list[str]:
     """The difference in dollars with what it is made of; and every rate that differs."""
     if not found.has_cost:
         return ["No report of cost was read, so that no dollars are compared."]
@@ -86,13 +108,19 @@ def _gap(found: Reconciliation) -> list[str]:
     digits = usd_digits([exact_usd(amount) for amount in (whole, *causes.values())])
     if not causes:
         return ["No gap: both sides agree to the fraction of a cent."]
-    lines = [[usd_text(exact_usd(amount), digits), said] for said, amount in causes.items()]
+    room, lines = width and width - LARGEST_AMOUNT_CHARS, []
+    for said, amount in causes.items():
+        first, *more = wrapped([said], room)
+        lines += [[usd_text(exact_usd(amount), digits), first], *(["", part] for part in more)]
     lines += [[usd_text(exact_usd(whole), digits), "what Anthropic's list price is more than the ledger's"]]
     told = ["The gap\n" + table(["USD", "cause"], lines, left=(1,), last_is_total=True)]
     if len(found.keys) > 1 and found.capture_ratio != 1:
         told.append(_keys(found))
     if found.misrated:
-        told.append("Rates that differ: a bug of the ledger's prices, so please report it\n" + _rates(found))
+        told.append(
+            "Rates that differ: a bug of the ledger's prices, so please report it.\n"
+            f"In USD: rates are of a million tokens, or of a search.\n{_rates(found, width)}"
+        )
     return told
 
 
@@ -160,10 +188,10 @@ def misrates(found: Reconciliation) -> list[dict[str, Any]]:
     ]
 
 
-def _rates(found: Reconciliation) -> str:
-    rows = [list(map(str, each.values())) for each in misrates(found)]
-    heads = ["model", "kind", "tier", "speed", "ours (USD)", "Anthropic's (USD)", "days", "difference (USD)"]
-    return table(heads, rows, left=range(4))
+def _rates(found: Reconciliation, width: int | None) -> str:
+    rows = [[str(value).removesuffix("_tokens") for value in each.values()] for each in misrates(found)]
+    heads = {"model": 0, "kind": 0, "tier": 2, "speed": 3, "ours": 0, "Anthropic's": 0, "days": 1, "difference": 0}
+    return _fitted(heads, rows, [*heads][:4], width)
 
 
 def _rate(rate: Fraction | None, kind: str) -> str:

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 import click
 
 from claudetrace._errors import ClaudetraceError
-from claudetrace.cli._options import DB, read_path
+from claudetrace.cli._options import AS_JSON, DB, WIDE, read_path
+from claudetrace.cli._tables import terminal_width
 
 if TYPE_CHECKING:
     from claudetrace._reconcile._fetch import Asked
@@ -36,7 +37,8 @@ FILES = click.Path(exists=True, dir_okay=False, path_type=Path)
 @click.option("--key-fd", type=int, help="Read the Admin key from this file descriptor.")
 @click.option("--base-url", help="Where to ask.  [default: https://api.anthropic.com]")
 @click.option("--watch", is_flag=True, help="Do it now and once a day, until interrupted.")
-@click.option("--json", "as_json", is_flag=True, help="For programs: whole counts, exact dollars as text.")
+@AS_JSON
+@WIDE
 @DB
 def reconcile(
     day: str | None,
@@ -47,6 +49,7 @@ def reconcile(
     key_fd: int | None,
     watch: bool,
     as_json: bool,
+    wide: bool,
     db: Path | None,
     **asking: str | tuple[str, ...] | None,
 ) -> None:
@@ -60,13 +63,13 @@ def reconcile(
     from claudetrace.cli._bill import bill_json, bill_text
 
     settings = bill_settings()
-    groups = _groups(by)
+    groups, width = _groups(by), terminal_width(wide=wide)
     key = None if files else admin_key(key_fd)
     while True:
         asked = _asked(day, since, until, asking, settings)
         try:
             found = _reconciled(asked, files, key, asking, settings, db)
-            click.echo(bill_json(found, groups) if as_json else bill_text(found, groups))
+            click.echo(bill_json(found, groups) if as_json else bill_text(found, groups, width))
             _tell(found, settings)
         except (ClaudetraceError, OSError, sqlite3.Error) as error:
             if not watch:

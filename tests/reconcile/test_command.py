@@ -15,8 +15,8 @@ from claudetrace._ledger._prune import prune
 from claudetrace.cli import _reconcile, main
 from tests.alerts._receiver import Receiver
 
-from ._organization import ADMIN_KEY, Api, Organization
-from .test_bill import DAYS, calls
+from ._organization import ADMIN_KEY, Api, Organization, Served
+from .test_bill import DAYS, NOON, calls
 
 
 def test_the_key_comes_from_a_descriptor_and_stays_nowhere(organization, record, db, api, tmp_path):
@@ -167,3 +167,26 @@ def test_wrong_settings(record, reconcile, tmp_path, monkeypatch, said):
     ran = reconcile(*DAYS)
 
     assert (ran.exit_code, "reconcile" in ran.output) == (2, True)
+
+
+def test_what_is_told_fits_the_screen(organization, record, reconcile, monkeypatch):
+    """With long ids, several workspaces and a rate that differs, no line is longer than 80 columns, and both rates, the
+    model and the cause are told."""
+    model, workspace = "claude-haiku-4-5-20251001", "wrkspc_01JwQvzr7rXLA5AGx3HKfFUJ"
+    seen = [
+        Served(at=NOON, model=model, workspace=workspace, tokens=(17, 5003, 401, 77, 333), key="apikey_" + "x" * 24),
+        *calls(30, day=1, model=model, workspace=workspace),
+    ]
+    organization.served = [*seen, *calls(3, day=1, model="claude-opus-4-8", workspace=workspace[::-1])]
+    organization.prices[model] = ("1", "0.1", "1.25", "2", "5.5")
+    organization.discount = Decimal("0.12")
+    record(*seen)
+    monkeypatch.setattr("claudetrace.cli._tables.is_screen", lambda: True)
+    monkeypatch.setenv("COLUMNS", "80")
+
+    for more in ((), ("--by", "workspace,model"), ("--workspace-id", workspace, "--api-key-id", "apikey_" + "x" * 24)):
+        told = reconcile(*DAYS, *more).output
+
+        assert max(map(len, told.splitlines())) <= 80, told
+        assert "rates that differ" in told
+    assert re.search(r"claude-haiku-4-5-20251\S+ +output +5 +5\.5 ", told)
