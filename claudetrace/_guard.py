@@ -36,11 +36,6 @@ def pass_on(error: BaseException) -> None:
         raise raised
 
 
-def is_of_the_host(error: BaseException) -> bool:
-    """Whether a signal handler of the host raised `error`, or what it was made of."""
-    return _of_the_host(error) is not None
-
-
 def _of_the_host(error: BaseException) -> BaseException | None:
     seen: set[FrameType] = set()
     raised: BaseException | None = error

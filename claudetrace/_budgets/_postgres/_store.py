@@ -127,22 +127,18 @@ class PostgresStore:
         return self._add(step.again() if forced else step)
 
     def withdraw(self, call_id: str) -> None:
-        """As in `Store`."""
         self._now(Step({"do": "withdraw", "call": call_id}))
         self._session.open.pop(call_id, None)
 
     def charge(self, call_id: str, picousd: int | None, calls: int | None, rests: Sequence[Rest] = ()) -> None:
-        """As in `Store`."""
         here = (each.step for each in self._steps if each.step.said["do"] == "reserve" and each.step.call == call_id)
         reserved = next(here, None) or self._session.open.get(call_id)
         self._add(settling(call_id, picousd, calls, rests, reserved))
 
     def hold_batch(self, call_id: str, batch_id: str) -> None:
-        """As in `Store`."""
         self._add(Step({"do": "hold_batch", "call": call_id, "batch": batch_id}))
 
     def offer(self, rows: Iterable[Row]) -> None:
-        """As in `Store`."""
         budgets = self._budgets()
         for row in rows:
             if row.get("error_type") == "BudgetExceeded":
@@ -151,7 +147,6 @@ class PostgresStore:
                 self._add(taking(row, budgets))
 
     def correct(self, changes: Iterable[tuple[str, int, Row]]) -> None:
-        """As in `Store`."""
         budgets = self._budgets()
         for mark, picousd, row in changes:
             self._add(correcting(mark, picousd, row, budgets))
@@ -164,11 +159,9 @@ class PostgresStore:
         return list(self._session.ids.budgets.values())
 
     def totals(self, budget: Budget, key: str, window: Window) -> Totals:
-        """As in `Store`."""
         return Totals(*self._look("totals", budget, key, window))
 
     def grants(self, budget: Budget, key: str, window: Window) -> list[Grant]:
-        """As in `Store`."""
         return grants_of(self._look("grants", budget, key, window))
 
     def _look(self, what: str, budget: Budget, key: str, window: Window) -> Any:
@@ -176,11 +169,9 @@ class PostgresStore:
         return self._session.look(what, budget, key=key, since=window.since, until=window.until)
 
     def block(self, claim: Claim, calls: int) -> int:
-        """As in `Store`."""
         return self._now(Step({"do": "block", "calls": calls}, [windowed(claim, self._session.now())]))  # type: ignore[no-any-return]  # a count
 
     def use(self, budgets: tuple[Budget, ...]) -> None:
-        """As in `Store`."""
         self._opening = self._opening._replace(budgets=budgets)
         self._session.use(self._opening)
 
@@ -212,7 +203,6 @@ class PostgresStore:
     # The alerts' outbox.
 
     def raise_alert(self, alert: Alert, mark: str) -> str | None:
-        """As in `Store`."""
         self._send()
         return self._raise(alert, mark)
 
@@ -229,12 +219,10 @@ class PostgresStore:
         return self._session.do([Step(said)], self._patience_s, durable=True)[0][0]  # type: ignore[no-any-return]  # the id
 
     def open_channel(self, channel: str) -> None:
-        """As in `Store`."""
         self._session.channels[channel] = None
         self._now(Step({"do": "see", "channels": [channel]}), durable=True)
 
     def claim(self, channel: str, lease_s: float, max_age_s: float) -> Outgoing | None:
-        """As in `Store`."""
         if channel not in self._session.channels:
             self.open_channel(channel)
         lease = {"lease_ms": int(lease_s * 1000), "max_age_ms": int(max_age_s * 1000)}
@@ -242,11 +230,9 @@ class PostgresStore:
         return None if found is None else Outgoing(found[0], alert_from(found[1]), found[2])
 
     def mark_delivered(self, alert_id: str, channel: str) -> None:
-        """As in `Store`."""
         self._now(Step({"do": "delivered", "id": alert_id, "channel": channel}), durable=True)
 
     def mark_failed(self, alert_id: str, channel: str, wait_s: float, reason: str) -> None:
-        """As in `Store`."""
         said = {"do": "failed", "id": alert_id, "channel": channel, "wait_ms": int(wait_s * 1000), "reason": reason}
         self._now(Step(said))
 
@@ -257,15 +243,13 @@ class PostgresStore:
         return True
 
     def resume(self) -> None:
-        """As in `Store`."""
+        """Nothing was paused."""
 
     def inherited(self, *, paused: bool, in_use: bool) -> None:  # noqa: ARG002 - as in `Store`
-        """As in `Store`."""
         self._session.inherited()
         self._steps = []
 
     def close(self) -> None:
-        """As in `Store`."""
         self._session.leave()
 
 

@@ -65,7 +65,6 @@ class PostgresView:
         return list(read.values()), left_out
 
     def budgets(self) -> list[Stored]:
-        """As in `View`."""
         return self._read[0]
 
     def applied(self) -> list[Budget]:
@@ -74,43 +73,34 @@ class PostgresView:
         return [budget_from(definition) for _, _, definition, _, applied in found if applied]
 
     def unusable(self) -> dict[str, str]:
-        """As in `View`."""
         return self._read[1]
 
     def keys(self, each: Stored, window: Window, top: int) -> list[str]:
-        """As in `View`."""
         return self._look("keys", id=each.id, since=window.since, until=window.until, limit=top) or []
 
     def totals(self, each: Stored, key: str, window: Window) -> Totals:
-        """As in `View`."""
         return Totals(*self._look("totals", id=each.id, key=key, since=window.since, until=window.until))
 
     def grants(self, limit: int) -> list[Grant]:
-        """As in `View`."""
         return grants_of(self._look("grants", limit=limit))
 
     def spread(self, each: Stored, window: Window) -> Spread:
-        """As in `View`."""
         most = {"usd": each.budget.limit_picousd, "calls": each.budget.max_calls}
         counts = self._look("spread", id=each.id, since=window.since, until=window.until, **most)
         return Spread(**dict(zip(("keys", "reached", "blocked_calls"), counts, strict=True)))
 
     def alerts(self, limit: int) -> list[Raised]:
-        """As in `View`."""
         found = self._look("alerts", limit=limit) or []
         return [Raised(alert=alert_from(text), delivered=had, channels=are) for text, had, are in found]
 
     def channels(self, now: float) -> list[ChannelState]:
-        """As in `View`."""
         found = self._look("channels", after_ms=int((now - GIVE_UP_S) * 1000)) or []
         return [_channel(each) for each in found]
 
     def open(self) -> list[Open]:
-        """As in `View`."""
         return [Open(*each) for each in self._look("open") or []]
 
     def facts(self) -> Iterator[Fact]:
-        """As in `View`."""
         found = self._look("server")
         yield Fact("server", f"PostgreSQL {found['server']}")
         yield Fact("schema", f"version {found['version']}")

@@ -53,7 +53,6 @@ class SqliteStore:
 
     @property
     def is_lost(self) -> bool:
-        """As in `Store`."""
         return _usable.is_forbidden()
 
     @property
@@ -68,7 +67,6 @@ class SqliteStore:
 
     @contextmanager
     def group(self, patience_s: float) -> Iterator[None]:
-        """As in `Store`."""
         try:
             connection = self._open = self._file.connection(patience_s)
             begin(connection, patience_s)
@@ -89,7 +87,6 @@ class SqliteStore:
         self._registry.committed()
 
     def mend(self, error: StoreError) -> bool:
-        """As in `Store`."""
         cause = error.__cause__
         if not isinstance(cause, sqlite3.DatabaseError):
             return False
@@ -103,7 +100,6 @@ class SqliteStore:
     def reserve(
         self, call_id: str, claims: Sequence[Claim], picousd: int, calls: int, *, forced: bool = False
     ) -> Denied | None:
-        """As in `Store`."""
         asked = (self._connection, self._registry, call_id, claims, (picousd, calls), self._owner.id())
         if not forced:
             return _charges.reserve(*asked)
@@ -111,19 +107,15 @@ class SqliteStore:
         return None
 
     def withdraw(self, call_id: str) -> None:
-        """As in `Store`."""
         _charges.withdraw(self._connection, self._registry, call_id)
 
     def charge(self, call_id: str, picousd: int | None, calls: int | None, rests: Sequence[Rest] = ()) -> None:
-        """As in `Store`."""
         _charges.settle(self._connection, self._registry, call_id, picousd, calls, rests)
 
     def hold_batch(self, call_id: str, batch_id: str) -> None:
-        """As in `Store`."""
         self._connection.execute(_charges.HOLD_BATCH, (batch_id, call_id))
 
     def offer(self, rows: Iterable[Row]) -> None:
-        """As in `Store`."""
         connection, budgets = self._connection, self._registry.all(self._connection)
         for row in rows:
             connection.execute("SAVEPOINT one_row")
@@ -135,21 +127,17 @@ class SqliteStore:
             connection.execute("RELEASE one_row")
 
     def correct(self, changes: Iterable[tuple[str, int, Row]]) -> None:
-        """As in `Store`."""
         budgets = self._registry.all(self._connection)
         for mark, picousd, row in changes:
             _rows.correct(self._connection, self._registry, mark, picousd, row, budgets)
 
     def totals(self, budget: Budget, key: str, window: Window) -> Totals:
-        """As in `Store`."""
         return totals(self._connection, self._registry.mine[str(budget.name)].id, key, window)
 
     def grants(self, budget: Budget, key: str, window: Window) -> list[Grant]:
-        """As in `Store`."""
         return _grants.in_force(self._connection, self._registry.mine[str(budget.name)].id, key, window)
 
     def block(self, claim: Claim, calls: int) -> int:
-        """As in `Store`."""
         budget_id, (_, key, window) = self._registry.mine[str(claim.budget.name)].id, claim
         self._connection.execute(BLOCK, (budget_id, key, window.slot, window.end, calls))
         return totals(self._connection, budget_id, key, window).blocked_calls
@@ -160,7 +148,6 @@ class SqliteStore:
     # Housekeeping.
 
     def keep_house(self) -> bool:
-        """As in `Store`."""
         return self._housekeeping.step(self._connection, tuple(self._channels))
 
     def checkpoint(self) -> None:
@@ -171,39 +158,32 @@ class SqliteStore:
     # The alerts' outbox.
 
     def raise_alert(self, alert: Alert, mark: str) -> str | None:
-        """As in `Store`."""
         return _outbox.raise_alert(self._connection, alert, mark, self._registry.now)
 
     def open_channel(self, channel: str) -> None:
-        """As in `Store`."""
         _outbox.see_channels(self._connection, (channel,), self._clock())
         self._channels[channel] = None
 
     def claim(self, channel: str, lease_s: float, max_age_s: float) -> Outgoing | None:
-        """As in `Store`."""
         if channel not in self._channels:
             self.open_channel(channel)
         return _outbox.claim(self._connection, channel, self._clock(), lease_s, max_age_s)
 
     def mark_delivered(self, alert_id: str, channel: str) -> None:
-        """As in `Store`."""
         _outbox.mark_delivered(self._connection, alert_id, channel, self._clock())
 
     def mark_failed(self, alert_id: str, channel: str, wait_s: float, reason: str) -> None:
-        """As in `Store`."""
         _outbox.mark_failed(self._connection, alert_id, channel, self._clock() + wait_s, reason)
 
     # The process.
 
     def pause(self, timeout_s: float) -> bool:
-        """As in `Store`."""
         if not self._checkpointing.acquire(timeout=timeout_s):
             return False
         self._file.close()
         return True
 
     def resume(self) -> None:
-        """As in `Store`."""
         self._checkpointing.release()
 
     def inherited(self, *, paused: bool, in_use: bool) -> None:
@@ -217,7 +197,6 @@ class SqliteStore:
         self._open = None
 
     def close(self) -> None:
-        """As in `Store`."""
         settled = False
         with suppress(sqlite3.Error, OSError, ClaudetraceError):
             # Not opened only to be closed.

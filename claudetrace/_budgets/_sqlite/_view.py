@@ -152,7 +152,6 @@ class SqliteView:
         return read, left_out
 
     def budgets(self) -> list[Stored]:
-        """As in `View`."""
         return self._read[0]
 
     def applied(self) -> list[Budget]:
@@ -160,11 +159,9 @@ class SqliteView:
         return []
 
     def unusable(self) -> dict[str, str]:
-        """As in `View`."""
         return self._read[1]
 
     def keys(self, each: Stored, window: Window, top: int) -> list[str]:
-        """As in `View`."""
         values = (each.id, window.since, window.until, top)
         if window.since == window.until and window.end is not None and window.end - window.start < SHORT_S:
             found = self._connection.execute(KEYS_OF_END, (*values, window.end))
@@ -173,27 +170,22 @@ class SqliteView:
         return [key for (key,) in found.fetchall()]
 
     def totals(self, each: Stored, key: str, window: Window) -> Totals:
-        """As in `View`."""
         return totals(self._connection, each.id, key, window)
 
     def grants(self, limit: int) -> list[Grant]:
-        """As in `View`."""
         return _grants.last(self._connection, limit)
 
     def spread(self, each: Stored, window: Window) -> Spread:
-        """As in `View`."""
         limit = (None, 0) if each.budget.limit_picousd is None else split(each.budget.limit_picousd)
         values = (each.id, window.since, window.until, each.budget.max_calls, *limit)
         keys, reached, blocked = self._connection.execute(SPREAD, values).fetchone()
         return Spread(keys=keys, reached=reached, blocked_calls=blocked)
 
     def alerts(self, limit: int) -> list[Raised]:
-        """As in `View`."""
         found = self._connection.execute(ALERTS, (limit,)).fetchall()
         return [Raised(alert=alert_from(text), delivered=had, channels=are) for text, had, are in found]
 
     def channels(self, now: float) -> list[ChannelState]:
-        """As in `View`."""
         after = int((now - GIVE_UP_S) * 1000)
         made = []
         for name, delivered, waiting, oldest in self._connection.execute(CHANNELS, (after,)).fetchall():
@@ -219,7 +211,6 @@ class SqliteView:
         return [Open(call_id, picousd, owner, gone[owner]) for call_id, owner, picousd in found]
 
     def facts(self) -> Iterator[Fact]:
-        """As in `View`."""
         yield Fact("size", f"{self._path.stat().st_size / 2**20:,.1f} MB")
         (found,) = self._connection.execute("PRAGMA quick_check(1)").fetchone()
         way_out = f"{found}; move it away: the next program begins anew from the ledger"
