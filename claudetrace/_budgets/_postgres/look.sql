@@ -1,6 +1,6 @@
 -- What is read of the store, also on a server that only reads.
 CREATE OR REPLACE FUNCTION claudetrace.look_v1(said jsonb) RETURNS jsonb
-LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, claudetrace, pg_temp AS $$
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, claudetrace, pg_temp SET jit = off AS $$
 DECLARE
     what text := said ->> 'what';
     id integer := said -> 'id';

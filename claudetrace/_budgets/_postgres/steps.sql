@@ -322,7 +322,7 @@ END $$;
 -- Does the steps, all or none, and answers each; beside it the counters of their claims, with what is spent in the
 -- window. Where the server's life is not the one that the program knows, nothing but that is answered.
 CREATE OR REPLACE FUNCTION claudetrace.exchange_v1(said jsonb) RETURNS jsonb
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, claudetrace, pg_temp AS $$
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, claudetrace, pg_temp SET jit = off AS $$
 DECLARE
     steps jsonb := said -> 'steps';
     life text;
@@ -330,21 +330,26 @@ DECLARE
     answers jsonb[];
     owner_id text := said ->> 'owner';
     lease_s double precision := said -> 'lease_s';
+    durable boolean;
+    is_known boolean;
     at double precision := now_s();
 BEGIN
     IF current_setting('transaction_isolation') <> 'read committed' THEN
         RAISE EXCEPTION 'claudetrace needs transactions that are read committed, and this role''s are %',
             current_setting('transaction_isolation') USING ERRCODE = 'feature_not_supported';
     END IF;
-    life := life_v1();
-    IF said ->> 'life' IS DISTINCT FROM life THEN
-        RETURN jsonb_build_object('life', life, 'now', at);
+    SELECT
+        (SELECT l.id || ' ' || extract(epoch FROM pg_postmaster_start_time()) FROM lives AS l),
+        (SELECT m.durable FROM meta AS m),
+        EXISTS (SELECT FROM owners AS w WHERE w.owner = owner_id AND w.until > at + lease_s * 0.7)
+    INTO life, durable, is_known;
+    IF said ->> 'life' IS DISTINCT FROM life OR life IS NULL THEN
+        RETURN jsonb_build_object('life', COALESCE(life, life_v1()), 'now', at);
     END IF;
-    PERFORM set_config('lock_timeout', said ->> 'patience_ms', true);
-    IF said -> 'durable' IS NULL AND NOT (SELECT durable FROM meta) THEN
-        PERFORM set_config('synchronous_commit', 'off', true);
-    END IF;
-    IF NOT EXISTS (SELECT FROM owners WHERE owner = owner_id AND until > at + lease_s * 0.7) THEN
+    PERFORM
+        set_config('lock_timeout', said ->> 'patience_ms', true),
+        CASE WHEN said -> 'durable' IS NULL AND NOT durable THEN set_config('synchronous_commit', 'off', true) END;
+    IF NOT is_known THEN
         INSERT INTO owners AS w (owner, until) VALUES (owner_id, at + lease_s)
         ON CONFLICT (owner) DO UPDATE SET until = excluded.until;
     END IF;
