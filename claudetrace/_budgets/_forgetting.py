@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import secrets
+from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -57,7 +58,10 @@ class Forgetting:
         neutral = self._by_name.get((said.get("budget") or "", key))
         if neutral is None:
             return None
-        said |= {"key": neutral, "message": str(said.get("message")).replace(named(key), named(neutral))}
+        message = str(said.get("message")).replace(named(key), named(neutral))
+        message = message.replace(f"--key {quote(key)}", f"--key {quote(neutral)}")
+        # What leads to the calls names whose they are.
+        said |= {"key": neutral, "message": message, "command": None, "link": None}
         return orjson.dumps(said).decode(), key
 
 

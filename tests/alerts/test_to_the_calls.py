@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import anthropic
@@ -14,8 +15,6 @@ from claudetrace._demo import _answers, _wire
 from claudetrace.cli._main import main
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from claudetrace._demo._server import PlayServer
 
 ASK: dict[str, Any] = {
@@ -35,7 +34,7 @@ def test_each_alert_is_one_command_from_its_calls(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     """Of a threshold the calls that spent it, of stopped ones those that were stopped, of untagged ones those; the
-    text names them, who raised it, and the page of the dashboard."""
+    text has it and the page of the dashboard. Who is forgotten is in none of them."""
     settings = tmp_path / "named.toml"
     settings.write_text('dashboard_url = "https://cost.example/-/claudetrace"\n')
     monkeypatch.setenv("CLAUDETRACE_CONFIG", str(settings))
@@ -70,3 +69,7 @@ def test_each_alert_is_one_command_from_its_calls(
     assert f"For more room at once: claudetrace budgets grant team --key 'the firm' --usd 1 --why REASON --db {db}" in (
         told["blocked"].message
     )
+
+    forgotten = CliRunner().invoke(main, ["forget", "--customer", "the firm", "--yes", "--db", str(db)])
+    assert forgotten.exit_code == 0, forgotten.output
+    assert b"firm" not in Path(f"{db}.budgets").read_bytes()
