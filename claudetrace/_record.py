@@ -8,6 +8,8 @@ from datetime import UTC, datetime, timedelta
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
+from claudetrace._budgets._runs import runs_of
+from claudetrace._call import PICOUSD_PER_USD
 from claudetrace._errors import ClaudetraceError
 from claudetrace._ids import response_id, utc_text
 from claudetrace._instrument import running
@@ -59,7 +61,7 @@ def record(
         _tell_that_nothing_records()
         return
     recorder, own_rates = meter.recorder, meter.own_rates
-    with recorder.guard("record a response"), TagScope(clean_tags(tags or {})):
+    with recorder.guard("record a response"), TagScope(clean_tags(tags or {})) as scope:
         body = _body_of(message)
         call, answer, told = _read(recorder, body, model, words.get("platform"), own_rates)
         if answer.message_id is not None and recorder.told.is_replayed(answer.message_id, call.id):
@@ -74,10 +76,17 @@ def record(
         row["duration_ms"] = None if duration_s is None else duration_s * 1e3
         if answer.error_type is not None and answer.usage is None:
             # What the API refused costs nothing.
-            row["usage_is_final"] = 1
-            recorder.record(call, row, None)
+            recorder.record(call, {**row, "usage_is_final": 1}, None)
         else:
             recorder.record(call, row, answer)
+        _charge_runs(call, scope)
+
+
+def _charge_runs(call: LiveCall, scope: TagScope) -> None:
+    # Whatever precision the application has set for its own sums.
+    dollars, parts = scope.cost_usd.as_integer_ratio()
+    for run in runs_of(call.columns):
+        run.charge(call.id, dollars * PICOUSD_PER_USD // parts, int(call.operation.billed))
 
 
 def _read(

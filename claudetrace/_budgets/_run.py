@@ -43,6 +43,12 @@ class Run(Forks):
                 return before[0], before[1], before[3], before[2]
         return None
 
+    def charge(self, call_id: str, picousd: int, calls: int) -> None:
+        """A call that was made elsewhere has cost so much, whether there was room for it or not."""
+        with self._lock:
+            self._open[call_id] = picousd, calls
+        self.settle(call_id, picousd, calls, 0)
+
     def settle(self, call_id: str, picousd: int | None, calls: int | None, rest_picousd: int) -> None:
         """Charges what came of the call in place of what was set aside for it, that with `None`, and holds the rest
         that it can cost. Takes no lock. Further times change nothing, nor does a call with nothing set aside."""

@@ -113,6 +113,18 @@ def test_budgets_count_it(start: Start, db: Path) -> None:
     assert [(state["key"], Decimal(state["spent_usd"])) for state in budget["states"]] == [("acme", 2 * USD)]
 
 
+def test_a_run_counts_it(start: Start, ledger: Rows) -> None:
+    """What is recorded inside a run is spent of it, once, and a call has the less room."""
+    start()
+    with claudetrace.Budget(usd=1, per="run") as run:
+        claudetrace.record(BODY)
+        claudetrace.record(BODY)
+    claudetrace.record({**BODY, "id": "msg_outside"})
+
+    assert (run.spent_usd, run.calls, run.left_usd) == (USD, 1, 1 - USD)
+    assert len(ledger()) == 2
+
+
 def test_it_is_measured(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its tokens, its dollars and its time are in the metrics, once."""
     reader = InMemoryMetricReader()
