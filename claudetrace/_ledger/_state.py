@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from claudetrace._call import Call
 
@@ -16,6 +16,13 @@ UNKNOWN_MODELS = """
     FROM calls
     WHERE cost_picousd IS NULL
         AND cost_flags LIKE '%"unknown_model"%'
+"""
+PAYERS = """
+    SELECT model_requested, model, user_id, session_id, feature, customer, prompt, tags
+    FROM calls
+    WHERE spend_picousd IS NOT 0
+    ORDER BY started_at DESC
+    LIMIT ?
 """
 HAS_PRUNED = "SELECT (SELECT COALESCE(SUM(calls), 0) FROM rollup_hours) > (SELECT COUNT(*) FROM calls)"
 
@@ -76,6 +83,13 @@ def has_pruned(connection: sqlite3.Connection) -> bool:
 def last_row(connection: sqlite3.Connection) -> int:
     """The number of the newest row, in the order in which they came."""
     return int(connection.execute("SELECT COALESCE(MAX(rowid), 0) FROM calls").fetchone()[0])
+
+
+def latest_payers(connection: sqlite3.Connection, most: int) -> list[dict[str, Any]]:
+    """Of the latest responses that are not free, the columns by which budgets know whose they are."""
+    found = connection.execute(PAYERS, (most,))
+    names = [column[0] for column in found.description]
+    return [dict(zip(names, each, strict=True)) for each in found]
 
 
 def calls_after(connection: sqlite3.Connection, row: int) -> tuple[list[Call], int]:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 SETTLED_SOON = timedelta(minutes=1)
 """How long a program that runs takes at most to settle for one that died."""
+MOST_CALLS = 10_000
 ALERTS_WAIT = timedelta(minutes=5)
 
 
@@ -60,6 +61,25 @@ def check_channels() -> list[Check]:
 
     way_out = "it is not set here, so no alert goes there; set it where your programs run, or take it out of alert_to"
     return [Check(f"env:{name}", "not set", way_out) for name in unset(read_config(None).get("alert_to"))]
+
+
+def check_coverage(store: StoreName, db: Path) -> list[Check]:
+    """Which share of the latest calls is under no budget, and why; nothing where there are no budgets or no calls."""
+    from claudetrace._budgets._coverage import coverage
+    from claudetrace._ledger._read import Ledger
+    from claudetrace._ledger._state import latest_payers
+
+    if not _connect.exists(store) or not db.is_file():
+        return []
+    with _connect.view(store) as view, Ledger(db) as ledger:
+        budgets = [each.budget for each in view.budgets()]
+        calls, why = coverage(budgets, latest_payers(ledger.db.conn, MOST_CALLS))
+    if not budgets or not calls:
+        return []
+    reasons = "".join(f"; {number:,} {plain(reason, 100)}" for reason, number in why.most_common())
+    return [
+        Check("under no budget", f"{why.total():,} of the last {calls:,} calls ({why.total() / calls:.0%}){reasons}")
+    ]
 
 
 def _checks(store: StoreName) -> Iterator[Check]:

@@ -29,7 +29,7 @@ NOT_SEEN = (
 def doctor(db: Path | None, store: StoreName | None) -> None:
     """Check the installation, the ledger and its journal, and the budgets' store. Exits 1 on a finding."""
     from claudetrace._places import default_db
-    from claudetrace.cli._budget_checks import check_budgets, check_channels
+    from claudetrace.cli._budget_checks import check_budgets, check_channels, check_coverage
 
     checks = check_installation()
     _show("Installation", checks)
@@ -40,7 +40,11 @@ def doctor(db: Path | None, store: StoreName | None) -> None:
     found = check_ledger(path.absolute())
     _show("Ledger", found)
     try:
-        budgets = [*check_channels(), *check_budgets(store_path(db, store))]
+        budgets = [
+            *check_channels(),
+            *check_budgets(store_path(db, store)),
+            *check_coverage(store_path(db, store), path),
+        ]
     except ClaudetraceError as error:
         budgets = [Check("settings", "cannot be used", str(error))]
     if budgets:

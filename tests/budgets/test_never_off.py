@@ -109,3 +109,18 @@ def test_untagged_needs_a_budget_that_stops_calls_of_each_value() -> None:
     """What would have no effect is refused with the way out."""
     with pytest.raises(claudetrace.ClaudetraceError, match=r'it goes with on_exceeded="block" and a tag that is "\*"'):
         claudetrace.Budget("b", usd=1, untagged="block", tags={"user": "*"})
+
+
+def test_doctor_shows_the_share_of_calls_under_no_budget(
+    start: Any, client: anthropic.Anthropic, server: PlayServer, db: Path
+) -> None:
+    """Of the latest calls that cost something, with the reason of each."""
+    start(budgets=[block("team", tags={"customer": "*", "feature": "chat"})])
+    server.add(_answers.answer(HELLO, times=None))
+    for tags in ({"customer": "a", "feature": "chat"}, {"feature": "chat"}, {"customer": "a"}, {}):
+        with claudetrace.tag(**tags):
+            client.messages.create(**ASK)
+    claudetrace.uninstrument()
+
+    told = CliRunner().invoke(main, ["doctor", "--db", str(db)]).output
+    assert "3 of the last 4 calls (75%); 2 of no budget's tags or model; 1 without the tag customer" in told
