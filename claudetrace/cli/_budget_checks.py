@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import sqlite3
+from collections import Counter
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -65,13 +67,16 @@ def check_channels() -> list[Check]:
 
 def check_coverage(store: StoreName, db: Path) -> list[Check]:
     """Which share of the latest calls is under no budget, and why; nothing where there are no budgets or no calls."""
+    from claudetrace._budgets._budget import Budget
     from claudetrace._budgets._coverage import coverage
     from claudetrace._ledger._read import Ledger
     from claudetrace._ledger._state import latest_payers
 
     if not _connect.exists(store) or not db.is_file():
         return []
-    with _connect.view(store) as view, Ledger(db) as ledger:
+    budgets, calls, why = list[Budget](), 0, Counter[str]()
+    # The checks of the two files say what is wrong with one.
+    with suppress(ClaudetraceError, OSError, sqlite3.Error), _connect.view(store) as view, Ledger(db) as ledger:
         budgets = [each.budget for each in view.budgets()]
         calls, why = coverage(budgets, latest_payers(ledger.db.conn, MOST_CALLS))
     if not budgets or not calls:
