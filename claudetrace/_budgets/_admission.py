@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from _asyncio import get_running_loop
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from claudetrace._budgets._local import Local, Reserved
 from claudetrace._budgets._match import untagged
 from claudetrace._budgets._queues import Queues
 from claudetrace._budgets._refusals import StoreUnusable, exceeded, refuse_unknown, refuse_untagged
 from claudetrace._budgets._runs import reserve_in, runs_of
-from claudetrace._budgets._store import UnansweredError
+from claudetrace._budgets._store import StoreError
 from claudetrace._budgets._writer import Job
 from claudetrace._clock import monotonic
 from claudetrace._guard import pass_on
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from claudetrace._budgets._budget import Budget
     from claudetrace._budgets._reservation import Reservation
@@ -116,11 +116,9 @@ class Admission:
         reservation.admitted = not reservation.asked
         return reservation.asked
 
-    def _telling(self) -> Iterator[Callable[[Store], Any]]:
+    def _telling(self) -> Iterable[Callable[[Store], None]]:
         """What the store hears first, where it is there again: of the calls that were let through without it."""
-        if self._local.is_used:
-            yield self._local.tell
-            self._local.forget()
+        return self._local.telling() if self._local.is_used else ()
 
     def _answer(self, reservation: Reservation, denied: Denied | None) -> None:
         """Raises `BudgetExceeded` where there is no room."""
@@ -137,7 +135,7 @@ class Admission:
         doing = f"reserve in the budgets' store {name}; this process limits itself by what it knew and what it spends"
         self._guard.caught(doing, error)
         # What has failed has set nothing aside. There is nothing to settle where the call is stopped, either.
-        reservation.asked = isinstance(error, UnansweredError)
+        reservation.asked = isinstance(error, StoreError) and error.may_be_done
         for claim in reservation.claims:
             if claim.budget.on_store_error == "closed":
                 unusable = StoreUnusable(claim.budget, name, error)

@@ -11,7 +11,7 @@ from claudetrace._budgets._windows import bucket_s, rolling_s
 from claudetrace._forks import Forks, watch
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from claudetrace._budgets._store import Claim, Rest, Store
 
@@ -99,18 +99,21 @@ class Local(Forks):
         """A call has ended for which this or the store has set something aside. Waits for no lock."""
         self._settled.append((call_id, reserved, charged))
 
-    def tell(self, store: Store) -> None:
-        """Tells the store of the calls that were let through without it and still run. Those that have ended tell it
-        themselves."""
-        for call_id, reserved in list(self.open.items()):
-            reserved.reserve(call_id, store)
+    def telling(self) -> Iterator[Callable[[Store], None]]:
+        """What tells the store of the calls that were let through without it and still run. Those that have ended tell
+        it themselves. Afterwards they are forgotten here; those that were let through meanwhile are not."""
+        told = dict(self.open)
 
-    def forget(self) -> None:
-        """Forgets what the store was told."""
+        def tell(store: Store) -> None:
+            for call_id, reserved in told.items():
+                reserved.reserve(call_id, store)
+
+        yield tell
         with self._lock:
             self._fold()
-            self.open.clear()
             self._own.clear()
+            for call_id in told:
+                self.open.pop(call_id, None)
 
     @property
     def is_used(self) -> bool:

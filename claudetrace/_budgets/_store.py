@@ -26,9 +26,8 @@ if TYPE_CHECKING:
 class StoreError(ClaudetraceError):
     """The store cannot be used now, as where it is locked, full or away. Nothing of the group was done."""
 
-
-class UnansweredError(StoreError):
-    """The store has not answered in time. What it was asked for may still be done."""
+    may_be_done = False
+    """Whether it is still to be seen what was done: the store has not answered in time."""
 
 
 class Sums(NamedTuple):

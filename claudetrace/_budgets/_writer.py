@@ -7,7 +7,7 @@ from collections import deque
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from claudetrace._budgets._store import StoreError, UnansweredError, answer_of
+from claudetrace._budgets._store import StoreError, answer_of
 from claudetrace._clock import monotonic
 from claudetrace._forks import Forks, watch
 from claudetrace._guard import pass_on
@@ -133,7 +133,9 @@ class Writer(Forks):
 
     def _result(self, job: Job, patience_s: float) -> Any:
         if not job.done:
-            raise UnansweredError(f"{self._store.name} does not answer within {patience_s:g} s")
+            late = StoreError(f"{self._store.name} does not answer within {patience_s:g} s")
+            late.may_be_done = True
+            raise late
         if job.error is not None:
             # One fault is told to many, and each of them would add its frames.
             raise job.error.with_traceback(None)

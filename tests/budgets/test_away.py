@@ -90,3 +90,29 @@ def test_nothing_is_flushed_that_waits_for_the_store(
 
     assert kept.settle_all(20)
     assert query("SELECT SUM(spent_calls), SUM(reserved_calls) FROM counters") == [(1, 0)]
+
+
+def test_a_call_that_is_let_through_while_the_store_hears_of_others_is_told_too(
+    kept: Budgets, path: Path, query: Callable[..., list[Any]]
+) -> None:
+    """What another thread lets through between a store's return and the end of its telling stays set aside."""
+    first, between, last = (Reservation(uuid7(time.time_ns()), {}, Bound(picousd=5, calls=0)) for _ in range(3))
+    with locked(path):
+        kept.admit(first)
+    writer: Any = kept.writer
+    do = writer.do
+
+    def do_late(*given: Any) -> Any:
+        writer.do = do
+        result = do(*given)
+        with locked(path):
+            kept.admit(between)
+        return result
+
+    assert kept.settle_all(20)
+    writer.do = do_late
+    kept.admit(last)
+    assert kept.settle_all(20)
+    kept.admit(Reservation(uuid7(time.time_ns()), {}, Bound(picousd=5, calls=0)))
+
+    assert query("SELECT SUM(reserved_picousd) FROM counters") == [(20,)]
