@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import sqlite3
 import sys
 from contextlib import closing
@@ -14,9 +15,17 @@ from claudetrace import _switch
 from claudetrace._guard import Guard
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 sys.path.insert(0, str(Path(__file__).parent))
+
+
+@pytest.fixture(autouse=True)
+def no_child_is_left() -> Iterator[None]:
+    """A crowd whose test has failed would go on for ever."""
+    yield
+    for child in multiprocessing.active_children():
+        child.kill()
 
 
 @pytest.fixture

@@ -44,7 +44,7 @@ def _crowd(run: Callable[..., None], folder: Path, callers: int, *, kills: int) 
         victim.join()
         running.append(_start(run, folder, callers, 0.02))
     for process in running:
-        process.join(30)
+        process.join(90)
         assert process.exitcode == 0
 
 
