@@ -12,8 +12,7 @@ from claudetrace._parse import budget_store
 from claudetrace_dashboards._format import PICOUSD
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
+    from claudetrace import Budget
     from claudetrace_dashboards._panel import Scope
 
 PLUGIN = "claudetrace"
@@ -34,30 +33,36 @@ def monthly_limit(scope: Scope) -> Limit | None:
     store of budgets; `None` where there is neither, and where filters ask for a part of the calls."""
     if scope.filters.asked():
         return None
-    # Datasette 1.0 asked for a database's settings does not look further.
-    plugin_config = scope.datasette.plugin_config
-    config: Any = plugin_config(PLUGIN, database=scope.ledger.name) or plugin_config(PLUGIN) or {}
-    amount = _picousd(config.get(SETTING)) if isinstance(config, dict) else None
+    amount = _picousd(_config(scope).get(SETTING))
     if amount is not None:
         return Limit("the setting", amount)
-    store = config.get(STORE) if isinstance(config, dict) else None
-    return next(_stored(store or f"{scope.ledger.db.path}.budgets"), None) if scope.ledger.db.path else None
+    for budget in stored_budgets(scope):
+        if budget.per == "month" and not budget.tags and budget.model is None and budget.limit_picousd:
+            return Limit(str(budget.name), budget.limit_picousd)
+    return None
 
 
-def _stored(named: str) -> Iterator[Limit]:
-    """The monthly budgets in the store that bound all calls in dollars, as they were set last, the latest first."""
+def stored_budgets(scope: Scope) -> list[Budget]:
+    """The budgets of the ledger's store as they were set last, the latest first; none where it cannot be read."""
+    if not scope.ledger.db.path:
+        return []
     try:
-        store = budget_store(STORE, named)
+        store = budget_store(STORE, _config(scope).get(STORE) or f"{scope.ledger.db.path}.budgets")
         if not _connect.exists(store):
-            return
+            return []
         with _connect.view(store) as view:
             found = view.budgets()
     except (ClaudetraceError, sqlite3.Error):
         # The budgets' own commands say what is wrong with it; here there is no line for it.
-        return
-    for budget, _ in sorted(((each.budget, each.used_at) for each in found), key=lambda each: each[1], reverse=True):
-        if budget.per == "month" and not budget.tags and budget.model is None and budget.limit_picousd:
-            yield Limit(str(budget.name), budget.limit_picousd)
+        return []
+    return [each.budget for each in sorted(found, key=lambda each: each.used_at, reverse=True)]
+
+
+def _config(scope: Scope) -> dict[str, Any]:
+    # Datasette 1.0 asked for a database's settings does not look further.
+    plugin_config = scope.datasette.plugin_config
+    config: Any = plugin_config(PLUGIN, database=scope.ledger.name) or plugin_config(PLUGIN)
+    return config if isinstance(config, dict) else {}
 
 
 def _picousd(usd: Any) -> int | None:

@@ -13,7 +13,7 @@ from pathlib import Path
 import anthropic
 import pytest
 
-from claudetrace import Budget, instrument
+from claudetrace import Budget, instrument, tag
 from claudetrace._demo import _answers
 from claudetrace._demo._server import PlayServer
 
@@ -245,3 +245,21 @@ async def test_the_burn_down_is_against_the_budget(budgeted: Path) -> None:
 
     assert [picousd(usd) for usd in amounts(html)[:2]] == [spent, 42 * 10**12]
     assert "spent (all)" in html
+    assert "under no budget" not in html
+
+
+async def test_calls_under_no_budget_are_a_share_with_the_reason(
+    tmp_path: Path, client: anthropic.Anthropic, server: PlayServer
+) -> None:
+    """Where each customer has a budget, three calls of four that name none are 75 %."""
+    path = tmp_path / "ledger.db"
+    server.add(_answers.answer(times=None))
+    ask = {"model": "claude-sonnet-5", "max_tokens": 9, "messages": [{"role": "user", "content": "hi"}]}
+    with instrument(db=path, budgets=[Budget("each", usd=5, tags={"customer": "*"})], force=True) as meter:
+        for tags in ({"customer": "acme"}, {}, {}, {}):
+            with tag(**tags):
+                client.messages.create(**ask)  # type: ignore[call-overload]
+        meter.flush()
+    html = (await Site(path).get("/panel/budget")).text
+
+    assert "75% of the last 4 calls that cost something are under no budget: 3 without the tag customer." in html

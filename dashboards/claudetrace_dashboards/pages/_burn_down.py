@@ -5,19 +5,20 @@ from __future__ import annotations
 from collections import defaultdict
 from dataclasses import replace
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup
 
+from claudetrace._budgets._coverage import coverage
 from claudetrace_dashboards import _format as show
-from claudetrace_dashboards._budget import SETTING, Limit, monthly_limit
+from claudetrace_dashboards._budget import SETTING, Limit, monthly_limit, stored_budgets
 from claudetrace_dashboards._charts import Chart, Point, Series
 from claudetrace_dashboards._filters import SPANS, Filters
 from claudetrace_dashboards._panel import Ask, Panel
 from claudetrace_dashboards._pieces import axis_usd
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from claudetrace_dashboards._panel import Answer, Scope
 
@@ -39,7 +40,19 @@ def draw(scope: Scope, answers: Mapping[str, Answer]) -> Markup | None:
     limit = monthly_limit(scope)
     passed = (now - month.since) / (month.until - month.since)
     forecast = round(spent / passed) if passed > 0 else spent
-    return _chart(scope, month, days, forecast, limit).__html__() + _words(spent, forecast, limit)
+    words = _words(spent, forecast, limit) + _uncovered(scope, answers["payers"].rows)
+    return _chart(scope, month, days, forecast, limit).__html__() + words
+
+
+def _uncovered(scope: Scope, calls: Sequence[Mapping[str, Any]]) -> Markup:
+    """Which share of the latest calls is under no budget, and why."""
+    budgets = stored_budgets(scope)
+    count, why = coverage(budgets, calls)
+    if not budgets or not why:
+        return Markup("")
+    reasons = ", ".join(f"{number:,} {reason}" for reason, number in why.most_common())
+    told = Markup("{:.0%} of the last {:,} calls that cost something are under no budget: {}.")
+    return Markup('<p class="words">{}</p>').format(told.format(why.total() / count, count, reasons))
 
 
 def _chart(scope: Scope, month: Filters, days: Mapping[str, int], forecast: int, limit: Limit | None) -> Chart:
@@ -106,6 +119,6 @@ BURN_DOWN = Panel(
     name="budget",
     title="Budget burn-down",
     about="This month, UTC, whatever the range",
-    asks={"cost": Ask("cost_by_time", this_month)},
+    asks={"cost": Ask("cost_by_time", this_month), "payers": Ask("latest_payers")},
     draw=draw,
 )

@@ -29,6 +29,7 @@ for all values beyond the thousandth of their day, `too_low` for one that may ha
 | `cache_misses` | reason responses missed_tokens cache_lost_picousd: by the API's own word |
 | `bill_by_time` `bill_by_group` | period judged, or model workspace_id service_tier speed inference_geo source scope
 reconciled_at; our_requests their_requests our_picousd list_picousd billed_picousd, and what the difference is made of |
+| `latest_payers` | what budgets know the latest calls by, whatever the filters |
 | `latency_kpi` `latency_by_time` `latency_by_model` | period (`now`, `before`), period or model; responses p50 p95 p99;
 `kind="duration_ms"`, `"time_to_first_token_ms"` or `"output_tokens_per_s"` |
 | `errors_by_type` `blocked_calls` `stop_reasons` | period reason responses calls |
@@ -51,7 +52,7 @@ from typing import TYPE_CHECKING, Any
 
 from claudetrace_dashboards.queries import _query
 from claudetrace_dashboards.queries._bill import BILL_QUERIES
-from claudetrace_dashboards.queries._budgets import budget_burn_down
+from claudetrace_dashboards.queries._budgets import BUDGET_QUERIES
 from claudetrace_dashboards.queries._cache import CACHE_QUERIES
 from claudetrace_dashboards.queries._cost import COST_QUERIES
 from claudetrace_dashboards.queries._filters import Filters, hours_of_days
@@ -71,7 +72,6 @@ __all__ = [
     "Query",
     "Source",
     "Statement",
-    "budget_burn_down",
     "hours_of_days",
     "run",
     "statement",
@@ -82,6 +82,7 @@ QUERIES = {
     for query in (
         *(*COST_QUERIES, *CACHE_QUERIES, *LATENCY_QUERIES, *RELIABILITY_QUERIES, *SESSION_QUERIES),
         *BILL_QUERIES,
+        *BUDGET_QUERIES,
     )
 }
 

@@ -1,16 +1,18 @@
-"""Budgets against what was spent."""
+"""Which of the latest calls are under no budget."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from claudetrace._ledger._state import PAYERS
+from claudetrace_dashboards.queries._query import Query
+from claudetrace_dashboards.queries._sums import ALL
 
-if TYPE_CHECKING:
-    import sqlite3
-
-    from claudetrace_dashboards.queries._filters import Filters
-
-
-def budget_burn_down(connection: sqlite3.Connection, filters: Filters) -> list[dict[str, Any]]:
-    """For each budget its name, limit, window and what is left by day; empty where there is no store of budgets."""
-    _ = connection, filters
-    return []
+BUDGET_QUERIES = (
+    Query(
+        name="latest_payers",
+        page="cost",
+        honours=ALL,
+        note="The latest calls that cost something, whatever the filters.",
+        columns=("model_requested", "model", "user_id", "session_id", "feature", "customer", "prompt", "tags"),
+        sql=PAYERS.replace("?", "2000"),
+    ),
+)
