@@ -60,13 +60,22 @@ class Kept(Budgets):
     def ask(self, demand: Demand) -> Reservation | None:
         """What is set aside for a call, `None` where no budget that blocks is meant. Raises `BudgetExceeded`."""
         reservation = self.asked(demand)
-        self.admit(reservation)
+        try:
+            self.admit(reservation)
+        except BaseException:
+            self.settle(reservation)
+            raise
         return reservation if reservation.asked else None
 
     async def ask_async(self, demand: Demand) -> Reservation | None:
         """As `ask`."""
         reservation = self.asked(demand)
-        await self.admit_async(reservation)
+        try:
+            await self.admit_async(reservation)
+        except BaseException:
+            # As a call does that is cancelled: the store may have set something aside already.
+            self.settle(reservation)
+            raise
         return reservation if reservation.asked else None
 
     def end(self, reservation: Reservation, picousd: int | None, calls: int | None = None) -> None:

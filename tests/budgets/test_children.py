@@ -27,7 +27,9 @@ def test_children_of_multiprocessing_share_the_budget(method: str, server: PlayS
     command = [sys.executable, str(Path(__file__).with_name("_children.py")), method, str(db), server.url]
     ran = subprocess.run(command, env=outside_pytest(), capture_output=True, text=True, timeout=60, check=True)
 
-    assert (ran.stdout.split(), ran.stderr) == (["3"], "")
+    assert ran.stdout.split() == ["3"]
+    # Whichever child was stopped first says so.
+    assert ran.stderr.count("\n") == ran.stderr.count('Budget "cap" has stopped') <= 1
     assert len(server.requests) == 7
     start(budgets=[block(max_calls=7)])
     until(lambda: (state().spent_usd, state().spent_calls, state().reserved_calls) == (7 * COST_USD, 7, 0))

@@ -102,6 +102,7 @@ def test_a_limit_that_changes_amid_traffic_holds_at_once(host: Callable[..., Ser
         ask(low, "b", 0.1)
     ask(high, "c", 10)
     pod.end(running, USD)
+    assert pod.flush(5)
 
     assert spent(high) == [(None, 7, 10, 2)]
 
