@@ -6,11 +6,12 @@ import gc
 import sys
 from contextlib import suppress
 from contextvars import Context, ContextVar, Token
-from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, NamedTuple, Self, TypeVar
 from weakref import ref
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from types import TracebackType
 
 BlockT = TypeVar("BlockT")
 ViewT = TypeVar("ViewT")
@@ -136,3 +137,21 @@ class Blocks(Generic[BlockT, ViewT]):
         for context in made_in:
             with suppress(RuntimeError):  # it runs, and sees for itself that the entry has ended
                 context.run(self._drop, entry)
+
+
+class Block:
+    """A block that is in force itself while it is entered. Entering and leaving never raise."""
+
+    _blocks: ClassVar[Blocks[Any, Any]]
+
+    def __enter__(self) -> Self:
+        self._blocks.enter(self, self, caller())
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._blocks.leave(self, caller())

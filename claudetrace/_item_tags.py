@@ -3,21 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
-from claudetrace._entries import Blocks, caller
+from claudetrace._entries import Block, Blocks
 from claudetrace._errors import ClaudetraceError
 from claudetrace._tags import tags_given
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from types import TracebackType
 
     ByCustomId = Mapping[str, Mapping[str, object]] | Callable[[str], Mapping[str, object] | None]
 
 
-class ItemTags:
+def _innermost(blocks: Sequence[ItemTags]) -> ItemTags | None:
+    return blocks[-1] if blocks else None
+
+
+_blocks: Blocks[ItemTags, ItemTags | None] = Blocks("claudetrace_item_tags", _innermost)
+
+
+class ItemTags(Block):
     """A block in which the items of a batch have tags of their own. Entering and leaving never raise."""
+
+    _blocks = _blocks
 
     def __init__(self, by: ByCustomId) -> None:
         self._by: Any = by.get if isinstance(by, Mapping) else by
@@ -26,25 +34,6 @@ class ItemTags:
         """The tags of an item, none where nothing is said of it. Raises what the user's callable raises, and
         `TypeError` where it gives no mapping."""
         return tags_given(self._by(custom_id))
-
-    def __enter__(self) -> Self:
-        _blocks.enter(self, self, caller())
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        _blocks.leave(self, caller())
-
-
-def _innermost(blocks: Sequence[ItemTags]) -> ItemTags | None:
-    return blocks[-1] if blocks else None
-
-
-_blocks: Blocks[ItemTags, ItemTags | None] = Blocks("claudetrace_item_tags", _innermost)
 
 
 def tag_results(by: ByCustomId) -> ItemTags:

@@ -8,12 +8,12 @@ import logging
 from collections import Counter, deque
 from collections.abc import Mapping
 from threading import Lock
-from typing import TYPE_CHECKING, Any, NamedTuple, ParamSpec, Self, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, ParamSpec, TypeVar
 
 import orjson
 
 from claudetrace._call import RESERVED_TAGS, exact_usd
-from claudetrace._entries import Blocks, caller
+from claudetrace._entries import Block, Blocks
 from claudetrace._errors import ClaudetraceError
 from claudetrace._guard import pass_on
 from claudetrace._text import utf8
@@ -21,7 +21,6 @@ from claudetrace._text import utf8
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from decimal import Decimal
-    from types import TracebackType
 
     from claudetrace._call import Row
 
@@ -65,8 +64,10 @@ def current_tags() -> TagContext:
     return _blocks.get()
 
 
-class TagScope:
+class TagScope(Block):
     """A block whose calls carry its tags, and what they cost. Entering, leaving and counting never raise."""
+
+    _blocks = _blocks
 
     def __init__(self, tags: Mapping[str, str]) -> None:
         self.tags = tags
@@ -74,18 +75,6 @@ class TagScope:
         self._arrived: deque[tuple[int, int | None]] = deque()
         self._totals = (0, 0, 0)
         self._folding = Lock()
-
-    def __enter__(self) -> Self:
-        _blocks.enter(self, self, caller())
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        _blocks.leave(self, caller())
 
     def __call__(self, function: Callable[P, R]) -> Callable[P, R]:
         """`function` with each of its calls inside a block of these tags, sync or async."""
