@@ -25,7 +25,15 @@ APPLICATION_ID = 0x636C7462
 """`cltb`: how a store of ours is known."""
 VERSION = 1
 OURS = 2
-TABLES = "SELECT COUNT(*), COUNT(*) FILTER (WHERE name IN ('charges', 'grants')) FROM sqlite_master"
+MARKS = """
+    SELECT
+        (SELECT application_id FROM pragma_application_id),
+        (SELECT user_version FROM pragma_user_version),
+        COUNT(*),
+        COUNT(*) FILTER (WHERE name IN ('charges', 'grants'))
+    FROM sqlite_master
+"""
+"""What a file says of itself, in one statement: between two another process may make the store."""
 OPENING_S = 2.0
 CHECKPOINT_BYTES = 1024 * 1024
 LOOK_S = 0.1
@@ -194,9 +202,7 @@ def _is_current(path: Path) -> bool:
 def check_version(connection: sqlite3.Connection, path: Path) -> int:
     """The version of the store, 0 for an empty file. Raises `ClaudetraceError` for what is none of ours."""
     try:
-        (application_id,) = connection.execute("PRAGMA application_id").fetchone()
-        (version,) = connection.execute("PRAGMA user_version").fetchone()
-        tables, ours = connection.execute(TABLES).fetchone()
+        application_id, version, tables, ours = connection.execute(MARKS).fetchone()
     except sqlite3.DatabaseError as error:
         if error.sqlite_errorname == "SQLITE_NOTADB":
             raise ClaudetraceError(
