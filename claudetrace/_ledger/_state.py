@@ -22,7 +22,7 @@ PAYERS = """
     FROM calls
     WHERE spend_picousd IS NOT 0
     ORDER BY started_at DESC
-    LIMIT ?
+    LIMIT :latest
 """
 HAS_PRUNED = "SELECT (SELECT COALESCE(SUM(calls), 0) FROM rollup_hours) > (SELECT COUNT(*) FROM calls)"
 
@@ -87,7 +87,7 @@ def last_row(connection: sqlite3.Connection) -> int:
 
 def latest_payers(connection: sqlite3.Connection, most: int) -> list[dict[str, Any]]:
     """Of the latest responses that are not free, the columns by which budgets know whose they are."""
-    found = connection.execute(PAYERS, (most,))
+    found = connection.execute(PAYERS, {"latest": most})
     names = [column[0] for column in found.description]
     return [dict(zip(names, each, strict=True)) for each in found]
 

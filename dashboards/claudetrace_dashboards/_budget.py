@@ -12,6 +12,8 @@ from claudetrace._parse import budget_store
 from claudetrace_dashboards._format import PICOUSD
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from claudetrace import Budget
     from claudetrace_dashboards._panel import Scope
 
@@ -28,15 +30,15 @@ class Limit(NamedTuple):
     picousd: int
 
 
-def monthly_limit(scope: Scope) -> Limit | None:
-    """The setting `budget_usd_a_month` of the plugin, else the first monthly budget of all calls in the ledger's
-    store of budgets; `None` where there is neither, and where filters ask for a part of the calls."""
+def monthly_limit(scope: Scope, budgets: Iterable[Budget]) -> Limit | None:
+    """The setting `budget_usd_a_month` of the plugin, else the first monthly budget of all calls among
+    `budgets`; `None` where there is neither, and where filters ask for a part of the calls."""
     if scope.filters.asked():
         return None
     amount = _picousd(_config(scope).get(SETTING))
     if amount is not None:
         return Limit("the setting", amount)
-    for budget in stored_budgets(scope):
+    for budget in budgets:
         if budget.per == "month" and not budget.tags and budget.model is None and budget.limit_picousd:
             return Limit(str(budget.name), budget.limit_picousd)
     return None

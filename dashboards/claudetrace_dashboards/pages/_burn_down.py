@@ -20,6 +20,7 @@ from claudetrace_dashboards._pieces import axis_usd
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from claudetrace import Budget
     from claudetrace_dashboards._panel import Answer, Scope
 
 DAY = timedelta(days=1)
@@ -37,16 +38,16 @@ def draw(scope: Scope, answers: Mapping[str, Answer]) -> Markup | None:
     for row in answers["cost"].rows:
         days[row["period"]] += row["spend_picousd"] or 0
     spent = sum(days.values())
-    limit = monthly_limit(scope)
+    budgets = stored_budgets(scope)
+    limit = monthly_limit(scope, budgets)
     passed = (now - month.since) / (month.until - month.since)
     forecast = round(spent / passed) if passed > 0 else spent
-    words = _words(spent, forecast, limit) + _uncovered(scope, answers["payers"].rows)
+    words = _words(spent, forecast, limit) + _uncovered(budgets, answers["payers"].rows)
     return _chart(scope, month, days, forecast, limit).__html__() + words
 
 
-def _uncovered(scope: Scope, calls: Sequence[Mapping[str, Any]]) -> Markup:
+def _uncovered(budgets: Sequence[Budget], calls: Sequence[Mapping[str, Any]]) -> Markup:
     """Which share of the latest calls is under no budget, and why."""
-    budgets = stored_budgets(scope)
     count, why = coverage(budgets, calls)
     if not budgets or not why:
         return Markup("")

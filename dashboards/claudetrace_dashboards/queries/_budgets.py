@@ -13,6 +13,7 @@ BUDGET_QUERIES = (
         honours=ALL,
         note="The latest calls that cost something, whatever the filters.",
         columns=("model_requested", "model", "user_id", "session_id", "feature", "customer", "prompt", "tags"),
-        sql=PAYERS.replace("?", "2000"),
+        sql=PAYERS,
+        defaults={"latest": 2000},
     ),
 )
