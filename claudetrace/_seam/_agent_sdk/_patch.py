@@ -76,18 +76,16 @@ def _conversation(transport: Any) -> Conversation | None:
 
 def _made(wrapped: Any, _instance: Any, args: Any, kwargs: Any) -> Any:
     if (recorder := room.recorder) is not None:
-        try:
+        with recorder.guard("watch an agent's transport"):
             transport = args[0] if args else kwargs.get("transport")
             _wrap_transport(type(transport))
-        except Exception as error:  # noqa: BLE001 - any failure of ours ends at the guard
-            recorder.guard.caught("watch an agent's transport", error)
     return wrapped(*args, **kwargs)
 
 
 def _connect(wrapped: Any, instance: Any, args: Any, kwargs: Any) -> Any:
     """On the caller's own context: in a run, the CLI itself stops at what is left of it."""
     if (recorder := room.recorder) is not None:
-        try:
+        with recorder.guard("limit an agent to its run"):
             _conversation(instance)  # by the user's own options
             share_usd = recorder.queries.run_usd()
             options = instance._options  # noqa: SLF001 - the SDK's own
@@ -95,22 +93,18 @@ def _connect(wrapped: Any, instance: Any, args: Any, kwargs: Any) -> Any:
             if share_usd and hasattr(options, "max_budget_usd") and not (given and given <= share_usd):
                 # The user's own options stay as they are.
                 instance._options = replace(options, max_budget_usd=float(share_usd))  # noqa: SLF001
-        except Exception as error:  # noqa: BLE001 - any failure of ours ends at the guard
-            recorder.guard.caught("limit an agent to its run", error)
     return wrapped(*args, **kwargs)
 
 
 def _write(wrapped: Any, instance: Any, args: Any, kwargs: Any) -> Any:
     """On the caller's own context: what is in force here is in force for the answer."""
     if (recorder := room.recorder) is not None:
-        try:
+        with recorder.guard("begin an agent's query"):
             data = args[0] if args else kwargs.get("data")
             if isinstance(data, str) and '"control_re' not in data[:40] and (found := _conversation(instance)):
                 query = found.asked()
                 if query is not None and recorder.queries.limited(query):
                     return _admitted(found, query, wrapped, args, kwargs)
-        except Exception as error:  # noqa: BLE001 - any failure of ours ends at the guard
-            recorder.guard.caught("begin an agent's query", error)
     return wrapped(*args, **kwargs)
 
 
@@ -127,7 +121,7 @@ async def _admitted(found: Conversation, query: Query, wrapped: Any, args: Any, 
 def _read_messages(wrapped: Any, instance: Any, args: Any, kwargs: Any) -> Any:
     messages = wrapped(*args, **kwargs)
     if (recorder := room.recorder) is not None:
-        try:
+        with recorder.guard("read an agent's messages"):
             found = _conversation(instance)
             if found is not None and not found.is_read and hasattr(messages, "__anext__"):
                 found.is_read = True
@@ -135,20 +129,16 @@ def _read_messages(wrapped: Any, instance: Any, args: Any, kwargs: Any) -> Any:
                     # Older versions give the prompt to the process as it starts, and write nothing.
                     found.asked()
                 return _Messages(messages, found, instance)
-        except Exception as error:  # noqa: BLE001 - any failure of ours ends at the guard
-            recorder.guard.caught("read an agent's messages", error)
     return messages
 
 
 def _receive_messages(wrapped: Any, instance: Any, args: Any, kwargs: Any) -> Any:
     received = wrapped(*args, **kwargs)
     if (recorder := room.recorder) is not None:
-        try:
+        with recorder.guard("read an agent's messages"):
             found = _conversations.get(instance.transport)
             if found is not None and hasattr(received, "__anext__"):
                 return _Received(received, found)
-        except Exception as error:  # noqa: BLE001 - any failure of ours ends at the guard
-            recorder.guard.caught("read an agent's messages", error)
     return received
 
 
