@@ -69,7 +69,7 @@ def reserve(
     owner: str,
 ) -> Denied | None:
     """Sets `needed` dollars and calls aside in every budget, or in none and says which had no room."""
-    for done, claim in enumerate(claims):
+    for claim in claims:
         each, (_, end, slot, since, until) = registry.mine[str(claim.budget.name)], claim.window
         where = each.id, claim.key, slot
         if needed[0] <= MOST_PICOUSD:
@@ -80,10 +80,7 @@ def reserve(
                 connection.execute(ADD, (call_id, "", *where, RESERVED, *needed, owner, registry.now))
                 continue
         denied = Denied(claim, totals(connection, each.id, claim.key, claim.window))
-        for undone in claims[:done]:
-            where = registry.mine[str(undone.budget.name)].id, undone.key, undone.window.slot
-            change(connection, registry, where, needed, (0, 0))
-        connection.execute(UNDO, (call_id,))
+        withdraw(connection, registry, call_id)
         return denied
     return None
 
