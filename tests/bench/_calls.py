@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import json
 import statistics
 import tempfile
 import time
@@ -11,101 +10,17 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import anthropic
 from _table import Row
-from opentelemetry.sdk.trace import TracerProvider
-from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
+from _wire import ASK, LARGE, client, supported
+from _worker import tracer_provider
 
 import claudetrace
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-try:
-    import httpx2 as http
-except ImportError:
-    import httpx as http
+    from collections.abc import Callable
 
 ROUNDS, CALLS, EVENTS = 21, 100, 1_000
 SETTLE_S = 0.02
-ASK: dict[str, Any] = {
-    "model": "claude-sonnet-5",
-    "max_tokens": 1_000,
-    "messages": [{"role": "user", "content": "How many rivers flow into the Black Sea?"}],
-}
-LARGE = {**ASK, "messages": [{"role": "user", "content": "river " * 17_000}]}
-USAGE = {
-    "input_tokens": 120,
-    "cache_creation_input_tokens": 300,
-    "cache_read_input_tokens": 2_000,
-    "cache_creation": {"ephemeral_5m_input_tokens": 200, "ephemeral_1h_input_tokens": 100},
-    "output_tokens": 250,
-    "service_tier": "standard",
-    "inference_geo": "global",
-}
-MESSAGE = {
-    "id": "msg_01",
-    "type": "message",
-    "role": "assistant",
-    "model": "claude-sonnet-5",
-    "content": [{"type": "text", "text": "Many."}],
-    "stop_reason": "end_turn",
-    "stop_sequence": None,
-    "usage": USAGE,
-}
-HEADERS = {
-    "request-id": "req_01",
-    "anthropic-organization-id": "org",
-    **{
-        f"anthropic-ratelimit-{name}-{part}": value
-        for name in ("requests", "tokens", "input-tokens", "output-tokens")
-        for part, value in (("limit", "4000"), ("remaining", "3999"), ("reset", "2026-11-21T12:00:00Z"))
-    },
-}
-DELTA = {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": " river"}}
-
-
-def events(deltas: int) -> list[bytes]:
-    """A streamed answer, one network chunk an event."""
-    told = [
-        {"type": "message_start", "message": {**MESSAGE, "content": [], "stop_reason": None}},
-        {"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}},
-        *[DELTA] * deltas,
-        {"type": "content_block_stop", "index": 0},
-        {"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": {"output_tokens": 250}},
-        {"type": "message_stop"},
-    ]
-    return [f"event: {event['type']}\ndata: {json.dumps(event)}\n\n".encode() for event in told]
-
-
-class Chunks(http.SyncByteStream):
-    """A body that comes in these chunks."""
-
-    def __init__(self, chunks: list[bytes]) -> None:
-        self._chunks = chunks
-
-    def __iter__(self) -> Iterator[bytes]:
-        yield from self._chunks
-
-
-class Nowhere(SpanExporter):
-    """Takes spans and forgets them."""
-
-    def export(self, spans: Any) -> SpanExportResult:
-        return SpanExportResult.SUCCESS
-
-
-def client(**options: Any) -> anthropic.Anthropic:
-    """A client whose requests are answered in this process."""
-    body, stream = json.dumps(MESSAGE).encode(), events(EVENTS)
-
-    def answer(request: Any) -> Any:
-        if b'"stream":true' in request.content:
-            return http.Response(200, headers={**HEADERS, "content-type": "text/event-stream"}, stream=Chunks(stream))
-        return http.Response(200, headers={**HEADERS, "content-type": "application/json"}, content=body)
-
-    transport = http.MockTransport(answer)
-    return anthropic.Anthropic(api_key="bench", http_client=http.Client(transport=transport), **options)
 
 
 def cpu_us(call: Callable[[], object], times: int) -> float:
@@ -146,10 +61,9 @@ def call_rows() -> list[Row]:
     """The figures of calls and streams."""
     warnings.simplefilter("ignore")
     gc.collect()
-    provider = TracerProvider()
-    provider.add_span_processor(BatchSpanProcessor(Nowhere()))
+    provider = tracer_provider()
     native = {"open_telemetry": {"tracer_provider": provider}}
-    plain, traced = client(**_supported({"open_telemetry": False})), client(**_supported(native))
+    plain, traced = client(open_telemetry=False), client(**native)
     rows = [
         _row("ledger only", lambda: plain.messages.create(**ASK), 80, spans="off"),
         _row("ledger only, 100 kB prompt", lambda: plain.messages.create(**LARGE), 80, spans="off"),
@@ -161,7 +75,7 @@ def call_rows() -> list[Row]:
             budgets=[claudetrace.Budget("bench", usd=10**6, on_exceeded="block")],
         ),
     ]
-    if _supported(native):
+    if supported(native):
         own = cpu_us(lambda: traced.messages.create(**ASK), CALLS) - cpu_us(lambda: plain.messages.create(**ASK), CALLS)
         rows.append(Row(what="the SDK's own span, for comparison", measured=own, unit="µs"))
         rows.append(_row("ledger and joined span, over the SDK's own", lambda: traced.messages.create(**ASK), 80))
@@ -177,7 +91,7 @@ def _row(what: str, call: Callable[[], object], limit: float, **settings: Any) -
     return Row(what=what, measured=beyond, unit="µs", limit=limit, beside=f"bare {bare:,.0f} µs")
 
 
-def _event_row(plain: anthropic.Anthropic) -> Row:
+def _event_row(plain: Any) -> Row:
     def stream() -> None:
         for _ in plain.messages.create(**ASK, stream=True):
             pass
@@ -192,17 +106,7 @@ def _event_row(plain: anthropic.Anthropic) -> Row:
     )
 
 
-def _supported(options: dict[str, Any]) -> dict[str, Any]:
-    """`options`, or none of them where this SDK has no spans of its own."""
-    try:
-        client_type = anthropic.Anthropic(api_key="bench", **options)
-    except TypeError:
-        return {}
-    client_type.close()
-    return options
-
-
-def _set_global(provider: TracerProvider) -> None:
+def _set_global(provider: Any) -> None:
     from opentelemetry import trace
 
     trace.set_tracer_provider(provider)

@@ -9,8 +9,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-from _calls import ASK, added_us, client
+from _calls import added_us
 from _table import Row
+from _wire import ASK, client
 
 import claudetrace
 
