@@ -6,10 +6,13 @@ Each has its numbers in a table behind it; the picture itself is hidden from scr
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import ceil, floor, log10
+from math import ceil
 from typing import TYPE_CHECKING, Literal
 
 from markupsafe import Markup, escape
+
+from claudetrace_dashboards._colors import css
+from claudetrace_dashboards._scale import Scale
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -21,12 +24,13 @@ LABELS = 5
 GAP = 0.12
 WIDE = 8
 """From which part of the width on, in per cent, the last label fits under its point."""
-COLORS = 8
+NAMES_APART = 17
+"""How far apart the names beside a chart are at least."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Series:
-    """One colour of a chart. `color` is its number in the style sheet, or the name of a meaning."""
+    """One colour of a chart. `color` is its number as `_colors` has them, or the name of a meaning."""
 
     name: str
     color: int | str
@@ -34,7 +38,7 @@ class Series:
     area: bool = False
 
     def css(self) -> str:
-        return f"s{self.color % COLORS}" if isinstance(self.color, int) else f"s-{self.color}"
+        return css(self.color)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,7 +70,9 @@ class Chart:
     def __html__(self) -> str:
         scale = Scale.of(self._highest(), self.height, self.top, self._lowest())
         return (
-            Markup('<figure class="chart"><figcaption class="hidden">{}</figcaption>').format(self.summary)
+            Markup('<figure class="chart{}"><figcaption class="hidden">{}</figcaption>').format(
+                " named" if self._is_named() else "", self.summary
+            )
             + Markup('<div class="picture" aria-hidden="true">')
             + _axis(scale, self.axis)
             + Markup('<svg class="plot" width="100%" height="{}">').format(self.height + BELOW)
@@ -74,7 +80,9 @@ class Chart:
             + (self._bars(scale) if self.kind == "bars" else self._lines(scale))
             + self._labels()
             + self._targets()
-            + Markup("</svg></div>")
+            + Markup("</svg>")
+            + self._names(scale)
+            + Markup("</div>")
             + _legend(self.series)
             + self.table()
             + Markup("</figure>")
@@ -129,10 +137,8 @@ class Chart:
                     continue
                 low, high = scale.y(below), scale.y(below + value)
                 below += value
-                parts.append(
-                    f'<rect class="{series.css()}" x="{left + width * GAP / 2:.3f}%" y="{high:.2f}" '
-                    f'width="{width * (1 - GAP):.3f}%" height="{max(low - high, 0.4):.2f}"/>'
-                )
+                place = f'x="{left + width * GAP / 2:.3f}%" y="{high:.2f}" width="{width * (1 - GAP):.3f}%"'
+                parts.append(block(series.css(), f'{place} height="{max(low - high, 0.4):.2f}"'))
         return Markup('<g class="bars">{}</g>').format(Markup("".join(parts)))  # noqa: S704 - numbers and names of ours
 
     def _lines(self, scale: Scale) -> Markup:
@@ -154,6 +160,42 @@ class Chart:
             f'<svg class="lines" width="100%" height="{self.height}" viewBox="0 0 {ACROSS} {self.height}" '
             f'preserveAspectRatio="none">{"".join(paths)}</svg>'
         )
+
+    def _is_named(self) -> bool:
+        """Whether the series stand beside the chart by name, where there is room."""
+        return 1 < len(self.series) <= (self.height - 8) // NAMES_APART
+
+    def _names(self, scale: Scale) -> Markup:
+        """The name of each series at the height at which its last values are."""
+        if not self._is_named():
+            return Markup("")
+        mark = Markup('<g>{}<text class="tick" x="17" y="{:.1f}">{}</text></g>')
+        drawn = Markup("")
+        for series, y in self._heights(scale):
+            drawn += mark.format(_key(series, y), y + 4, series.name)
+        return Markup('<svg class="names" height="{}">{}</svg>').format(self.height + BELOW, drawn)
+
+    def _heights(self, scale: Scale) -> list[tuple[Series, float]]:
+        """Each series with the height of its name: its own, or as near as the others let it."""
+        found, below = [], 0.0
+        for place, series in enumerate(self.series):
+            known = [value for point in self.points if (value := point.values[place]) is not None]
+            if self.kind == "bars":
+                mean = sum(known) / max(1, len(self.points))
+                found.append((scale.y(below + mean / 2), series))
+                below += mean
+            else:
+                found.append((scale.y(known[-1] if known else 0), series))
+        # From below upwards, then back down from the top edge where they would not fit.
+        found.sort(key=lambda each: -each[0])
+        heights: list[float] = []
+        for y, _ in found:
+            heights.append(min(y, self.height - 4, heights[-1] - NAMES_APART if heights else y))
+        least = 8.0
+        for number in range(len(heights) - 1, -1, -1):
+            heights[number] = max(heights[number], least)
+            least = heights[number] + NAMES_APART
+        return [(series, y) for (_, series), y in zip(found, heights, strict=True)]
 
     def _middle(self, number: int) -> float:
         left, width = self._place(number)
@@ -197,36 +239,6 @@ class Chart:
             yield f"\t{self.total_head or 'Total'}\t{point.total}"
 
 
-@dataclass(frozen=True, slots=True)
-class Scale:
-    """From a number to a height in pixels."""
-
-    bottom: float
-    top: float
-    step: float
-    height: int
-
-    @classmethod
-    def of(cls, highest: float, height: int, top: float | None = None, lowest: float = 0) -> Scale:
-        lowest, highest = min(lowest, 0), max(highest, 0)
-        step = _nice((top or (highest - lowest) or 1) / 4)
-        above = max(0 if lowest else 1, ceil(highest / step - 1e-9))
-        return cls(floor(lowest / step + 1e-9) * step, top or above * step, step, height)
-
-    def y(self, value: float) -> float:
-        return 8 + (self.height - 8) * (self.top - value) / (self.top - self.bottom)
-
-    def ticks(self) -> list[float]:
-        first, last = round(self.bottom / self.step), floor(self.top / self.step + 1e-9)
-        return [number * self.step for number in range(first, last + 1)]
-
-
-def _nice(step: float) -> float:
-    """The least of 1, 2, 2.5, 5 and 10 times a power of ten that is not below `step`."""
-    power = 10.0 ** floor(log10(step))
-    return next(factor * power for factor in (1, 2, 2.5, 5, 10) if factor * power >= step * (1 - 1e-9))
-
-
 def _axis(scale: Scale, text: Callable[[float], str]) -> Markup:
     return Markup('<svg class="axis" height="{}">{}</svg>').format(
         scale.height + BELOW,
@@ -246,17 +258,28 @@ def _grid(scale: Scale) -> Markup:
     )
 
 
+def block(classes: str, place: str) -> Markup:
+    """A rectangle in a colour; one with stripes has those on top, as the page defines them."""
+    color, _, stripes = classes.partition(" ")
+    over = f'<rect class="stripes" fill="url(#{stripes})" {place}/>' if stripes else ""
+    return Markup(f'<rect class="{color}" {place}/>{over}')  # noqa: S704 - numbers and names of ours
+
+
+def _key(series: Series, y: float) -> Markup:
+    """What a series looks like, at the height `y`."""
+    if series.dashed:
+        mark = Markup('<line class="line {0} dashed" x1="0" x2="12" y1="{1:.1f}" y2="{1:.1f}"/>')
+        return mark.format(series.css(), y)
+    return block(series.css(), f'width="10" height="10" y="{y - 5:.1f}" rx="2"')
+
+
 def _legend(series: Sequence[Series]) -> Markup:
     if len(series) < 2:
         return Markup("")
     return Markup('<ul class="legend">{}</ul>').format(
         Markup("").join(
             Markup('<li><svg class="key" width="12" height="12" aria-hidden="true">')
-            + (
-                Markup('<line class="line {} dashed" x1="0" x2="12" y1="6" y2="6"/>').format(each.css())
-                if each.dashed
-                else Markup('<rect class="{}" width="10" height="10" y="1" rx="2"/>').format(each.css())
-            )
+            + _key(each, 6)
             + Markup("</svg>{}</li>").format(each.name)
             for each in series
         )
@@ -299,16 +322,10 @@ def row_bar(parts: Sequence[Part], longest: float, *, start: float = 0) -> Marku
     for part in parts:
         width = 100 * part.value / longest if longest > 0 else 0
         if width > 0:
-            css = Series(name="", color=part.color).css()
-            drawn += Markup('<rect class="{}" x="{:.3f}%" width="{:.3f}%" height="14"/>').format(
-                css, min(left, 99.5), max(width, 0.4)
-            )
+            place = f'x="{min(left, 99.5):.3f}%" width="{max(width, 0.4):.3f}%" height="14"'
+            drawn += block(css(part.color), place)
             left += width
-    tip = "\n".join(
-        f"{Series(name='', color=part.color).css()}\t{_one_line(part.name)}\t{part.text}"
-        for part in parts
-        if part.value
-    )
+    tip = "\n".join(f"{css(part.color)}\t{_one_line(part.name)}\t{part.text}" for part in parts if part.value)
     return Markup('<svg class="bar" width="100%" height="14" aria-hidden="true" data-tip="\n{}">{}</svg>').format(
         tip, drawn
     )

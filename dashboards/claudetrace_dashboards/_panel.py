@@ -7,12 +7,12 @@ import sqlite3
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import quote
-from zlib import crc32
 
 from markupsafe import Markup
 
 from claudetrace_dashboards import queries
 from claudetrace_dashboards._access import may_see, reason
+from claudetrace_dashboards._colors import told_apart
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -47,6 +47,7 @@ class Scope:
     models: list[str] = field(default_factory=list)
     tags: list[str] = field(default_factory=list)
     seen: dict[str, bool] = field(default_factory=dict)
+    looks: dict[str, int] = field(default_factory=dict)
 
     def url(self, page: str = "", filters: Filters | None = None, /, **more: str) -> str:
         """The URL of a page of ours with these filters, or with others."""
@@ -65,8 +66,10 @@ class Scope:
     def color(self, model: str | None) -> int | str:
         """The colour of a model: the same on every panel of every page."""
         if not model:
-            return "other"
-        return self.models.index(model) if model in self.models else crc32(model.encode())
+            return "none"
+        if model not in self.looks:
+            self.looks = told_apart([*self.models, *self.looks, model])
+        return self.looks[model]
 
     async def sees(self, table: str) -> bool:
         """Whether the reader may see the table."""

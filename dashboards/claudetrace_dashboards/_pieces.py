@@ -146,7 +146,7 @@ def _parts_by_model(scope: Scope, split: Answer, key: str, whole: Row) -> list[P
     ]
     left = (whole["spend_picousd"] or 0) - sum(int(part.value) for part in parts)
     if left > 0 and parts:
-        parts.append(Part(name="further models", color="other", value=left, text=show.usd_text(left)))
+        parts.append(Part(name="further models", color="rest", value=left, text=show.usd_text(left)))
     return parts
 
 
@@ -173,7 +173,7 @@ def stacked(
     shown, others = (names, []) if len(names) <= MOST_SERIES + 1 else (names[:MOST_SERIES], names[MOST_SERIES:])
     series = [Series(name=each or none, color=colors(each) if colors else number) for number, each in enumerate(shown)]
     if others:
-        series.append(Series(name=f"{len(others)} others", color="other"))
+        series.append(Series(name=f"{len(others)} others", color="rest"))
 
     def point(period: Period) -> Point:
         sums = found.get(period.key, {})

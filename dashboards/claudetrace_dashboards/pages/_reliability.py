@@ -9,6 +9,7 @@ from markupsafe import Markup
 
 from claudetrace_dashboards import _format as show
 from claudetrace_dashboards._charts import Part, Series, row_bar
+from claudetrace_dashboards._colors import named_color
 from claudetrace_dashboards._panel import Ask, Panel
 from claudetrace_dashboards._pieces import Column, axis_count, axis_share, card, lines, link, stacked, table
 from claudetrace_dashboards.pages._page import Page
@@ -21,8 +22,8 @@ if TYPE_CHECKING:
     from claudetrace_dashboards._panel import Answer, Row, Scope
 
 STOP_COLORS: dict[str, int | str] = {
-    "end_turn": "plain", "tool_use": 1, "stop_sequence": 3, "max_tokens": 2, "refusal": "bad",
-    "pause_turn": 4, "model_context_window_exceeded": 5,
+    "end_turn": "plain", "tool_use": 1, "stop_sequence": 8, "max_tokens": 2, "refusal": "bad",
+    "pause_turn": 4, "model_context_window_exceeded": 9,
 }  # fmt: skip
 ERROR_COLORS: dict[str, int | str] = {
     "overloaded_error": 0, "rate_limit_error": 2, "api_error": 4, "timeout_error": 1, "connection_error": 5,
@@ -30,6 +31,11 @@ ERROR_COLORS: dict[str, int | str] = {
 }  # fmt: skip
 HEADROOM_COLORS = (1, 0, 3, 4, 5, 2)
 TELLING_STOPS = ("max_tokens", "refusal", "model_context_window_exceeded")
+
+
+def _color_of(table: Mapping[str, int | str]) -> Callable[[str], int | str]:
+    """The colour of a reason; one that nobody knew of is striped."""
+    return lambda reason: table[reason] if reason in table else named_color(reason) if reason else "none"
 
 
 def _count(value: Any) -> str:
@@ -83,7 +89,7 @@ def _errors(scope: Scope, answers: Mapping[str, Answer]) -> Chart | None:
         summary="Failed calls and type of error",
         text=_count,
         axis=axis_count,
-        colors=lambda reason: ERROR_COLORS.get(reason, "other"),
+        colors=_color_of(ERROR_COLORS),
         none="unknown",
         rows={"outcome": "error"},
     )
@@ -98,7 +104,7 @@ def _stops(scope: Scope, answers: Mapping[str, Answer]) -> Chart | None:
         summary="Answers and stop reason",
         text=_count,
         axis=axis_count,
-        colors=lambda reason: STOP_COLORS.get(reason, "other"),
+        colors=_color_of(STOP_COLORS),
         none="none given",
         rows={"outcome": "ok"},
     )
@@ -112,7 +118,7 @@ def _reasons(query: str, outcome: str) -> Any:
         if not sums:
             return None
         most, total = max(sums.values()), sum(sums.values())
-        colors = ERROR_COLORS if query == "errors" else STOP_COLORS
+        colors = _color_of(ERROR_COLORS if query == "errors" else STOP_COLORS)
 
         def name(row: Row) -> Markup:
             text = row["reason"] or "none given"
@@ -122,7 +128,7 @@ def _reasons(query: str, outcome: str) -> Any:
             return link(scope.url("calls", reason=row["reason"], outcome=outcome), marked) if row["reason"] else marked
 
         def bar(row: Row) -> Markup:
-            color = colors.get(row["reason"], "other")
+            color = colors(row["reason"])
             return row_bar([Part(name=row["reason"], color=color, value=row["n"], text=_count(row["n"]))], most)
 
         columns = (

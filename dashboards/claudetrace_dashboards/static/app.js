@@ -33,11 +33,15 @@
       const key = document.createElementNS(SVG, "svg");
       key.setAttribute("width", "10");
       key.setAttribute("height", "10");
-      const dot = document.createElementNS(SVG, "rect");
-      dot.setAttribute("width", "10");
-      dot.setAttribute("height", "10");
-      dot.setAttribute("class", css);
-      key.append(dot);
+      const [color, stripes] = css.split(" ");
+      for (const [name, fill] of [[color, ""], ...(stripes ? [["stripes", `url(#${stripes})`]] : [])]) {
+        const dot = document.createElementNS(SVG, "rect");
+        dot.setAttribute("width", "10");
+        dot.setAttribute("height", "10");
+        dot.setAttribute("class", name);
+        if (fill) dot.setAttribute("fill", fill);
+        key.append(dot);
+      }
       row.append(key);
     }
     row.append(name);
