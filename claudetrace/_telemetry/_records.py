@@ -30,6 +30,8 @@ RESOURCE = {
     "instance": "service.instance.id",
 }
 """The columns that become attributes of the resource."""
+ATTRIBUTES = {f"claudetrace.{name}": name for name in CALL_FIELDS}
+"""Each attribute of a record with the column that it is, for who sends records and who takes them."""
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 OLDEST_SDK = (1, 39)
 
@@ -96,7 +98,7 @@ class RecordExporter:
                 severity_text="INFO",
                 severity_number=SeverityNumber.INFO,
                 body=" ".join(word for word in words if word),
-                attributes={f"claudetrace.{name}": row[name] for name in CALL_FIELDS if row.get(name) is not None},
+                attributes={name: row[column] for name, column in ATTRIBUTES.items() if row.get(column) is not None},
                 event_name=EVENT,
             ),
             resource=self._resource(row),

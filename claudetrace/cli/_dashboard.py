@@ -79,15 +79,15 @@ def serve(
     bring_up_to_date(path)
     listener = listen(host, port)
     datasette = application(path, settings)
-    _run(datasette, listener, (host, *allow_hosts), browser)
+    run_pages(datasette, listener, (host, *allow_hosts), browser)
 
 
-def refuse_open_host(host: str, settings: dict[str, Any], insecure: bool) -> None:
+def refuse_open_host(host: str, settings: dict[str, Any], insecure: bool, option: str = "--host") -> None:
     """Raises `ClaudetraceError` for an address that others reach, unless they have to say who they are."""
     if insecure or is_loopback(host) or asks_who(settings):
         return
     raise ClaudetraceError(
-        f"--host {host} shows what you spend to everybody who reaches it; give authentication with --config: "
+        f"{option} {host} shows what you spend to everybody who reaches it; give authentication with --config: "
         "an `allow` and a plugin that is installed here, as datasette-auth-passwords (docs/dashboards.md has an "
         "example), or add --insecure"
     )
@@ -143,14 +143,14 @@ def bring_up_to_date(path: Path) -> None:
         )
 
 
-def listen(host: str, port: int | None) -> socket.socket:
+def listen(host: str, port: int | None, option: str = "--host") -> socket.socket:
     """A listening socket: on `port`, else on ours, or where that is taken on any."""
     wanted = [port] if port is not None else [PORT, 0]
     for number in wanted:
         try:
             family, kind, protocol, _, address = socket.getaddrinfo(host, number, type=socket.SOCK_STREAM)[0]
         except socket.gaierror as error:
-            raise ClaudetraceError(f"--host {host} is no address: {error.strerror}") from error
+            raise ClaudetraceError(f"{option} {host} is no address: {error.strerror}") from error
         listener = socket.socket(family, kind, protocol)
         try:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -161,7 +161,8 @@ def listen(host: str, port: int | None) -> socket.socket:
             if error.errno == errno.EADDRINUSE and number != wanted[-1]:
                 continue
             raise ClaudetraceError(
-                f"cannot listen on {host}, port {number}: {error.strerror}; give --port another"
+                f"cannot listen on {host}, port {number}: {error.strerror}; "
+                f"give {'--port' if option == '--host' else option} another"
             ) from error
         return listener
     raise ClaudetraceError(f"no port of {host} is free")
@@ -185,7 +186,7 @@ def _require_plugin() -> None:
         sys.path.append(str(beside))
 
 
-def _run(datasette: Datasette, listener: socket.socket, hosts: tuple[str, ...], browser: bool) -> None:
+def run_pages(datasette: Datasette, listener: socket.socket, hosts: tuple[str, ...], browser: bool) -> None:
     """Serves `hosts`, of which the first is the one that it listens on."""
     import uvicorn
     from claudetrace_dashboards._hosts import only_for

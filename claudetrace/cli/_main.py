@@ -27,6 +27,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "tail": ("_tail", "Show the newest calls, and each further one as it is recorded."),
     "budgets": ("_budgets", "Show what budgets have spent, reserved and left; send a test alert."),
     "reconcile": ("_reconcile", "Hold the ledger against Anthropic's own figures, and explain each difference."),
+    "collect": ("_collect", "Take the records of many programs, on many hosts, into one ledger."),
     "import": ("_import", "Bring what Claude Code wrote down of its sessions into the ledger."),
     "run": ("_run", "Run a Python program with the meter on, without a line of code in it."),
     "doctor": ("_doctor", "Check the installation, the ledger, its journal and budgets. Exits 1 on a finding."),

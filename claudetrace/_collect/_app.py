@@ -1,0 +1,185 @@
+"""`App`: OTLP over HTTP, as far as records need it, with limits on what a sender can make it hold or do."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+from claudetrace._clock import monotonic
+from claudetrace._collect._decode import Refused
+from claudetrace._collect._intake import LARGEST, Reply, Request
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Container, MutableMapping
+
+    from claudetrace._collect._intake import Intake
+    from claudetrace._collect._tokens import Tokens
+
+    Message = MutableMapping[str, Any]
+    Receive = Callable[[], Awaitable[Message]]
+    Send = Callable[[Message], Awaitable[None]]
+
+LOGS = "/v1/logs"
+HELD = 128 << 20
+"""In bytes: what all requests may hold together while they wait."""
+BODY_S = 20.0
+"""How long a sender may take for its body."""
+GROUP = 32
+"""So many requests at most share one sync, so that none waits for long."""
+SENDERS = 10_000
+PROTOBUF = b"application/x-protobuf"
+
+
+class Rates:
+    """How many records a second each sender may send, over a minute."""
+
+    def __init__(self, per_s: float) -> None:
+        self._per_s, self._most = per_s, per_s * 60
+        self._left: dict[object, tuple[float, float]] = {}
+
+    def wait_s(self, sender: object) -> int:
+        """How many seconds `sender` is to wait; 0 for not at all."""
+        left = self._now(sender)
+        return 0 if left > 0 else 1 + int(-left / self._per_s)
+
+    def count(self, sender: object, records: int) -> None:
+        if len(self._left) >= SENDERS:
+            self._left.clear()
+        self._left[sender] = self._now(sender) - records, monotonic()
+
+    def _now(self, sender: object) -> float:
+        left, at = self._left.get(sender, (self._most, 0.0))
+        return min(self._most, left + (monotonic() - at) * self._per_s)
+
+
+class App:
+    """The application that uvicorn serves."""
+
+    def __init__(self, intake: Intake, tokens: Tokens, rate: float) -> None:
+        self._intake, self._tokens, self._rates = intake, tokens, Rates(rate)
+        self._waiting: list[tuple[Request, asyncio.Future[Reply]]] = []
+        self._taking: asyncio.Task[None] | None = None
+        self._held = 0
+
+    async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return
+        place = scope["method"], scope["path"]
+        if place == ("POST", LOGS):
+            reply = await self._records(scope, receive)
+        elif place == ("GET", "/healthz"):
+            reply = Reply(200, "ok")
+        elif place == ("GET", "/readyz"):
+            reply = self._ready()
+        else:
+            reply = Reply(404, f"only POST {LOGS} is here")
+        await _answer(reply, send, is_otlp=place == ("POST", LOGS))
+
+    def _ready(self) -> Reply:
+        intake = self._intake
+        counts = f"{intake.taken:,} records taken, {intake.rejected:,} rejected"
+        trouble = intake.trouble()
+        return Reply(503, f"{trouble.text}; {counts}") if trouble else Reply(200, counts)
+
+    async def _records(self, scope: MutableMapping[str, Any], receive: Receive) -> Reply:
+        headers: dict[bytes, bytes] = dict(scope["headers"])
+        services = self._tokens.services(headers.get(b"authorization", b"").decode("latin-1"))
+        if services is None:
+            return Reply(401, "a token is needed: OTEL_EXPORTER_OTLP_LOGS_HEADERS=Authorization=Bearer%20…")
+        sender = id(services) if self._tokens else (scope.get("client") or [""])[0]
+        if wait_s := self._rates.wait_s(sender):
+            return Reply(429, "more records than one sender may send", retry_after_s=wait_s)
+        if trouble := self._intake.trouble():
+            return trouble
+        try:
+            return await self._of_body(headers, receive, services, sender)
+        except Refused as refused:
+            return Reply(refused.status, str(refused), retry_after_s=refused.status in (408, 429))
+
+    async def _of_body(
+        self, headers: dict[bytes, bytes], receive: Receive, services: Container[object], sender: object
+    ) -> Reply:
+        kind, packed = headers.get(b"content-type", b"").partition(b";")[0].strip(), headers.get(b"content-encoding")
+        if kind != PROTOBUF or packed not in (None, b"identity", b"gzip"):
+            raise Refused(415, f"send {PROTOBUF.decode()}, plain or as gzip")
+        body = bytearray()
+        try:
+            async with asyncio.timeout(BODY_S):
+                await self._read(receive, headers.get(b"content-length", b"0"), body)
+            reply = await self._taken(Request(bytes(body), packed == b"gzip", services))
+        except TimeoutError:
+            raise Refused(408, f"the body did not come within {BODY_S:.0f} s") from None
+        finally:
+            self._held -= len(body)
+        self._rates.count(sender, reply.taken + reply.rejected)
+        return reply
+
+    async def _read(self, receive: Receive, told: bytes, body: bytearray) -> None:
+        too_large = Refused(413, f"the body is larger than {LARGEST:,} bytes; send fewer records at once")
+        if told.isdigit() and int(told) > LARGEST:
+            raise too_large
+        more = True
+        while more:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                raise Refused(400, "the sender is gone")
+            chunk, more = message.get("body", b""), message.get("more_body", False)
+            body += chunk
+            self._held += len(chunk)
+            if len(body) > LARGEST:
+                raise too_large
+            if self._held > HELD:
+                raise Refused(429, "too much comes at once")
+
+    async def _taken(self, request: Request) -> Reply:
+        """Goes along with what else waits."""
+        future: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
+        self._waiting.append((request, future))
+        if self._taking is None:
+            self._taking = asyncio.create_task(self._take_all())
+        return await future
+
+    async def _take_all(self) -> None:
+        try:
+            while self._waiting:
+                group, self._waiting = self._waiting[:GROUP], self._waiting[GROUP:]
+                replies = await asyncio.to_thread(self._take, [request for request, _ in group])
+                for (_, future), reply in zip(group, replies, strict=True):
+                    if not future.done():
+                        future.set_result(reply)
+        finally:
+            self._taking = None
+
+    def _take(self, requests: list[Request]) -> list[Reply]:
+        try:
+            return self._intake.take(requests)
+        except Exception as error:  # noqa: BLE001 - a fault of ours: the records are there still, where they came from
+            self._intake.guard.caught("take records", error)
+            return [Reply(503, "a fault of the receiver's, in its log", retry_after_s=1)] * len(requests)
+
+
+async def _answer(reply: Reply, send: Send, *, is_otlp: bool) -> None:
+    kind, body = b"text/plain; charset=utf-8", f"{reply.text}\n".encode()
+    if is_otlp and reply.status == 200:
+        kind, body = PROTOBUF, _partial_success(reply)
+    headers = [(b"content-type", kind), (b"content-length", b"%d" % len(body))]
+    if reply.retry_after_s:
+        headers.append((b"retry-after", b"%d" % reply.retry_after_s))
+    if reply.status == 401:
+        headers.append((b"www-authenticate", b"Bearer"))
+    if reply.status >= 400 and is_otlp:
+        # Part of the body may be unread.
+        headers.append((b"connection", b"close"))
+    await send({"type": "http.response.start", "status": reply.status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+
+
+def _partial_success(reply: Reply) -> bytes:
+    from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceResponse
+
+    response = ExportLogsServiceResponse()
+    if reply.rejected:
+        response.partial_success.rejected_log_records = reply.rejected
+        response.partial_success.error_message = reply.text
+    body: bytes = response.SerializeToString()
+    return body

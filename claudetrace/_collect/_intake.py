@@ -1,0 +1,140 @@
+"""`Intake`: brings what requests hold into the journal, and acknowledges what is there."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, NamedTuple
+
+from claudetrace._collect._decode import Refused, decoded, records, unpacked
+from claudetrace._ledger._loader import LedgerWriter
+from claudetrace._ledger._row_check import RowCheck
+
+if TYPE_CHECKING:
+    from collections.abc import Container
+    from pathlib import Path
+
+    from claudetrace._call import Row
+    from claudetrace._config import Settings
+    from claudetrace._guard import Guard
+
+LARGEST = 32 << 20
+"""In bytes: what a request may hold, packed and unpacked."""
+MOST_PENDING = 100_000
+"""So many records may wait in the journal. Then senders wait until the loader has caught up."""
+ROWS_PER_S = 1500
+LONGEST_WAIT_S = 30
+NO_ROOM_S = 5
+NO_ROOM = "the journal's disk has no room, or cannot be written"
+TOLD = 1 << 16
+
+
+class Request(NamedTuple):
+    """The body of a request, and whose records its token lets in."""
+
+    body: bytes
+    is_packed: bool
+    services: Container[object]
+
+
+class Reply(NamedTuple):
+    """What a request is answered. With status 200: how many records were rejected, and `text` says which and why."""
+
+    status: int
+    text: str = ""
+    rejected: int = 0
+    taken: int = 0
+    retry_after_s: int = 0
+
+
+class Intake:
+    """The journal and the loader of the central ledger `db`. Closing it leaves nothing behind that is not loaded."""
+
+    def __init__(self, db: Path, settings: Settings, guard: Guard) -> None:
+        self.taken = self.rejected = 0
+        """How many records came since the start: doubles among them, and those that are none."""
+        self.guard = guard
+        self._check = RowCheck()
+        self._writer = LedgerWriter(
+            db, guard=guard, retention_days=settings.retention_days, max_db_mb=settings.max_db_mb
+        )
+        self._writer.begin()
+
+    def close(self) -> None:
+        """Loads what waits, for some seconds; the rest is there at the next start."""
+        self._writer.close(timeout_s=10.0)
+
+    def trouble(self) -> Reply | None:
+        """Why nothing is taken now, or `None`."""
+        if self._writer.journal.kept:
+            return Reply(503, NO_ROOM, retry_after_s=NO_ROOM_S)
+        pending = self._writer.health()["pending"]
+        if pending > MOST_PENDING:
+            wait_s = min(LONGEST_WAIT_S, 1 + (pending - MOST_PENDING) // ROWS_PER_S)
+            return Reply(429, f"{pending:,} records wait to be loaded", retry_after_s=wait_s)
+        return None
+
+    def take(self, requests: list[Request]) -> list[Reply]:
+        """Brings the requests into the journal, with one sync for all. What is answered 200 survives a power cut."""
+        replies = [self._taken(request) for request in requests]
+        if any(reply.taken for reply in replies) and not self._is_on_disk():
+            return [Reply(503, NO_ROOM, retry_after_s=NO_ROOM_S) if each.taken else each for each in replies]
+        for reply in replies:
+            self.taken += reply.taken
+            self.rejected += reply.rejected
+        return replies
+
+    def _taken(self, request: Request) -> Reply:
+        if trouble := self.trouble():
+            return trouble
+        before = self._faults()
+        try:
+            rows, rejected = self._read(request)
+        except Refused as refused:
+            return Reply(refused.status, str(refused))
+        for row in rows:
+            self._writer.append(row)
+        if self._faults() != before or self._writer.journal.kept:
+            # Some of it may be in the journal. It comes again, and is known by its id.
+            return Reply(503, NO_ROOM, retry_after_s=NO_ROOM_S)
+        count = sum(map(len, rejected.values()))
+        text = "; ".join(f"{fault}: {', '.join(filter(None, ids))}" for fault, ids in rejected.items())
+        if count:
+            self.guard.caught("take every record", ValueError(text[:500]))
+        return Reply(200, text[:TOLD], count, len(rows))
+
+    def _read(self, request: Request) -> tuple[list[Row], dict[str, list[str]]]:
+        """The rows of a request, and the ids of records that are none, by what is wrong with them."""
+        body = unpacked(request.body, LARGEST) if request.is_packed else request.body
+        rows: list[Row] = []
+        rejected: dict[str, list[str]] = {}
+        foreign = 0
+        for record in records(body):
+            found = decoded(record, self._check)
+            row, fault = found.row, found.fault
+            if row is not None and row.get("service") not in request.services:
+                foreign += 1
+                row, fault = None, "its service is not that of the token"
+            if row is None:
+                rejected.setdefault(fault, []).append(found.id or (found.row or {}).get("id", ""))
+            else:
+                rows.append(row)
+        if foreign and not rows:
+            # Nothing is set aside at the sender: its token may be put right.
+            raise Refused(403, "the token is of another service")
+        return rows, rejected
+
+    def _faults(self) -> int:
+        return sum(count for doing, count in list(self.guard.failures.items()) if doing.startswith("write the journal"))
+
+    def _is_on_disk(self) -> bool:
+        """Whether all that is in the journal is on the disk. Segments that are gone are in the ledger."""
+        journal = self._writer.journal
+        for segment in (*journal.retired, journal.segment):
+            if segment is not None and segment.held.is_ours():
+                try:
+                    os.fsync(segment.fd)
+                except OSError as error:
+                    if segment.held.is_ours():
+                        self.guard.caught("write the journal to the disk", error)
+                        return False
+        return True
