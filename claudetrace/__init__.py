@@ -1,6 +1,14 @@
 """The meter for the Claude API: what each call cost, who caused it and how it went.
 
-`claudetrace.instrument()` is the whole of it. Names are loaded when they are first used.
+import claudetrace
+
+claudetrace.instrument()                              # records every call of this process from here on
+
+with claudetrace.tag(customer="acme") as scope:       # says who the calls of a block are for
+    client.messages.create(...)
+print(scope.cost_usd)
+
+Then, in a shell: `claudetrace report --by customer`. `help(claudetrace.instrument)` lists all settings.
 """
 
 from __future__ import annotations
@@ -94,12 +102,15 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
-    if name not in _WHERE:
-        raise AttributeError(f"module 'claudetrace' has no attribute {name!r}")
-    value = getattr(import_module(f"claudetrace.{_WHERE[name]}"), name)
-    globals()[name] = value
-    return value
+# A type checker that saw it would find no fault with a misspelled name.
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> Any:
+        if name not in _WHERE:
+            raise AttributeError(f"module 'claudetrace' has no attribute {name!r}")
+        value = getattr(import_module(f"claudetrace.{_WHERE[name]}"), name)
+        globals()[name] = value
+        return value
 
 
 def __dir__() -> list[str]:

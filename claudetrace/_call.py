@@ -60,9 +60,9 @@ def usd(picousd: int | None) -> Decimal | None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Usage:
-    """What one response used: the API's own top-level counts, `None` where the API said nothing.
+    """What one response used, as the API counted it; `None` for what the API did not report.
 
-    The counts are disjoint, except that `output_tokens` contains `thinking_tokens`.
+    No token is in two counts, except that `output_tokens` includes `thinking_tokens`.
     """
 
     input_tokens: int | None = None
@@ -79,28 +79,43 @@ class Usage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CostPart:
-    """One line of a bill: `quantity` × `rate_picousd`, rounded half-even once to `picousd`."""
+    """One line of a cost: `quantity` × `rate_picousd` = `picousd`, rounded half to even.
+
+    Amounts are whole picodollars: 10⁻¹² US dollars, so that no rounding adds up.
+    """
 
     name: str
+    """What was used, such as `output_tokens` or `web_searches`."""
     model: str | None
     quantity: int
     rate_picousd: int | Fraction
+    """The price of one unit."""
     picousd: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cost:
-    """What one response cost. `usd` is exact, or `None` with the reason among `flags`."""
+    """What one response cost."""
 
     usd: Decimal | None
+    """US dollars, exact; `None` if the cost is not known, with the reason among `flags`."""
     parts: tuple[CostPart, ...] = ()
+    """The lines that add up to it."""
     flags: tuple[str, ...] = ()
+    """What is unusual about it, such as `unknown_model` or `partial_usage`."""
     rates_version: str | None = None
+    """The version of the price list."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Call:
-    """One row of the ledger: a billable response, or a call that failed. Units end the names."""
+    """One row of the ledger: a billable response, or a call that failed.
+
+    A unit ends each name: `_ms` milliseconds, `_tokens`, `_usd` US dollars, `_picousd` 10⁻¹² US dollars. `None` means
+    that the API did not report a value, or that it does not apply. `cost_usd` is `None` if the cost is not known, and
+    `cost_flags` says why. `usage_is_final` is false if a stream was cut, so that tokens and cost are a lower bound.
+    `spend_picousd` is the part of the cost that you pay. Rows of the same `call_id` come from one SDK call.
+    """
 
     id: str
     call_id: str

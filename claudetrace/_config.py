@@ -1,4 +1,4 @@
-"""Settings: keyword > environment > `claudetrace.toml` > default, checked once, with the way out in each error."""
+"""The settings of `instrument()`: keyword, else environment, else `claudetrace.toml`, else default."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ log = logging.getLogger("claudetrace")
 
 CONFIG_NAME = "claudetrace.toml"
 FOUND_VARIABLE = "_CLAUDETRACE_CONFIG_FOUND"
-"""Where `claudetrace run` found a file that nobody named: its program may leave that folder."""
+"""Set by `claudetrace run` to the settings file in the working directory, because its program may change directory."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """All that one `instrument()` was told, resolved."""
+    """The settings of one `instrument()`, checked."""
 
     db: Path | None
     """The ledger; `None` for none."""
@@ -49,29 +49,29 @@ class Settings:
     records: str | None = None
     baggage: tuple[str, ...] = ()
     budgets: tuple[Budget, ...] | Literal["store"] = ()
-    """`"store"`: those that an administrator has set there."""
+    """`"store"`: the budgets that an administrator set in the database."""
     alert_to: tuple[Channel, ...] = ()
     budget_store: Path | ServerUrl | None = None
-    """Where budgets are kept; `None` where there are none."""
+    """Where budgets are kept; `None` if there are no budgets."""
     sinks: tuple[Any, ...] = ()
     rates: Any = None
     rates_file: Path | None = field(default=None, compare=False)
-    """The `claudetrace.toml` that has the table `rates`, so that a refusal can name the line."""
+    """The `claudetrace.toml` with the table `rates`, so that an error can name the line."""
     retention_days: float | None = None
     max_db_mb: float | None = None
     foundry_data_zone: str | None = None
     file_mode: int = FILE_MODE
     dashboard_url: str | None = None
-    """Where the dashboard is for whoever gets an alert: its first page."""
+    """The URL of the dashboard's first page, for links in alerts."""
     sources: tuple[str, ...] | None = None
-    """The sources of calls that are watched; `None`: all that are installed."""
+    """The packages whose calls are recorded; `None` for all that are installed."""
     hosts: Mapping[str, Host] = field(default_factory=dict)
-    """What `[hosts]` says of hosts, by `host` or `host:port`."""
+    """The table `[hosts]`, by `host` or `host:port`."""
     agents: Agents | None = None
-    """What `[agents]` says."""
+    """The table `[agents]`."""
 
     def differences(self, other: Settings) -> list[str]:
-        """Where `other` says something else, as `name=this, not that`; of a secret only that it does."""
+        """The settings in which `other` differs, each as `name=this, not that`. A secret's value is not shown."""
         return [
             f"{each.name}={_shown(getattr(self, each.name))}, not {_shown(getattr(other, each.name))}"
             if each.repr
@@ -82,7 +82,7 @@ class Settings:
 
 
 def resolve(given: Mapping[str, Any]) -> Settings:
-    """The settings of an `instrument()` that was `given` these keywords. Raises `ClaudetraceError`."""
+    """The settings of an `instrument()` with these keywords. Raises `ClaudetraceError`."""
     file = read_config(given.get("config"))
     values: dict[str, Any] = {}
     for name, (variable, parse) in _SETTINGS.items():
@@ -93,7 +93,7 @@ def resolve(given: Mapping[str, Any]) -> Settings:
         )
         parsed = [parse(where, raw) for where, raw in said if raw is not None]
         if parsed:
-            # Tags of all three come together, each as the strongest says it.
+            # Tags from all three are merged; for the same tag, the first of them wins.
             values[name] = {k: v for tags in reversed(parsed) for k, v in tags.items()} if name == "tags" else parsed[0]
     values["db"] = ledger_path(values.get("db"))
     values["budget_store"] = _budget_store(values)
@@ -114,22 +114,26 @@ def resolve(given: Mapping[str, Any]) -> Settings:
 
 
 def _budget_store(values: Mapping[str, Any]) -> Path | ServerUrl | None:
-    """Where the budgets are kept: as said, else beside the ledger. Raises `ClaudetraceError` where that is nowhere."""
+    """Where budgets are kept: as set, else beside the ledger. Raises `ClaudetraceError` if there is neither."""
     if not values.get("budgets"):
         return None
     db, named = values["db"], values.get("budget_store")
     if values["budgets"] == "store" and (named is None or isinstance(named, Path)):
-        raise ClaudetraceError('budgets="store" takes them from a database: pass budget_store="postgresql://…" too')
+        raise ClaudetraceError(
+            'budgets="store" reads the budgets from a database: also pass budget_store="postgresql://…"'
+        )
     if named is not None:
         return named.absolute() if isinstance(named, Path) else named
     if db is None:
-        raise ClaudetraceError("budgets without a ledger need a place of their own: pass budget_store= beside db=False")
+        raise ClaudetraceError(
+            "budgets without a ledger need a file of their own: with db=False, also pass budget_store="
+        )
     return Path(db).with_name(f"{Path(db).name}.budgets")
 
 
 def config_file(path: object) -> tuple[Path | None, bool]:
-    """The `claudetrace.toml`: `path`, else `CLAUDETRACE_CONFIG`, else the one in the working directory, if any; and
-    whether somebody named it."""
+    """The settings file, and whether it was named: `path`, else `CLAUDETRACE_CONFIG`, else the `claudetrace.toml` of
+    the working directory, if there is one."""
     named = path or os.environ.get("CLAUDETRACE_CONFIG")
     if named is not None:
         return _parse.path("config", named), True
@@ -138,7 +142,7 @@ def config_file(path: object) -> tuple[Path | None, bool]:
 
 
 def use_file_mode() -> None:
-    """Shares new files of this process with a group where the settings that the environment names say so."""
+    """Gives new files of this process the `file_mode` of the settings file that `CLAUDETRACE_CONFIG` names."""
     if os.environ.get("CLAUDETRACE_CONFIG"):
         with suppress(ClaudetraceError):
             said = read_config(None).get("file_mode")
@@ -147,10 +151,10 @@ def use_file_mode() -> None:
 
 
 def read_config(path: object) -> Mapping[str, Any]:
-    """What the `claudetrace.toml` says that `path`, the environment or the working directory leads to.
+    """The content of the settings file: of `path`, else as the environment or the working directory has it.
 
-    A file that nobody named came with the folder. Whoever made the folder may not decide where telemetry goes, what a
-    call costs or what is deleted, so only what is harmless is taken of it. The rest is one warning.
+    A file that nobody named came with the folder. Whoever created the folder must not decide where telemetry goes,
+    what a call costs or what is deleted, so only harmless settings of it are used. One warning lists the others.
     """
     file, is_named = config_file(path)
     if file is None:
@@ -164,10 +168,12 @@ def read_config(path: object) -> Mapping[str, Any]:
         raise ClaudetraceError(f"config={str(file)!r} cannot be read: {error}") from error
     known = {*_SETTINGS, "platforms", "hosts", "agents", "reconcile"}
     if unknown := set(content) - known:
-        raise ClaudetraceError(f"unknown in {file}: {', '.join(sorted(unknown))}; known are {', '.join(sorted(known))}")
+        raise ClaudetraceError(
+            f"{file} has unknown settings: {', '.join(sorted(unknown))}; known are {', '.join(sorted(known))}"
+        )
     platforms = content.get("platforms", {})
     if not isinstance(platforms, Mapping) or set(platforms) - {"foundry_data_zone"}:
-        told = 'it may hold foundry_data_zone = "us" and nothing else'
+        told = 'only foundry_data_zone = "us" is allowed in it'
         _parse.refuse(f"[platforms] in {CONFIG_NAME}", platforms, told)
     return content if is_named else _harmless(content, file.absolute())
 
@@ -177,22 +183,23 @@ def _harmless(content: Mapping[str, Any], file: Path) -> Mapping[str, Any]:
     taken = {name: value for name, value in content.items() if name in _HARMLESS and _HARMLESS[name](value, folder)}
     if left := sorted(content.keys() - taken):
         _warn_of_unnamed(file, ", ".join(left))
-    # The program may have left the folder that they were written for.
+    # Relative to its folder, also after the program has changed directory.
     return {name: _placed(value, folder) if name in _PLACES else value for name, value in taken.items()}
 
 
 @cache
 def _warn_of_unnamed(file: Path, keys: str) -> None:
     log.warning(
-        "claudetrace ignores %s in %s, a file that nobody named: set CLAUDETRACE_CONFIG to its path if you trust it",
+        "claudetrace ignores %s in %s, which was only found in the working directory: set CLAUDETRACE_CONFIG to its "
+        "path if you trust it",
         keys,
         file,
     )
 
 
 def _is_inside(path: object, folder: Path) -> bool:
-    """Whether `path` lies in `folder`, with all that is beside it by its name, wherever links lead; what is no path is
-    refused later."""
+    """Whether `path`, and each file beside it whose name begins the same, is inside `folder` once links are followed.
+    True for what is not a path: that is refused later."""
     if not isinstance(path, str) or "\0" in path:
         return path is not False
     if _parse.is_elsewhere(path):
@@ -207,12 +214,12 @@ def _is_inside(path: object, folder: Path) -> bool:
 
 
 def _placed(path: Any, folder: Path) -> Any:
-    # Unlike `Path.expanduser`, this never raises where there is no home.
+    # Unlike `Path.expanduser`, this never raises if there is no home directory.
     return str(folder / os.path.expanduser(path)) if isinstance(path, str) else path  # noqa: PTH111
 
 
 def _is_by_environment(channels: object, _folder: Path) -> bool:
-    """Whether `alert_to` leads nowhere but to the log and to where variables of the environment say."""
+    """Whether `alert_to` names only the log and environment variables."""
     given = channels if isinstance(channels, list) else [channels]
     return all(isinstance(each, str) and (each == "log" or each.startswith("env:")) for each in given)
 
@@ -233,7 +240,7 @@ _HARMLESS: Mapping[str, Callable[[object, Path], bool]] = {
     "records": lambda value, _folder: value == "otlp",
     **dict.fromkeys(_PLACES, _is_inside),
 }
-"""What a file that nobody named may say. Where `otlp` and `records` send, the environment says."""
+"""The settings that a file which nobody named may have. The environment decides where `otlp` and `records` send."""
 
 
 _SETTINGS: Mapping[str, tuple[str | None, Callable[[str, Any], Any]]] = {
@@ -259,4 +266,4 @@ _SETTINGS: Mapping[str, tuple[str | None, Callable[[str, Any], Any]]] = {
     "dashboard_url": (None, _parse.web_url),
     "sources": (None, _parse.sources),
 }
-"""Each setting with its environment variable and what checks it."""
+"""Each setting, with its environment variable and the function that checks it."""

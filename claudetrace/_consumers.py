@@ -25,11 +25,23 @@ MAX_WAITING = 10_000
 
 
 class Sink(Protocol):
-    """Takes the calls of this process, off the caller's thread. What it raises is logged once and counted."""
+    """What `sinks=` takes: any object with these two methods, called on a background thread.
 
-    def write(self, calls: Sequence[Call]) -> None: ...
+    class Lines:
+        def write(self, calls):
+            for call in calls:
+                print(call.model, call.cost_usd)
 
-    def close(self) -> None: ...
+        def close(self): ...
+
+    What it raises is logged once and counted; the application does not notice.
+    """
+
+    def write(self, calls: Sequence[Call]) -> None:
+        """Takes calls of this process, some at a time."""
+
+    def close(self) -> None:
+        """Is called once, when recording ends."""
 
 
 class Consumers:

@@ -12,11 +12,23 @@ if TYPE_CHECKING:
 
 
 class ClaudetraceError(Exception):
-    """A setting, a file or an argument cannot be used; the message says the way out."""
+    """A setting, a file or an argument cannot be used. The message says what to do."""
 
 
 class BudgetExceeded(ClaudetraceError):  # noqa: N818 - the public name is fixed
-    """A budget with `on_exceeded="block"` stopped a call before its request left. Can be pickled."""
+    """A budget with `on_exceeded="block"` stopped a call before it was sent. Can be pickled.
+
+    try:
+        client.messages.create(...)
+    except claudetrace.BudgetExceeded as error:
+        if error.retryable:
+            time.sleep(error.retry_after_s or 1)
+
+    budget: the budget's name; `key`: the value of its tag, if each value has a budget of its own.
+    limit_usd, spent_usd, reserved_usd, needed_usd: the limit, what is spent, what running calls have set aside, and
+        what this call may cost, in US dollars.
+    resets_at: when the next window begins; `None` if there is none.
+    """
 
     def __init__(
         self,
@@ -36,13 +48,13 @@ class BudgetExceeded(ClaudetraceError):  # noqa: N818 - the public name is fixed
         self.needed_usd = needed_usd
         self.resets_at = resets_at
         self.key: str | None = None
-        """Whose budget it is, where each value of a tag has one: that value."""
+        """The value of the tag, for a budget of which each value has its own."""
         self.held_usd: Decimal | None = None
-        """What cut streams can still be billed, where the budget holds it."""
+        """What may still be billed for interrupted streams, with `cut_streams="bound"`."""
         self.retryable = False
-        """Whether there is room as soon as running calls have settled: what is spent leaves enough for this one."""
+        """Whether waiting helps: there is room for this call once the running ones have ended."""
         self.retry_after_s: float | None = None
-        """In how many seconds it may be tried again, by estimate; `None` where waiting does not help."""
+        """The estimated number of seconds until it may be tried again; `None` if waiting does not help."""
 
     def __str__(self) -> str:
         needed = "" if self.needed_usd is None else f", which may cost {dollars(self.needed_usd)}"
@@ -58,7 +70,7 @@ class BudgetExceeded(ClaudetraceError):  # noqa: N818 - the public name is fixed
 
     @property
     def left_usd(self) -> Decimal | None:
-        """What was neither spent nor set aside; `None` without a limit in dollars."""
+        """What is neither spent nor set aside, in US dollars; `None` if only the number of calls is limited."""
         if self.limit_usd is None:
             return None
         left = self.limit_usd - self.spent_usd - self.reserved_usd - (self.held_usd or 0)
@@ -66,19 +78,19 @@ class BudgetExceeded(ClaudetraceError):  # noqa: N818 - the public name is fixed
 
     @property
     def is_too_large(self) -> bool:
-        """Whether the call alone may cost more than the limit, so that waiting never helps."""
+        """Whether this call alone may cost more than the limit, so that waiting never helps."""
         return self.limit_usd is not None and self.needed_usd is not None and self.needed_usd > self.limit_usd
 
     def why(self) -> str:
-        """What it says, without the budget's name."""
+        """The message without the budget's name."""
         return str(self).removeprefix(self.whose()).strip()
 
     def whose(self) -> str:
-        """The budget's name, and for whom."""
+        """The budget's name, with the value of its tag if each has its own."""
         return f"budget {self.budget!r}" + ("" if self.key is None else f" for {self.key!r}")
 
     def way_out(self) -> str:
-        """When there is room again, or what else helps."""
+        """When there is room again, or what helps instead."""
         if self.retryable:
             return f"try again in about {math.ceil(self.retry_after_s or 1)} s, or let it wait with wait_s="
         if self.is_too_large:

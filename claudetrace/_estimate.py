@@ -32,10 +32,13 @@ def estimate(client: AsyncAnthropic, *, model: str, max_tokens: int, **request: 
 @overload
 def estimate(client: Any, *, model: str, max_tokens: int, **request: Any) -> Any: ...
 def estimate(client: Any, *, model: str, max_tokens: int, **request: Any) -> Any:
-    """What `client.messages.create(model=…, max_tokens=…, messages=…, …)` would cost; an awaitable for an async client.
+    """What `client.messages.create(model=…, max_tokens=…, messages=…)` would cost; an awaitable for an async client.
 
-    Asks the free endpoint that counts tokens, by the same client. Raises `ClaudetraceError` where the prompt cannot
-    be counted or is too long for the model, and for a `max_tokens` that is no count.
+    figures = claudetrace.estimate(client, model="claude-opus-5-5", max_tokens=500, messages=messages)
+    print(figures.at_least_usd, figures.likely_usd, figures.at_most_usd)
+
+    Sends the request to the free endpoint that counts tokens, through the same client. Raises `ClaudetraceError` if
+    the prompt cannot be counted or is too long for the model, or if `max_tokens` is not a count.
     """
     if not isinstance(max_tokens, int) or max_tokens < 0:
         raise ClaudetraceError(f"max_tokens={max_tokens!r} is no count of tokens; give a whole number, 0 or more")

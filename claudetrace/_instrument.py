@@ -17,14 +17,18 @@ from claudetrace._switch import enabled, watching
 from claudetrace._tags import tag_faults
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from os import PathLike
     from types import TracebackType
 
+    from claudetrace._alerts._alert import Alert
+    from claudetrace._budgets._budget import Budget
     from claudetrace._call import Row
     from claudetrace._consumers import Sink
     from claudetrace._pricing import OwnRates
     from claudetrace._recorder import CallRecorder
+
+    AlertTo = Callable[[Alert], object] | str
 
 TOLD_S = 1.0
 """How long the end waits for what agents have used."""
@@ -34,20 +38,24 @@ log = logging.getLogger("claudetrace")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Health:
-    """How recording goes: rows `recorded` by this process, `written` to the ledger, still `pending`, `lost`."""
+    """How recording goes in this process. `health.lost == 0` says that every call is in the ledger or on its way."""
 
     recorded: int
+    """Rows that this process has recorded."""
     written: int
+    """Those of them that are in the ledger."""
     pending: int
+    """Those that are in the journal and not in the ledger yet."""
     lost: int
+    """Those that could not be kept."""
     unsent: int
-    """Rows that wait to be acknowledged as records, of all processes on the ledger, when last looked."""
+    """Rows of all processes on this ledger that are not acknowledged as records yet, when last checked."""
     last_error: str | None
+    """The last failure inside claudetrace."""
     failures: Mapping[str, int]
-    """How often each thing of ours failed; none of them reached a caller."""
-
+    """Failures inside claudetrace, counted by what it was doing. None of them reached the application."""
     tag_faults: Mapping[str, int]
-    """Tags that were `cut`, `too many` or without `text`."""
+    """Tags that were shortened (`cut`), left out (`too many`), or could not become `text`."""
 
 
 class _Default(str):
@@ -56,8 +64,9 @@ class _Default(str):
     __slots__ = ()
 
 
-_AUTO = _Default("auto")
-_ALL = _Default("all")
+# `Any`, because it is a default of `Literal` types.
+_AUTO: Any = _Default("auto")
+_ALL: Any = _Default("all")
 
 # Reentrant: a sink may call `uninstrument()` while it is being closed.
 _lock = threading.RLock()
@@ -74,7 +83,12 @@ in_child(_unlock_in_child)
 
 
 class Instrumentation:
-    """What `instrument()` started. A context manager: leaving it uninstruments."""
+    """What `instrument()` started. As a context manager, it stops recording at the end of the block.
+
+    with claudetrace.instrument(db="evaluation.db") as running:
+        evaluate()
+        print(running.health.recorded)
+    """
 
     def __init__(self, settings: Settings, *, active: bool, replaces: Instrumentation | None = None) -> None:
         self.settings = settings
@@ -133,8 +147,8 @@ class Instrumentation:
         )
 
     def flush(self, timeout_s: float = 5.0) -> bool:
-        """Whether all that was recorded is in the ledger and handed to exporters. Blocks at most `timeout_s`.
-        Never raises."""
+        """Whether all recorded calls are now in the ledger and handed to the exporters. Waits at most `timeout_s`
+        seconds. Never raises."""
         if self._parts is None:
             return True
         from claudetrace._seam import _sources
@@ -144,7 +158,7 @@ class Instrumentation:
         return self._parts.flush(max(0.0, until - monotonic())) and told
 
     def uninstrument(self) -> None:
-        """No further call is seen; what was recorded is written. Safe to call twice."""
+        """Stops recording, after what was recorded is written. Calling it twice does no harm."""
         global _running
         with _lock:
             if _running is self:
@@ -181,33 +195,75 @@ class Instrumentation:
 
 def instrument(
     *,
-    db: str | PathLike[str] | bool | None = None,
+    db: str | PathLike[str] | Literal[False] | None = None,
     tags: Mapping[str, object] | None = None,
     hash_tags: Sequence[str] = (),
     hash_key: str | None = None,
-    spans: str = _AUTO,
-    attributes: str = _ALL,
+    spans: Literal["auto", "own", "off"] = _AUTO,
+    attributes: Literal["all", "standard"] = _ALL,
     metrics: bool = True,
     metric_tags: Sequence[str] = (),
     otlp: bool | str | None = None,
-    records: str | None = None,
+    records: Literal["otlp", "stdout"] | None = None,
     baggage: Sequence[str] = (),
-    budgets: Sequence[Any] | Literal["store"] = (),
-    alert_to: Sequence[Any] = (),
+    budgets: Sequence[Budget] | Literal["store"] = (),
+    alert_to: AlertTo | Sequence[AlertTo] = (),
     budget_store: str | PathLike[str] | None = None,
     sinks: Sequence[Sink] = (),
-    rates: Any = None,
+    rates: str | PathLike[str] | Mapping[str, Any] | None = None,
     retention: str | None = None,
     max_db_mb: float | None = None,
-    sources: Sequence[str] | None = None,
+    sources: Sequence[Literal["anthropic", "agent_sdk"]] | None = None,
     config: str | PathLike[str] | None = None,
     force: bool = False,
 ) -> Instrumentation:
-    """Records every Claude call of this process from now on, also those of clients that exist.
+    """Records every Claude call of this process from now on, also those of clients that exist already.
 
-    Raises `ClaudetraceError` for a setting that cannot be, and where one is running with other settings, unless
-    `force` replaces it, no code asked for what is running, or this is IPython. With `CLAUDETRACE_ENABLED=false` it
-    does nothing.
+    No setting is required. One that is not passed comes from the environment, then from `claudetrace.toml`, then
+    from its default. Called again without settings, it returns the instrumentation that is running.
+
+    db: path of the ledger, a SQLite file; `False` for none. Environment: `CLAUDETRACE_DB`. Default: `ledger.db` in
+        the user's data folder. Example: `"/var/lib/shop/claude.db"`.
+    tags: tags of every call in this process. Environment: `CLAUDETRACE_TAGS`, written `k=v,k=v`. Default: none.
+        Example: `{"team": "search"}`.
+    hash_tags: tags that are stored and exported only as keyed hashes. Default: none. Example: `("user",)`.
+    hash_key: the secret for these hashes. Environment: `CLAUDETRACE_HASH_KEY`. Default: a random key, created in a
+        file beside the ledger. Example: `os.environ["SHOP_HASH_KEY"]`.
+    spans: `"auto"` adds the cost to the span that the SDK creates, and creates one where the SDK does not; `"own"`
+        creates one wherever no span of the SDK records; `"off"` uses none. Environment: `CLAUDETRACE_SPANS`.
+        Default: `"auto"`.
+    attributes: `"standard"` sets only the span attributes of OpenTelemetry's conventions, `"all"` also the names
+        that today's backends read. Default: `"all"`.
+    metrics: whether to report OpenTelemetry metrics. Default: `True`.
+    metric_tags: tags that become attributes of metrics, up to 100 values each. Default: none.
+        Example: `("customer",)`.
+    otlp: where to send spans and metrics if the application has no OpenTelemetry providers: a URL, or `True` for
+        the collector that `OTEL_EXPORTER_OTLP_ENDPOINT` names. Default: nowhere. Example: `"http://localhost:4318"`.
+    records: exports every row of the ledger, unsampled: `"otlp"` as a log record, `"stdout"` as a line of JSON.
+        Default: neither.
+    baggage: OpenTelemetry baggage keys that become tags. Default: none. Example: `("customer",)`.
+    budgets: `Budget` objects; `"store"` uses those that an administrator set in the database `budget_store`.
+        Default: none. Example: `[claudetrace.Budget("all", usd=50, per="day")]`.
+    alert_to: where alerts go: a function that takes an `Alert`, `"log"`, a webhook or Slack URL, or `"env:NAME"` for
+        a URL in an environment variable; one of them or several. Default: `"log"`. Example: `["env:ALERTS_URL"]`.
+    budget_store: where budgets are kept: a file, a PostgreSQL URL, or `"env:NAME"` for one in an environment
+        variable. Default: `<db>.budgets`. Example: `"postgresql://budgets@db.example/shop"`.
+    sinks: objects that receive each `Call` of this process on a background thread; see `Sink`. Default: none.
+        Example: `[MySink()]`.
+    rates: your own prices, in US dollars per million tokens, or a discount: a TOML file, or a mapping.
+        Default: list prices. Example: `{"discount": 0.15}`.
+    retention: how long calls are kept, in minutes, hours, days or weeks; sums stay. Default: for ever.
+        Example: `"90d"`.
+    max_db_mb: size of the ledger in megabytes above which the oldest calls are deleted. Default: no limit.
+        Example: `500`.
+    sources: the packages whose calls are recorded. Default: all that are installed. Example: `("anthropic",)`.
+    config: path of the settings file. Environment: `CLAUDETRACE_CONFIG`. Default: `claudetrace.toml` in the working
+        directory, of which only harmless settings are used. Example: `"deploy/claudetrace.toml"`.
+    force: whether to replace an instrumentation that runs with other settings. Default: `False`.
+
+    Raises `ClaudetraceError` for a setting that cannot be used, and if an instrumentation with other settings is
+    running; that one is replaced with `force=True`, in a notebook, or if it was started from outside the program.
+    With `CLAUDETRACE_ENABLED=false` it does nothing.
     """
     global _running
     defaults: dict[str, Any] = instrument.__kwdefaults__ or {}
@@ -247,14 +303,18 @@ def _in_notebook() -> bool:
 
 
 def uninstrument() -> None:
-    """No further call is seen; what was recorded is written. Does nothing where nothing runs."""
+    """Stops recording, after what was recorded is written. Does nothing if no instrumentation is running."""
     running = _running
     if running is not None:
         running.uninstrument()
 
 
 def flush(timeout_s: float = 5.0) -> bool:
-    """Whether all that was recorded is in the ledger. Blocks at most `timeout_s`. Never raises."""
+    """Whether all recorded calls are now in the ledger and handed to the exporters. Waits at most `timeout_s` seconds.
+    Never raises.
+
+    Call it at the end of a short job: `claudetrace.flush(timeout_s=10)`.
+    """
     running = _running
     return True if running is None else running.flush(timeout_s)
 

@@ -37,11 +37,17 @@ class ItemTags(Block):
 
 
 def tag_results(by: ByCustomId) -> ItemTags:
-    """A block in which each item of a batch that is made, and each result that is read, has tags of its own, over those
-    of the batch: by them it counts in budgets, and by those at the reading its row says whom it was for.
+    """A block in which each item of a batch has tags of its own, on top of the batch's tags.
 
-    `by`: a mapping from `custom_id` to tags, or a callable that gives them. What it does not know keeps the tags of
-    the batch. Raises `ClaudetraceError` where it is neither.
+    with claudetrace.tag_results({"item-1": {"customer": "acme"}, "item-2": {"customer": "globex"}}):
+        for result in client.messages.batches.results(batch_id):
+            ...
+
+    by: a mapping from `custom_id` to tags, or a function that returns them. An item that it does not know keeps the
+        batch's tags.
+
+    Around `batches.create` it decides which budgets an item counts in, around `batches.results` what its row says.
+    Raises `ClaudetraceError` if `by` is neither.
     """
     if not (isinstance(by, Mapping) or callable(by)):
         raise ClaudetraceError(

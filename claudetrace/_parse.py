@@ -1,4 +1,4 @@
-"""What checks one setting each: gives its value, or refuses it with the way out."""
+"""One function for each setting: returns its checked value, or raises an error that says what to pass instead."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ log = logging.getLogger("claudetrace")
 
 
 def refuse(name: str, value: object, way_out: str) -> NoReturn:
-    """Raises the error of a setting that cannot be."""
+    """Raises the error for a setting that cannot be used."""
     raise ClaudetraceError(f"{name}={value!r} cannot be used: {way_out}")
 
 
@@ -46,7 +46,7 @@ def db(name: str, value: object) -> Path | Literal[False] | None:
     if isinstance(value, str) and (value == ":memory:" or "://" in value or value.startswith("file:")):
         refuse(name, value, "give the path of a file, or db=False for no ledger")
     if re.match(r"~(/|$)", str(value)) and os.path.expanduser(str(value)) == str(value):  # noqa: PTH111 - never raises
-        log.warning("claudetrace knows no home for %s=%r: the default takes its place", name, value)
+        log.warning("claudetrace uses the default ledger: %s=%r needs a home directory, and there is none", name, value)
         return None
     return path(name, value)
 
@@ -58,37 +58,37 @@ def tags(name: str, value: object) -> dict[str, str]:
             refuse(name, value, "write it as k=v,k=v")
         return clean_tags({key.strip(): text.strip() for key, _, text in pairs})
     if not isinstance(value, Mapping):
-        refuse(name, value, 'give a mapping, as {"team": "search"}')
+        refuse(name, value, 'give a mapping, such as {"team": "search"}')
     return clean_tags(value)
 
 
 def names(name: str, value: object) -> tuple[str, ...]:
     if isinstance(value, str) or not isinstance(value, (list, tuple, set, frozenset)):
-        refuse(name, value, 'give names in a tuple, as ("user",)')
+        refuse(name, value, 'give a tuple of names, such as ("user",)')
     if not all(isinstance(each, str) for each in value):
-        refuse(name, value, "each name is a string")
+        refuse(name, value, "each name must be a string")
     return tuple(value)
 
 
 def sources(name: str, value: object) -> tuple[str, ...]:
-    """Names of sources, checked."""
+    """The names of packages whose calls are recorded."""
     named = names(name, value)
     if unknown := set(named) - set(SOURCES):
-        refuse(name, sorted(unknown), f"the sources are {', '.join(SOURCES)}")
+        refuse(name, sorted(unknown), f"give any of {', '.join(SOURCES)}")
     return tuple(sorted(set(named)))
 
 
 def metric_tags(name: str, value: object) -> tuple[str, ...]:
     told = names(name, value)
     if unfit := {"user", "session"} & {*told}:
-        refuse(name, value, f"{min(unfit)} has too many values for time series: the ledger's report has them")
+        refuse(name, value, f"{min(unfit)} has too many values for metrics: use claudetrace report --by {min(unfit)}")
     return told
 
 
 def one_of(*words: str) -> Callable[[str, object], str]:
     def parse(name: str, value: object) -> str:
         if not isinstance(value, str) or value not in words:
-            refuse(name, value, f"it is one of {', '.join(words)}")
+            refuse(name, value, f"give one of {', '.join(words)}")
         return str(value)
 
     return parse
@@ -96,13 +96,13 @@ def one_of(*words: str) -> Callable[[str, object], str]:
 
 def switch(name: str, value: object) -> bool:
     if not isinstance(value, bool):
-        refuse(name, value, "it is True or False")
+        refuse(name, value, "give True or False")
     return value
 
 
 def text(name: str, value: object) -> str:
     if not isinstance(value, str) or not value:
-        refuse(name, value, "give a text")
+        refuse(name, value, "give a string that is not empty")
     return value
 
 
@@ -110,19 +110,19 @@ def sinks(name: str, value: object) -> tuple[Any, ...]:
     if not isinstance(value, (list, tuple)) or not all(
         callable(getattr(sink, verb, None)) for sink in value for verb in ("write", "close")
     ):
-        refuse(name, value, "give objects with write(calls) and close() in a tuple")
+        refuse(name, value, "give a tuple of objects with the methods write(calls) and close()")
     return tuple(value)
 
 
 def megabytes(name: str, value: object) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < math.inf:
-        refuse(name, value, "give a number of megabytes above 0")
+        refuse(name, value, "give a number of megabytes greater than 0")
     return float(value)
 
 
 def rates(name: str, value: object) -> object:
     if not isinstance(value, (str, os.PathLike, Mapping)) or not value:
-        refuse(name, value, "give the path of a file of rates, or a mapping")
+        refuse(name, value, "give the path of a TOML file, or a mapping")
     return value
 
 
@@ -136,7 +136,7 @@ def otlp(name: str, value: object) -> bool | str:
     except ValueError:
         where = None
     shown = without_password(value) if isinstance(value, str) else value
-    refuse(name, shown, 'give True, or the URL of a collector, as "http://localhost:4318", without "?"')
+    refuse(name, shown, 'give True, or a collector\'s URL without a query, such as "http://localhost:4318"')
 
 
 def budgets(_name: str, value: object) -> tuple[Budget, ...] | Literal["store"]:
@@ -160,21 +160,21 @@ def budget_store(name: str, value: object) -> Path | ServerUrl:
 
 
 def is_elsewhere(value: str) -> bool:
-    """Whether a store's name is no path: a URL, or `env:NAME` of one."""
+    """Whether a store is named by a URL, or by `env:NAME`, and not by a path."""
     return "://" in value or value.startswith("env:")
 
 
 def web_url(name: str, value: object) -> str:
-    """A page of the web."""
+    """The URL of a web page."""
     if not isinstance(value, str) or not value.startswith(("https://", "http://")):
-        refuse(name, value, "give the URL of the dashboard's first page, as https://host.example/-/claudetrace")
+        refuse(name, value, "give the URL of the dashboard's first page, such as https://host.example/-/claudetrace")
     return value
 
 
 def file_mode(name: str, value: object) -> int:
-    # The owner reads and writes; nobody runs what we store.
+    # The owner can always read and write; nothing is executable.
     if type(value) is not int or value & 0o600 != 0o600 or value & ~0o666:
-        refuse(name, value, "give 0o600, for a group 0o660 or 0o640")
+        refuse(name, value, "give 0o600, or for a group 0o660 or 0o640")
     return int(value)
 
 
@@ -183,9 +183,9 @@ _DAYS = {"d": 1.0, "w": 7.0, "h": 1 / 24, "m": 1 / 1440}
 
 
 def days(name: str, value: object) -> float:
-    """How many days a duration such as `90d`, `2w` or `12h` is. Raises `ClaudetraceError`."""
+    """A duration such as `90d`, `2w`, `12h` or `30m`, in days. Raises `ClaudetraceError`."""
     match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([dwhm])\s*", value) if isinstance(value, str) else None
     length = float(match[1]) * _DAYS[match[2]] if match else 0.0
     if not 0 < length <= MAX_DAYS:
-        refuse(name, value, "write a duration as 90d, 2w or 12h, of at most 100 years")
+        refuse(name, value, "write a duration such as 90d, 2w or 12h, of at most 100 years")
     return length

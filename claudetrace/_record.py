@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from claudetrace._call import Row
     from claudetrace._operations import Operation
     from claudetrace._pricing import OwnRates
+    from claudetrace._pricing._terms import Platform
     from claudetrace._recorder import CallRecorder
 
 log = logging.getLogger("claudetrace")
@@ -40,16 +41,25 @@ def record(
     message: Any,
     *,
     model: str | None = None,
-    platform: str | None = None,
+    platform: Platform | None = None,
     started_at: datetime | None = None,
     duration_s: float | None = None,
     streamed: bool | None = None,
     tags: Mapping[str, object] | None = None,
 ) -> None:
-    """Records a response that came by raw HTTP, a proxy or another library, once for each message id.
+    """Records a response that did not come through the `anthropic` package, once for each message id.
 
-    `message`: an SDK message, a batch's result, or the dict of its JSON. `model` is the id that was asked for. Raises
-    `ClaudetraceError` for a keyword that cannot be, never for what `message` is.
+    claudetrace.record(response.json(), duration_s=response.elapsed.total_seconds(), tags={"customer": "acme"})
+
+    message: an SDK message, a batch's result, or its JSON as a dict.
+    model: the model id that was requested. Default: the one in the answer.
+    platform: who bills the call. Default: what the model id says, else `"anthropic"`.
+    started_at: when the call began; without a zone it is UTC. Default: `duration_s` before now.
+    duration_s: how long the call took, in seconds. Default: not known.
+    streamed: whether the answer was streamed. Default: no.
+    tags: further tags, over those of the `tag(...)` blocks around it. Example: `{"customer": "acme"}`.
+
+    Raises `ClaudetraceError` for a keyword that cannot be used, never because of `message`.
     """
     words = checked_words(platform=platform)
     for name, value, kind in (("model", model, str), ("streamed", streamed, bool), ("tags", tags, Mapping)):

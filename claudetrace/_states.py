@@ -29,11 +29,18 @@ SETTLE_S = 1.0
 def budgets(
     name: str | None = None, key: str | None = None, *, store: str | PathLike[str] | None = None
 ) -> list[BudgetState]:
-    """The budgets in their windows of now: those of one `name`, or of one `key` of a tag, or all.
+    """What each budget has spent and has left in its current window.
 
-    Of a budget for each value of a tag, without a `key`, the hundred that spent most; with one, that one, also where
-    it has spent nothing. `store`: by default that of the running meter, else the one that the settings have. Raises
-    `ClaudetraceError` where there is no store or no such budget; with `CLAUDETRACE_ENABLED=false` there are none.
+    for state in claudetrace.budgets("per customer", key="acme"):
+        print(state.spent_usd, state.left_usd, state.window_end)
+
+    name: the budget's name. Default: all budgets.
+    key: the value of the tag, for a budget of which each value has its own. Default: the 100 that spent most.
+    store: where budgets are kept, as `budget_store` of `instrument()`. Default: the running instrumentation's store,
+        else the one in the settings.
+
+    Raises `ClaudetraceError` if there is no store, or no such budget. With `CLAUDETRACE_ENABLED=false` the list is
+    empty.
     """
     if not enabled():
         return []

@@ -65,7 +65,10 @@ def current_tags() -> TagContext:
 
 
 class TagScope(Block):
-    """A block whose calls carry its tags, and what they cost. Entering, leaving and counting never raise."""
+    """What `tag(...)` returns: the tags of a block, and the totals of its calls, also while it is open.
+
+    A call counts as soon as it has returned, a stream as soon as it has been read. Never raises.
+    """
 
     _blocks = _blocks
 
@@ -77,7 +80,7 @@ class TagScope(Block):
         self._folding = Lock()
 
     def __call__(self, function: Callable[P, R]) -> Callable[P, R]:
-        """`function` with each of its calls inside a block of these tags, sync or async."""
+        """`function`, sync or async, each call of which runs in a block of these tags."""
         if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
             raise ClaudetraceError(
                 f"tag() cannot decorate the generator {getattr(function, '__qualname__', function)}: "
@@ -122,17 +125,17 @@ class TagScope(Block):
 
     @property
     def calls(self) -> int:
-        """How many calls of the block have ended."""
+        """The number of calls that have ended."""
         return self._read()[0]
 
     @property
     def cost_usd(self) -> Decimal:
-        """What they cost, exact; calls without a price add nothing and are counted in `unpriced_calls`."""
+        """What they cost in US dollars, exact, without the responses that `unpriced_calls` counts."""
         return exact_usd(self._read()[1])
 
     @property
     def unpriced_calls(self) -> int:
-        """How many of the block's responses have no known cost."""
+        """The number of responses whose cost is not known."""
         return self._read()[2]
 
     def __repr__(self) -> str:
@@ -148,9 +151,15 @@ def tag(
     prompt: object = None,
     **tags: object,
 ) -> TagScope:
-    """A block or decorator whose calls carry these tags. Never raises; see `TagScope` for its totals.
+    """A block, or a decorator, whose calls carry these tags. Never raises.
 
-    Values become strings of at most 256 characters. Blocks nest: the inner value of a tag wins.
+    with claudetrace.tag(user="u1", feature="rerank", attempt=2) as scope:
+        client.messages.create(...)
+    print(scope.calls, scope.cost_usd, scope.unpriced_calls)
+
+    user, session, feature, customer, prompt: have columns of their own in the ledger. Any other name is fine too.
+    Values become strings of at most 256 characters, up to 32 tags per call; `None` leaves a tag out. Blocks nest: the
+    inner value of a tag wins.
     """
     reserved = {"user": user, "session": session, "feature": feature, "customer": customer, "prompt": prompt}
     return TagScope(clean_tags({**reserved, **tags}))
@@ -228,7 +237,10 @@ CLIENT_TAGS = "_claudetrace_tags"
 def tagged(client: ClientT, /, **tags: object) -> ClientT:
     """The SDK's own copy of `client`, whose calls carry `tags` in any thread, task or generator.
 
-    Copies of it by `with_options` carry them too. Where a `tag(...)` block says otherwise, the client wins.
+    acme = claudetrace.tagged(client, customer="acme")
+
+    Copies of it made by `with_options` carry them too. They win over the tags of a `tag(...)` block. Raises
+    `ClaudetraceError` if `client` is no client of the `anthropic` package.
     """
     copy = getattr(client, "copy", None)
     if isinstance(client, type) or copy is None or not hasattr(client, "with_options"):

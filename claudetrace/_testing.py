@@ -15,7 +15,7 @@ FLUSH_S = 10.0
 
 
 class Recorded:
-    """The calls of a block, as far as they have ended. After the block they are as they were at its end."""
+    """What `recorded()` and the fixture `claude_calls` give: the calls of a block that have ended so far."""
 
     def __init__(self, db: Path, since: datetime) -> None:
         self._db = db
@@ -26,7 +26,7 @@ class Recorded:
 
     @property
     def calls(self) -> list[Call]:
-        """The calls so far, oldest first: a `Call` for each billable response and each call that failed."""
+        """The calls, oldest first: a `Call` for each billable response and for each call that failed."""
         if self._closed is not None:
             return list(self._closed)
         from claudetrace._errors import ClaudetraceError
@@ -41,18 +41,18 @@ class Recorded:
 
     @property
     def cost_usd(self) -> Decimal:
-        """What the priced calls add to a bill."""
+        """What they cost in US dollars, exact, without those in `unpriced_calls`."""
         from claudetrace._call import exact_usd
 
         return exact_usd(sum(call.spend_picousd or 0 for call in self.calls))
 
     @property
     def unpriced_calls(self) -> list[Call]:
-        """The calls whose cost cannot be known, with the reasons in their `cost_flags`."""
+        """The calls whose cost is not known; their `cost_flags` say why."""
         return [call for call in self.calls if call.spend_picousd is None]
 
     def close(self) -> None:
-        """Keeps the calls as they are now."""
+        """Ends the recording; the calls stay as they are now."""
         self._closed = self.calls
 
     def _read(self) -> list[Call]:

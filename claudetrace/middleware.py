@@ -1,4 +1,4 @@
-"""Middleware of web apps: the Claude calls of each request carry the request's tags."""
+"""Middleware for web apps, so that the Claude calls of each request carry tags from the request."""
 
 from __future__ import annotations
 
@@ -37,9 +37,12 @@ class _Scopes:
 
 
 class TagsASGI:
-    """`app`, each request of which is inside a `tag` block: its streamed answer and its background tasks too.
+    """Runs each request of `app` in a `tag` block, with its streamed answer and its background tasks.
 
-    `tags` gives the tags of a scope of HTTP or a WebSocket. For Starlette, FastAPI, Django and others.
+    app.add_middleware(TagsASGI, tags=lambda scope: {"feature": scope["path"]})
+
+    `tags` takes the ASGI scope of a request or WebSocket, and returns its tags, or `None`. For FastAPI, Starlette,
+    Django and other ASGI apps. If it raises, the request goes on without tags.
     """
 
     def __init__(self, app: ASGIApp, tags: TagsOf) -> None:
@@ -56,9 +59,12 @@ class TagsASGI:
 
 
 class TagsWSGI:
-    """`app`, each request of which is inside a `tag` block, also while its answer is read and closed.
+    """Runs each request of `app` in a `tag` block, also while its answer is read and closed.
 
-    `tags` gives the tags of an environ. For Flask, Django and others.
+    app.wsgi_app = TagsWSGI(app.wsgi_app, tags=lambda environ: {"feature": environ["PATH_INFO"]})
+
+    `tags` takes the WSGI environ of a request, and returns its tags, or `None`. For Flask, Django and other WSGI apps.
+    If it raises, the request goes on without tags.
     """
 
     def __init__(self, app: WSGIApp, tags: TagsOf) -> None:

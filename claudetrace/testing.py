@@ -1,10 +1,14 @@
-"""For tests: `recorded()` gives the calls of a block; a pytest plugin with `claude_calls` and `claude_budget`.
+"""For tests: `recorded()`, and a pytest plugin with the fixture `claude_calls` and the marker `claude_budget(usd=…)`.
 
-As a plugin it is loaded at each start of pytest, so what it needs is imported when it is first used.
+@pytest.mark.claude_budget(usd=0.05)
+def test_the_agent_is_cheap(claude_calls):
+    agent("where is my order?")
+    assert len(claude_calls.calls) <= 3
 """
 
 from __future__ import annotations
 
+# As a plugin, this is loaded whenever pytest starts, so what it needs is imported when it is first used.
 from contextlib import contextmanager
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
@@ -22,10 +26,13 @@ __all__ = ["Recorded", "recorded"]
 
 @contextmanager
 def recorded() -> Iterator[Recorded]:
-    """The calls of the block, recorded to a ledger that goes with it.
+    """A block whose calls are recorded, in a temporary ledger that is deleted after it.
 
-    Where calls are recorded already, they stay recorded as they are, and the block's are read from that
-    ledger.
+    with claudetrace.testing.recorded() as calls:
+        agent("where is my order?")
+    assert calls.cost_usd < Decimal("0.05")
+
+    If calls are recorded already, they stay where they are, and those of the block are read from that ledger.
     """
     from datetime import UTC, datetime
     from pathlib import Path

@@ -23,28 +23,37 @@ _MONEY = ("spent_usd", "limit_usd")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Alert:
-    """Something to know about a budget, once in its window. `key` is the tag's value where each has a budget."""
+    """What `alert_to=` functions receive. Each is raised once per window of its budget.
+
+    def page(alert):
+        if alert.kind in ("threshold", "blocked"):
+            send(alert.message, alert.link)
+    """
 
     kind: Literal[
         "threshold", "forecast", "spike", "loop", "unpriced", "unbounded", "blocked", "untagged", "lost", "unseen"
     ]
     budget: str | None = None
+    """The budget's name; `None` if the alert concerns none."""
     threshold: float | None = None
+    """The part of the limit that was reached, such as 0.8."""
     spent_usd: Decimal | None = None
     limit_usd: Decimal | None = None
     window_start: datetime | None = None
     window_end: datetime | None = None
     key: str | None = None
+    """The value of the tag, for a budget of which each value has its own."""
     at: datetime = field()
     message: str = ""
+    """One sentence for people."""
     service: str | None = None
     environment: str | None = None
     host: str | None = None
-    """Who raised it."""
+    """Where it was raised."""
     command: str | None = None
-    """What shows the calls behind it when it is pasted into a shell there."""
+    """A shell command that lists the calls behind it on that host."""
     link: str | None = None
-    """The same on the dashboard, where `dashboard_url` is set."""
+    """The same calls on the dashboard, if `dashboard_url` is set."""
 
 
 class Outgoing(NamedTuple):

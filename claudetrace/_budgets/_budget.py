@@ -37,12 +37,37 @@ _WORDS = {
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """What may be spent on the calls it is for, in dollars, calls or both; `ClaudetraceError` where that is unclear.
+    """A limit on what calls may cost, in US dollars, in number, or both.
 
-    It is for every call, or for those of one `model` and those that carry all its `tags`. With `{"user": "*"}` each
-    user has this much, and a call without that tag is under no such budget.
+    claudetrace.instrument(budgets=[
+        claudetrace.Budget("all", usd=50, per="day", on_exceeded="block"),
+        claudetrace.Budget("each customer", usd="2.50", tags={"customer": "*"}),
+    ])
 
-    A `Budget(usd=…, per="run")` needs no name: `with` it, and the block may spend so much, in this process.
+    name: what alerts and reports call it.
+    usd: the limit in US dollars, as a number or text. Example: `"2.50"`.
+    max_calls: the limit in calls. Give this, `usd`, or both.
+    per: the window in which it holds: `"hour"`, `"day"`, `"week"`, `"month"`, `"total"`, `"rolling:24h"`, or `"run"`
+        for a `with` block in this process, which needs no name. Default: `"month"`.
+    tags: only calls with all of these tags. With `"*"` each value of the tag has a budget of its own.
+        Example: `{"customer": "*"}`. Default: all calls.
+    model: only calls of this model. Example: `"claude-opus-5-5"`. Default: all models.
+    thresholds: the parts of the limit at which an alert is sent. Default: `(0.5, 0.8, 1.0)`.
+    forecast: whether to send an alert when the limit will be passed at the current pace. Default: `True`.
+    spike: sends an alert when spend in a few minutes is this many times what is usual. Example: `5`. Default: never.
+    on_exceeded: `"block"` raises `BudgetExceeded` before a call that could pass the limit is sent. Default: `"alert"`.
+    unpriced: what to do with a call whose price is not known: `"alert"`, `"block"` or `"ignore"`. Default: `"alert"`.
+    unbounded: what to do with a call whose highest possible cost is not known: `"alert"` or `"block"`.
+        Default: `"alert"`.
+    on_store_error: `"closed"` stops calls while the store cannot be reached. Default: `"open"`, which goes on limiting
+        with the last known sums.
+    timezone: where days, weeks and months begin. Example: `"Europe/Berlin"`. Default: `"UTC"`.
+    cut_streams: `"bound"` holds the most that an interrupted stream can cost. Default: `"seen"`, the usage received.
+    wait_s: how long a call waits for running ones to make room, in seconds. Default: `0`.
+    untagged: what to do with a call that lacks the tag with `"*"`: `"alert"`, `"block"` or `"ignore"`.
+        Default: `"alert"`.
+
+    Raises `ClaudetraceError` for a value that cannot be used.
     """
 
     name: str | None = None
@@ -54,18 +79,14 @@ class Budget:
     thresholds: tuple[float, ...] = (0.5, 0.8, 1.0)
     forecast: bool = True
     spike: float | None = None
-    """Alert when some minutes' spend is so many times what such minutes had before."""
     on_exceeded: Literal["alert", "block"] = "alert"
     unpriced: Literal["alert", "block", "ignore"] = "alert"
     unbounded: Literal["alert", "block"] = "alert"
     on_store_error: Literal["open", "closed"] = "open"
     timezone: str = "UTC"
     cut_streams: Literal["seen", "bound"] = "seen"
-    """Whether what a cut stream can cost beyond the usage that was seen is held."""
     wait_s: float = 0.0
-    """How long a call waits for running ones to settle, where that can make room for it."""
     untagged: Literal["alert", "block", "ignore"] = "alert"
-    """What happens with a call that has no value of the tag that is `"*"`, and so is not under the budget."""
 
     if TYPE_CHECKING:
         # Dollars may be given as any number or text; kept is what they are exactly.

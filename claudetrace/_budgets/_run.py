@@ -14,7 +14,12 @@ if TYPE_CHECKING:
 
 
 class Run(Forks):
-    """What one block has spent, has reserved and has left. Any thread or task that began inside it is in it."""
+    """What a `with Budget(..., per="run")` block has spent and has left. Includes threads and tasks that it started.
+
+    with claudetrace.Budget(usd=0.50, per="run") as run:
+        answer = agent(question)
+    print(run.calls, run.spent_usd, run.left_usd)
+    """
 
     def __init__(self, budget: Any) -> None:
         self.budget = budget
@@ -80,27 +85,27 @@ class Run(Forks):
 
     @property
     def spent_usd(self) -> Decimal:
-        """What its calls have cost, exact."""
+        """What its calls have cost in US dollars, exact."""
         return exact_usd(self._read()[0])
 
     @property
     def reserved_usd(self) -> Decimal:
-        """What is set aside for calls that run."""
+        """What is set aside for running calls, in US dollars."""
         return exact_usd(self._read()[1])
 
     @property
     def held_usd(self) -> Decimal:
-        """What its cut streams can still be billed, with `cut_streams="bound"`."""
+        """What may still be billed for interrupted streams, in US dollars, with `cut_streams="bound"`."""
         return exact_usd(self._read()[2])
 
     @property
     def left_usd(self) -> Decimal | None:
-        """What it may still spend, or `None` without a limit in dollars."""
+        """What it may still spend, in US dollars; `None` if only the number of calls is limited."""
         return usd(None if self._limit is None else max(0, self._limit - sum(self._read())))
 
     @property
     def calls(self) -> int:
-        """How many of its calls have ended."""
+        """The number of its calls that have ended."""
         self._read()
         return self._calls
 

@@ -31,34 +31,38 @@ MOST_KEYS = 100
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BudgetState:
-    """A budget now. `key` is the tag's value where each has a budget, else `None`."""
+    """A budget in its current window. Amounts are exact; `None` where the budget does not limit them."""
 
     budget: Budget
     key: str | None
+    """The value of the tag, for a budget of which each value has its own, else `None`."""
     spent_usd: Decimal
     reserved_usd: Decimal
+    """What is set aside for running calls."""
     held_usd: Decimal
-    """What cut streams can still be billed, of a budget with `cut_streams="bound"`."""
+    """What may still be billed for interrupted streams, with `cut_streams="bound"`."""
     left_usd: Decimal | None
+    """What is neither spent, reserved nor held."""
     limit_usd: Decimal | None
     granted_usd: Decimal
-    """What was granted on top of the limit."""
+    """What `claudetrace budgets grant` has added to the limit of this window."""
     spent_calls: int
     reserved_calls: int
     left_calls: int | None
     max_calls: int | None
     granted_calls: int
     blocked_calls: int
-    """How many calls it has stopped."""
+    """The number of calls that it has stopped in this window."""
     window_start: datetime
     window_end: datetime | None
+    """`None` for `per="total"`."""
     forecast_usd: Decimal | None
-    """What the window comes to at its pace; `None` for one without an end of its own."""
+    """The spend expected at the end of the window; `None` if it has no end of its own."""
     forecast_calls: int | None
 
     @property
     def reached(self) -> bool:
-        """Whether all of a limit is spent."""
+        """Whether the limit, in dollars or calls, is spent."""
         of_usd = self.limit_usd is not None and self.spent_usd >= self.limit_usd + self.granted_usd
         return of_usd or (self.max_calls is not None and self.spent_calls >= self.max_calls + self.granted_calls)
 

@@ -44,10 +44,13 @@ BUSY_S = 5.0
 
 
 class Ledger:
-    """The calls and their sums in the ledger at `path`, or in the default one.
+    """Reads the ledger at `path`, by default the one that `instrument()` writes to.
 
-    Opening it takes in what killed processes left in the journal. Raises `ClaudetraceError` where there is no
-    ledger. A connection is open only while a question is answered, except for `db`.
+    with claudetrace.Ledger() as ledger:
+        for row in ledger.spend(by=("customer", "model"), since="this month"):
+            print(row.customer, row.model, row.calls, row.cost_usd)
+
+    Opening it first loads what killed processes left in the journal. Raises `ClaudetraceError` if there is no ledger.
     """
 
     def __init__(self, path: str | os.PathLike[str] | None = None) -> None:
@@ -91,12 +94,19 @@ class Ledger:
         sort: str | None = None,
         progress: Callable[[int], None] | None = None,
     ) -> Spends:
-        """The exact sums for each value of `by`, or for each combination of up to three, with their `total`.
+        """The exact sums for each value of `by`, with their `total`.
 
-        The most expensive come first, or as `sort` says; with `top`, all beyond so many are one row, whose `rest` is
-        set. `where` filters: `{"feature": "rerank", "model!": ["m1", "m2"], "customer": None}`. Values of a tag beyond
-        1,000 a day are added up in one row, whose `others` is set; a value that may have calls in it is `too_low`.
-        Parts of hours that are pruned count nothing.
+        by: `"model"`, `"day"`, `"customer"`, `"tag:team"`, …, or up to three of them. Default: `"model"`.
+        since, until: `"7d"`, `"this month"`, `"2026-11"`, `"all"`, a date or a datetime. Default: the last seven days.
+        where: filters: a value, several, `None` for calls without one, and `!` for all but these.
+            Example: `{"feature": "rerank", "model!": ["m1", "m2"], "customer": None}`.
+        timezone: where days begin. Example: `"Europe/Berlin"`. Default: `"UTC"`.
+        top: how many rows; the others are summed in one more, whose `rest` says how many they are. Default: all.
+        sort: `"cost"`, `"calls"`, `"tokens"`, `"name"`, …; the largest first. Default: `"cost"`, or by time if `by`
+            begins with a time.
+
+        Beyond 1,000 values of a tag in a day, further ones are summed in one row, whose `others` is set; `too_low`
+        marks a value that may have calls in that row. Parts of hours that were pruned are not counted.
         """
         question = Question.of(by, since, until, where, timezone)
         with self._reading() as connection:
@@ -104,14 +114,14 @@ class Ledger:
             return found or read_spend(connection, question, top=top, sort=sort, progress=progress)
 
     def pruned_before(self, since: When, *, timezone: str = "UTC") -> str | None:
-        """The day before which calls from `since` on are pruned, though sums are left of them; `None` where none is."""
+        """The day before which only sums are left, if calls since `since` were pruned, else `None`."""
         with self._reading() as connection:
             return pruned_before(connection, Question.of((), since, timezone=timezone).span.since)
 
     def cache_misses(
         self, since: When = "7d", until: When = None, where: Where | None = None, *, timezone: str = "UTC"
     ) -> list[Miss]:
-        """Why prompts were not read from the cache, and what that cost, where calls asked for it by `diagnostics`."""
+        """Why prompts were not read from the cache and what that cost, for calls with the API's `diagnostics`."""
         with self._reading() as connection:
             return cache_misses(connection, Question.of((), since, until, where, timezone))
 
@@ -123,7 +133,10 @@ class Ledger:
         where: Where | None = None,
         trace_id: str | None = None,
     ) -> list[Call]:
-        """The calls, newest first; every one with `limit=None`."""
+        """The calls, newest first: `ledger.calls(since="1h", where={"customer": "acme"}, limit=None)`.
+
+        `limit` is the largest number of them, `None` for all. `since`, `until` and `where` are those of `spend`.
+        """
         condition, values = Question.of(since=since, until=until, where=where).of_rows()
         if trace_id is not None:
             condition, values = f"{condition} AND trace_id = ?", [*values, trace_id]
@@ -137,13 +150,12 @@ class Ledger:
     def rows(
         self, since: When = None, until: When = None, where: Where | None = None, *, timezone: str = "UTC"
     ) -> Iterator[Iterator[dict[str, Any]]]:
-        """The rows of calls, oldest first, one at a time, of one state of the ledger while the block lasts."""
+        """The rows of the table `calls`, oldest first, one at a time. The block sees one state of the ledger."""
         with self._reading() as connection:
             yield exported_rows(connection, Question.of((), since, until, where, timezone))
 
     def find(self, id_: str) -> list[Call]:
-        """The calls that an id names, in the order of time: of a request, message, trace, span, session, user, batch or
-        call."""
+        """The calls that have this id, oldest first: of a request, message, trace, span, session, user, batch or call."""
         with self._reading() as connection:
             return [*map(Call.from_row, found_by(connection, id_))]
 
@@ -156,13 +168,17 @@ class Ledger:
         *,
         timezone: str = "UTC",
     ) -> list[Latency]:
-        """How long answers took and how fast they came, for each value of `by`; the last is of all."""
+        """Percentiles of the time and speed of answers, for each value of `by`; the last row is for all."""
         with self._reading() as connection:
             return read_latencies(connection, Question.of(by, since, until, where, timezone))
 
     @property
     def db(self) -> sqlite_utils.Database:
-        """The file as a `sqlite_utils.Database`, open until the ledger is closed. Close it before a fork."""
+        """The ledger as a `sqlite_utils.Database`, for SQL of your own. Stays open until `close()`; close it before a fork.
+
+        for row in ledger.db.query("SELECT model, COUNT(*) AS calls FROM calls GROUP BY model"):
+            print(row)
+        """
         if self._db is not None and is_changed(self._db.conn):
             self.close()
         if self._db is None:
@@ -172,7 +188,7 @@ class Ledger:
         return self._db
 
     def close(self) -> None:
-        """Closes `db`, if it was asked for."""
+        """Closes `db`, if it was opened."""
         database, self._db = self._db, None
         if database is not None:
             database.conn.close()

@@ -35,19 +35,19 @@ WHOLE, REST = SUMMED.index("spend_microusd"), SUMMED.index("spend_rest_picousd")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Spend:
-    """The sums of the calls that have the same value of each dimension, which is `None` for those that have none.
+    """One row of `Ledger.spend`: the sums of the calls with the same values of its dimensions.
 
-    A dimension is read as `row["customer"]` or `row.customer`. A call is one invocation of an SDK method, also where
-    many responses came of it, as from a batch. `calls` counts those; `responses` and all other counts are of responses.
+    Read a dimension as `row.customer` or `row["customer"]`; it is `None` for calls without a value. `calls` counts
+    invocations of SDK methods, all other counts are of responses: a batch is one call with many of them.
     """
 
     dimensions: Mapping[str, str | None] = field(hash=False)
     rest: int = 0
-    """Of how many further rows it is the sum: those that `top` cut."""
+    """The number of rows that were summed in this one because of `top`."""
     others: bool = False
-    """Whether it stands for all values of a tag that came after the thousandth of their day."""
+    """Whether this row is the sum of all values of a tag after the first 1,000 in a day."""
     too_low: bool = False
-    """Whether some of its calls may be among those."""
+    """Whether some calls of this value may be in the row with `others`."""
     calls: int
     responses: int
     errors: int
@@ -74,32 +74,32 @@ class Spend:
 
     @property
     def cost_usd(self) -> Decimal:
-        """`spend_picousd` in dollars, exact."""
+        """What was spent in US dollars, exact. A lower bound if `is_bound`."""
         return exact_usd(self.spend_picousd)
 
     @property
     def cache_saved_usd(self) -> Decimal:
-        """What cache reads saved less what cache writes cost extra, exact."""
+        """What cache reads saved, minus what cache writes cost extra, in US dollars."""
         return exact_usd(self.cache_saved_picousd)
 
     @property
     def cache_write_tokens(self) -> int:
-        """Of both kinds."""
+        """Tokens written to the cache, for five minutes or an hour."""
         return self.cache_write_5m_tokens + self.cache_write_1h_tokens
 
     @property
     def tokens(self) -> int:
-        """All of the prompts and of the answers."""
+        """All tokens of prompts and answers."""
         return self.input_tokens + self.cache_read_tokens + self.cache_write_tokens + self.output_tokens
 
     @property
     def per_call_usd(self) -> Decimal | None:
-        """What a call cost on average, to the picodollar; `None` of responses to a call that is in another row."""
+        """The average cost of a call in US dollars; `None` if the calls of these responses are in another row."""
         return exact_usd(round(Fraction(self.spend_picousd, self.calls))) if self.calls else None
 
     @property
     def is_bound(self) -> bool:
-        """Whether its cost is less than what it came to, or may be."""
+        """Whether the real cost is higher, or may be: streams were cut, or calls have no price."""
         return bool(self.lower_bound_calls or self.unpriced_calls or self.too_low)
 
     def __getitem__(self, dimension: str) -> str | None:
@@ -112,16 +112,18 @@ class Spend:
             raise AttributeError(name) from None
 
     def plain(self) -> dict[str, Any]:
-        """Its fields as JSON has them: whole counts, and exact dollars as text."""
+        """The row as JSON has it: whole counts, and exact dollars as text."""
         counts = {each.name: getattr(self, each.name) for each in fields(self) if each.name != "dimensions"}
         dollars = {name: f"{getattr(self, name):f}" for name in ("cost_usd", "cache_saved_usd")}
         return {"key": self.key, **self.dimensions, **counts, **dollars}
 
 
 class Spends(list[Spend]):
-    """The rows of an answer, with their `total`, and how it was found: `answered_from` is `sums`, `calls`, or `sums and
-    calls` where the ends of the time are no whole hours or days. Where calls were read that are pruned before a day,
-    `pruned_before` is that day: what is older is not in the rows, or not whole."""
+    """What `Ledger.spend` returns: a list of `Spend` rows, with their `total`.
+
+    `answered_from` says whether stored `sums`, the `calls` themselves, or both were read. `pruned_before` is the day
+    before which calls that the answer needs were pruned, so that older ones are missing; `None` if there is none.
+    """
 
     def __init__(
         self, rows: Iterable[Spend], total: Spend, answered_from: str, pruned_before: str | None = None

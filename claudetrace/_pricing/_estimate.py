@@ -34,16 +34,17 @@ _TRANSPORT = frozenset(["extra_headers", "extra_query", "extra_body", "timeout"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Estimate:
-    """What a call would cost. A figure is `None` where it cannot be known, with the reason among `flags`."""
+    """What a call would cost. A figure is `None` if it cannot be known, with the reason among `flags`."""
 
     model: str
     input_tokens: int
+    """Tokens of the prompt, as the API counts them."""
     at_least_usd: Decimal | None
-    """The prompt alone, read from the cache where the request caches."""
+    """The prompt alone, read from the cache if the request caches, in US dollars."""
     likely_usd: Decimal | None
-    """With the median output of earlier calls; `None` where there were none."""
+    """With the median output of earlier calls of this model and feature; `None` if the ledger has none."""
     at_most_usd: Decimal | None
-    """The prompt in its most expensive class, and `max_tokens` of output; `None` where server tools can add to it."""
+    """The prompt at its highest rate, and `max_tokens` of output; `None` if server tools can add to it."""
     flags: tuple[str, ...] = ()
     rates_version: str | None = None
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, date, datetime
 from fractions import Fraction
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from claudetrace._content import Content
 from claudetrace._doubts import doubts_of
@@ -19,6 +19,7 @@ from claudetrace._usage import usage_columns
 
 if TYPE_CHECKING:
     from claudetrace._call import Cost
+    from claudetrace._pricing._terms import Platform
 
 _CENT_PICOUSD = 10**10
 _NS_PER_S = 10**9
@@ -29,14 +30,24 @@ def price(
     *,
     at: datetime | None = None,
     batch: bool = False,
-    platform: str | None = None,
-    endpoint_scope: str | None = None,
-    data_zone: str | None = None,
-    billed_to: str | None = None,
+    platform: Platform | None = None,
+    endpoint_scope: Literal["global", "regional", "us-gov"] | None = None,
+    data_zone: Literal["us"] | None = None,
+    billed_to: Literal["user_profile"] | None = None,
 ) -> Cost:
-    """What `message` cost at the rates of the day `at`: exact, or without an amount and with the reason.
+    """What `message` cost: exact, or `None` with the reason among its `flags`. Needs no ledger and no network.
 
-    `message`: an SDK message, batch result or managed-agents session, or the dict of its JSON.
+    cost = claudetrace.price(client.messages.create(...))
+    print(cost.usd, cost.flags)
+
+    message: an SDK message, batch result or managed-agents session, or its JSON as a dict.
+    at: the day whose rates apply, in UTC. Default: now.
+    batch: whether it came from a batch, which costs half. Default: what the message says.
+    platform: who bills the call. Default: what the model id says, else `"anthropic"`.
+    endpoint_scope: which endpoint answered, where the model id does not say it, as on Google Cloud.
+    data_zone: `"us"` for a deployment in Foundry's US Data Zone.
+    billed_to: `"user_profile"` if another organization pays.
+
     Raises `ClaudetraceError` for a keyword with an unknown value.
     """
     words = checked_words(platform=platform, endpoint_scope=endpoint_scope, data_zone=data_zone, billed_to=billed_to)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import orjson
 
@@ -14,6 +14,7 @@ from claudetrace._errors import ClaudetraceError
 if TYPE_CHECKING:
     from claudetrace._pricing._own import OwnRates
 
+Platform: TypeAlias = Literal["anthropic", "bedrock", "vertex", "foundry", "aws", "google_cloud"]
 PLATFORMS = ("anthropic", "bedrock", "vertex", "foundry", "aws", "google_cloud")
 WORDS: Mapping[str, tuple[str, ...]] = {
     "platform": PLATFORMS,

@@ -189,7 +189,7 @@ def test_settings_that_cannot_be(db: Path, tmp_path: Path, monkeypatch: pytest.M
     with pytest.raises(claudetrace.ClaudetraceError, match="api, credit, subscription, unknown"):
         claudetrace.instrument(db=db)
     monkeypatch.delenv("CLAUDETRACE_CONFIG")
-    with pytest.raises(claudetrace.ClaudetraceError, match="the sources are anthropic, agent_sdk"):
+    with pytest.raises(claudetrace.ClaudetraceError, match="give any of anthropic, agent_sdk"):
         claudetrace.instrument(db=db, sources=("openai",))
 
 

@@ -240,7 +240,7 @@ def test_wrong_usage_is_told(shell):
 
 @pytest.mark.parametrize(
     ("toml", "told"),
-    [("spans = 'x'", "it is one of auto, own, off"), ("rates = 'none.toml'", "none.toml"), ("[", "cannot be read")],
+    [("spans = 'x'", "give one of auto, own, off"), ("rates = 'none.toml'", "none.toml"), ("[", "cannot be read")],
 )
 def test_a_setting_that_cannot_be_is_told_before_the_program_starts(shell, toml, told):
     """Status 2, the setting and the way out; the program has not begun."""

@@ -80,14 +80,14 @@ def test_a_file_is_found_by_name_by_variable_or_in_the_working_directory(
     [
         (
             b"color = 1\n",
-            r"unknown in claudetrace\.toml: color; known are agents, alert_to, ",
+            r"claudetrace\.toml has unknown settings: color; known are agents, alert_to, ",
         ),
-        (b"[tag]\nteam = 1\n", r"unknown in claudetrace\.toml: tag; known are "),
+        (b"[tag]\nteam = 1\n", r"claudetrace\.toml has unknown settings: tag; known are "),
         (b"db = \n", r"config='claudetrace\.toml' cannot be read: Invalid value"),
         (b"db = '\xff'\n", r"config='claudetrace\.toml' cannot be read: .*utf-8"),
         (b"db = 7\n", r"db in claudetrace\.toml=7 cannot be used: give a path"),
         (b"tags = 7\n", r"tags in claudetrace\.toml=7 cannot be used"),
-        (b"spans = 'none'\n", r"spans in claudetrace\.toml='none' cannot be used: it is one of auto, own, off"),
+        (b"spans = 'none'\n", r"spans in claudetrace\.toml='none' cannot be used: give one of auto, own, off"),
         (b"[platforms]\nregion = 'eu'\n", r"\[platforms\] in claudetrace\.toml=.*foundry_data_zone"),
     ],
 )

@@ -68,7 +68,7 @@ def test_a_wrong_setting_does_not_stop_a_program(shell, front):
     ran = shell.run(*front, "app.py")
 
     assert (ran.returncode, ran.stdout) == (0, "done\n")
-    assert ran.stderr.count("it is one of auto, own, off") == 1
+    assert ran.stderr.count("give one of auto, own, off") == 1
     assert shell.rows() == []
 
 
