@@ -155,7 +155,7 @@ class Ledger:
             yield exported_rows(connection, Question.of((), since, until, where, timezone))
 
     def find(self, id_: str) -> list[Call]:
-        """The calls that have this id, oldest first: of a request, message, trace, span, session, user, batch or call."""
+        """The calls with this id, oldest first: of a request, message, trace, span, session, user, batch or call."""
         with self._reading() as connection:
             return [*map(Call.from_row, found_by(connection, id_))]
 
@@ -174,7 +174,7 @@ class Ledger:
 
     @property
     def db(self) -> sqlite_utils.Database:
-        """The ledger as a `sqlite_utils.Database`, for SQL of your own. Stays open until `close()`; close it before a fork.
+        """The ledger as a `sqlite_utils.Database`, for SQL of your own. Open until `close()`; close it before a fork.
 
         for row in ledger.db.query("SELECT model, COUNT(*) AS calls FROM calls GROUP BY model"):
             print(row)
