@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo test check attack matrix host backends bench bench-dashboards bench-reports clean
+.PHONY: help demo test check attack matrix host backends conformance bench bench-dashboards bench-reports clean
 
 help:
 	@echo "make demo      play bundled calls through the real SDK and report what they cost; no key, no network"
@@ -13,6 +13,7 @@ help:
 	@echo "make matrix    every kind of call on every supported version of the SDK"
 	@echo "make host      the SDK's own tests, with and without the meter"
 	@echo "make backends  spans, metrics and records in real back ends and beside other tools"
+	@echo "make conformance    public reports of wrong costs, put to this and two other pricing functions"
 	@echo "make bench     what the meter adds to a call"
 	@echo "make bench-dashboards [ROWS=5000000]  every query of every page on a generated ledger"
 	@echo "make bench-reports [ROWS=5000000]     every question of docs/reports.md on it"
@@ -41,6 +42,9 @@ host: $(VENV)/.developed
 
 backends: $(VENV)/.developed
 	@$(BIN)/python tests/backends/run.py
+
+conformance: $(VENV)/.developed
+	@$(BIN)/python tests/conformance/run.py --write
 
 bench: $(VENV)/.developed
 	@$(BIN)/python tests/bench/run.py
