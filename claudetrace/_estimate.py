@@ -79,7 +79,7 @@ def _median_output_tokens(db: Path | None, model: str, feature: str | None) -> i
     """What the ledger knows; `None` where there is none, or none that can be read now."""
     if db is None or not db.is_file():
         return None
-    from claudetrace._ledger._medians import median_output_tokens
+    from claudetrace._ledger._calls import median_output_tokens
 
     try:
         return median_output_tokens(db, model, feature)

@@ -1,16 +1,17 @@
-"""Answers a question of spend exactly: from the smallest sums that have what it asks for, and else from the calls."""
+"""Answers what was spent, exactly: from the smallest sums that can tell, or else from the calls."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime, timedelta
 from operator import add, sub
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from claudetrace._ledger._dimensions import IN_HOURS, IN_SUMS
+from claudetrace._call import exact_usd
 from claudetrace._ledger._proof import pruned_before
-from claudetrace._ledger._question import CALLS, Question, Source
+from claudetrace._ledger._question import CALLS, IN_HOURS, IN_SUMS, Filter, Question, Source
 from claudetrace._ledger._rollups import OTHER
-from claudetrace._ledger._spend import NOTHING, SUMMED, Key, Others, Spend, Spends, Totals, check_order, spends
+from claudetrace._ledger._spend import NOTHING, SUMMED, Key, Others, Spend, Spends, Totals, check_order, less, spends
 from claudetrace._ledger._times import DAY, HOUR, Span, after, begin_of
 
 if TYPE_CHECKING:
@@ -36,6 +37,47 @@ HAS_OTHERS = """
 """
 IS_OF_OTHERS = "SELECT 1 FROM rollup_tag_days WHERE tag = ? AND day = ? AND value = ? AND others LIMIT 1"
 IS_NAMED = "SELECT 1 FROM rollup_tag_days WHERE tag = ? AND day = ? AND value = ? AND NOT others LIMIT 1"
+# The index finds the first sessions of each day, so that few rows of a day are read.
+MOST_EXPENSIVE_SESSIONS = """
+    WITH RECURSIVE days (day) AS (
+        SELECT MIN(day)
+        FROM rollup_sessions
+        UNION ALL
+        SELECT (SELECT MIN(s.day) FROM rollup_sessions AS s WHERE s.day > days.day)
+        FROM days
+        WHERE days.day IS NOT NULL
+    )
+    SELECT s.session_id
+    FROM days CROSS JOIN rollup_sessions AS s INDEXED BY sessions_dearest
+    WHERE s.day = days.day
+        AND s.spend_microusd >= COALESCE(
+            (
+                SELECT o.spend_microusd
+                FROM rollup_sessions AS o INDEXED BY sessions_dearest
+                WHERE o.day = days.day
+                ORDER BY o.spend_microusd DESC
+                LIMIT 1 OFFSET :top - 1
+            ),
+            0
+        )
+    ORDER BY s.spend_microusd DESC, s.spend_rest_picousd DESC
+    LIMIT :top
+"""
+MISSES = """
+    SELECT
+        c.cache_miss_reason,
+        COUNT(*),
+        SUM(COALESCE(c.cache_missed_input_tokens, 0)),
+        SUM(COALESCE(c.cache_lost_picousd, 0) / 1000000) AS microusd,
+        SUM(COALESCE(c.cache_lost_picousd, 0) % 1000000)
+    FROM calls AS c
+    WHERE c.cache_miss_reason IS NOT NULL
+        AND c.started_at >= ?
+        AND c.started_at < ?
+        AND EXISTS (SELECT 1 FROM measured_calls AS m WHERE m.id = c.id AND {})
+    GROUP BY c.cache_miss_reason
+    ORDER BY microusd DESC, c.cache_miss_reason
+"""
 
 
 def read_spend(
@@ -46,18 +88,43 @@ def read_spend(
     sort: str | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> Spends:
-    """The answer, with its total. `progress` is told how many calls were read one by one."""
+    """The answer with its total. `progress` hears how many calls were read one by one."""
     check_order(sort)
+    if top is not None and sort in (None, "cost") and (found := _top_sessions(connection, question, top)):
+        return found
     answer = _Answer(connection, question, progress)
     answer.read()
-    pruned = answer.pruned_before
     return spends(
-        answer.totals, question.names, answer.answered_from, pruned, is_named=answer.is_named, top=top, sort=sort
+        answer.totals,
+        question.names,
+        answer.answered_from,
+        answer.pruned_before,
+        is_named=answer.is_named,
+        top=top,
+        sort=sort,
     )
 
 
+def _top_sessions(connection: sqlite3.Connection, question: Question, top: int) -> Spends | None:
+    """The most expensive sessions of all time, which are too many to add up: found by the sum that the ledger keeps of
+    each. All other calls are the rest, with or without a session. `None` for any other question."""
+    known = known_span(connection)
+    if known is None or question.names != ("session",) or question.where:
+        return None
+    if question.span.since > known.since or question.span.until < known.until:
+        return None
+    found = [session for (session,) in connection.execute(MOST_EXPENSIVE_SESSIONS, {"top": top})]
+    ((sessions,),) = connection.execute("SELECT COUNT(*) FROM rollup_sessions")
+    if sessions <= top + 1:
+        return None
+    rows = read_spend(connection, question._replace(where=(Filter(question.by[0], tuple(found), False),)))
+    total = read_spend(connection, question._replace(by=())).total
+    rest = replace(less(total, rows.total), dimensions={"session": None}, rest=sessions - len(rows))
+    return Spends([*rows, rest], total, "sums and calls", rows.pruned_before)
+
+
 def known_span(connection: sqlite3.Connection) -> Span | None:
-    """The whole hours that have calls, now or before they were pruned."""
+    """The hours from the first to the last that has calls, pruned ones included."""
     first, last = connection.execute(KNOWN).fetchone()
     if first is None:
         return None
@@ -72,22 +139,22 @@ class _Answer:
         self.totals: Totals = {} if question.by else {(): NOTHING}
         self._connection, self._question, self._progress = connection, question, progress
         self._tag = next((each.tag for each in question.used if each.tag is not None), None)
-        """The tag whose sums can answer, if any can."""
+        """The tag whose sums may answer."""
         self._summed: list[Span] = []
         self._calls_read = 0
         self.pruned_before: str | None = None
-        """The day before which calls are pruned, where some of them would have to be read."""
+        """The day before which calls are pruned, where pruned ones would have to be read."""
         self._from: set[str] = set()
         self._named: dict[str | None, bool] = {None: True}
         self._days_of_others: list[str] | None = None
 
     @property
     def answered_from(self) -> str:
-        """How the answer was found."""
+        """Whether sums, calls or both gave the answer."""
         return " and ".join(sorted(self._from, reverse=True)) or "sums"
 
     def read(self) -> None:
-        """Adds all up."""
+        """Reads everything into `totals`."""
         known = known_span(self._connection)
         tables = self._tables()
         parts = [
@@ -106,7 +173,7 @@ class _Answer:
                 self._add_calls(Span(max(part.since, known.since), min(part.until, known.until)), shift)
 
     def _tables(self) -> dict[str, str]:
-        """The sums that have every dimension, by their unit of time; nothing where none do."""
+        """The sums that have every dimension, by unit of time; none where only the calls do."""
         used = self._question.used
         others = {each.name for each in used if each.tag is None and not each.is_calendar}
         tags = {each.tag for each in used} - {None}
@@ -115,25 +182,25 @@ class _Answer:
         asked = [each for each in self._question.where if each.dimension.tag is not None]
         if len(tags) > 1 or not others <= IN_SUMS.keys() or any(each.negated or "" in each.values for each in asked):
             return {}
-        # A value that is asked for may be among the others of a day.
+        # On a day with others, a value in a filter may be one of them.
         return {} if asked and self._has_others() else TAGS
 
     def _units(self, tables: dict[str, str], shift: timedelta) -> tuple[str, ...]:
-        """Those units of the sums that are fine enough, the largest first."""
+        """The units of the sums that are fine enough, the largest first."""
         if self._question.is_shifted:
             return ("hour",) if tables is HOURS and not shift % HOUR else ()
         calendar = self._question.calendar
         units = [unit for unit in tables if all(unit in FINE_ENOUGH[each] for each in calendar)]
-        # Weeks that lie in one month are all that is left where whole months are taken first.
+        # A week may lie in two months: sums by week serve months only where whole months are taken first.
         return tuple(unit for unit in units if unit != "week" or "month" not in calendar or "month" in units)
 
     def _add(self, source: Source, span: Span, shift: timedelta) -> int:
-        """Adds what a source has of `span`. Answers of how many responses that is."""
+        """Adds what `source` has of `span`, and returns how many responses that is."""
         keys, key_values = self._question.keys(source, shift)
         condition, values = self._question.condition(source, span, shift)
         others = "others" if source.tag and any(each.tag == source.tag for each in self._question.by) else "0"
         groups = ", ".join(str(number) for number in range(1, len(keys) + 2))
-        # The names and conditions are of this package; all that comes from outside is a parameter.
+        # Names and conditions come from this package; everything from outside is a parameter.
         sql = f"SELECT {', '.join((others, *keys))}, {SUMS} FROM {source.table} WHERE {condition} GROUP BY {groups}"  # noqa: S608
         places = {number for number, each in enumerate(self._question.by) if each.tag is not None}
         responses = 0
@@ -149,7 +216,7 @@ class _Answer:
         return responses
 
     def _add_calls(self, span: Span, shift: timedelta) -> None:
-        """The same from the calls, a day at a time: SQLite sorts what it groups, and a person wants to see it go on."""
+        """Adds from the calls, a day at a time: SQLite sorts what it groups, and progress can be shown."""
         at = span.since
         if at < span.until:
             self.pruned_before = self.pruned_before or pruned_before(self._connection, at)
@@ -161,7 +228,7 @@ class _Answer:
             at = end
 
     def _add_untagged(self) -> None:
-        """What calls without the tag add up to: all calls of the time less those that have it."""
+        """Adds the calls without the tag: all calls of the time less those that have it."""
         place = next(number for number, each in enumerate(self._question.by) if each.tag is not None)
         whole = Span(self._summed[0].since, self._summed[-1].until)
         others = self._question.by[:place] + self._question.by[place + 1 :]
@@ -180,7 +247,7 @@ class _Answer:
         return self._connection.execute(HAS_OTHERS, (self._tag, since, until, OTHER)).fetchone() is not None
 
     def is_named(self, row: Spend) -> bool:
-        """Whether the tag's value of the row has a sum of its own on each day that has others."""
+        """Whether the row's value of the tag has a sum of its own on every day that has others."""
         if self._days_of_others is None:
             known = known_span(self._connection)
             assert known is not None
@@ -195,3 +262,26 @@ class _Answer:
             named = ((self._tag, day, value) for day in self._days_of_others)
             self._named[value] = all(self._connection.execute(IS_NAMED, each).fetchone() for each in named)
         return self._named[value]
+
+
+class Miss(NamedTuple):
+    """The responses that missed the cache for one reason, which is the API's own word."""
+
+    reason: str
+    responses: int
+    tokens: int
+    """Prompt tokens that were not read from the cache, as far as the API says."""
+    lost_picousd: int
+    """How much more they cost than if they had been read."""
+
+    def plain(self) -> dict[str, Any]:
+        """Its fields for JSON: whole counts, and exact dollars as text."""
+        counts = {"reason": self.reason, "responses": self.responses, "missed_tokens": self.tokens}
+        return {**counts, "lost_usd": f"{exact_usd(self.lost_picousd):f}"}
+
+
+def cache_misses(connection: sqlite3.Connection, question: Question) -> list[Miss]:
+    """The misses by reason, the most expensive first. Only calls with `diagnostics` in their request have a reason."""
+    condition, values = question.condition(CALLS, question.span)
+    found = connection.execute(MISSES.format(condition), (*question.span.stamps(), *values))
+    return [Miss(reason, count, tokens, whole * 10**6 + rest) for reason, count, tokens, whole, rest in found]

@@ -12,10 +12,7 @@ import orjson
 from claudetrace._call import CALL_FIELDS, exact_usd, spend_of
 
 if TYPE_CHECKING:
-    import sqlite3
     from collections.abc import Iterable, Iterator, Mapping
-
-    from claudetrace._ledger._question import Question
 
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
 JSON_COLUMNS = frozenset(("usage", "cost_parts", "cost_flags", "pricing_terms", "tags"))
@@ -23,15 +20,6 @@ MONEY = {"cost_picousd": "cost_usd", "spend_picousd": "spend_usd", "cache_saved_
 """Each amount, and what it is called in dollars."""
 COLUMNS = tuple(MONEY.get(name, name) for name in CALL_FIELDS if name != "cost_usd")
 ROWS_A_WRITE = 500
-
-
-def exported_rows(connection: sqlite3.Connection, question: Question) -> Iterator[dict[str, Any]]:
-    """The rows that are asked for, oldest first."""
-    condition, values = question.of_rows()
-    rows = connection.execute(f"SELECT * FROM calls WHERE {condition} ORDER BY started_at, id", values)  # noqa: S608 - SQL of ours
-    names = [column[0] for column in rows.description]
-    for row in rows:
-        yield dict(zip(names, row, strict=True))
 
 
 def as_csv(rows: Iterable[Mapping[str, Any]]) -> Iterator[str]:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from claudetrace._ledger._answer import known_span
 from claudetrace._ledger._latency import percentile
+from claudetrace._ledger._proof import pruned_before
 from claudetrace._ledger._question import CALLS, Question, Source
 
 if TYPE_CHECKING:
@@ -29,14 +30,18 @@ class Latency(NamedTuple):
         """That percentile of a kind."""
         return self.percentiles.get((kind, percent))
 
-    @property
-    def key(self) -> str | None:
-        """The value of the first dimension."""
-        return next(iter(self.dimensions.values()), None)
+
+class Latencies(NamedTuple):
+    """The rows with most answers first, and all of them together."""
+
+    rows: list[Latency]
+    total: Latency
+    pruned_before: str | None
+    """Where calls had to be read: the day before which they are pruned, if they are."""
 
 
-def read_latencies(connection: sqlite3.Connection, question: Question) -> list[Latency]:
-    """A row for each combination of what is asked by, most answers first, and their total as the last."""
+def read_latencies(connection: sqlite3.Connection, question: Question) -> Latencies:
+    """A row for each value of what is asked by, or for each combination."""
     counts: dict[tuple[str | None, ...], dict[str, dict[int, int]]] = {}
     for key, kind, bucket, responses in _counts(connection, question):
         for each in {key, ()}:
@@ -44,12 +49,13 @@ def read_latencies(connection: sqlite3.Connection, question: Question) -> list[L
             of_kind[bucket] = of_kind.get(bucket, 0) + responses
     whole = counts.pop((), {}) if question.by else counts.get((), {})
     rows = [_latency(question.names, key, each) for key, each in counts.items() if question.by]
-    rows.sort(key=lambda row: (-row.responses, row.key or ""))
-    return [*rows, _latency((), (), whole)]
+    rows.sort(key=lambda row: (-row.responses, next(iter(row.dimensions.values())) or ""))
+    pruned = None if _has_sums(question) else pruned_before(connection, question.span.since)
+    return Latencies(rows, _latency((), (), whole), pruned)
 
 
-def has_sums(question: Question) -> bool:
-    """Whether there are sums of it, so that not each call has to be read."""
+def _has_sums(question: Question) -> bool:
+    """Whether sums can answer it, so that no calls have to be read."""
     names = {each.name for each in question.used}
     return names <= {"model", "platform", "feature", "day", "week", "month"} and not question.is_shifted
 
@@ -68,7 +74,7 @@ def _counts(
     connection: sqlite3.Connection, question: Question
 ) -> Iterator[tuple[tuple[str | None, ...], str, int, int]]:
     by_feature = "feature" in {each.name for each in question.used}
-    is_summed = has_sums(question)
+    is_summed = _has_sums(question)
     for shift, span in question.shifts(known_span(connection)):
         for unit, part in span.pieces(("day",) if is_summed else ()):
             source = CALLS if unit is None else FEATURE_SUMS if by_feature else SUMS

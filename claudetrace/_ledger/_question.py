@@ -1,35 +1,102 @@
-"""`Question`: what is asked of the calls, and how SQL says it of them and of each sum."""
+"""`Question`: which calls to sum up and by what, and the SQL of it for each table that can answer."""
 
 from __future__ import annotations
 
 from datetime import UTC, timedelta, tzinfo
-from typing import TYPE_CHECKING, NamedTuple
+from difflib import get_close_matches
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
-from claudetrace._ledger._dimensions import By, Dimension, Filter, Where, dimensions, filters
+from claudetrace._call import RESERVED_TAGS
+from claudetrace._errors import ClaudetraceError
+from claudetrace._ledger._measures import TAG_COLUMNS
 from claudetrace._ledger._times import EVER, QUARTER, Span, When, after, begin_of, span, zone_of
+from claudetrace._ledger._views import AS_THEY_ARE
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator, Mapping
     from datetime import datetime
 
+By: TypeAlias = "str | Iterable[str] | None"
+Where: TypeAlias = "Mapping[str, str | Iterable[str | None] | None]"
+
+MOST = 3
+"""How many dimensions a question can have."""
+IN_SUMS = {name: name for name in ("model", "platform", "feature")}
+IN_HOURS = {
+    "operation": "operation",
+    "outcome": "outcome",
+    "stop_reason": "CASE WHEN outcome = 'ok' THEN reason END",
+    "error_type": "CASE WHEN outcome <> 'ok' THEN reason END",
+}
+IN_CALLS = {
+    "session": "session_id",
+    **{name.removesuffix("_id"): name for name in AS_THEY_ARE},
+    "flags": "cost_flags",
+    "cost_status": "cost_status",
+}
+COLUMNS = {**IN_SUMS, **TAG_COLUMNS, **IN_HOURS, **IN_CALLS}
+"""Each dimension that is neither a tag of the user's own nor a unit of time, in SQL over `measured_calls` and over the
+sums that have it."""
+CALENDAR = ("hour", "day", "week", "month")
+NAMES = (*COLUMNS, *CALENDAR)
+FREE_TAG = "tag:"
+VALUE_OF_FREE_TAG = "(SELECT free.value FROM json_each(tags) AS free WHERE free.key = ?)"
 STAMP_CHARS = {"month": 7, "week": 10, "day": 10, "hour": 13}
 NO_SHIFT = timedelta(0)
 
 
+class Dimension(NamedTuple):
+    """A name that groups or filters calls."""
+
+    name: str
+
+    @property
+    def tag(self) -> str | None:
+        """The tag, where the ledger keeps sums by its values."""
+        free = self.name.startswith(FREE_TAG)
+        return self.name.removeprefix(FREE_TAG) if free else self.name if self.name in TAG_COLUMNS else None
+
+    @property
+    def is_calendar(self) -> bool:
+        """Whether it is a unit of time."""
+        return self.name in CALENDAR
+
+    def sql(self) -> tuple[str, list[str]]:
+        """The SQL of its value in a row of `measured_calls` or of a sum that has it, with the parameters."""
+        if self.name.startswith(FREE_TAG):
+            return VALUE_OF_FREE_TAG, [self.name.removeprefix(FREE_TAG)]
+        return COLUMNS[self.name], []
+
+
+class Filter(NamedTuple):
+    """The values of a dimension to keep, or with `negated` to leave out. Empty text stands for no value."""
+
+    dimension: Dimension
+    values: tuple[str, ...]
+    negated: bool
+
+    def sql(self, value: str, parameters: list[str]) -> tuple[str, list[str]]:
+        """The condition on `value`, which is SQL with these parameters, and all its parameters."""
+        places = ", ".join("?" * len(self.values))
+        # An index can answer a plain comparison alone.
+        asked = f"COALESCE({value}, '')" if self.negated or "" in self.values else value
+        return f"{asked} {'NOT ' * self.negated}IN ({places})", [*parameters, *self.values]
+
+
 class Source(NamedTuple):
-    """A table of sums by `unit`, or without one the calls."""
+    """A table of sums by `unit` of time; without a unit, the calls."""
 
     table: str
     unit: str | None
     tag: str | None = None
-    """The tag of which it has the sums by value."""
+    """The tag by whose values it has sums."""
 
 
 CALLS = Source("measured_calls", None)
 
 
 class Question(NamedTuple):
-    """Sums by some dimensions, of the calls in a time that pass filters. Days are of `zone`, `span` is UTC."""
+    """What to sum up by, which filters to apply, and over which time. Days are those of `zone`; `span` is UTC."""
 
     by: tuple[Dimension, ...] = ()
     where: tuple[Filter, ...] = ()
@@ -45,18 +112,18 @@ class Question(NamedTuple):
         where: Where | None = None,
         timezone: str = "UTC",
     ) -> Question:
-        """As a person says it. Raises `ClaudetraceError` for what cannot be asked."""
+        """The question in a person's words. Raises `ClaudetraceError` for one that cannot be asked."""
         zone = zone_of(timezone)
         return cls(dimensions(by), filters(where or {}), span(since, until, zone=zone).utc(), zone)
 
     @property
     def names(self) -> tuple[str, ...]:
-        """What it asks for sums by."""
+        """The names of `by`."""
         return tuple(each.name for each in self.by)
 
     @property
     def used(self) -> list[Dimension]:
-        """The dimensions that it needs."""
+        """Every dimension it needs."""
         return [*self.by, *(each.dimension for each in self.where)]
 
     @property
@@ -66,16 +133,16 @@ class Question(NamedTuple):
 
     @property
     def is_shifted(self) -> bool:
-        """Whether it asks for days that are not those of UTC."""
+        """Whether its hours, days, weeks or months are not those of UTC."""
         return self.zone is not UTC and bool(self.calendar)
 
     def keys(self, source: Source, shift: timedelta = NO_SHIFT) -> tuple[list[str], list[str]]:
-        """The value of each of `by` in SQL, and all their parameters."""
+        """The SQL of each of `by`, and all parameters."""
         found = [self._sql(each, source, shift) for each in self.by]
         return [sql for sql, _ in found], [value for _, values in found for value in values]
 
     def condition(self, source: Source, span: Span, shift: timedelta = NO_SHIFT) -> tuple[str, list[str]]:
-        """Which rows of the source are asked for, of those in `span`, and the parameters."""
+        """The condition on the rows of `source` in `span`, and its parameters."""
         ends = span.stamps()
         column = "started_at"
         if source.unit is not None:
@@ -90,7 +157,7 @@ class Question(NamedTuple):
         return " AND ".join(sql for sql, _ in asked), [value for _, values in asked for value in values]
 
     def of_rows(self) -> tuple[str, list[str]]:
-        """Which rows of the table `calls` are asked for, and the parameters."""
+        """The condition on the rows of the table `calls`, and its parameters."""
         condition, values = self.condition(CALLS, self.span)
         if self.where:
             condition = f"id IN (SELECT id FROM measured_calls WHERE {condition})"  # noqa: S608 - SQL of ours
@@ -102,7 +169,7 @@ class Question(NamedTuple):
         return ("value", []) if source.tag is not None and source.tag == each.tag else each.sql()
 
     def _period(self, name: str, source: Source, shift: timedelta) -> str:
-        """The hour, day, week or month of a row, as text."""
+        """The SQL of a row's hour, day, week or month, as text."""
         column = source.unit or "started_at"
         if name == source.unit and not self.is_shifted:
             return column
@@ -115,12 +182,12 @@ class Question(NamedTuple):
         text = f"SUBSTR({column}, 1, {STAMP_CHARS[name]})"
         if name != "hour" or self.zone is UTC:
             return text
-        # An hour that a change of the clocks repeats is two.
+        # The hour that repeats when clocks go back is two rows.
         hours, minutes = divmod(abs(seconds) // 60, 60)
         return f"{text} || '{'-' if seconds < 0 else '+'}{hours:02d}:{minutes:02d}'"
 
     def shifts(self, known: Span | None) -> Iterator[tuple[timedelta, Span]]:
-        """Its time in parts of one offset from UTC each, as far as there are calls: those of `known`."""
+        """Its time in parts that each have one offset from UTC, within `known`, the time that has calls."""
         if not self.is_shifted:
             yield NO_SHIFT, self.span
             return
@@ -145,3 +212,37 @@ class Question(NamedTuple):
 
 def _shift(at: datetime, zone: tzinfo) -> timedelta:
     return at.astimezone(zone).utcoffset() or NO_SHIFT
+
+
+def dimensions(by: By) -> tuple[Dimension, ...]:
+    """The dimensions that `by` names. Raises `ClaudetraceError` with the nearest right name."""
+    named = () if by is None else (by,) if isinstance(by, str) else tuple(by)
+    found = tuple(dict.fromkeys(map(dimension, named)))
+    if len(found) > MOST:
+        raise ClaudetraceError(f"by names {len(found)} dimensions; give {MOST} at most, and filters for the others")
+    return found
+
+
+def filters(where: Where) -> tuple[Filter, ...]:
+    """The filters of `where`: a name with one value, with several, or with `None` for calls that have no value. A name
+    that ends in `!` leaves these calls out. Raises `ClaudetraceError`."""
+    found = []
+    for said, value in where.items():
+        negated = said.endswith("!")
+        values = (value,) if value is None or isinstance(value, str) else tuple(value)
+        named = dimension(said.removesuffix("!"))
+        found.append(Filter(named, tuple("" if each is None else str(each) for each in values), negated))
+    return tuple(found)
+
+
+def dimension(name: str) -> Dimension:
+    """The dimension with that name. Raises `ClaudetraceError`."""
+    tag = name.removeprefix(FREE_TAG)
+    if tag in RESERVED_TAGS:
+        return Dimension(tag)
+    if name in NAMES or (tag and tag != name):
+        return Dimension(name)
+    near = get_close_matches(name.strip().lower().replace(" ", "_").replace("-", "_"), NAMES, n=1, cutoff=0.75)
+    if near:
+        raise ClaudetraceError(f"{name}: did you mean {near[0]}? Tags of your own are tag:KEY, as tag:workflow")
+    raise ClaudetraceError(f"{name!r} is none of {', '.join(NAMES)}; did you mean tag:{tag or 'workflow'}?")

@@ -1,4 +1,4 @@
-"""`Ledger`: the side that reads. It may be slow, and it raises."""
+"""`Ledger`: reads a ledger. It may be slow, and it raises."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import sqlite3
 import time
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Self
 
 from claudetrace._call import Call
 from claudetrace._clock import monotonic
@@ -15,16 +15,11 @@ from claudetrace._errors import ClaudetraceError
 from claudetrace._files import is_writable
 from claudetrace._guard import Guard
 from claudetrace._ledger._answer import read_spend
-from claudetrace._ledger._export import exported_rows
-from claudetrace._ledger._find import found_by
-from claudetrace._ledger._latencies import Latency, read_latencies
+from claudetrace._ledger._calls import rows_of
 from claudetrace._ledger._load import load_orphans
-from claudetrace._ledger._misses import Miss, cache_misses
-from claudetrace._ledger._proof import pruned_before
 from claudetrace._ledger._question import Question
 from claudetrace._ledger._schema import VERSION, connect_to_read, ledger_version, open_ledger
 from claudetrace._ledger._segments import left_elsewhere
-from claudetrace._ledger._sessions import read_top_sessions
 from claudetrace._ledger._spend import Spend, Spends
 from claudetrace._places import spool_of
 from claudetrace._sqlite import TOO_LONG, check_unchanged, is_changed, limit_time, refuse_old_sqlite
@@ -35,7 +30,7 @@ if TYPE_CHECKING:
 
     import sqlite_utils
 
-    from claudetrace._ledger._dimensions import By, Where
+    from claudetrace._ledger._question import By, Where
     from claudetrace._ledger._times import When
 
 __all__ = ["Ledger", "Spend", "Spends"]
@@ -67,7 +62,7 @@ class Ledger:
         except PermissionError as error:
             raise ClaudetraceError(f"the ledger {self.path} cannot be read by this user: {error.strerror}") from error
         load_orphans(self.path, Guard())
-        with self._reading():
+        with self.reading():
             pass
 
     def _require_ledger(self) -> None:
@@ -109,21 +104,8 @@ class Ledger:
         marks a value that may have calls in that row. Parts of hours that were pruned are not counted.
         """
         question = Question.of(by, since, until, where, timezone)
-        with self._reading() as connection:
-            found = read_top_sessions(connection, question, top, sort)
-            return found or read_spend(connection, question, top=top, sort=sort, progress=progress)
-
-    def pruned_before(self, since: When, *, timezone: str = "UTC") -> str | None:
-        """The day before which only sums are left, if calls since `since` were pruned, else `None`."""
-        with self._reading() as connection:
-            return pruned_before(connection, Question.of((), since, timezone=timezone).span.since)
-
-    def cache_misses(
-        self, since: When = "7d", until: When = None, where: Where | None = None, *, timezone: str = "UTC"
-    ) -> list[Miss]:
-        """Why prompts were not read from the cache and what that cost, for calls with the API's `diagnostics`."""
-        with self._reading() as connection:
-            return cache_misses(connection, Question.of((), since, until, where, timezone))
+        with self.reading() as connection:
+            return read_spend(connection, question, top=top, sort=sort, progress=progress)
 
     def calls(
         self,
@@ -141,36 +123,8 @@ class Ledger:
         if trace_id is not None:
             condition, values = f"{condition} AND trace_id = ?", [*values, trace_id]
         sql = f"SELECT * FROM calls WHERE {condition} ORDER BY started_at DESC, id DESC LIMIT ?"  # noqa: S608 - SQL of ours
-        with self._reading() as connection:
-            rows = connection.execute(sql, (*values, -1 if limit is None else limit))
-            names = [column[0] for column in rows.description]
-            return [Call.from_row(dict(zip(names, row, strict=True))) for row in rows]
-
-    @contextmanager
-    def rows(
-        self, since: When = None, until: When = None, where: Where | None = None, *, timezone: str = "UTC"
-    ) -> Iterator[Iterator[dict[str, Any]]]:
-        """The rows of the table `calls`, oldest first, one at a time. The block sees one state of the ledger."""
-        with self._reading() as connection:
-            yield exported_rows(connection, Question.of((), since, until, where, timezone))
-
-    def find(self, id_: str) -> list[Call]:
-        """The calls with this id, oldest first: of a request, message, trace, span, session, user, batch or call."""
-        with self._reading() as connection:
-            return [*map(Call.from_row, found_by(connection, id_))]
-
-    def latencies(
-        self,
-        by: By = "model",
-        since: When = "7d",
-        until: When = None,
-        where: Where | None = None,
-        *,
-        timezone: str = "UTC",
-    ) -> list[Latency]:
-        """Percentiles of the time and speed of answers, for each value of `by`; the last row is for all."""
-        with self._reading() as connection:
-            return read_latencies(connection, Question.of(by, since, until, where, timezone))
+        with self.reading() as connection:
+            return [*map(Call.from_row, rows_of(connection, sql, (*values, -1 if limit is None else limit)))]
 
     @property
     def db(self) -> sqlite_utils.Database:
@@ -203,8 +157,8 @@ class Ledger:
         self.close()
 
     @contextmanager
-    def _reading(self) -> Iterator[sqlite3.Connection]:
-        """A connection that sees one state of the ledger throughout."""
+    def reading(self) -> Iterator[sqlite3.Connection]:
+        """A connection that sees one state of the ledger while the block lasts. Reads have a limit of time."""
         with closing(self._connect()) as connection:
             limit_time(connection, self.path)
             connection.execute("BEGIN")
@@ -251,6 +205,6 @@ class Ledger:
     def _require_current(self, version: int) -> None:
         if version < VERSION:
             raise ClaudetraceError(
-                f"{self.path} is a ledger of version {version}, which has to be led to version {VERSION}, and it "
-                "cannot be written here; open it once where it can"
+                f"{self.path} is a ledger of version {version}, which has to be migrated to version {VERSION}, and "
+                "this user cannot write it; open it once as a user who can"
             )

@@ -1,4 +1,4 @@
-"""Prices rows of the ledger again, from the rows alone, and keeps the rollups equal to them."""
+"""Goes through the rows of a ledger: to price them again, or to count them again in budgets."""
 
 from __future__ import annotations
 
@@ -50,6 +50,7 @@ BATCH_CREATED_AT = f"""
 """  # noqa: S608 - names of ours
 NAMES = (*COLUMNS, "batch_created_at")
 SELECT = f"SELECT {', '.join(f'c.{name}' for name in COLUMNS)}, {BATCH_CREATED_AT} FROM calls AS c"  # noqa: S608 - SQL of ours
+SINCE = f"SELECT {', '.join(COLUMNS)} FROM calls WHERE id > ? AND started_at >= ? ORDER BY id LIMIT {CHUNK_ROWS}"  # noqa: S608 - names of ours
 CHUNK = f"{SELECT} WHERE c.id > :after AND {PRICED_BY_USAGE} ORDER BY c.id LIMIT :rows"
 AGAIN = f"{SELECT} WHERE c.id IN (SELECT value FROM json_each(?))"  # noqa: S608 - SQL of ours
 UPDATE = f"UPDATE calls SET {', '.join(f'{name} = :{name}' for name in PRICE_COLUMNS)} WHERE id = :id"  # noqa: S608 - names of ours
@@ -189,3 +190,22 @@ def _write(
 
 def _rows(connection: sqlite3.Connection, sql: str, values: Any) -> list[Row]:
     return [dict(zip(NAMES, row, strict=True)) for row in connection.execute(sql, values)]
+
+
+def offer_again(
+    db: Path, since: datetime, offer: Callable[[list[Row]], None], progress: Callable[[int], None] | None = None
+) -> int:
+    """Offers the rows since then to a budgets' store, oldest first, and returns how many. Raises `ClaudetraceError` and
+    what `offer` raises."""
+    load_orphans(db, Guard())
+    done, after = 0, ""
+    with opened_ledger(db) as connection:
+        while found := connection.execute(SINCE, (after, stamp(since))).fetchall():
+            rows: list[Row] = [
+                {name: value for name, value in zip(COLUMNS, row, strict=True) if value is not None} for row in found
+            ]
+            after, done = rows[-1]["id"], done + len(rows)
+            offer(rows)
+            if progress is not None:
+                progress(done)
+    return done

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from claudetrace._call import exact_usd
 from claudetrace._errors import ClaudetraceError
-from claudetrace._ledger._dimensions import CALENDAR
 from claudetrace._ledger._measures import MEASURE_NAMES
+from claudetrace._ledger._question import CALENDAR
 from claudetrace._ledger._rollups import OTHER
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""What calls would have cost otherwise, beside what they cost: each row priced again from its usage."""
+"""What calls cost, and what they would have cost otherwise: each row is priced again from its usage."""
 
 from __future__ import annotations
 
@@ -9,15 +9,13 @@ import orjson
 
 from claudetrace._call import exact_usd, is_lower_bound, spend_of, spend_picousd
 from claudetrace._ledger._answer import known_span
-from claudetrace._ledger._dimensions import CALENDAR
-from claudetrace._ledger._question import CALLS, Question
+from claudetrace._ledger._question import CALENDAR, CALLS, Question
 from claudetrace._pricing._bill import PRICE_COLUMNS
 from claudetrace._pricing._otherwise import price_otherwise
 
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Iterator, Mapping
-    from decimal import Decimal
 
     from claudetrace._pricing._otherwise import Otherwise
 
@@ -41,7 +39,7 @@ READ = (
 
 @dataclass(slots=True, kw_only=True)
 class WhatIf:
-    """What the responses of the same dimensions cost, and would cost. Money is spend: what totals add up."""
+    """What the responses with the same dimensions cost, and would cost. Amounts are spend, which totals add up."""
 
     dimensions: Mapping[str, str | None]
     responses: int = 0
@@ -52,9 +50,9 @@ class WhatIf:
     otherwise_picousd: int = 0
     """What those would cost."""
     unpriced_responses: int = 0
-    """Those without a cost one way or the other: they are in no comparison."""
+    """Those without a cost one way or the other, which no comparison includes."""
     inexact_responses: int = 0
-    """Those whose cost is a lower bound, or not known: what is a sum of it is at least that."""
+    """Those whose cost is a lower bound or unknown, which makes every sum with them a lower bound."""
     too_long_responses: int = 0
     """Those whose prompt is longer than the other model takes."""
 
@@ -64,26 +62,25 @@ class WhatIf:
         return next(iter(self.dimensions.values()), None)
 
     @property
-    def cost_usd(self) -> Decimal:
-        """`cost_picousd` in dollars, exact."""
-        return exact_usd(self.cost_picousd)
+    def difference_picousd(self) -> int:
+        """How much more they would cost; below 0 where they would cost less."""
+        return self.otherwise_picousd - self.compared_picousd
 
-    @property
-    def otherwise_usd(self) -> Decimal:
-        """`otherwise_picousd` in dollars, exact."""
-        return exact_usd(self.otherwise_picousd)
-
-    @property
-    def difference_usd(self) -> Decimal:
-        """What it would be more than it was; below 0 where it would be less."""
-        return exact_usd(self.otherwise_picousd - self.compared_picousd)
+    def plain(self) -> dict[str, Any]:
+        """Its fields for JSON: whole counts, and exact dollars as text."""
+        counts = {name: getattr(self, name) for name in WhatIf.__slots__ if name != "dimensions"}
+        dollars = {
+            f"{name}_usd": f"{exact_usd(getattr(self, f'{name}_picousd')):f}"
+            for name in ("cost", "otherwise", "difference")
+        }
+        return {"key": self.key, **self.dimensions, **counts, **dollars}
 
     def add(self, row: dict[str, Any], what: Otherwise) -> None:
         """Counts a response."""
         flags = tuple(orjson.loads(row["cost_flags"] or "[]"))
         cost = spend_of(row)
         picousd, other_flags = price_otherwise(row, what)
-        # Another organization that was billed would have been so otherwise, too.
+        # Another organization that was billed would also have been billed otherwise.
         otherwise = spend_picousd(picousd, (*flags, *other_flags), row["billing"])
         self.responses += 1
         self.cost_picousd += cost or 0
@@ -99,8 +96,8 @@ class WhatIf:
 def read_what_if(
     connection: sqlite3.Connection, what: Otherwise, question: Question, trace_id: str | None = None
 ) -> list[WhatIf]:
-    """For each value of what is asked by, the most expensive first or in the order of time, what the responses cost and
-    would cost. Reads every row: sums do not tell what a single response would cost."""
+    """What the responses cost and would cost, for each value of what the question sums up by: the most expensive first,
+    or in the order of time. Reads every row, since no sum can be priced again."""
     found: dict[tuple[str | None, ...], WhatIf] = {}
     for key, row in _rows(connection, question, trace_id):
         if key not in found:

@@ -9,7 +9,6 @@ from datetime import date
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
-from claudetrace._pricing._listing import listed_of
 from claudetrace._pricing._rates import CLASSES
 
 if TYPE_CHECKING:
@@ -17,6 +16,12 @@ if TYPE_CHECKING:
 
 PRICE = re.compile(r"\d{1,6}(\.\d{1,6})?", re.ASCII)
 """Dollars for a million tokens: six decimals are a picodollar a token."""
+MODEL_KEYS = (
+    *("id", "name", "status", "released", "retired_on", "aliases", "bedrock_id", "vertex_id", "context_window"),
+    *("tokenizer", "supports_inference_geo", "cloud_regional_premium_1_1", "periods", "fast", "sources"),
+    *("note", "disagreement", "verification"),
+)
+"""What every model has to say."""
 REMARKS = {"note", "status", "condition", "to"}
 KEYS = {"from", "to", "batch", "tiers", "note", "status", *CLASSES}
 TIER_KEYS = {"prompt_tokens_above", "threshold_counts", "comparison", "scope", "condition", "batch", *CLASSES}
@@ -42,7 +47,7 @@ def problems(data: Mapping[str, Any]) -> Iterator[str]:
     yield from form_problems(data)
     named: dict[str, str] = {}
     for model in data["models"]:
-        name = listed_of(model, data["sources"]).id
+        name = {key: model[key] for key in MODEL_KEYS}["id"]
         spelled = {model["id"], *model["aliases"], model["bedrock_id"], model["vertex_id"]} - {None}
         for spelling in sorted(spelled):
             if named.setdefault(spelling, name) != name:

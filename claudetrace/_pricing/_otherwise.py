@@ -46,7 +46,7 @@ class Otherwise:
 @cache
 def _context_window(model: str | None) -> int | None:
     listed = None if model is None else find_listed(model)
-    return None if listed is None else listed.context_window
+    return None if listed is None else listed["context_window"]
 
 
 def price_otherwise(row: Mapping[str, Any], what: Otherwise) -> tuple[int | None, tuple[str, ...]]:

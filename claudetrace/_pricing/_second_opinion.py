@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from decimal import Decimal
@@ -11,14 +12,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from claudetrace._pricing._ids import read_id
-from claudetrace._pricing._listing import Listed, listed_models
-from claudetrace._pricing._rates import CLASSES, book
+from claudetrace._pricing._listing import Model, listed_models
+from claudetrace._pricing._rates import CLASSES, book, in_force
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
 Quotes: TypeAlias = "dict[str, Decimal]"
-"""Dollars for a million tokens, each under what it is for, as `output`, `batch input`, `input above 100000`."""
+"""Dollars for a million tokens, by what they are for: `output`, `batch input`, `input above 100000`."""
 
 GENAI_FIELDS = {
     "input": "input_mtok",
@@ -36,8 +37,6 @@ LITELLM_FIELDS = {
     "output": "output_cost_per_token",
 }
 LITELLM_FILE = "model_prices_and_context_window_backup.json"
-UNLISTED = "not listed"
-NO_PRICE = "no price"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,7 +56,7 @@ class Disagreement:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Opinion:
-    """The result of comparing with `source`; its `version` is `None` where it is not installed."""
+    """How a source compares; its `version` is `None` where it is not installed."""
 
     source: str
     version: str | None
@@ -69,47 +68,56 @@ class Opinion:
 def second_opinions(only: str | None = None, today: date | None = None) -> list[Opinion]:
     """The comparison with each source, of all models or of the one with the id `only`. Uses no network."""
     day = (today or datetime.now(UTC).date()).isoformat()
-    models = [model for model in listed_models() if only is None or model.id == only]
+    models = [model for model in listed_models() if only is None or model["id"] == only]
     return [
-        _opinion("genai-prices", "genai_prices", lambda: _from_genai(models, day, everything=only is None)),
-        _opinion("litellm", "litellm", lambda: _from_litellm(models, day, everything=only is None)),
+        _opinion("genai-prices", "genai_prices", lambda: _from_genai(models, day), everything=only is None),
+        _opinion("litellm", "litellm", lambda: _from_litellm(models, day), everything=only is None),
     ]
 
 
-def _opinion(source: str, module: str, compare: Callable[[], tuple[int, list[Disagreement]]]) -> Opinion:
+Compared: TypeAlias = "tuple[dict[str, list[Disagreement] | None], list[str]]"
+"""The differences by model, `None` for a model that the source does not have; and the source's models that we lack."""
+
+
+def _opinion(source: str, module: str, compare: Callable[[], Compared], *, everything: bool) -> Opinion:
     if find_spec(module) is None:
         return Opinion(source=source, version=None)
     try:
         installed = version(source)
     except PackageNotFoundError:
         installed = "of unknown version"
-    compared, differences = compare()
-    return Opinion(source=source, version=installed, compared=compared, differences=tuple(differences))
+    by_model, unlisted = compare()
+    found: list[Disagreement] = []
+    for id_, differences in by_model.items():
+        model = book().models[id_]
+        if differences is not None:
+            found += dict.fromkeys(differences)
+        elif model["status"] != "retired":  # sources drop retired models
+            found.append(_difference(source, model, "model", "listed", "not listed"))
+    for name in unlisted if everything else ():
+        found.append(Disagreement(source=source, model=name, what="model", ours="not listed", theirs="listed"))
+    compared = sum(differences is not None for differences in by_model.values())
+    return Opinion(source=source, version=installed, compared=compared, differences=tuple(found))
 
 
-def _from_genai(models: list[Listed], day: str, *, everything: bool) -> tuple[int, list[Disagreement]]:
+def _from_genai(models: list[Model], day: str) -> Compared:
     """Compares period by period: genai-prices dates some of its prices."""
     from genai_prices.data_snapshot import get_snapshot
 
     theirs = next(each for each in get_snapshot().providers if each.id == "anthropic").models
-    found: list[Disagreement] = []
-    compared = 0
+    found: dict[str, list[Disagreement] | None] = {}
     for model in models:
-        match = next((each for each in theirs if each.is_match(model.id)), None)
-        if match is None:
-            found += _missing("genai-prices", model)
-            continue
-        compared += 1
-        for period in model.periods:
-            current = period is model.on(day)
+        match = next((each for each in theirs if each.is_match(model["id"])), None)
+        differences: list[Disagreement] = []
+        found[model["id"]] = None if match is None else differences
+        for period in model["periods"] if match else ():
+            current = period is in_force(model["periods"], day)
             first = day if current else period["from"]
             quotes, priced = _genai_quotes(match, first)
-            ours = _quotes(period, model.fast_on(first))
+            ours = _quotes(period, in_force(model["fast"], first))
             ours = {what: price for what, price in ours.items() if what.startswith(priced)}
-            found += _compared("genai-prices", model, ours, quotes, None if current else first)
-    if everything:
-        found += [_unlisted("genai-prices", each.id) for each in theirs if not any(map(each.is_match, book().ids))]
-    return compared, found
+            differences += _differences("genai-prices", model, ours, quotes, None if current else first)
+    return found, [each.id for each in theirs if not any(map(each.is_match, book().ids))]
 
 
 def _genai_quotes(model: Any, day: str) -> tuple[Quotes, tuple[str, ...]]:
@@ -137,33 +145,22 @@ def _genai_class_quotes(before: str, prices: Any) -> Quotes:
     return quotes
 
 
-def _from_litellm(models: list[Listed], day: str, *, everything: bool) -> tuple[int, list[Disagreement]]:
+def _from_litellm(models: list[Model], day: str) -> Compared:
     """Compares today's prices alone: litellm keeps no history."""
     rows = _litellm_rows()
-    found: list[Disagreement] = []
-    compared = 0
+    found: dict[str, list[Disagreement] | None] = {}
     for model in models:
-        named = {name: row for name, row in rows.items() if read_id(name, book().ids).model == model.id}
-        if not named:
-            found += _missing("litellm", model)
-            continue
-        compared += 1
-        ours = _quotes(model.on(day) or {}, model.fast_on(day))
-        for row in named.values():
-            quotes = _litellm_quotes(row)
-            # litellm has no prices for an hour's cache in a batch.
-            covered = {name: price for name, price in ours.items() if not name.startswith("batch cache_write_1h")}
-            told = _compared("litellm", model, covered, quotes, None)
-            found += [difference for difference in told if difference not in found]
-    if everything:
-        found += [_unlisted("litellm", name) for name in rows if read_id(name, book().ids).model is None]
-    return compared, found
+        named = [row for name, row in rows.items() if read_id(name, book().ids).model == model["id"]]
+        ours = _quotes(in_force(model["periods"], day) or {}, in_force(model["fast"], day))
+        # litellm has no prices for an hour's cache in a batch.
+        covered = {name: price for name, price in ours.items() if not name.startswith("batch cache_write_1h")}
+        told = [each for row in named for each in _differences("litellm", model, covered, _litellm_quotes(row), None)]
+        found[model["id"]] = told if named else None
+    return found, [name for name in rows if read_id(name, book().ids).model is None]
 
 
 def _litellm_rows() -> dict[str, Mapping[str, Any]]:
     """The rows of the Claude API, read from its file: importing litellm takes seconds and asks the network."""
-    import json
-
     spec = find_spec("litellm")
     for folder in (spec.submodule_search_locations or ()) if spec else ():
         file = Path(folder) / LITELLM_FILE
@@ -215,32 +212,13 @@ def _class_quotes(before: str, prices: Mapping[str, Any] | None, after: str = ""
     return {f"{before}{name}{after}": Decimal(prices[name]) for name in CLASSES} if prices else {}
 
 
-def _compared(source: str, model: Listed, ours: Quotes, theirs: Quotes, day: str | None) -> Iterator[Disagreement]:
+def _differences(source: str, model: Model, ours: Quotes, theirs: Quotes, day: str | None) -> Iterator[Disagreement]:
     for what in dict.fromkeys([*ours, *theirs]):
-        mine, other = ours.get(what), theirs.get(what)
-        if mine != other:
-            yield Disagreement(
-                source=source,
-                model=model.id,
-                what=what,
-                ours=_text(mine),
-                theirs=_text(other),
-                day=day,
-                known=model.disagreement,
-            )
+        mine, other = (f"{each[what].normalize():f}" if what in each else "no price" for each in (ours, theirs))
+        if ours.get(what) != theirs.get(what):
+            yield _difference(source, model, what, mine, other, day)
 
 
-def _missing(source: str, model: Listed) -> Iterator[Disagreement]:
-    """A model that the source lacks, unless it is retired: sources drop those."""
-    if model.status != "retired":
-        yield Disagreement(
-            source=source, model=model.id, what="model", ours="listed", theirs=UNLISTED, known=model.disagreement
-        )
-
-
-def _unlisted(source: str, name: str) -> Disagreement:
-    return Disagreement(source=source, model=name, what="model", ours=UNLISTED, theirs="listed")
-
-
-def _text(price: Decimal | None) -> str:
-    return NO_PRICE if price is None else f"{price.normalize():f}"
+def _difference(source: str, model: Model, what: str, ours: str, theirs: str, day: str | None = None) -> Disagreement:
+    known = model["disagreement"]
+    return Disagreement(source=source, model=model["id"], what=what, ours=ours, theirs=theirs, day=day, known=known)

@@ -198,3 +198,8 @@ def capture_ratio(cells: Iterable[Compared]) -> Fraction | None:
         theirs = sum(each.list_picousd or 0 for each in shared)
         unseen = sum(amount for amount in groups(shared).values() if amount > 0)
     return 1 - Fraction(unseen, theirs) if theirs > 0 else None
+
+
+def total(cells: Iterable[Compared], name: str) -> int:
+    """The sum of the field `name`, where it is known."""
+    return sum(getattr(each, name) or 0 for each in cells)

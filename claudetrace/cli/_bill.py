@@ -1,4 +1,4 @@
-"""What `claudetrace reconcile` prints: the three passes, the gap with its causes, and what is not judged."""
+"""What `claudetrace reconcile` prints: three passes, the gap with its causes, and what was not judged."""
 
 from __future__ import annotations
 
@@ -9,15 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 from claudetrace._call import exact_usd
 from claudetrace._reconcile._figures import REQUESTS
-from claudetrace._reconcile._judge import CAUSES, capture_ratio
+from claudetrace._reconcile._judge import CAUSES, capture_ratio, total
 from claudetrace._reconcile._ours import COUNTS
-from claudetrace._reconcile._run import total
-from claudetrace.cli._options import calls_text
 from claudetrace.cli._tables import (
     NONE,
-    Column,
+    calls_text,
+    columns,
     count_text,
-    fitted,
+    counted,
     table,
     usd_digits,
     usd_text,
@@ -25,7 +24,7 @@ from claudetrace.cli._tables import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from claudetrace._reconcile._figures import Cell
     from claudetrace._reconcile._judge import Compared
@@ -34,6 +33,13 @@ if TYPE_CHECKING:
 NOT_VERIFIED = "Not yet verified against a live account: docs/bill.md says what that means."
 LARGEST_AMOUNT_CHARS = 16
 FIELDS = {"model": "model", "workspace": "workspace_id"}
+SUMS = {
+    "calls in the ledger without a price: `claudetrace doctor` says why": "unpriced_picousd",
+    "rates that differ": "misrated_picousd",
+    "own prices: the ledger's are not list prices there": "own_prices_picousd",
+    "priority tier: in no report of cost": "priority_picousd",
+}
+"""Each further cause with its sum."""
 ALONE = {"code_execution": "code execution", "session_usage": "session time of managed agents"}
 
 
@@ -44,9 +50,9 @@ def bill_text(found: Reconciliation, by: tuple[str, ...], width: int | None) -> 
         head.append(f"Only {found.asked.scope}")
     blocks = ["\n".join(wrapped(head, width))]
     if found.judged:
-        blocks += [_passes(found), _by(found, by, width), *_gap(found, width)]
-    blocks += ["\n".join(wrapped(_notes(found), width))]
-    return "\n\n".join(blocks)
+        names = [name for name in by if name != "workspace" or found.by_workspace]
+        blocks += [_passes(found), _groups(found, names, width) if names else "", *_gap(found, width)]
+    return "\n\n".join([*blocks, "\n".join(wrapped([*_notes(found), *_scope_notes(found), NOT_VERIFIED], width))])
 
 
 def _passes(found: Reconciliation) -> str:
@@ -59,19 +65,15 @@ def _passes(found: Reconciliation) -> str:
             share = _share(ours, theirs) if known else "–"
             rows.append([kind.replace("_", " "), count_text(ours), count_text(theirs if known else None), share])
     ours, theirs = total(found.judged, "our_picousd"), total(found.judged, "list_picousd")
-    if not found.has_cost:
-        rows.append(["list price", usd_text(exact_usd(ours), 2), "–", "–"])
-    else:
-        digits = usd_digits([exact_usd(ours), exact_usd(theirs)])
-        amounts = [usd_text(exact_usd(each), digits) for each in (ours, theirs)]
-        rows.append(["list price", *amounts, _share(ours, theirs)])
-    told = table(["", "ledger", "Anthropic", "ledger ÷ Anthropic"], rows)
+    amounts = _amounts([ours, theirs]) if found.has_cost else [usd_text(exact_usd(ours), 2), "–"]
+    rows.append(["list price", *amounts, _share(ours, theirs) if found.has_cost else "–"])
+    told = table(columns(["", "ledger", "Anthropic", "ledger ÷ Anthropic"], rows))
     what = "list price is" if found.has_cost else "tokens are"
     return f"{told}\n\nCapture rate: {_percent(found.capture_ratio)} of Anthropic's {what} of calls in the ledger."
 
 
-def _by(found: Reconciliation, by: tuple[str, ...], width: int | None) -> str:
-    names = [name for name in by if name != "workspace" or found.by_workspace]
+def _groups(found: Reconciliation, names: Sequence[str], width: int | None) -> str:
+    """Both sides by model, by workspace, or by both."""
     groups: dict[tuple[str, ...], list[Compared]] = defaultdict(list)
     for each in found.judged:
         if each.is_shared or each.cell.kind == REQUESTS:
@@ -85,75 +87,55 @@ def _by(found: Reconciliation, by: tuple[str, ...], width: int | None) -> str:
         counts = [count_text(total(requests, "our_quantity")), count_text(theirs)]
         amounts = [usd_text(exact_usd(total(cells, name)), digits) for name in ("our_picousd", "list_picousd")]
         rows.append([*key, *counts, *amounts, _percent(capture_ratio(cells))])
-    drops = {**dict.fromkeys(names, 0), "requests": 1, "Anthropic's": 2, "ledger (USD)": 0, "Anthropic (USD)": 0}
-    return _fitted({**drops, "captured": 0}, rows, names, width) if names else ""
-
-
-def _fitted(heads: Mapping[str, int], rows: Sequence[Sequence[str]], left: Sequence[str], width: int | None) -> str:
-    """A table under `heads`, each with how soon it is left out where the screen is narrow, and what was left out."""
-    cells = zip(*rows, strict=True) if rows else [()] * len(heads)
-    columns = [
-        Column(head, column, None, drop, left=head in left)
-        for (head, drop), column in zip(heads.items(), cells, strict=True)
-    ]
-    return "\n".join(filter(None, fitted(columns, width)))
+    drops = {"requests": 1, "Anthropic's": 2, "ledger (USD)": 0, "Anthropic (USD)": 0, "captured": 0}
+    drops = {**dict.fromkeys(names, 0), **drops}
+    return table(columns(drops, rows, left=range(len(names)), drops=drops.values()), width)
 
 
 def _gap(found: Reconciliation, width: int | None) -> list[str]:
-    """The difference in dollars with what it is made of; and every rate that differs."""
+    """The difference in dollars with its causes, and every rate that differs."""
     if not found.has_cost:
-        return ["No report of cost was read, so that no dollars are compared."]
+        return ["No report of cost was read, so no dollars are compared."]
     causes = gap_causes(found)
-    whole = sum(causes.values())
-    digits = usd_digits([exact_usd(amount) for amount in (whole, *causes.values())])
     if not causes:
-        return ["No gap: both sides agree to the fraction of a cent."]
-    room, lines = width and width - LARGEST_AMOUNT_CHARS, []
-    for said, amount in causes.items():
+        return ["No gap: both sides agree to a fraction of a cent."]
+    room, lines, whole = width and width - LARGEST_AMOUNT_CHARS, [], sum(causes.values())
+    *amounts, gap = _amounts([*causes.values(), whole])
+    for said, amount in zip(causes, amounts, strict=True):
         first, *more = wrapped([said], room)
-        lines += [[usd_text(exact_usd(amount), digits), first], *(["", part] for part in more)]
-    lines += [[usd_text(exact_usd(whole), digits), "what Anthropic's list price is more than the ledger's"]]
-    told = ["The gap\n" + table(["USD", "cause"], lines, left=(1,), last_is_total=True)]
+        lines += [[amount, first], *(["", part] for part in more)]
+    lines += [[gap, "by which Anthropic's list price is higher than the ledger's"]]
+    told = ["The gap\n" + table(columns(["USD", "cause"], lines, left=(1,)), total=True)]
     if len(found.keys) > 1 and found.capture_ratio != 1:
-        told.append(_keys(found))
-    if found.misrated:
+        rows = zip(
+            [key or NONE for key in found.keys],
+            [count_text(each.quantity) for each in found.keys.values()],
+            _amounts([each.list_picousd or 0 for each in found.keys.values()]),
+            strict=True,
+        )
         told.append(
-            "Rates that differ: a bug of the ledger's prices, so please report it.\n"
-            f"In USD: rates are of a million tokens, or of a search.\n{_rates(found, width)}"
+            "By key, in Anthropic's figures: is one of them another program's?\n"
+            + table(columns(["key", "requests", "Anthropic (USD)"], [*rows]))
+        )
+    if found.misrated:
+        heads = {"model": 0, "kind": 0, "tier": 2, "speed": 3, "ours": 0, "Anthropic's": 0, "days": 1, "difference": 0}
+        rates = [[str(value).removesuffix("_tokens") for value in each.values()] for each in misrates(found)]
+        told.append(
+            "Rates that differ: a bug in the ledger's prices, so please report it.\n"
+            "In USD: rates are for a million tokens, or for a search.\n"
+            + table(columns(heads, rates, left=range(4), drops=heads.values()), width)
         )
     return told
 
 
-def _keys(found: Reconciliation) -> str:
-    """Anthropic's figures by key: a key of another program shows what the ledger cannot see."""
-    amounts = [exact_usd(each.list_picousd or 0) for each in found.keys.values()]
-    digits = usd_digits(amounts)
-    rows = [
-        [key or NONE, count_text(each.quantity), usd_text(amount, digits)]
-        for (key, each), amount in zip(found.keys.items(), amounts, strict=True)
-    ]
-    return "By key, in Anthropic's figures: is one of them another program's?\n" + table(
-        ["key", "requests", "Anthropic (USD)"], rows
-    )
-
-
 def gap_causes(found: Reconciliation) -> dict[str, int]:
-    """What the gap is made of, in words, each with its picodollars."""
-    causes: dict[str, int] = {}
-    for cell, amount in found.unseen.items():
-        causes[_unseen(cell, amount, found)] = amount
+    """The causes of the gap in words, each with its picodollars."""
+    causes = {_unseen(cell, amount, found): amount for cell, amount in found.unseen.items()}
     for each in found.judged:
         if each.only_theirs_picousd:
             said = f"{ALONE.get(each.cell.kind, each.cell.kind)}: no response tells it"
             causes[said] = causes.get(said, 0) + each.only_theirs_picousd
-    sums = {
-        "calls in the ledger without a price: `claudetrace doctor` says why": "unpriced_picousd",
-        "rates that differ": "misrated_picousd",
-        "own prices: the ledger's are not list prices there": "own_prices_picousd",
-        "priority tier: in no report of cost": "priority_picousd",
-    }
-    causes |= {said: amount for said, name in sums.items() if (amount := total(found.judged, name))}
-    return causes
+    return causes | {said: amount for said, name in SUMS.items() if (amount := total(found.judged, name))}
 
 
 def _unseen(cell: Cell, amount: int, found: Reconciliation) -> str:
@@ -164,12 +146,11 @@ def _unseen(cell: Cell, amount: int, found: Reconciliation) -> str:
     what = ", ".join(filter(None, (cell.model or "web searches", *terms)))
     if amount < 0:
         return f"{what}: in the ledger and not {'of the named keys' if found.asked.api_key_ids else 'billed'}"
-    requests_text = f"{count_text(more)} request{'' if more == 1 else 's'} that the ledger did not see"
-    return f"{what}: {requests_text}" if more > 0 else f"{what}: not seen"
+    return f"{what}: " + (f"{counted(more, 'request')} that the ledger did not see" if more > 0 else "not seen")
 
 
 def misrates(found: Reconciliation) -> list[dict[str, Any]]:
-    """Each rate that differs, in dollars for a million tokens or for one search, with its days and what it makes."""
+    """Each rate that differs, in dollars for a million tokens or for one search, with its days and its effect."""
     rates: dict[tuple[str, ...], list[Compared]] = defaultdict(list)
     for each in found.misrated:
         cell = each.cell
@@ -188,12 +169,6 @@ def misrates(found: Reconciliation) -> list[dict[str, Any]]:
     ]
 
 
-def _rates(found: Reconciliation, width: int | None) -> str:
-    rows = [[str(value).removesuffix("_tokens") for value in each.values()] for each in misrates(found)]
-    heads = {"model": 0, "kind": 0, "tier": 2, "speed": 3, "ours": 0, "Anthropic's": 0, "days": 1, "difference": 0}
-    return _fitted(heads, rows, [*heads][:4], width)
-
-
 def _rate(rate: Fraction | None, kind: str) -> str:
     if rate is None:
         return NONE
@@ -202,43 +177,53 @@ def _rate(rate: Fraction | None, kind: str) -> str:
 
 
 def _notes(found: Reconciliation) -> list[str]:
+    """The days that were not judged, and the calls around midnight."""
     ours, notes = found.ours, []
     if not any(each.their_quantity or each.list_picousd for each in found.cells):
-        notes.append("Anthropic has no figures of these days and this scope: are the ids right?")
+        notes.append("Anthropic has no figures for these days and this scope: are the ids right?")
     if any(each.cell.day < found.first_day for each in found.cells):
         notes.append(f"Not counted: days before {found.first_day}, whose calls are pruned.")
     if young := sorted({each.cell.day for each in found.cells if each.cell.day >= found.young_from}):
         said = young[0] if len(young) == 1 else f"{young[0]} to {young[-1]}"
-        notes.append(f"Too young to judge, and not counted: {said}. Figures can take hours; run it again later.")
+        notes.append(f"Too recent to judge, and not counted: {said}. Figures can take hours; run it again later.")
     if ours.midnight.calls:
-        amount = usd_text(exact_usd(ours.midnight.picousd), usd_digits([exact_usd(ours.midnight.picousd)]))
-        day = f"the day of their {'end' if ours.by_end else 'beginning'}, which fits Anthropic's figures"
-        notes.append(f"Around midnight: {calls_text(ours.midnight.calls)} ({amount}) counted on {day}.")
-    return [*notes, *_scope_notes(found), NOT_VERIFIED]
+        (amount,) = _amounts([ours.midnight.picousd])
+        day = "end" if ours.by_end else "beginning"
+        notes.append(
+            f"Around midnight: {calls_text(ours.midnight.calls)} ({amount}) counted on the day of their {day}, which "
+            "fits Anthropic's figures."
+        )
+    return notes
 
 
 def _scope_notes(found: Reconciliation) -> list[str]:
-    """What is in one of the two alone, what was narrowed, and the discount."""
+    """What only one side has, what was narrowed, and the discount."""
     ours, notes = found.ours, []
     if unbilled := total(found.judged, "unbilled_quantity"):
         notes.append(f"Used and not billed: {unbilled:,} tokens of refused or blocked requests.")
     if ours.cut_short:
         notes.append(
-            f"{calls_text(ours.cut_short)} cut short: what Anthropic wrote after that is in its figures alone."
+            f"{calls_text(ours.cut_short)} cut short: only Anthropic's figures have what it generated after that."
         )
     if ours.without_workspace and found.asked.workspace_ids:
         notes.append(f"{calls_text(ours.without_workspace)} of the ledger name no workspace and are left out.")
     elif not found.by_workspace:
         notes.append("Not compared by workspace: not every call or figure names one.")
     if found.asked.api_key_ids:
-        notes.append("--api-key-id narrows Anthropic's figures alone: the ledger knows no keys.")
+        notes.append("--api-key-id narrows Anthropic's figures alone: the ledger has no keys.")
     if (discount := found.discount) is not None and found.has_cost:
-        billed, listed = (exact_usd(total(found.judged, name)) for name in ("billed_picousd", "list_picousd"))
-        digits = usd_digits([billed, listed])
-        told = ", taken as the same for all, since this report has no list prices" if found.assumed_discount else ""
-        amounts = f"{usd_text(billed, digits)} of {usd_text(listed, digits)}"
-        notes.append(f"Billed {amounts}: a discount of {_percent(discount)}{told}.")
+        billed, listed = _amounts([total(found.judged, name) for name in ("billed_picousd", "list_picousd")])
+        told = (
+            ", assumed to be the same for all, since this report has no list prices" if found.assumed_discount else ""
+        )
+        notes.append(f"Billed {billed} of {listed}: a discount of {_percent(discount)}{told}.")
     return notes
+
+
+def _amounts(picousd: Sequence[int]) -> list[str]:
+    """The amounts in dollars, with the same decimals."""
+    amounts = [exact_usd(each) for each in picousd]
+    return [usd_text(amount, usd_digits(amounts)) for amount in amounts]
 
 
 def _share(ours: int, theirs: int) -> str:
@@ -250,8 +235,7 @@ def _percent(share: Fraction | None) -> str:
 
 
 def bill_json(found: Reconciliation, by: tuple[str, ...]) -> str:
-    """The same for programs; amounts are exact."""
-    cells = [{**each.cell._asdict(), **_amounts(each), "judged": each.judged} for each in found.cells]
+    """The same for programs, with exact amounts."""
     requests = [each for each in found.judged if each.cell.kind == REQUESTS]
     told = {
         "source": found.source,
@@ -273,18 +257,19 @@ def bill_json(found: Reconciliation, by: tuple[str, ...]) -> str:
             for key, each in found.keys.items()
         },
         "by": list(by),
-        "cells": cells,
+        "cells": [_cell_json(each) for each in found.cells],
     }
     return json.dumps(told, indent=2, ensure_ascii=False)
 
 
-def _amounts(each: Compared) -> dict[str, Any]:
+def _cell_json(each: Compared) -> dict[str, Any]:
     names = ("our_picousd", "list_picousd", "billed_picousd", *(f"{cause}_picousd" for cause in CAUSES))
     amounts = {
         name.replace("picousd", "usd"): None if (amount := getattr(each, name)) is None else f"{exact_usd(amount):f}"
         for name in names
     }
-    return {"our_quantity": each.our_quantity, "their_quantity": each.their_quantity, **amounts}
+    counts = {"our_quantity": each.our_quantity, "their_quantity": each.their_quantity}
+    return {**each.cell._asdict(), **counts, **amounts, "judged": each.judged}
 
 
 def _number(share: Fraction | None) -> float | None:

@@ -1,34 +1,59 @@
-"""`claudetrace budgets`."""
+"""`claudetrace budgets` and its commands."""
 
 from __future__ import annotations
 
 import time
+import tomllib
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal, InvalidOperation
+from functools import update_wrapper
+from pathlib import Path
 from shlex import quote
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from claudetrace._alerts._send_test import send_test
+from claudetrace._budgets import _connect, _grants
+from claudetrace._budgets._budget import budgets_from
+from claudetrace._budgets._budgets import Budgets
+from claudetrace._budgets._postgres._url import ServerUrl
+from claudetrace._budgets._status import states
+from claudetrace._budgets._windows import window_of
+from claudetrace._call import exact_usd
+from claudetrace._config import resolve
 from claudetrace._errors import ClaudetraceError, dollars
-from claudetrace.cli._budgets_admin import apply, init, recount
-from claudetrace.cli._options import DB, STORE, calls_text, store_path
-from claudetrace.cli._tables import plain
+from claudetrace._guard import Guard
+from claudetrace._ledger._read import Ledger
+from claudetrace._ledger._reprice import offer_again
+from claudetrace._parse import days
+from claudetrace._places import resource
+from claudetrace.cli._budget_report import Report, amounts_text, as_text, granted_text, in_json
+from claudetrace.cli._options import AS_JSON, DB, STORE, progress_of, store_named, store_path
+from claudetrace.cli._tables import calls_text, counted, plain
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Callable
 
     from claudetrace._budgets._budget import Budget
     from claudetrace._budgets._connect import StoreName
-    from claudetrace._budgets._status import BudgetState
+    from claudetrace._budgets._store import Stored
+    from claudetrace._call import Row
 
-CODE = "Channels that a program's code names are not known here, and are not tried"
+CODE = "Channels that are set in a program's code are not known here, and are not tried"
+MOST_KEYS = 20
+PATIENT_S = 30.0
+RECOUNT_S = 35 * 86_400
+"""How long a store remembers what it has counted. Offering older calls again would count them twice."""
+KEY = click.option("--key", help="Of a budget for each value of a tag: the value.")
 
 
 @click.group(invoke_without_command=True, short_help="Show what budgets have spent, reserved and left.")
-@click.option("--top", default=5, show_default=True, type=click.IntRange(0), help="Of a budget for each: how many.")
+@click.option(
+    "--top", default=5, show_default=True, type=click.IntRange(0), help="How many values of a budget for each value."
+)
 @click.option("--alerts", default=5, show_default=True, type=click.IntRange(0), help="How many of the last alerts.")
-@click.option("--json", "as_json", is_flag=True, help="For programs: whole counts, exact dollars as text.")
+@AS_JSON
 @STORE
 @DB
 @click.pass_context
@@ -37,145 +62,127 @@ def budgets(
 ) -> None:
     """Show what each budget has spent, reserved and left in its window, and the last alerts.
 
-    Read from the store of the programs that have these budgets; nothing of it is changed. Exits 1 where all of a
-    budget is spent, or it has stopped a call. Times are UTC.
+    Reads the store of the programs that have these budgets, and changes nothing. Exits 1 if all of a budget is spent,
+    or if it has stopped a call. Times are UTC.
     """
     if context.invoked_subcommand is not None:
         context.obj = (db, store)
         return
-    from claudetrace.cli._budget_report import Report, as_text
-    from claudetrace.cli._budget_report import as_json as in_json
-
-    path = store_path(db, store)
-    report = Report.read(path, time.time(), top=top, alerts=alerts)
-    click.echo(in_json(report) if as_json else as_text(report))
-    if report.needs_a_look:
+    found = Report.read(store_path(db, store), time.time(), top=top, alerts=alerts)
+    click.echo(in_json(found) if as_json else as_text(found))
+    if found.needs_a_look:
         raise SystemExit(1)
+
+
+def _on_store(command: Callable[..., None]) -> Callable[..., None]:
+    """The command on the store that its own options name, or those of `budgets` before it."""
+
+    def named(
+        said: tuple[Path | None, StoreName | None], store: StoreName | None, db: Path | None, **given: Any
+    ) -> None:
+        command(store_path(db or said[0], store or said[1]), **given)
+
+    made: Any = update_wrapper(named, command)
+    return STORE(DB(click.pass_obj(made)))
 
 
 @budgets.command()
 @click.argument("name")
-@STORE
-@DB
-@click.pass_obj
-def test(said: tuple[Path | None, StoreName | None], name: str, store: StoreName | None, db: Path | None) -> None:
-    """Send an alert of the budget NAME that says it is a test.
+@_on_store
+def test(store: StoreName, name: str) -> None:
+    """Send a test alert of the budget NAME.
 
-    Through the channels that `alert_to` in claudetrace.toml names; those that a program's code names are known to
-    that program alone. Exits 1 where one fails, 2 where no budget has that name.
+    It goes through the channels that `alert_to` in claudetrace.toml names. Those that are set in a program's code are
+    known to that program alone. Exits 1 if one fails, 2 if no budget has that name.
     """
-    from claudetrace._alerts._send_test import send_test
-    from claudetrace._config import resolve
-    from claudetrace._places import resource
-
     settings = resolve({})
-    path = store_path(db or said[0], store or said[1])
     said_here = () if settings.budgets == "store" else settings.budgets
-    known = {budget.name: budget for budget in said_here} | _stored(path)
+    stored, channels = _stored(store)
+    known = {budget.name: budget for budget in (*said_here, *stored)}
     if name not in known:
         names = ", ".join(repr(each) for each in known) or "none: no program has set any, nor has claudetrace.toml"
-        raise ClaudetraceError(f"there is no budget {name!r} in {path} or in claudetrace.toml; there is {names}")
+        raise ClaudetraceError(f"there is no budget {name!r} in {store} or in claudetrace.toml; there is {names}")
     if not settings.alert_to:
         raise ClaudetraceError(
-            'no channel is named in claudetrace.toml: write alert_to = ["https://…"] there. '
-            f"{CODE}{_others(path, set())}"
+            f'no channel is named in claudetrace.toml: write alert_to = ["https://…"] there. {CODE}{_untried(channels)}'
         )
     tried = send_test(name, known.values(), settings.alert_to, service=resource()["service"])
     click.echo(f"A test alert of budget {name!r}, through the channels of claudetrace.toml:")
     width = max(len(each.channel) for each in tried)
     for each in tried:
-        said_of_it = click.style("delivered", fg="green") if each.error is None else click.style("failed", fg="red")
-        click.echo(f"  {each.channel:<{width}}  {said_of_it}" + (f": {plain(each.error, 300)}" if each.error else ""))
-    click.echo(f"{CODE}{_others(path, {each.channel for each in tried})}.")
+        done = click.style("delivered", fg="green") if each.error is None else click.style("failed", fg="red")
+        click.echo(f"  {each.channel:<{width}}  {done}" + (f": {plain(each.error, 300)}" if each.error else ""))
+    click.echo(f"{CODE}{_untried(channels - {each.channel for each in tried})}.")
     if any(each.error is not None for each in tried):
         raise SystemExit(1)
 
 
+def _stored(store: StoreName) -> tuple[list[Budget], set[str]]:
+    """The store's budgets and channels; none where there is no store."""
+    if not _connect.exists(store):
+        return [], set()
+    with _connect.view(store) as view:
+        return [each.budget for each in view.budgets()], {each.name for each in view.channels(time.time())}
+
+
+def _untried(channels: set[str]) -> str:
+    return f"; the store knows {', '.join(sorted(channels))}" if channels else ""
+
+
 @budgets.command()
 @click.argument("name")
-@click.option("--key", help="Of a budget for each value of a tag: this one's alone.")
-@STORE
-@DB
-@click.pass_obj
-def release(
-    said: tuple[Path | None, StoreName | None], name: str, key: str | None, store: StoreName | None, db: Path | None
-) -> None:
-    """Let go of what the budget NAME holds for cut streams.
+@KEY
+@_on_store
+def release(store: StoreName, name: str, key: str | None) -> None:
+    """Release what the budget NAME holds for cut streams.
 
-    What they were seen to cost stays spent. To be used once the bill says what they came to. Exits 2 where no budget
-    has that name.
+    What they were seen to cost stays spent. Use it once the bill says what they came to. Exits 2 if no budget has that
+    name.
     """
-    from claudetrace._budgets import _connect
-    from claudetrace._call import exact_usd
-
-    found = _connect.release(store_path(db or said[0], store or said[1]), name, key)
-    whose = plain(f"budget {name!r}" + ("" if key is None else f" for {key!r}"))
-    streams = f"{len(found):,} cut stream{'' if len(found) == 1 else 's'}"
+    found = _connect.release(store, name, key)
+    whose, streams = _whose("budget", name, key), counted(len(found), "cut stream")
     amount = dollars(exact_usd(sum(found)))
     click.echo(f"Released {amount} held for {streams} in {whose}." if found else f"Nothing is held in {whose}.")
 
 
 @budgets.command()
 @click.argument("name")
-@click.option("--key", help="Of a budget for each value of a tag: whose limit.")
+@KEY
 @click.option("--usd", metavar="USD", help="How many dollars more.")
 @click.option("--calls", type=click.IntRange(1), help="How many calls more.")
 @click.option("--until", metavar="TIME", help="An ISO time in UTC, or 30m, 2h. Default: the end of the window.")
-@click.option("--why", required=True, help="The reason, for who reads it later.")
-@STORE
-@DB
-@click.pass_obj
+@click.option("--why", required=True, help="The reason, for whoever reads it later.")
+@_on_store
 def grant(
-    said: tuple[Path | None, StoreName | None],
-    name: str,
-    key: str | None,
-    usd: str | None,
-    calls: int | None,
-    until: str | None,
-    why: str,
-    store: StoreName | None,
-    db: Path | None,
+    store: StoreName, name: str, key: str | None, usd: str | None, calls: int | None, until: str | None, why: str
 ) -> None:
-    """Raise the limit of the budget NAME, in its window of now.
+    """Raise the limit of the budget NAME in its current window.
 
-    It holds at once in every program on the store; calls that wait are let through. Exits 2 for a grant that cannot be,
-    or that leaves no room.
+    It takes effect at once in every program on the store, and calls that wait go on. Exits 2 for a grant that is not
+    possible or leaves no room.
     """
-    from claudetrace._budgets._grants import grant as give
-
     now = datetime.now(UTC)
-    state = give(
-        store_path(db or said[0], store or said[1]),
-        name,
-        key,
-        usd=None if usd is None else _dollars(usd),
-        calls=calls,
-        until=None if until is None else _time(until, now),
-        why=why,
-        now=now,
-    )
-    click.echo(f"{_whose(name, key)} may spend {_left(state)} more, of {_limits(state)}.")
-    click.echo(f"To take it back: claudetrace budgets revoke {_named(name, key)}")
+    ends, more = None if until is None else _time(until, now), None if usd is None else _dollars(usd)
+    state = _grants.grant(store, name, key, usd=more, calls=calls, until=ends, why=why, now=now)
+    limit = None if state.limit_usd is None else state.limit_usd + state.granted_usd
+    most = None if state.max_calls is None else state.max_calls + state.granted_calls
+    left = amounts_text(state.left_usd, state.left_calls)
+    click.echo(f"{_whose('Budget', name, key)} may spend {left} more, of {amounts_text(limit, most)}.")
+    named = plain(quote(name) + ("" if key is None else f" --key {quote(key)}"))
+    click.echo(f"To take it back: claudetrace budgets revoke {named}")
 
 
 @budgets.command()
 @click.argument("name")
-@click.option("--key", help="Of a budget for each value of a tag: whose limit.")
-@STORE
-@DB
-@click.pass_obj
-def revoke(
-    said: tuple[Path | None, StoreName | None], name: str, key: str | None, store: StoreName | None, db: Path | None
-) -> None:
-    """Take back what the budget NAME was granted, in its window of now."""
-    from claudetrace._budgets._grants import revoke as take
-    from claudetrace.cli._budget_report import granted_text
-
-    found = take(store_path(db or said[0], store or said[1]), name, key, now=datetime.now(UTC))
+@KEY
+@_on_store
+def revoke(store: StoreName, name: str, key: str | None) -> None:
+    """Take back what the budget NAME was granted in its current window."""
+    found = _grants.revoke(store, name, key, now=datetime.now(UTC))
     for each in found:
         click.echo(f"Taken back: {granted_text(each)}")
     if not found:
-        click.echo(f"{_whose(name, key)} was granted nothing in this window.")
+        click.echo(f"{_whose('Budget', name, key)} was granted nothing in this window.")
 
 
 def _dollars(text: str) -> Decimal:
@@ -184,13 +191,11 @@ def _dollars(text: str) -> Decimal:
     except InvalidOperation:
         usd = Decimal(0)
     if not usd.is_finite() or usd <= 0:
-        raise click.UsageError(f"--usd {text} is no sum: give dollars above 0, as 5 or 2.50")
+        raise click.UsageError(f"--usd {text} is no amount: give dollars above 0, such as 5 or 2.50")
     return usd
 
 
 def _time(text: str, now: datetime) -> datetime:
-    from claudetrace._parse import days
-
     try:
         if text.strip()[-1:] in "mhdw":
             return now + timedelta(days=days("--until", text))
@@ -200,45 +205,97 @@ def _time(text: str, now: datetime) -> datetime:
     return at.astimezone(UTC) if at.tzinfo else at.replace(tzinfo=UTC)
 
 
-def _whose(name: str, key: str | None) -> str:
-    return plain(f"Budget {name!r}" + ("" if key is None else f" for {key!r}"))
+def _whose(word: str, name: str, key: str | None) -> str:
+    return plain(f"{word} {name!r}" + ("" if key is None else f" for {key!r}"))
 
 
-def _named(name: str, key: str | None) -> str:
-    return plain(quote(name) + ("" if key is None else f" --key {quote(key)}"))
+@budgets.command()
+@click.argument("url", callback=store_named)
+@click.option("--durable", is_flag=True, help="Wait for the disk at each step: slower, and a crash loses nothing.")
+def init(url: StoreName, durable: bool) -> None:
+    """Make the budgets' tables and functions in the database at URL, or update them.
+
+    URL is postgresql://… or env:NAME of one, for a role that may create a schema. Run it again at any time. It prints
+    the statements that give your programs' role access.
+    """
+    from claudetrace._budgets._postgres._schema import init as make
+
+    statements = make(_server(url), durable=durable)
+    click.echo(f"-- The budgets' store in {url} is ready. For the role that your programs connect as:", err=True)
+    click.echo("\n".join(statements))
 
 
-def _left(state: BudgetState) -> str:
-    parts = [] if state.left_usd is None else [dollars(state.left_usd)]
-    parts += [] if state.left_calls is None else [calls_text(state.left_calls)]
-    return " and ".join(parts)
+@budgets.command()
+@click.argument("file", type=click.Path(path_type=Path, exists=True, dir_okay=False))
+@click.option("--store", "url", required=True, metavar="URL", callback=store_named, help="As for `init`.")
+def apply(file: Path, url: StoreName) -> None:
+    """Set the [[budgets]] of FILE in the database at URL, as limits that no program can change.
+
+    Programs with budgets="store" take them from there. Budgets that were set this way before and are not in FILE are
+    lifted.
+    """
+    from claudetrace._budgets._postgres._schema import apply as set_limits
+
+    try:
+        said = tomllib.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ClaudetraceError(f"{file} cannot be read: {error}") from error
+    if set(said) != {"budgets"}:
+        raise ClaudetraceError(f"{file} has to hold [[budgets]] and nothing else")
+    done = dict(zip(("Set", "Lifted"), set_limits(_server(url), budgets_from(said["budgets"])), strict=True))
+    for verb, names in done.items():
+        if names:
+            click.echo(f"{verb}: {', '.join(plain(name) for name in names)}.")
+    if not any(done.values()):
+        click.echo("There are no budgets in it, and none were set.")
 
 
-def _limits(state: BudgetState) -> str:
-    parts = [] if state.limit_usd is None else [dollars(state.limit_usd + state.granted_usd)]
-    parts += [] if state.max_calls is None else [calls_text(state.max_calls + state.granted_calls)]
-    return " and ".join(parts)
+def _server(store: StoreName) -> ServerUrl:
+    if not isinstance(store, ServerUrl):
+        raise ClaudetraceError(f"{store} is a file, which needs nothing of this: name a postgresql:// URL, or env:NAME")
+    return store
 
 
-def _stored(store: StoreName) -> dict[str | None, Budget]:
-    from claudetrace._budgets import _connect
+@budgets.command()
+@click.argument("store", metavar="URL", callback=store_named)
+@DB
+def recount(store: StoreName, db: Path | None) -> None:
+    """Count the ledger's calls again in the budgets of STORE, for the windows that are open.
 
-    if not _connect.exists(store):
-        return {}
+    For a store that was restored from an older copy, or that replaces another. It counts no call twice, so run it as
+    often as you like, and on each host that has a ledger.
+    """
+    now = time.time()
     with _connect.view(store) as view:
-        return {each.budget.name: each.budget for each in view.budgets()}
+        since, before = _since(view.budgets(), now), _spent(store, now)
+    if not before:
+        click.echo(f"There are no budgets in {store}.")
+        return
+    asked = Budgets((), store, guard=Guard())
+
+    def offer(rows: list[Row]) -> None:
+        assert asked.writer is not None
+        asked.writer.do(lambda to: to.offer(rows), PATIENT_S)
+
+    try:
+        with progress_of("counting") as progress:
+            done = offer_again(Ledger(db).path, since, offer, progress)
+    finally:
+        asked.close()
+    click.echo(f"Offered {calls_text(done)} since {since:%Y-%m-%d %H:%M} UTC to {store}.")
+    for name, spent in _spent(store, now).items():
+        more = spent - before.get(name, 0)
+        click.echo(f"  {plain(name)}: {dollars(spent)} spent, {dollars(more)} more than before")
 
 
-def _others(store: StoreName, tried: set[str]) -> str:
-    """The channels of the store that are not among those `tried`."""
-    from claudetrace._budgets import _connect
+def _since(stored: list[Stored], now: float) -> datetime:
+    """When the first of the open windows began, as far as the store remembers."""
+    starts = [window_of(each.budget.per, each.budget.timezone, now).start for each in stored]
+    return datetime.fromtimestamp(max(min(starts, default=now), now - RECOUNT_S), UTC)
 
-    if not _connect.exists(store):
-        return ""
+
+def _spent(store: StoreName, now: float) -> dict[str, Decimal]:
+    """What each budget has spent, or each value of its tag."""
     with _connect.view(store) as view:
-        names = [each.name for each in view.channels(time.time()) if each.name not in tried]
-    return f"; the store knows {', '.join(names)}" if names else ""
-
-
-for each in (init, apply, recount):
-    budgets.add_command(each)
+        found = [state for each in view.budgets() for state in states(view, each, now, MOST_KEYS)]
+    return {f"{each.budget.name}" + (f" {each.key}" if each.key else ""): each.spent_usd for each in found}

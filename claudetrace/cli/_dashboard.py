@@ -1,4 +1,4 @@
-"""`claudetrace dashboard`: Datasette with our pages on a ledger, on this machine."""
+"""`claudetrace dashboard`: serves a ledger's pages on this machine, by Datasette."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import errno
 import ipaddress
 import os
 import socket
-import sqlite3
 import sys
 import threading
 import webbrowser
@@ -19,6 +18,8 @@ import click
 
 from claudetrace._errors import ClaudetraceError
 from claudetrace._files import is_writable
+from claudetrace._ledger._read import Ledger
+from claudetrace._places import spool_of
 from claudetrace.cli._options import DB, read_path
 
 if TYPE_CHECKING:
@@ -29,15 +30,13 @@ PORT = 8686
 START = "/-/claudetrace"
 PLUGIN = "claudetrace_dashboards"
 AUTHENTICATION = ("datasette_auth_passwords", "datasette_auth_github", "datasette_auth0", "datasette_auth_tokens")
-"""Plugins that ask who somebody is; others are told by `--config`."""
+"""Plugins that authenticate users; `--config` can name others."""
 
 
 @click.command(short_help="Open the ledger's pages in the browser.")
 @DB
 @click.option("--host", default=LOOPBACK, show_default=True, help="The address to listen on.")
-@click.option(
-    "--port", type=click.IntRange(0, 65535), help=f"The port. Default: {PORT}, or another where that is taken."
-)
+@click.option("--port", type=click.IntRange(0, 65535), help=f"The port. Default: {PORT}, or a free one if it is taken.")
 @click.option("--no-open", is_flag=True, help="Do not open a browser.")
 @click.option("--insecure", is_flag=True, help="Listen beyond this machine without authentication.")
 @click.option(
@@ -45,28 +44,20 @@ AUTHENTICATION = ("datasette_auth_passwords", "datasette_auth_github", "datasett
     "allow_hosts",
     multiple=True,
     metavar="NAME",
-    help="Answer requests for this host too, as behind a proxy. Can be given several times.",
+    help="Also answer requests for this host, as behind a proxy. Can be repeated.",
 )
 @click.option(
     "--config",
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
-    help="Datasette's settings in YAML or JSON: who may see what, plugins. Default: our table descriptions alone.",
+    help="Datasette's settings in YAML or JSON: who may see what, plugins. Default: our descriptions of the tables.",
 )
-def dashboard(
-    db: Path | None, host: str, port: int | None, no_open: bool, insecure: bool,
-    allow_hosts: tuple[str, ...], config: Path | None,
-) -> None:  # fmt: skip
+def dashboard(db: Path | None, no_open: bool, config: Path | None, **options: Any) -> None:
     """Open the ledger in the browser: what calls cost, the cache, latency, failures.
 
-    Served by Datasette, read-only, until you press Ctrl-C. Nothing is loaded from elsewhere. Beyond this machine it
+    Datasette serves it, read-only, until you press Ctrl-C. Nothing is loaded from elsewhere. Beyond this machine it
     listens only with authentication, or with --insecure.
     """
-
-    path = read_path(db).absolute()
-    settings = read_config(config)
-    serve(
-        path, host=host, port=port, browser=not no_open, insecure=insecure, settings=settings, allow_hosts=allow_hosts
-    )
+    serve(read_path(db).absolute(), browser=not no_open, settings=read_config(config), **options)
 
 
 def serve(
@@ -78,17 +69,16 @@ def serve(
     refuse_open_host(host, settings, insecure)
     bring_up_to_date(path)
     listener = listen(host, port)
-    datasette = application(path, settings)
-    run_pages(datasette, listener, (host, *allow_hosts), browser)
+    run_pages(application(path, settings), listener, (host, *allow_hosts), browser)
 
 
 def refuse_open_host(host: str, settings: dict[str, Any], insecure: bool, option: str = "--host") -> None:
-    """Raises `ClaudetraceError` for an address that others reach, unless they have to say who they are."""
+    """Raises `ClaudetraceError` for an address that others reach, unless they have to log in."""
     if insecure or is_loopback(host) or asks_who(settings):
         return
     raise ClaudetraceError(
         f"{option} {host} shows what you spend to everybody who reaches it; give authentication with --config: "
-        "an `allow` and a plugin that is installed here, as datasette-auth-passwords (docs/dashboards.md has an "
+        "an `allow` and a plugin that is installed here, such as datasette-auth-passwords (docs/dashboards.md has an "
         "example), or add --insecure"
     )
 
@@ -104,7 +94,7 @@ def is_loopback(host: str) -> bool:
 
 
 def asks_who(settings: dict[str, Any]) -> bool:
-    """Whether `settings` let in only who is known: a plugin that asks, and an `allow` that does not let in all."""
+    """Whether `settings` have a plugin that authenticates users, and an `allow` that does not let in everybody."""
     plugins = {name.replace("-", "_") for name in settings.get("plugins") or {}}
     has_plugin = any(name in plugins and find_spec(name) is not None for name in AUTHENTICATION)
     allow = settings.get("allow")
@@ -112,7 +102,7 @@ def asks_who(settings: dict[str, Any]) -> bool:
 
 
 def read_config(config: Path | None) -> dict[str, Any]:
-    """The settings in the file, or none. Raises `ClaudetraceError` for what is no YAML with names."""
+    """The settings in the file, or none. Raises `ClaudetraceError` if they are no mapping."""
     if config is None:
         return {}
     from datasette.utils import BadMetadataError, parse_metadata
@@ -127,16 +117,14 @@ def read_config(config: Path | None) -> dict[str, Any]:
 
 
 def bring_up_to_date(path: Path) -> None:
-    """Takes in what killed processes left and leads an older ledger to this version, where that can be; what cannot
-    be read is refused here rather than on a page. Without a ledger the page says what to do."""
-    from claudetrace._ledger._read import Ledger
-
-    if not path.exists() and not path.with_name(f"{path.name}.spool").is_dir():
+    """Loads what killed processes left, and migrates an older ledger where it can. What cannot be read is refused here,
+    not on a page; without a ledger, the page says how to begin one."""
+    if not path.exists() and not spool_of(path).is_dir():
         click.echo(f"There is no ledger at {path} yet; the page says how to begin one.")
         return
     Ledger(path).close()
     if not is_writable(path) and os.access(path.parent, os.W_OK):
-        # Datasette opens it by SQLite alone, which would make a log here that shuts the owner out.
+        # Datasette opens it by SQLite alone, which would create a log here that locks the owner out.
         raise ClaudetraceError(
             f"{path} cannot be written by this user, and the dashboard would leave files beside it that stop its "
             "owner; have its owner start it, or look at a copy"
@@ -144,9 +132,8 @@ def bring_up_to_date(path: Path) -> None:
 
 
 def listen(host: str, port: int | None, option: str = "--host") -> socket.socket:
-    """A listening socket: on `port`, else on ours, or where that is taken on any."""
-    wanted = [port] if port is not None else [PORT, 0]
-    for number in wanted:
+    """A listening socket on `port`, else on our own port, or on any free one if that is taken."""
+    for number in [PORT, 0] if port is None else [port]:
         try:
             family, kind, protocol, _, address = socket.getaddrinfo(host, number, type=socket.SOCK_STREAM)[0]
         except socket.gaierror as error:
@@ -158,7 +145,7 @@ def listen(host: str, port: int | None, option: str = "--host") -> socket.socket
             listener.listen()
         except OSError as error:
             listener.close()
-            if error.errno == errno.EADDRINUSE and number != wanted[-1]:
+            if error.errno == errno.EADDRINUSE and port is None and number:
                 continue
             raise ClaudetraceError(
                 f"cannot listen on {host}, port {number}: {error.strerror}; "
@@ -169,37 +156,30 @@ def listen(host: str, port: int | None, option: str = "--host") -> socket.socket
 
 
 def application(path: Path, settings: dict[str, Any]) -> Datasette:
-    """Datasette with our plugin on the ledger at `path`, described by our own `datasette.yaml` and `settings`."""
-    _require_plugin()
+    """Datasette with our plugin on the ledger at `path`, with our descriptions of its tables and `settings`."""
+    if find_spec(PLUGIN) is None:  # a checkout has it beside the package
+        beside = Path(__file__).resolve().parents[2] / "dashboards"
+        if not (beside / PLUGIN).is_dir():
+            raise ClaudetraceError("the dashboards are not installed; install claudetrace again")
+        sys.path.append(str(beside))
     from claudetrace_dashboards.serving import datasette_on
 
     made: Datasette = datasette_on(path, settings)
     return made
 
 
-def _require_plugin() -> None:
-    """Makes the plugin known where claudetrace runs from a checkout."""
-    if find_spec(PLUGIN) is None:
-        beside = Path(__file__).resolve().parents[2] / "dashboards"
-        if not (beside / PLUGIN).is_dir():
-            raise ClaudetraceError("the dashboards are not installed; install claudetrace again")
-        sys.path.append(str(beside))
-
-
 def run_pages(datasette: Datasette, listener: socket.socket, hosts: tuple[str, ...], browser: bool) -> None:
-    """Serves `hosts`, of which the first is the one that it listens on."""
+    """Answers requests for `hosts`; the first is the one to listen on."""
     import uvicorn
     from claudetrace_dashboards._hosts import only_for
 
-    host = hosts[0]
-    port = listener.getsockname()[1]
-    shown = host if host not in ("0.0.0.0", "::") else LOOPBACK  # noqa: S104 - compared, not bound
-    url = f"http://{f'[{shown}]' if ':' in shown else shown}:{port}{START}"
+    shown = hosts[0] if hosts[0] not in ("0.0.0.0", "::") else LOOPBACK  # noqa: S104 - compared, not bound
+    url = f"http://{f'[{shown}]' if ':' in shown else shown}:{listener.getsockname()[1]}{START}"
     click.echo(f"Claude usage is at {url} – Ctrl-C ends it.")
     config = uvicorn.Config(only_for(datasette.app(), hosts), log_level="warning", lifespan="on", proxy_headers=False)
     server = uvicorn.Server(config)
     if browser:
-        # A browser that is asked too early shows an error of its own: the socket listens already, so it waits.
+        # The socket listens already, so a browser that asks too early waits instead of showing an error.
         threading.Thread(target=_open, args=(url,), daemon=True).start()
     with suppress(KeyboardInterrupt):
         server.run(sockets=[listener])
@@ -207,5 +187,5 @@ def run_pages(datasette: Datasette, listener: socket.socket, hosts: tuple[str, .
 
 
 def _open(url: str) -> None:
-    with suppress(webbrowser.Error, OSError, sqlite3.Error):
+    with suppress(webbrowser.Error, OSError):
         webbrowser.open(url)

@@ -6,16 +6,30 @@ import os
 import shutil
 import sys
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING
 
 import click
 
+import claudetrace
+from claudetrace._demo._history import DAYS, history
+from claudetrace._demo._play import play
 from claudetrace._errors import ClaudetraceError
 from claudetrace._files import make_folder
-from claudetrace._places import spool_of
-from claudetrace.cli._options import calls_text
+from claudetrace._guard import Guard
+from claudetrace._ledger._read import Ledger
+from claudetrace._ledger._state import calls_of_others, has_pruned
+from claudetrace._ledger._store import Store
+from claudetrace._places import default_db, spool_of
+from claudetrace._pricing._row import with_price
+from claudetrace._switch import enabled
+from claudetrace.cli._calls import calls_table
+from claudetrace.cli._dashboard import serve
+from claudetrace.cli._report_asked import Asked
+from claudetrace.cli._report_spend import spend_report
+from claudetrace.cli._tables import calls_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,7 +37,7 @@ if TYPE_CHECKING:
 SERVICE = "claudetrace-demo"
 ROWS_AT_ONCE = 1000
 BUDGET_USD = 70
-"""What the demo may spend in a month, for the page to have a budget to show."""
+"""A monthly budget, so that the page has one to show."""
 BESIDE = ("", "-wal", "-shm", ".lock")
 
 
@@ -31,26 +45,23 @@ BESIDE = ("", "-wal", "-shm", ".lock")
 @click.option(
     "--db",
     type=click.Path(path_type=Path, dir_okay=False),
-    help="The demo's own ledger, begun anew. Default: demo.db beside the default ledger.",
+    help="The demo's own ledger, which starts empty. Default: demo.db beside the default ledger.",
 )
-@click.option("--no-serve", is_flag=True, help="End after the report, without opening the pages.")
-@click.option("--port", type=click.IntRange(0, 65535), help="The port that the pages are served on.")
+@click.option("--no-serve", is_flag=True, help="End after the report, without the pages.")
+@click.option("--port", type=click.IntRange(0, 65535), help="The port for the pages.")
 @click.option(
     "--days",
     type=click.IntRange(0, 3650),
-    default=90,
+    default=DAYS,
     show_default=True,
-    help="How many days of made-up calls are put beside the played ones.",
+    help="How many days of made-up calls to add.",
 )
 def demo(db: Path | None, no_serve: bool, port: int | None, days: int) -> None:
     """Play bundled calls through the real SDK, over HTTP on loopback, report what they cost, and open the pages.
 
-    No API key is used and nothing leaves this machine. The calls go to a ledger of the demo's own, beside ninety days
-    of made-up ones.
+    It uses no API key, and nothing leaves this machine. The calls go to a ledger of its own, with ninety days of
+    made-up ones beside them.
     """
-    from claudetrace._places import default_db
-    from claudetrace._switch import enabled
-
     if not enabled():
         raise ClaudetraceError("CLAUDETRACE_ENABLED is false, so nothing can be recorded: unset it for the demo")
     path = (db if db is not None else default_db().with_name("demo.db")).absolute()
@@ -65,14 +76,12 @@ def demo(db: Path | None, no_serve: bool, port: int | None, days: int) -> None:
     if no_serve:
         click.echo(f"  {_program('claudetrace')} dashboard --db {quote(str(path))}")
         return
-    from claudetrace.cli._dashboard import serve
-
     click.echo()
     serve(path, port=port, settings={"plugins": {"claudetrace": {"budget_usd_a_month": BUDGET_USD}}})
 
 
 def _program(name: str) -> str:
-    """How a shell starts `name`: with its folder where that is not searched, as in a clone."""
+    """How a shell starts `name`: with its folder if PATH does not have it, as in a clone."""
     if shutil.which(name):
         return name
     started = Path(sys.argv[0])
@@ -80,17 +89,14 @@ def _program(name: str) -> str:
 
 
 def _begin_anew(path: Path) -> None:
-    """Removes the ledger of an earlier demo. Raises `ClaudetraceError` for a file that is anything else."""
+    """Removes the ledger of an earlier demo. Raises `ClaudetraceError` for any other file."""
     make_folder(path.parent)
     spool = spool_of(path)
     if not path.exists() and not spool.exists():
         return
-    from claudetrace._ledger._read import Ledger
-    from claudetrace._ledger._state import calls_of_others, has_pruned
-
     with Ledger(path) as ledger:
         others, pruned = calls_of_others(ledger.db.conn, SERVICE), has_pruned(ledger.db.conn)
-    held = f"{calls_text(others)} that are no demo's" if others else "sums of pruned calls" if pruned else None
+    held = f"{calls_text(others)} that are not the demo's" if others else "sums of pruned calls" if pruned else None
     if held is not None:
         raise ClaudetraceError(f"{path} holds {held}, so it stays as it is; give --db another path")
     for suffix in BESIDE:
@@ -102,9 +108,6 @@ def _record(path: Path) -> None:
     """Plays the calls with the meter on."""
     import anthropic
 
-    import claudetrace
-    from claudetrace._demo._play import play
-
     click.echo(f"Playing a help desk's calls through anthropic {anthropic.__version__}, to a server on loopback.")
     with _named(SERVICE), claudetrace.instrument(db=path, force=True) as meter:
         play(on_step=lambda words: click.echo(f"  {words}"))
@@ -115,14 +118,7 @@ def _record(path: Path) -> None:
 
 
 def _make_up(path: Path, days: int) -> None:
-    """Puts the made-up calls of `days` days into the ledger, priced as the meter prices."""
-    from datetime import UTC, datetime
-
-    from claudetrace._demo._history import history
-    from claudetrace._guard import Guard
-    from claudetrace._ledger._store import Store
-    from claudetrace._pricing._row import with_price
-
+    """Stores the made-up calls of `days` days, priced as the meter would price them."""
     rows = [with_price(row) for row in history(datetime.now(UTC), SERVICE, days)]
     store = Store(path, Guard())
     try:
@@ -135,7 +131,7 @@ def _make_up(path: Path, days: int) -> None:
 
 @contextmanager
 def _named(service: str) -> Iterator[None]:
-    """The program goes by this name in what it records."""
+    """The program records under this name."""
     before = os.environ.get("OTEL_SERVICE_NAME")
     os.environ["OTEL_SERVICE_NAME"] = service
     try:
@@ -148,16 +144,11 @@ def _named(service: str) -> Iterator[None]:
 
 
 def _report(path: Path) -> None:
-    import claudetrace
-    from claudetrace.cli._asked import Asked
-    from claudetrace.cli._calls import calls_table
-    from claudetrace.cli._report import spend_report
-
-    with claudetrace.Ledger(path) as ledger:
-        click.echo("The last calls\n")
-        click.echo(calls_table(ledger.calls(limit=8)[::-1]))
-        click.echo()
-        click.echo(spend_report(ledger, Asked(("feature",)), notes=False))
-        click.echo()
-        click.echo(spend_report(ledger, Asked(("model",))))
+    with Ledger(path) as ledger:
+        click.echo(f"The last calls\n\n{calls_table(ledger.calls(limit=8)[::-1])}")
+        for by in ("feature", "model"):
+            report = spend_report(ledger, Asked((by,)))
+            lines = report.lines(None) if report.lines else []
+            # The notes are the same below both tables.
+            click.echo("\n".join(["", report.title, "", *(lines if by == "model" else lines[:1])]))
     sys.stdout.flush()

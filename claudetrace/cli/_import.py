@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from claudetrace.cli._options import DB, responses_text
-from claudetrace.cli._tables import bytes_text
+from claudetrace.cli._options import DB
+from claudetrace.cli._tables import bytes_text, counted
 
 if TYPE_CHECKING:
     from claudetrace._import import Import
@@ -58,7 +58,7 @@ def claude_code(folders: tuple[Path, ...], since: str | None, follow: bool, db: 
             before = running.done.new
             running.step()
             if running.done.new > before:
-                click.echo(f"{responses_text(running.done.new - before)} more")
+                click.echo(f"{counted(running.done.new - before, 'response')} more")
     except KeyboardInterrupt:
         click.echo()
     finally:
@@ -78,7 +78,7 @@ def _step(running: Import) -> None:
 def _told(running: Import, db: Path) -> str:
     done = running.done
     known = done.responses - done.new
-    lines = [f"{responses_text(done.new)} of Claude Code imported into {db}; {known:,} were there already."]
+    lines = [f"{counted(done.new, 'response')} of Claude Code imported into {db}; {known:,} were there already."]
     if done.broken:
         lines.append(f"{done.broken:,} broken line{'' if done.broken == 1 else 's'} skipped.")
     if done.unreadable:

@@ -1,4 +1,4 @@
-"""`main`, the group of commands, and how their failures are told."""
+"""`main`, the group of commands, and what it says when one fails."""
 
 from __future__ import annotations
 
@@ -21,22 +21,22 @@ if TYPE_CHECKING:
 COMMANDS: Mapping[str, tuple[str, str]] = {
     "demo": ("_demo", "Play bundled calls through the real SDK and report them. No key, no network."),
     "report": ("_report", "Sum up what calls cost, by model, day, user and other tags."),
-    "find": ("_find", "Find calls by any id: of a request, message, trace, session, user."),
-    "export": ("_export", "Write the calls to a file: CSV, JSON lines or a FOCUS bill."),
+    "find": ("_calls", "Find calls by the id of a request, message, trace, session or user."),
+    "export": ("_calls", "Write the calls to a file: CSV, JSON lines or a FOCUS bill."),
     "dashboard": ("_dashboard", "Open the ledger's pages in the browser, served on this machine alone."),
-    "tail": ("_tail", "Show the newest calls, and each further one as it is recorded."),
+    "tail": ("_calls", "Show the newest calls, and each further one as it is recorded."),
     "budgets": ("_budgets", "Show what budgets have spent, reserved and left; send a test alert."),
-    "reconcile": ("_reconcile", "Hold the ledger against Anthropic's own figures, and explain each difference."),
+    "reconcile": ("_reconcile", "Compare the ledger with Anthropic's own figures, and explain each difference."),
     "collect": ("_collect", "Take the records of many programs, on many hosts, into one ledger."),
-    "import": ("_import", "Bring what Claude Code wrote down of its sessions into the ledger."),
+    "import": ("_import", "Import what Claude Code wrote down of its sessions."),
     "run": ("_run", "Run a Python program with the meter on, without a line of code in it."),
     "doctor": ("_doctor", "Check the installation, the ledger, its journal and budgets. Exits 1 on a finding."),
     "prices": ("_prices", "Show the rates of models, with their history and sources."),
-    "reprice": ("_reprice", "Price calls again by the rates of their day; shows what changes and asks."),
+    "reprice": ("_edit", "Price calls again by the rates of their day, after showing what changes."),
     "prune": ("_edit", "Remove old calls; their sums by hour and day stay."),
     "forget": ("_edit", "Remove a user, customer, session or tag from all calls; what they cost stays."),
 }
-"""Each command with its module and its line in the help, which is shown without importing it."""
+"""Each command with its module and its line in the help, which needs no import of it."""
 
 
 class Refused(click.ClickException):
@@ -69,7 +69,7 @@ class _Commands(click.Group):
             formatter.write_dl([(name, line) for name, (_, line) in COMMANDS.items()])
 
     def invoke(self, ctx: click.Context) -> Any:
-        # A terminal that has no `≥` or `─` gets a mark in its place.
+        # A terminal without `≥` or `─` shows a question mark instead.
         if isinstance(sys.stdout, TextIOWrapper):
             sys.stdout.reconfigure(errors="replace")
         try:
@@ -83,13 +83,13 @@ class _Commands(click.Group):
         except sqlite3.Error as error:
             if getattr(error, "sqlite_errorname", "") == "SQLITE_INTERRUPT":
                 raise Refused(f"SQLite says: {error}: {TOO_LONG}") from error
-            raise click.ClickException(f"SQLite says: {error}. `claudetrace doctor` tells more.") from error
+            raise click.ClickException(f"SQLite says: {error}. `claudetrace doctor` says more.") from error
 
 
 def refuse_repeated(
     parent: click.Context, name: str | None, command: click.Command, args: list[str], seen: tuple[str, ...] = ()
 ) -> None:
-    """Raises for an option that holds one value and is given twice: click would take the last without a word."""
+    """Raises for a single-valued option that is given twice: click would silently take the last value."""
     ctx = click.Context(command, info_name=name, parent=parent, **command.context_settings)
     _, rest, given = command.make_parser(ctx).parse_args(list(args))
     for option in given:
@@ -108,8 +108,8 @@ def refuse_repeated(
 def main() -> None:
     """The meter for the Claude API: what each call cost, who caused it and how it went.
 
-    The calls are in a SQLite file, the ledger: the one that --db names, else CLAUDETRACE_DB, else the one that
-    claudetrace.toml names, else ledger.db in your data folder. Times are UTC.
+    Calls are kept in a SQLite file, the ledger: the one that --db names, else CLAUDETRACE_DB, else db in
+    claudetrace.toml, else ledger.db in your data folder. Times are UTC.
 
     Exit codes: 0 fine, 1 a finding, 2 wrong usage.
     """

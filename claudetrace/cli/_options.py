@@ -1,4 +1,4 @@
-"""Options that several commands have."""
+"""Options that several commands have, and what they mean."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 import sys
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -15,7 +15,7 @@ from claudetrace._errors import ClaudetraceError
 from claudetrace._places import default_db
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator
 
     from claudetrace._budgets._connect import StoreName
 
@@ -26,19 +26,19 @@ DB = click.option(
     help="The ledger. Default: CLAUDETRACE_DB, else db in claudetrace.toml, else ledger.db in your data folder.",
 )
 YES = click.option("--yes", is_flag=True, help="Do not ask.")
-WIDE = click.option("--wide", is_flag=True, help="All columns, also where the screen is narrow.")
-AS_JSON = click.option("--json", "as_json", is_flag=True, help="For programs: whole counts, exact dollars as text.")
+WIDE = click.option("--wide", is_flag=True, help="Show all columns, even on a narrow screen.")
+AS_JSON = click.option("--json", "as_json", is_flag=True, help="Write JSON: whole counts, exact dollars as text.")
 WHERE = click.option(
     "--where",
     multiple=True,
     metavar="KEY=VALUE",
-    help="Only calls with it. Again: another filter; the same KEY again: either value. KEY!=VALUE leaves out; KEY= "
-    "is for those that have none.",
+    help="Only calls with this value. Repeat it for further filters, or with the same key for further values. "
+    "KEY!=VALUE leaves calls out; KEY= keeps those without a value.",
 )
 
 
 def store_named(context: click.Context, param: click.Parameter, value: str | None) -> StoreName | None:
-    """The store of that name; for click. Warns of a password that others can see."""
+    """The budgets' store with this name, as click asks for it. Warns of a password that others can see."""
     from claudetrace._parse import budget_store
 
     if value is None:
@@ -61,52 +61,57 @@ STORE = click.option(
 )
 
 
-def read_path(db: Path | None) -> Path:
-    """The ledger that a command reads: as named, else the one that `instrument()` would write here."""
+def read_path(db: Path | None, *, to_change: bool = False) -> Path:
+    """The ledger to read: the one that is named, else the one that `instrument()` would write here.
+
+    A ledger `to_change` is never taken from a settings file that nobody named. Raises `ClaudetraceError`.
+    """
     if db is not None or os.environ.get("CLAUDETRACE_DB"):
         return db or default_db()
-    from claudetrace._config import read_config
-
-    return _of_settings(read_config(None))
-
-
-def named_path(db: Path | None) -> Path:
-    """The ledger that a command deletes from. A settings file that nobody named does not say which."""
+    from claudetrace import _parse
     from claudetrace._config import config_file, read_config
 
-    if db is not None or os.environ.get("CLAUDETRACE_DB"):
-        return db or default_db()
     said = read_config(None)
+    if "db" not in said:
+        return default_db()
     file, is_named = config_file(None)
-    if "db" in said and not is_named:
+    if to_change and not is_named:
         raise ClaudetraceError(
             f"the ledger of {file} is {said['db']}, but nobody named that file: give --db to change a ledger"
         )
-    return _of_settings(said)
+    found = _parse.db("db in claudetrace.toml", said["db"])
+    if found is False:
+        raise ClaudetraceError("claudetrace.toml turns the ledger off with db = false; name one with --db")
+    return found or default_db()
 
 
-def _of_settings(said: Mapping[str, Any]) -> Path:
-    from claudetrace import _parse
+def store_path(db: Path | None, store: StoreName | None) -> StoreName:
+    """The budgets' store: the one that is named, else the one beside a ledger that is named, else the settings'."""
+    if store is not None:
+        return store
+    if db is not None:
+        return db.with_name(f"{db.name}.budgets")
+    from claudetrace._config import resolve
 
-    db = _parse.db("db in claudetrace.toml", said["db"]) if "db" in said else default_db()
-    if db is False:
-        raise ClaudetraceError("claudetrace.toml says that no ledger is kept: db = false; name one with --db")
-    return db or default_db()
+    # Any budget will do: the settings then say where its store is.
+    settings = resolve({"budgets": [{"name": "any", "max_calls": 1}]})
+    assert settings.budget_store is not None
+    return settings.budget_store
 
 
 def filters_of(where: Iterable[str]) -> dict[str, list[str | None]]:
-    """What --where was given as, as `Ledger.spend` takes it. Raises `ClaudetraceError`."""
+    """The values of --where as `Ledger.spend` takes them. Raises `ClaudetraceError`."""
     found: dict[str, list[str | None]] = {}
     for said in where:
         name, equals, value = said.partition("=")
         if not equals:
-            raise ClaudetraceError(f"--where {said} says no value; give KEY=VALUE, KEY!=VALUE, or KEY= for none")
+            raise ClaudetraceError(f"--where {said} has no value; give KEY=VALUE, KEY!=VALUE, or KEY= for none")
         found.setdefault(name.strip(), []).append(value or None)
     return found
 
 
 def agree(what: str, question: str, *, yes: bool) -> None:
-    """Says what would be done, and returns when a person agrees; ends the command where none does, or none is there."""
+    """Says what would happen, and returns if a person agrees or `yes` is given; else it ends the command."""
     if yes:
         return
     if what:
@@ -116,23 +121,9 @@ def agree(what: str, question: str, *, yes: bool) -> None:
     click.confirm(question, abort=True)
 
 
-def store_path(db: Path | None, store: StoreName | None) -> StoreName:
-    """The budgets' store: as named, else beside the ledger that is named, else where the settings have it."""
-    if store is not None:
-        return store
-    if db is not None:
-        return db.with_name(f"{db.name}.budgets")
-    from claudetrace._config import resolve
-
-    # Any budget: what is asked is where one would be kept.
-    settings = resolve({"budgets": [{"name": "any", "max_calls": 1}]})
-    assert settings.budget_store is not None
-    return settings.budget_store
-
-
 @contextmanager
 def progress_of(doing: str) -> Iterator[Callable[[int], None] | None]:
-    """Shows on a terminal how many calls are done, on a line that is gone at the end; `None` where nobody watches."""
+    """Shows on a terminal how many calls are done, on a line that disappears at the end; `None` without a terminal."""
     if not sys.stderr.isatty():
         yield None
         return
@@ -149,13 +140,3 @@ def progress_of(doing: str) -> Iterator[Callable[[int], None] | None]:
     finally:
         if next_at > begun:
             click.echo("\r\x1b[K", nl=False, err=True)
-
-
-def responses_text(count: int) -> str:
-    """The same of responses, where a call has not exactly one."""
-    return f"{count:,} response{'' if count == 1 else 's'}"
-
-
-def calls_text(count: int) -> str:
-    """`1 call`, `1,234 calls`."""
-    return f"{count:,} call{'' if count == 1 else 's'}"

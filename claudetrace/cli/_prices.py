@@ -1,23 +1,35 @@
-"""`claudetrace prices`."""
+"""`claudetrace prices`: the price list, its history and sources, other price lists beside it, and a newer one."""
 
 from __future__ import annotations
 
 import json
 from dataclasses import asdict
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import click
 
+from claudetrace._alerts._channels._http import get
+from claudetrace._alerts._channels._kinds import DeliveryFailed
+from claudetrace._errors import ClaudetraceError
+from claudetrace._places import ledger_path
+from claudetrace._pricing._list import LARGEST_BYTES, checked_list, keep_list, use_rates_of
+from claudetrace._pricing._listing import find_listed, listed_models, unknown_name
+from claudetrace._pricing._rates import book, in_force
+from claudetrace._pricing._second_opinion import second_opinions
+from claudetrace._text import without_password
+from claudetrace.cli._dashboard import is_loopback
 from claudetrace.cli._options import DB, read_path
-from claudetrace.cli._tables import count_text, plain, table
+from claudetrace.cli._tables import columns, count_text, counted, plain, table
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from pathlib import Path
+    from collections.abc import Iterable, Mapping
 
-    from claudetrace._pricing._listing import Listed
-    from claudetrace._pricing._second_opinion import Disagreement, Opinion
+    from claudetrace._pricing._listing import Model
+    from claudetrace._pricing._rates import RateBook
+    from claudetrace._pricing._second_opinion import Opinion
 
 CLASSES = {
     "input": "input",
@@ -30,34 +42,29 @@ UNIT = "US dollars for a million tokens"
 
 
 class _Prices(click.Command):
-    """A model's rates, or the word `update` with what is to be done."""
+    """Takes a model, or the word `update` with options of its own."""
 
     def make_context(
         self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
     ) -> click.Context:
-        if args[:1] != ["update"]:
-            return super().make_context(info_name, args, parent, **extra)
-        from claudetrace.cli._prices_update import update
-
-        return update.make_context(f"{info_name} update", args[1:], parent, **extra)
+        if args[:1] == ["update"]:
+            return update.make_context(f"{info_name} update", args[1:], parent, **extra)
+        return super().make_context(info_name, args, parent, **extra)
 
 
 @click.command(cls=_Prices, short_help="Show the rates of models, with their history and sources.")
 @click.argument("model", required=False)
 @click.option("--check", is_flag=True, help="Compare with genai-prices and litellm, where they are installed.")
-@click.option("--json", "as_json", is_flag=True, help="For programs: prices as decimal text.")
+@click.option("--json", "as_json", is_flag=True, help="Write JSON: prices as decimal text.")
 @DB
 def prices(model: str | None, check: bool, as_json: bool, db: Path | None) -> None:
     """Show the rates in force, or those of MODEL with their history and sources.
 
-    `claudetrace prices update FILE|URL` takes a newer price list, and keeps it beside the ledger.
+    `claudetrace prices update FILE|URL` installs a newer price list beside the ledger.
 
-    MODEL is an id as you use it: an alias, a dated id, a Bedrock or a Google Cloud id. Exits 1 where no rates are
-    known for it, and with --check where a price differs.
+    MODEL is an id as you use it: an alias, a dated id, a Bedrock or a Google Cloud id. Exits 1 if no rates are known
+    for it, and with --check if a price differs.
     """
-    from claudetrace._pricing._list import use_rates_of
-    from claudetrace._pricing._listing import find_listed, listed_models, unknown_name
-
     use_rates_of(read_path(db))
     found = None
     if model is not None and (found := find_listed(model)) is None:
@@ -65,139 +72,128 @@ def prices(model: str | None, check: bool, as_json: bool, db: Path | None) -> No
         raise SystemExit(1)
     if check:
         _check(found, as_json=as_json)
+    elif not as_json:
+        click.echo(_current() if found is None else _history(found))
     elif found is not None:
-        click.echo(_dumped(_listed_json(found)) if as_json else _history(found))
-    elif as_json:
-        click.echo(_dumped({"rates_version": _version(), "models": [_listed_json(each) for each in listed_models()]}))
+        click.echo(_dumped(_as_json(found)))
     else:
-        click.echo(_current(listed_models()))
+        click.echo(_dumped({"rates_version": book().version, "models": [*map(_as_json, listed_models())]}))
 
 
-def _current(models: list[Listed]) -> str:
-    """The rates of today of every model."""
-    day = _today()
+def _current() -> str:
+    """Today's rates of every model."""
     rows = []
-    for model in models:
-        period = model.on(day) or {}
-        mark = " (retired)" if model.status == "retired" else " (deprecated)" if model.status == "deprecated" else ""
-        rows.append([model.id + mark, *_cells(period), "yes" if model.fast_on(day) else "", _steps(period)])
-    heads = ["model", *CLASSES, "fast", "longer prompts"]
+    for model in listed_models():
+        period = in_force(model["periods"], _today()) or {}
+        mark = f" ({model['status']})" if model["status"] in ("retired", "deprecated") else ""
+        steps = ", ".join(f"{_above(tier)}: {tier['input']} / {tier['output']}" for tier in period.get("tiers") or ())
+        fast = "yes" if in_force(model["fast"], _today()) else ""
+        rows.append([model["id"] + mark, *_cells(period), fast, steps])
     return "\n".join(
         [
-            f"Rates of {day} UTC, {UNIT}; rates version {_version()}",
+            f"Rates of {_today()} UTC, {UNIT}; rates version {book().version}",
             "",
-            table(heads, rows),
+            table(columns(["model", *CLASSES, "fast", "longer prompts"], rows)),
             "",
-            "`claudetrace prices MODEL` tells a model's batch and fast rates, its history and the sources.",
-            _rules_text(),
+            "`claudetrace prices MODEL` shows a model's batch and fast rates, its history and its sources.",
+            _rules(),
         ]
     )
 
 
-def _history(model: Listed) -> str:
+def _history(model: Model) -> str:
     """Everything that is known of one model's rates."""
-    heads = ["from", "to", "use", "prompt", *CLASSES]
-    rows = [row for period in model.periods for row in _period_rows("", period)]
-    rows += [row for period in model.fast for row in _period_rows("fast", period)]
-    names = [name for name in (*model.aliases, model.bedrock_id, model.vertex_id) if name and name != model.id]
-    retired = f", since {model.retired_on}" if model.retired_on and model.status == "retired" else ""
-    leaves = f", until {model.retired_on}" if model.retired_on and model.status != "retired" else ""
+    rows = [row for period in model["periods"] for row in _period_rows("", period)]
+    rows += [row for period in model["fast"] for row in _period_rows("fast", period)]
+    names = [name for name in (*model["aliases"], model["bedrock_id"], model["vertex_id"]) if name]
+    names = [name for name in dict.fromkeys(names) if name != model["id"]]
+    end = "since" if model["status"] == "retired" else "until"
+    notes = [period["note"] for period in (*model["periods"], *model["fast"]) if period.get("note")]
+    notes += [note for note in (model["note"], model["disagreement"]) if note]
+    if model["verification"] and model["verification"] != "verified":
+        notes.append(f"not all of it is verified: {model['verification']}")
     lines = [
-        f"{model.name} ({model.id}): {model.status}{retired}{leaves}",
-        *([f"Also known as {', '.join(dict.fromkeys(names))}"] if names else []),
+        f"{model['name']} ({model['id']}): {model['status']}"
+        + (f", {end} {model['retired_on']}" if model["retired_on"] else ""),
+        *([f"Also known as {', '.join(names)}"] if names else []),
         "",
         f"{UNIT}; days are UTC, `to` is the day after the last",
         "",
-        table(heads, rows, left=range(4)),
+        table(columns(["from", "to", "use", "prompt", *CLASSES], rows, left=range(4))),
         "",
-        _rules_text(us=model.us_premium, regional=model.regional_premium),
-        *_notes(model),
+        _rules(us=bool(model["supports_inference_geo"]), regional=bool(model["cloud_regional_premium_1_1"])),
+        *(["", *(f"Note: {note}" for note in notes)] if notes else []),
         "",
         "Sources:",
-        *(f"  {name}: {what}" for name, what in model.sources),
+        *(f"  {name}: {book().sources.get(name, '')}" for name in model["sources"]),
         "",
-        f"Rates version {_version()}",
+        f"Rates version {book().version}",
     ]
     return "\n".join(lines)
 
 
-def _period_rows(use: str, period: Mapping[str, Any]) -> list[list[str]]:
-    """A period's lines: as it is, in a batch, and for longer prompts."""
+def _period_rows(use: str, period: Mapping[str, Any]) -> Iterable[list[str]]:
+    """A period's lines: its plain rates and its batch rates, for each size of prompt."""
     days = [period.get("from") or "", period.get("to") or ""]
-    rows = []
-    for size, prices_ in [("", period), *((_above(tier), tier) for tier in period.get("tiers") or ())]:
-        rows.append([*days, use, size, *_cells(prices_)])
-        if prices_.get("batch"):
-            rows.append([*days, "batch", size, *_cells(prices_["batch"])])
-    return rows
+    for size, rates in [("", period), *((_above(tier), tier) for tier in period.get("tiers") or ())]:
+        yield [*days, use, size, *_cells(rates)]
+        if rates.get("batch"):
+            yield [*days, "batch", size, *_cells(rates["batch"])]
 
 
-def _cells(prices_: Mapping[str, Any]) -> list[str]:
-    return [str(prices_.get(name) or "–") for name in CLASSES.values()]
+def _cells(rates: Mapping[str, Any]) -> list[str]:
+    return [str(rates.get(name) or "–") for name in CLASSES.values()]
 
 
 def _above(tier: Mapping[str, Any]) -> str:
     return f"> {count_text(int(tier['prompt_tokens_above']))}"
 
 
-def _steps(period: Mapping[str, Any]) -> str:
-    return ", ".join(f"{_above(tier)}: {tier['input']} / {tier['output']}" for tier in period.get("tiers") or ())
-
-
-def _notes(model: Listed) -> list[str]:
-    told = [period["note"] for period in (*model.periods, *model.fast) if period.get("note")]
-    told += [note for note in (model.note, model.disagreement) if note]
-    if model.verification and model.verification != "verified":
-        told.append(f"not all of it is verified: {model.verification}")
-    return ["", *(f"Note: {note}" for note in told)] if told else []
-
-
-def _rules_text(*, us: bool = True, regional: bool = True) -> str:
-    from claudetrace._pricing._listing import list_rules
-
-    rules = list_rules()
-    told = [f"tokens in US inference cost {rules['inference_geo_us']} times as much"] if us else []
-    told += [f"at a cloud's regional endpoint {rules['cloud_regional']} times"] if regional else []
-    told.append(f"in AWS GovCloud {rules['aws_govcloud']} times")
-    text = ", ".join([*told, f"a web search ${rules['web_search_usd']}"])
+def _rules(*, us: bool = True, regional: bool = True) -> str:
+    rules = book().rules
+    told = [f"tokens in US inference cost {rules['inference_geo_us_multiplier']} times as much"] if us else []
+    told += [f"at a cloud's regional endpoint {rules['cloud_regional_multiplier']} times"] if regional else []
+    told.append(f"in AWS GovCloud {float(book().govcloud_factor)} times")
+    text = ", ".join([*told, f"a web search ${rules['web_search_usd_per_request']}"])
     return f"{text[0].upper()}{text[1:]}."
 
 
-def _check(model: Listed | None, *, as_json: bool) -> None:
-    """Tells each difference, and ends with status 1 where there is one."""
-    from claudetrace._pricing._second_opinion import second_opinions
-
-    opinions = second_opinions(None if model is None else model.id)
+def _check(model: Model | None, *, as_json: bool) -> None:
+    """Shows each difference, and exits 1 if there is one."""
+    opinions = second_opinions(None if model is None else model["id"])
     if as_json:
-        click.echo(_dumped({"rates_version": _version(), "opinions": [asdict(each) for each in opinions]}))
+        click.echo(_dumped({"rates_version": book().version, "opinions": [asdict(each) for each in opinions]}))
     else:
-        click.echo("\n\n".join(map(_opinion_text, opinions)))
+        click.echo("\n\n".join(map(_opinion, opinions)))
     raise SystemExit(1 if any(each.differences for each in opinions) else 0)
 
 
-def _opinion_text(opinion: Opinion) -> str:
+def _opinion(opinion: Opinion) -> str:
     if opinion.version is None:
         return f"{opinion.source} is not installed: nothing was compared with it."
     head = f"{opinion.source} {opinion.version}: {opinion.compared} models compared, "
     if not opinion.differences:
         return f"{head}no difference."
-    count = len(opinion.differences)
     heads = ["model", "period", "price", "ours", "theirs"]
     rows = [[each.model, each.day or "now", each.what, each.ours, each.theirs] for each in opinion.differences]
-    shown = table(heads, rows, left=range(3))
-    return "\n".join([f"{head}{count} difference{'' if count == 1 else 's'}.", "", shown, *_known(opinion.differences)])
+    known = {each.model: each.known for each in opinion.differences if each.known}
+    notes = [f"{id_}: {plain(note, 1000)}" for id_, note in known.items()]
+    shown = table(columns(heads, rows, left=range(3)))
+    return "\n".join([f"{head}{counted(len(rows), 'difference')}.", "", shown, *(["", *notes] if notes else [])])
 
 
-def _known(differences: tuple[Disagreement, ...]) -> list[str]:
-    """What the price list itself notes of the models that differ."""
-    notes = {each.model: each.known for each in differences if each.known}
-    return ["", *(f"{model}: {plain(note, 1000)}" for model, note in notes.items())] if notes else []
-
-
-def _listed_json(model: Listed) -> dict[str, Any]:
-    told = asdict(model)
-    told["sources"] = dict(model.sources)
-    return {**told, "current": model.on(_today()), "current_fast": model.fast_on(_today())}
+def _as_json(model: Model) -> dict[str, Any]:
+    names = ("id", "name", "status", "retired_on", "aliases", "bedrock_id", "vertex_id", "context_window", "tokenizer")
+    return {
+        **{name: model[name] for name in names},
+        "us_premium": bool(model["supports_inference_geo"]),
+        "regional_premium": bool(model["cloud_regional_premium_1_1"]),
+        **{name: model[name] for name in ("periods", "fast")},
+        "sources": {name: book().sources.get(name, "") for name in model["sources"]},
+        **{name: model[name] for name in ("note", "disagreement", "verification")},
+        "current": in_force(model["periods"], _today()),
+        "current_fast": in_force(model["fast"], _today()),
+    }
 
 
 def _dumped(told: Mapping[str, Any]) -> str:
@@ -208,7 +204,67 @@ def _today() -> str:
     return datetime.now(UTC).date().isoformat()
 
 
-def _version() -> str:
-    from claudetrace._pricing._rates import book
+@click.command(short_help="Install a newer price list.")
+@click.argument("source", metavar="FILE|URL")
+@DB
+def update(source: str, db: Path | None) -> None:
+    """Install the price list of FILE or URL beside the ledger.
 
-    return book().version
+    It has the form of the package's own rates.json and passes the same checks. A list that is older or changes prices
+    of the past is refused. A URL is https, or http on this machine.
+    """
+    path = ledger_path(db)
+    assert path is not None
+    content = _content(source)
+    found = checked_list(content, without_password(source))
+    use_rates_of(path)
+    before = book()
+    if found.as_of < before.as_of:
+        raise ClaudetraceError(f"the list is of {found.as_of}, older than that of {before.as_of} in force")
+    kept = keep_list(content, path)
+    click.echo(f"Rates of {found.as_of}, before of {before.as_of}")
+    click.echo(f"SHA-256 {found.version.removeprefix(f'{found.as_of}-')}")
+    for what, models in _new_and_changed(found, before).items():
+        click.echo(f"{what}: {', '.join(models) or 'none'}")
+    click.echo(
+        f"Kept in {kept}. Programs use it from their next start; `claudetrace reprice` prices what had no price."
+    )
+
+
+def _new_and_changed(found: RateBook, before: RateBook) -> dict[str, list[str]]:
+    new = [model for model in found.models if model not in before.models]
+    changed = [
+        model
+        for model, row in found.models.items()
+        if model not in new and any(row[kind] != before.models[model][kind] for kind in ("periods", "fast"))
+    ]
+    return {"New": new, "Changed": changed}
+
+
+def _content(source: str) -> bytes:
+    """The bytes of the list, and at most one more than a list may have."""
+    if "://" in source:
+        return _fetched(source)
+    file = Path(source)
+    if not file.is_file():
+        raise ClaudetraceError(f"{source} is no file")
+    try:
+        with file.open("rb") as opened:
+            return opened.read(LARGEST_BYTES + 1)
+    except OSError as error:
+        raise ClaudetraceError(f"{source} cannot be read: {error.strerror or error}") from error
+
+
+def _fetched(url: str) -> bytes:
+    shown = without_password(url)
+    try:
+        there = urlsplit(url)
+        safe = there.scheme == "https" or (there.scheme == "http" and is_loopback(there.hostname or ""))
+    except ValueError:
+        safe = False
+    if not safe:
+        raise ClaudetraceError(f"{shown} cannot be used: give a file, https://, or http:// on this machine")
+    try:
+        return get(url, LARGEST_BYTES + 1)
+    except DeliveryFailed as failure:
+        raise ClaudetraceError(f"{shown} cannot be fetched: {failure}") from failure

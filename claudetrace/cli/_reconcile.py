@@ -4,71 +4,70 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from claudetrace._config import resolve
 from claudetrace._errors import ClaudetraceError
+from claudetrace._ledger._read import Ledger
+from claudetrace._ledger._times import moment_of
+from claudetrace._pricing._list import use_rates_of
+from claudetrace._reconcile import _fetch, _run
+from claudetrace._reconcile._fetch import Asked
+from claudetrace._reconcile._settings import bill_settings
+from claudetrace.cli._bill import bill_json, bill_text
 from claudetrace.cli._options import AS_JSON, DB, WIDE, read_path
 from claudetrace.cli._tables import terminal_width
 
 if TYPE_CHECKING:
-    from claudetrace._reconcile._fetch import Asked
     from claudetrace._reconcile._run import Reconciliation
     from claudetrace._reconcile._settings import BillSettings
 
 WATCH_HOUR = 4
-"""When the figures of the day before are there, in UTC."""
+"""The UTC hour by which the figures of the day before are there."""
 NAP_S = 60.0
+APIS = {"analytics": _fetch.ANALYTICS, "admin": _fetch.ADMIN}
 FILES = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 
-@click.command(short_help="Hold the ledger against Anthropic's own figures.")
+@click.command(short_help="Compare the ledger with Anthropic's own figures.")
 @click.option("--day", help="One UTC day.")
-@click.option("--since", help="30d, 2w or a date: the first day.  [default: 7d]")
-@click.option("--until", help="As --since: the first day that is not meant.")
+@click.option("--since", help="The first day: 30d, 2w or a date.  [default: 7d]")
+@click.option("--until", help="The same. This day and later ones are left out.")
 @click.option("--by", default="model", show_default=True, help="model, workspace, or both with a comma.")
-@click.option("--workspace-id", "workspace_ids", multiple=True, help="Only this workspace; may be repeated.")
-@click.option("--api-key-id", "api_key_ids", multiple=True, help="Anthropic's figures of this key alone.")
-@click.option("--from", "files", multiple=True, type=FILES, help="Saved JSON or a CSV of the Console; asks nobody.")
-@click.option("--api", type=click.Choice(["analytics", "admin"]), help="Default: analytics, else admin.")
+@click.option("--workspace-id", "workspace_ids", multiple=True, help="Only this workspace. Can be repeated.")
+@click.option("--api-key-id", "api_key_ids", multiple=True, help="Only this key, in Anthropic's figures alone.")
+@click.option("--from", "files", multiple=True, type=FILES, help="Read saved JSON or the Console's CSV; ask nobody.")
+@click.option("--api", type=click.Choice([*APIS]), help="Default: analytics, else admin.")
 @click.option("--key-fd", type=int, help="Read the Admin key from this file descriptor.")
-@click.option("--base-url", help="Where to ask.  [default: https://api.anthropic.com]")
-@click.option("--watch", is_flag=True, help="Do it now and once a day, until interrupted.")
+@click.option("--base-url", help="The API to ask.  [default: https://api.anthropic.com]")
+@click.option("--watch", is_flag=True, help="Do it now and then once a day, until interrupted.")
 @AS_JSON
 @WIDE
 @DB
 def reconcile(
-    day: str | None,
-    since: str | None,
-    until: str | None,
-    by: str,
-    files: tuple[Path, ...],
-    key_fd: int | None,
-    watch: bool,
-    as_json: bool,
-    wide: bool,
-    db: Path | None,
-    **asking: str | tuple[str, ...] | None,
-) -> None:
-    """Hold the ledger against Anthropic's own figures, day by day, and explain each difference.
+    by: str, files: tuple[Path, ...], key_fd: int | None, watch: bool, as_json: bool, wide: bool, db: Path | None,
+    **given: Any,
+) -> None:  # fmt: skip
+    """Compare the ledger with Anthropic's own figures, day by day, and explain each difference.
 
-    The Admin key comes from ANTHROPIC_ADMIN_KEY or --key-fd and is stored nowhere; with --from FILE none is needed.
-    Exits 1 where a rate differs, and where less than [reconcile] at_least of a named workspace or key was seen.
+    The Admin key comes from ANTHROPIC_ADMIN_KEY or --key-fd and is stored nowhere; --from FILE needs none. Exits 1 if a
+    rate differs, and if less than [reconcile] at_least of a named workspace or key was seen.
     """
-    from claudetrace._reconcile._fetch import admin_key
-    from claudetrace._reconcile._settings import bill_settings
-    from claudetrace.cli._bill import bill_json, bill_text
-
     settings = bill_settings()
     groups, width = _groups(by), terminal_width(wide=wide)
-    key = None if files else admin_key(key_fd)
+    key = None if files else _fetch.admin_key(key_fd)
     while True:
-        asked = _asked(day, since, until, asking, settings)
+        asked = _asked(given, settings)
         try:
-            found = _reconciled(asked, files, key, asking, settings, db)
+            ledger = Ledger(read_path(db))
+            use_rates_of(ledger.path)
+            api = APIS.get(given["api"])
+            figures = _fetch.fetch(asked, key, given["base_url"], api) if key else _fetch.read_files(files)
+            found = _run.reconcile(ledger, asked, figures, settings.discount)
             click.echo(bill_json(found, groups) if as_json else bill_text(found, groups, width))
             _tell(found, settings)
         except (ClaudetraceError, OSError, sqlite3.Error) as error:
@@ -82,39 +81,11 @@ def reconcile(
         raise SystemExit(1)
 
 
-def _reconciled(
-    asked: Asked,
-    files: tuple[Path, ...],
-    key: str | None,
-    asking: dict[str, str | tuple[str, ...] | None],
-    settings: BillSettings,
-    db: Path | None,
-) -> Reconciliation:
-    from claudetrace._ledger._read import Ledger
-    from claudetrace._pricing._list import use_rates_of
-    from claudetrace._reconcile import _fetch
-    from claudetrace._reconcile._run import reconcile as held_against
-
-    ledger = Ledger(read_path(db))
-    use_rates_of(ledger.path)
-    if key is None:
-        figures = _fetch.read_files(files)
-    else:
-        api = {"analytics": _fetch.ANALYTICS, "admin": _fetch.ADMIN}.get(str(asking["api"]))
-        base_url = asking["base_url"]
-        assert base_url is None or isinstance(base_url, str)
-        figures = _fetch.fetch(asked, key, base_url, api)
-    return held_against(ledger, asked, figures, settings.discount)
-
-
 def _tell(found: Reconciliation, settings: BillSettings) -> None:
-    """Sends the gauge and the alert, and says which channel did not take it."""
-    from claudetrace._config import resolve
-    from claudetrace._reconcile._tell import alert_unseen, tell_metrics
-
+    """Sends the metric and the alert, and says which channels failed."""
     others = resolve({})
-    tell_metrics(found, others)
-    for tried in alert_unseen(found, settings.at_least, others):
+    _run.tell_metrics(found, others)
+    for tried in _run.alert_unseen(found, settings.at_least, others):
         if tried.error is not None:
             click.echo(f"The alert did not reach {tried.channel}: {tried.error}", err=True)
 
@@ -126,31 +97,19 @@ def _groups(by: str) -> tuple[str, ...]:
     return names
 
 
-def _asked(
-    day: str | None,
-    since: str | None,
-    until: str | None,
-    asking: dict[str, str | tuple[str, ...] | None],
-    settings: BillSettings,
-) -> Asked:
-    """The days and what of the organization is meant. Raises `ClaudetraceError`."""
-    from claudetrace._ledger._times import moment_of
-    from claudetrace._reconcile._fetch import Asked
-
+def _asked(given: dict[str, Any], settings: BillSettings) -> Asked:
+    """The days, workspaces and keys to compare. Raises `ClaudetraceError`."""
+    day, since, until = (given[name] for name in ("day", "since", "until"))
     if day and (since or until):
         raise ClaudetraceError("--day is one day; leave out --since and --until beside it")
-    today = datetime.now(UTC).date()
+    one, tomorrow = timedelta(days=1), datetime.now(UTC).date() + timedelta(days=1)
     first = moment_of("--since", day or since or "7d").date()
-    after = first + timedelta(days=1) if day else moment_of("--until", until).date() if until else _next(today)
-    after = min(after, _next(today))
+    after = first + one if day else moment_of("--until", until).date() if until else tomorrow
+    after = min(after, tomorrow)
     if first >= after:
         raise ClaudetraceError(f"no day lies between {first} and {after}; give an earlier --since or a later --until")
-    ids = {name: tuple(asking[name] or getattr(settings, name)) for name in ("workspace_ids", "api_key_ids")}
+    ids = {name: tuple(given[name] or getattr(settings, name)) for name in ("workspace_ids", "api_key_ids")}
     return Asked(since=first, until=after, **ids)
-
-
-def _next(day: date) -> date:
-    return day + timedelta(days=1)
 
 
 def _wait_for_tomorrow() -> None:

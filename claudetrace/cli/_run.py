@@ -9,7 +9,10 @@ from typing import TYPE_CHECKING
 
 import click
 
+from claudetrace._config import FOUND_VARIABLE, config_file, read_config, resolve
 from claudetrace._errors import ClaudetraceError
+from claudetrace._pricing import load_own_rates
+from claudetrace._switch import enabled
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -19,7 +22,7 @@ FOLDER = Path(__file__).resolve().parents[1] / "_run"
 
 @click.command(
     short_help="Run a Python program with the meter on.",
-    # What stands behind the program's name is the program's, `-h` of `python -mhttp.server` too.
+    # Everything after the program's name belongs to the program, even `-h` in `python -mhttp.server -h`.
     context_settings={
         "ignore_unknown_options": True,
         "allow_interspersed_args": False,
@@ -31,15 +34,15 @@ FOLDER = Path(__file__).resolve().parents[1] / "_run"
 def run(command: tuple[str, ...]) -> None:
     """Run a Python program with the meter on, without a line of code in it.
 
-    As `python APP.PY …` or `python -m MODULE …` would, by the Python that claudetrace is installed for; so with the
-    Python processes that it starts. Settings come from the environment and `claudetrace.toml`. What the program's own
-    code says to claudetrace.instrument() replaces them.
+    Runs `python APP.PY …` or `python -m MODULE …` with the Python that claudetrace is installed for. The Python
+    processes that it starts are metered too. Settings come from the environment and `claudetrace.toml`; those that the
+    program itself gives to claudetrace.instrument() replace them.
     """
     if not command:
         raise click.UsageError("Name a program: claudetrace run app.py, or claudetrace run -m module.")
     if command[0].startswith("-") and not command[0].startswith("-m"):
         raise click.UsageError(
-            f"{command[0]} is no program: it is APP.PY or -m MODULE. Options of Python are set as PYTHON… variables."
+            f"{command[0]} is no program: give APP.PY or -m MODULE. Set options of Python as PYTHON… variables."
         )
     if sys.platform == "win32":
         raise ClaudetraceError("claudetrace run needs Linux or macOS: call claudetrace.instrument() in the program")
@@ -48,13 +51,10 @@ def run(command: tuple[str, ...]) -> None:
 
 
 def metered(environment: Mapping[str, str]) -> dict[str, str]:
-    """`environment` for a program with the meter on. Raises `ClaudetraceError` for a setting that cannot be.
+    """`environment` with the meter turned on. Raises `ClaudetraceError` for an impossible setting.
 
-    The ledger and the settings' file are named by whole paths: a program may change its folder before its first call.
+    The ledger and the settings file get absolute paths: a program may change its folder before its first call.
     """
-    from claudetrace._config import FOUND_VARIABLE, config_file, read_config, resolve
-    from claudetrace._switch import enabled
-
     changed = dict(environment)
     # An empty name among several is the working directory; an empty variable is none.
     theirs = [each for each in changed.get("PYTHONPATH", "").split(os.pathsep) if each != str(FOLDER)]
@@ -63,8 +63,6 @@ def metered(environment: Mapping[str, str]) -> dict[str, str]:
         return changed
     settings = resolve({})
     if settings.rates is not None:
-        from claudetrace._pricing import load_own_rates
-
         load_own_rates(settings.rates, file=settings.rates_file)
     file, is_named = config_file(None)
     if file is not None:

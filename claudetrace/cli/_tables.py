@@ -1,4 +1,4 @@
-"""Aligned tables, results of checks, and amounts of money with the digits that tell something."""
+"""Tables that fit the screen, and counts and amounts as people read them."""
 
 from __future__ import annotations
 
@@ -18,100 +18,98 @@ if TYPE_CHECKING:
 GAP = "  "
 NONE = "(none)"
 """The key of rows that have none."""
-LONGEST_CELL, LEAST_CELL = 48, 8
-
-
-class Check(NamedTuple):
-    """What was looked at, what is so, and what is wrong with it, if anything."""
-
-    name: str
-    value: str
-    finding: str | None = None
-
-
-def plain(text: str, longest: int = LONGEST_CELL) -> str:
-    """`text` on one line, without characters that would steer a terminal, cut to `longest`."""
-    shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
-    if _width(shown) <= longest:
-        return shown
-    ends = accumulate(map(_width, shown))
-    return shown[: sum(end < longest for end in ends)] + "…"
-
-
-def table(
-    heads: Sequence[str],
-    rows: Iterable[Sequence[str]],
-    *,
-    left: Collection[int] = (0,),
-    least_widths: Sequence[int] = (),
-    last_is_total: bool = False,
-) -> str:
-    """The rows under their heads, the columns `left` to the left and the others to the right."""
-    cells = [list(heads), *(list(row) for row in rows)]
-    least = (*least_widths, *[0] * (len(heads) - len(least_widths)))
-    widths = [max([floor, *map(_width, column)]) for floor, *column in zip(least, *cells, strict=True)]
-    lines = [
-        GAP.join(
-            _padded(cell, width, number in left) for number, (cell, width) in enumerate(zip(row, widths, strict=True))
-        )
-        for row in cells
-    ]
-    lines = [line.rstrip() for line in lines]
-    lines[0] = click.style(lines[0], bold=True)
-    if last_is_total:
-        lines.insert(-1, "─" * (sum(widths) + len(GAP) * (len(widths) - 1)))
-    return "\n".join(lines)
+LONGEST_CELL, SHORTEST_CELL = 48, 8
 
 
 class Column(NamedTuple):
-    """A column of a table that is made to fit: its cells, those that say it in less, and when it is left out."""
+    """One column of a table, and how it gives way on a narrow screen."""
 
     head: str
     cells: Sequence[str]
     short: Sequence[str] | None = None
+    """The same cells in fewer characters."""
     drop: int = 0
-    """The highest goes first; 0 stays."""
+    """The column with the highest number is left out first; 0 always stays."""
     left: bool = False
+    least: int = 0
+    """The smallest width."""
 
 
-def terminal_width(*, wide: bool = False) -> int | None:
-    """How many characters a line may have; `None` where nobody's screen cuts it, or all is wanted."""
-    return None if wide or not is_screen() else shutil.get_terminal_size().columns
+def columns(
+    heads: Collection[str], rows: Iterable[Sequence[str]], *, left: Collection[int] = (0,), drops: Iterable[int] = ()
+) -> list[Column]:
+    """The columns of `rows`; those in `left` are aligned to the left."""
+    cells = [*zip(*rows, strict=True)] or [()] * len(heads)
+    given = [*drops] or [0] * len(heads)
+    return [
+        Column(head, column, None, drop, left=number in left)
+        for number, (head, column, drop) in enumerate(zip(heads, cells, given, strict=True))
+    ]
 
 
-def is_screen() -> bool:
-    """Whether a person sees the output, and no file or program gets it."""
-    return sys.stdout.isatty()
+def table(
+    made: Iterable[Column],
+    width: int | None = None,
+    *,
+    total: bool = False,
+    colors: Sequence[str | None] = (),
+    more: str = "--wide",
+) -> str:
+    """The columns as text of at most `width`, with a line that says what did not fit and that `more` shows it.
 
-
-def fitted(columns: Iterable[Column], width: int | None, *, last_is_total: bool = False) -> tuple[str, str | None]:
-    """The columns as a table of at most `width`, and what was done to them: counts shortened, then columns left out,
-    then long values cut."""
-    kept, told = list(columns), []
-    if not _fits(kept, width) and any(each.short for each in kept):
+    First counts are shortened, then columns are left out, then long values are cut. With `total`, the last row is
+    the sum of the others.
+    """
+    kept, dropped = list(made), list[str]()
+    if is_rounded := not _fits(kept, width) and any(each.short for each in kept):
         kept = [each._replace(cells=each.short or each.cells) for each in kept]
-    dropped: list[str] = []
     while not _fits(kept, width) and (last := max(kept, key=lambda each: each.drop)).drop:
         kept.remove(last)
         dropped.insert(0, last.head)
-    if any(each.short is not None and each.cells is each.short for each in kept):
-        told.append("numbers are rounded")
+    for longest in range(LONGEST_CELL, SHORTEST_CELL - 1, -1):
+        if _fits(kept, width):
+            break
+        kept = [each._replace(cells=[plain(c, longest) for c in each.cells]) if each.left else each for each in kept]
+    head, *lines = _lines(kept)
+    for number, color in enumerate(colors):
+        lines[number] = click.style(lines[number], fg=color) if color else lines[number]
+    if total:
+        lines.insert(-1, "─" * _line_width(kept))
+    told = ["numbers are rounded"] if is_rounded and any(each.short for each in kept) else []
     told += [f"left out: {', '.join(dropped)}"] if dropped else []
-    if not _fits(kept, width):
-        kept = next(
-            (cut for most in range(LONGEST_CELL, LEAST_CELL, -1) if _fits(cut := _cut(kept, most), width)),
-            _cut(kept, LEAST_CELL),
-        )
-    left = [number for number, each in enumerate(kept) if each.left]
-    rows = list(zip(*(each.cells for each in kept), strict=True))
-    shown = table([each.head for each in kept], rows, left=left, last_is_total=last_is_total)
     note = "; ".join(told)
-    return shown, f"{note[0].upper()}{note[1:]}. --wide shows all." if note else None
+    notes = wrapped([f"{note[0].upper()}{note[1:]}. {more} shows all."] if note else [], width)
+    return "\n".join([click.style(head, bold=True), *lines, *notes])
 
 
-def _cut(columns: Iterable[Column], most: int) -> list[Column]:
-    """The columns, their names no wider than `most`."""
-    return [each._replace(cells=[plain(c, most) for c in each.cells]) if each.left else each for each in columns]
+def _lines(made: Sequence[Column]) -> list[str]:
+    widths = _widths(made)
+    rows = zip(*((each.head, *each.cells) for each in made), strict=True)
+    return [
+        GAP.join(_padded(cell, width, each.left) for cell, width, each in zip(row, widths, made, strict=True)).rstrip()
+        for row in rows
+    ]
+
+
+def _widths(made: Iterable[Column]) -> list[int]:
+    return [max([each.least, *map(_width, (each.head, *each.cells))]) for each in made]
+
+
+def _line_width(made: Sequence[Column]) -> int:
+    return sum(_widths(made)) + len(GAP) * (len(made) - 1)
+
+
+def _fits(made: Sequence[Column], width: int | None) -> bool:
+    return width is None or _line_width(made) <= width
+
+
+def _width(text: str) -> int:
+    return sum(0 if unicodedata.combining(c) else 2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in text)
+
+
+def _padded(text: str, width: int, left: bool) -> str:
+    space = " " * (width - _width(text))
+    return text + space if left else space + text
 
 
 def wrapped(lines: Iterable[str], width: int | None) -> list[str]:
@@ -119,54 +117,65 @@ def wrapped(lines: Iterable[str], width: int | None) -> list[str]:
     return [part for line in lines for part in (textwrap.wrap(line, width) or [""] if width else [line])]
 
 
-def _fits(columns: Sequence[Column], width: int | None) -> bool:
-    return width is None or _line_width(columns) <= width
+def terminal_width(*, wide: bool = False) -> int | None:
+    """How many characters fit a line; `None` for a file, a pipe or a `wide` table, which are never cut."""
+    return None if wide or not is_screen() else shutil.get_terminal_size().columns
 
 
-def _line_width(columns: Sequence[Column]) -> int:
-    widths = [max(map(_width, (each.head, *each.cells))) for each in columns]
-    return sum(widths) + len(GAP) * (len(widths) - 1)
+def is_screen() -> bool:
+    """Whether a person reads the output."""
+    return sys.stdout.isatty()
 
 
-def short_count(count: int | None) -> str:
+def plain(text: str, longest: int = LONGEST_CELL) -> str:
+    """`text` on one line of at most `longest`, without characters that control a terminal."""
+    shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    if _width(shown) <= longest:
+        return shown
+    ends = accumulate(map(_width, shown))
+    return shown[: sum(end < longest for end in ends)] + "…"
+
+
+def counted(count: int, noun: str) -> str:
+    """`1 call`, `1,234 calls`."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
+def calls_text(count: int) -> str:
+    """The same of calls, which most counts are of."""
+    return counted(count, "call")
+
+
+def count_text(count: int | None) -> str:
+    """`count` with thousands separators; `–` where it is not known."""
+    return "–" if count is None else f"{count:,}"
+
+
+def short_count(count: int) -> str:
     """`count` in at most five characters: 1234, 54.7k, 1.23M."""
-    if count is None or abs(count) < 10_000:
-        return "–" if count is None else str(count)
+    if abs(count) < 10_000:
+        return str(count)
     for unit, size in (("k", 10**3), ("M", 10**6), ("G", 10**9), ("T", 10**12)):
         if abs(count) < 999.5 * size:
             return f"{count / size:.3g}{unit}"
     return f"{count:.1e}"
 
 
-def _width(text: str) -> int:
-    return sum(0 if unicodedata.combining(c) else 2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in text)
-
-
-def _padded(text: str, width: int, to_left: bool) -> str:
-    space = " " * (width - _width(text))
-    return text + space if to_left else space + text
-
-
 def usd_digits(amounts: Iterable[Decimal]) -> int:
-    """How many digits after the point tell these amounts apart: cents for large ones, more for small ones."""
+    """How many decimals tell these amounts apart: two for large ones, more for small ones."""
     largest = max((abs(amount) for amount in amounts), default=Decimal(0))
     return 2 if largest >= 1000 else 4 if largest >= Decimal("0.01") else 6
 
 
 def usd_text(amount: Decimal | None, digits: int) -> str:
-    """`amount` rounded to `digits`; what would be rounded to nothing is told as less than the least."""
+    """`amount` rounded to `digits` decimals. One that rounds to zero is shown as below the smallest: `<$0.01`."""
     if amount is None:
         return "unknown"
-    least, sign = Decimal(1).scaleb(-digits), "-" if amount < 0 else ""
-    # A half is rounded to nothing as well.
-    if 0 < abs(amount) <= least / 2:
-        return f"{sign}<${least:f}"
+    smallest, sign = Decimal(1).scaleb(-digits), "-" if amount < 0 else ""
+    # Exactly half of it rounds to zero too.
+    if 0 < abs(amount) <= smallest / 2:
+        return f"{sign}<${smallest:f}"
     return f"{sign}${abs(amount):,.{digits}f}"
-
-
-def count_text(count: int | None) -> str:
-    """`count` with its thousands apart; `–` where it is not known."""
-    return "–" if count is None else f"{count:,}"
 
 
 def bytes_text(size: int) -> str:

@@ -293,7 +293,7 @@ def test_an_option_that_would_say_nothing_is_refused(two_weeks, words, left_out)
     told = run("report", *words.split(), "--db", two_weeks)
 
     assert told.exit_code == 2
-    assert f"{left_out} says nothing beside" in told.output
+    assert f"{left_out} has no effect beside" in told.output
 
 
 @pytest.mark.parametrize(("sort", "head"), [("tool-calls", "tool calls"), ("cache-read", "cache read")])

@@ -55,8 +55,8 @@ def test_what_is_held_is_shown_apart_with_the_way_to_release_it(kept: Kept, db: 
 
     all_of_it = next(line.split() for line in said.splitlines() if line.startswith("all "))
     assert [word for word in all_of_it if "$" in word][:3] == ["$0.0004", "$0.0000", "$0.9976"]
-    assert "all: $0.00198 held for cut streams; claudetrace budgets release all lets go of it." in said
-    assert "claudetrace budgets release 'for each' --key acme lets go of it." in said
+    assert "all: $0.00198 held for cut streams; claudetrace budgets release all releases it." in said
+    assert "claudetrace budgets release 'for each' --key acme releases it." in said
 
 
 def test_a_release_lets_go_of_one_value_or_of_all(kept: Kept, db: Path) -> None:

@@ -317,7 +317,7 @@ def test_doctor_tells_channels_that_fail_and_alerts_that_wait(
         return run("doctor", "--db", demo[0], "--store", store).output.split("finding")[-1]
 
     assert ("channel fails: HTTP 500" in findings(0), "channel silent" in findings(0)) == (True, False)
-    assert "channel silent: no program that has this channel runs" in findings(600)
+    assert "channel silent: no running program has this channel" in findings(600)
     assert "channel fresh" not in findings(0)
     assert "channel" not in findings(4 * 86_400)
 

@@ -91,7 +91,7 @@ def test_the_demo_leaves_a_real_ledger_alone(tmp_path):
     told = run("demo", "--no-serve", "--db", path)
 
     assert told.exit_code == 2
-    assert "holds 1 call that are no demo's" in told.output
+    assert "holds 1 call that are not the demo's" in told.output
     assert len(Ledger(path).calls()) == 1
 
 

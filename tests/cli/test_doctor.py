@@ -139,11 +139,11 @@ def test_the_kill_switch_is_a_finding(db, monkeypatch):
 
 def test_another_instrumentation_of_the_sdk_is_a_finding(db, monkeypatch):
     """One that is there for nothing else is a finding with the way out; a tool for other things too is a line."""
-    from claudetrace.cli import _checks
+    from claudetrace.cli import _doctor
 
-    real = _checks._version
+    real = _doctor._version
     there = {"openinference-instrumentation-anthropic": "3.1.0", "ddtrace": "4.16.0", "sentry-sdk": None}
-    monkeypatch.setattr(_checks, "_version", lambda name: there[name] if name in there else real(name))
+    monkeypatch.setattr(_doctor, "_version", lambda name: there[name] if name in there else real(name))
     told = run("doctor", "--db", db)
     findings = told.output.split("finding")[-1]
 

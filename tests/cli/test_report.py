@@ -9,7 +9,7 @@ import pytest
 from pricing._ledgers import unpriced_row, write
 
 from claudetrace import Ledger
-from claudetrace.cli._tables import plain, table, usd_digits, usd_text
+from claudetrace.cli._tables import columns, plain, table, usd_digits, usd_text
 
 from .conftest import run
 
@@ -151,4 +151,5 @@ def test_a_tag_cannot_steer_the_terminal():
     """Control characters are spelled out, long values cut, and wide letters counted as wide."""
     assert plain("a\x1b[31m\n\u202eb") == "a\\x1b[31m\\n\\u202eb"
     assert plain("x" * 100, 10) == "xxxxxxxxx…"
-    assert table(["k", "n"], [["日本", "1"], ["abc", "22"]]).splitlines()[1:] == ["日本   1", "abc   22"]
+    rows = [["日本", "1"], ["abc", "22"]]
+    assert table(columns(["k", "n"], rows)).splitlines()[1:] == ["日本   1", "abc   22"]

@@ -164,13 +164,13 @@ def test_a_limit_that_is_no_count_is_an_error(server, client, max_tokens):
 
 def test_a_ledger_that_cannot_be_read_does_not_stop_it(server, client, start, db, monkeypatch):
     """The bounds are known without the ledger, so a fault of it costs the likely figure alone."""
-    from claudetrace._ledger import _medians
+    from claudetrace._ledger import _calls
 
     counts(server)
     start()
     call(server, client, 200)
     claudetrace.flush()
-    monkeypatch.setattr(_medians, "RECENT", "SELECT nothing FROM nowhere")
+    monkeypatch.setattr(_calls, "RECENT", "SELECT nothing FROM nowhere")
 
     assert figures(claudetrace.estimate(client, **ASK)) == (Decimal("0.04"), None, Decimal("0.1"))
 

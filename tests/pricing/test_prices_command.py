@@ -28,8 +28,8 @@ def test_without_a_model_it_lists_all():
     lines = run("prices").output.splitlines()
 
     for model in listed_models():
-        (line,) = [line for line in lines if line.split()[:1] == [model.id]]
-        assert ("(retired)" in line) == (model.status == "retired")
+        (line,) = [line for line in lines if line.split()[:1] == [model["id"]]]
+        assert ("(retired)" in line) == (model["status"] == "retired")
     (opus,) = [line.split() for line in lines if line.startswith("claude-opus-5-5 ")]
     assert opus == ["claude-opus-5-5", "4", "0.2", "5", "8", "20", "yes"]
     assert any("> 100,000: 0.5 / 2.5" in line for line in lines)
