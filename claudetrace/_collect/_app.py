@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 LOGS = "/v1/logs"
 HELD = 128 << 20
 """In bytes: what all requests may hold together while they wait."""
-BODY_S = 20.0
+BODY_S = 10.0
 """How long a sender may take for its body."""
 GROUP = 32
 """So many requests at most share one sync, so that none waits for long."""

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
     from claudetrace._config import Settings
 
-HEADERS_S = 20.0
-LOOK_S = 5.0
+HEADERS_S = 10.0
+LOOK_S = 2.0
 MOST_CONNECTIONS = 2_000
 
 

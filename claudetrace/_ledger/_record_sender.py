@@ -45,8 +45,9 @@ class Exporter(Protocol):
     needed: Callable[[], bool]
     """Set by the writer: whether this process has rows to send."""
 
-    def send(self, rows: list[Row]) -> str | None:
-        """`None` once `rows` are acknowledged, else why they were refused. Raises where the receiver is away."""
+    def send(self, rows: list[Row]) -> str | dict[str, str] | None:
+        """`None` once `rows` are acknowledged, else why they were refused: all, or by their ids those that were where
+        the others are acknowledged. Raises where the receiver is away; what is raised may have `retry_after_s`."""
 
     def close(self) -> None:
         """Ends what is being sent, on any thread."""
@@ -89,10 +90,11 @@ class RecordSender:
         self._thread = Worker(self._work, guard, "run the thread that sends records")
         self._asked: deque[_Request] = deque()
         self._closing = self._given_up = False
+        self._refused_told = 0
         self._acknowledged: list[str] = []
         self._strikes: dict[str, int] = {}
         self._rows = BATCH_ROWS
-        self._retry_s = self._retry_at = 0.0
+        self._retry_s = self._retry_at = self._told_at = 0.0
         self._lock_fd = -1
 
     def start(self) -> None:
@@ -104,12 +106,14 @@ class RecordSender:
         self._thread.wake()
 
     def flush(self, timeout_s: float) -> bool:
-        """Whether all that was marked before is acknowledged, after one try. Blocks at most `timeout_s`."""
+        """Whether all that was marked before is acknowledged, after one try; once `False` where some was refused since
+        the last flush. Blocks at most `timeout_s`."""
         request = _Request(monotonic() + timeout_s)
         self._asked.append(request)
         self._thread.wake()
         request.answered.wait(max(0.0, timeout_s))
-        return request.sent
+        told, self._refused_told = self._refused_told, self.refused
+        return request.sent and told == self.refused
 
     def close(self, timeout_s: float) -> None:
         """Tries once more and stops, after `timeout_s` at the latest. What is left waits in the ledger."""
@@ -147,10 +151,12 @@ class RecordSender:
     def _step(self) -> None:
         """Sends what waits, unless it is not yet time to try again, and answers those who asked for it."""
         asked = [self._asked.popleft() for _ in range(len(self._asked))]
-        if not asked and not self._closing and monotonic() < self._retry_at:
+        now = monotonic()
+        if not asked and not self._closing and now < self._retry_at:
             return
         try:
-            done = self._pass()
+            # Also a flush waits for as long as the receiver asked for.
+            done = None if now < self._told_at else self._pass()
         except Exception as error:  # noqa: BLE001 - the rows wait in the ledger
             done = self._failed(error)
         for request in asked:
@@ -196,11 +202,16 @@ class RecordSender:
                 reason = self._exporter.send(present) if present else None
             except Exception as error:  # noqa: BLE001 - another try follows
                 reason, away = f"{error}", error
-            if reason is None:
-                self._sent(rows, present)
+            if reason is None or isinstance(reason, dict):
+                self._sent(rows, [row for row in present if not reason or row["id"] not in reason])
+                for id_, why in (reason or {}).items():
+                    self._refuse(id_, why)
                 tried.any_sent, after = True, rows[-1]["id"]
                 self._rows = min(self._rows * 2, BATCH_ROWS)
                 continue
+            if getattr(away, "retry_after_s", 0.0):
+                tried.error = away
+                break
             if len(rows) == 1:
                 after = rows[0]["id"]
                 tried.suspects[after] = reason
@@ -213,13 +224,14 @@ class RecordSender:
                 break
         return tried
 
-    def _sent(self, rows: list[Row], present: list[Row]) -> None:
-        self._acknowledged += [row["id"] for row in present]
+    def _sent(self, rows: list[Row], taken: list[Row]) -> None:
+        self._acknowledged += [row["id"] for row in taken]
+        gone = [row["id"] for row in rows if "call_id" not in row]
         with self._gate:
             connection = self._store.connection()
-            if len(present) < len(rows):
+            if gone:
                 with transaction(connection):
-                    _unsent.lose(connection, [row["id"] for row in rows if "call_id" not in row])
+                    _unsent.lose(connection, gone)
             self._settle(connection)
         self.waiting = max(0, self.waiting - len(rows))
 
@@ -237,12 +249,13 @@ class RecordSender:
             if self._strikes[id_] < STRIKES:
                 continue
             del self._strikes[id_]
-            with self._gate:
-                _unsent.refuse(self._store.connection(), id_, reason[:500])
-            self.refused += 1
-            self._guard.caught(
-                f"send every record; the table unsent of {self._store.path} says why", ValueError(reason)
-            )
+            self._refuse(id_, reason)
+
+    def _refuse(self, id_: str, reason: str) -> None:
+        with self._gate:
+            _unsent.refuse(self._store.connection(), id_, reason[:500])
+        self.refused += 1
+        self._guard.caught(f"send every record; the table unsent of {self._store.path} says why", ValueError(reason))
 
     def _failed(self, error: Exception) -> bool | None:
         """Plans the next try, and logs, once, what kept records from being sent. `None` where that was another process
@@ -252,7 +265,8 @@ class RecordSender:
             self._retry_at = monotonic() + BUSY_S
             return None
         self._retry_s = min(max(FIRST_RETRY_S, self._retry_s * 2), LONGEST_RETRY_S)
-        self._retry_at = monotonic() + self._retry_s
+        self._told_at = monotonic() + getattr(error, "retry_after_s", 0.0)
+        self._retry_at = max(monotonic() + self._retry_s, self._told_at)
         self._guard.caught(f"send records; they wait in {self._store.path}", error)
         return False
 

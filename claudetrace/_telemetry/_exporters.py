@@ -35,8 +35,9 @@ class Exporter(Protocol):
     minds_forks: bool
     """Whether a fork while it sends breaks it in the child."""
 
-    def send(self, rows: list[Row]) -> str | None:
-        """`None` once `rows` are acknowledged, else why they were refused. Raises where the collector is away."""
+    def send(self, rows: list[Row]) -> str | dict[str, str] | None:
+        """`None` once `rows` are acknowledged, else why they were refused: all, or by their ids. Raises where the
+        collector is away."""
 
     def close(self) -> None:
         """Ends what is being sent, on any thread."""
@@ -61,7 +62,7 @@ class Exporters:
         self._used = False
         self.made: Exporter | None = None
 
-    def send(self, rows: list[Row]) -> str | None:
+    def send(self, rows: list[Row]) -> str | dict[str, str] | None:
         """Like `Exporter.send`, after creating the exporter. Raises if that fails, too."""
         with self._busy:
             if self.made is None:

@@ -41,18 +41,21 @@ PASSING = frozenset(
 """Statuses that concern the collector or the way to it, and not what was sent."""
 NOT_SENT = ("Failed to encode", "Dropping")
 """How the log of an exporter begins when it does not even try to send."""
+LONGEST_WAIT_S = 300.0
+"""How long a collector may ask to be left alone."""
 LARGEST = 1e9
 LEAST_SECRET = 4
 HEADERS_LOG = "opentelemetry.util.re"
 
 
 class ExportError(Exception):
-    """Why a collector did not accept a batch. `rejected` counts its rejections, where it accepted the rest."""
+    """Why a collector did not accept a batch, and what it said if it answered."""
 
-    def __init__(self, reason: str, rejected: int = 0, *, refused: bool = False) -> None:
+    def __init__(self, reason: str, reply: _replies.Reply | None = None, *, refused: bool = False) -> None:
         super().__init__(reason)
-        self.rejected = rejected
-        self.refused = refused or rejected > 0
+        self.reply = reply or _replies.Reply()
+        self.retry_after_s = min(self.reply.retry_after_s, LONGEST_WAIT_S)
+        self.refused = refused or self.reply.rejected > 0
         """Whether the reason is in what was sent, so that it is no use to send it again."""
 
 
@@ -211,9 +214,10 @@ def export(by: Any, batch: Any, said: list[logging.LogRecord], **options: Any) -
         raise ExportError(f"{type(error).__name__}: {without_secrets(str(error))}") from None
     if result.name != "SUCCESS":
         refused = _is_refused(said)
-        raise ExportError(words(said[-1:] if refused else said) or f"{type(by).__name__} gave up", refused=refused)
+        told = words(said[-1:] if refused else said) or f"{type(by).__name__} gave up"
+        raise ExportError(told, _replies.last(), refused=refused)
     if (reply := _replies.last()).reason:
-        raise ExportError(without_secrets(reply.reason), reply.rejected)
+        raise ExportError(without_secrets(reply.reason), reply)
 
 
 def words(said: list[logging.LogRecord]) -> str:

@@ -60,8 +60,9 @@ class RecordExporter:
         self._exporter = _otlp.make(module.OTLPLogExporter, SIGNAL, otlp or False)
         self._resources: dict[tuple[Any, ...], Resource] = {}
 
-    def send(self, rows: list[Row]) -> str | None:
-        """`None` once `rows` are acknowledged, else why they were refused. Raises where the collector is away."""
+    def send(self, rows: list[Row]) -> str | dict[str, str] | None:
+        """`None` once `rows` are acknowledged, else why they were refused: each that the collector named by its
+        id, where it took the others. Raises where the collector is away."""
         from opentelemetry import context
 
         suppressed = context.set_value(context._SUPPRESS_INSTRUMENTATION_KEY, True)  # noqa: SLF001 - it has no other name
@@ -74,7 +75,7 @@ class RecordExporter:
             _otlp.export(self._exporter, records, [])
         except _otlp.ExportError as error:
             if error.refused:
-                return str(error)
+                return _named(rows, error) or str(error)
             raise
         finally:
             context.detach(token)
@@ -113,6 +114,14 @@ class RecordExporter:
             named = zip(RESOURCE.values(), key, strict=True)
             self._resources[key] = Resource({name: value for name, value in named if value is not None})
         return self._resources[key]
+
+
+def _named(rows: list[Row], error: _otlp.ExportError) -> dict[str, str] | None:
+    """The rejected ones of `rows` with the reason of each, if the collector has named them all: `reason: id, id; …`."""
+    told = [each.rpartition(": ") for each in error.reply.told.split("; ")]
+    named = {id_: reason for reason, _, ids in told for id_ in ids.split(", ")}
+    found = {row["id"]: _otlp.without_secrets(named[row["id"]]) for row in rows if row["id"] in named}
+    return found if len(found) == error.reply.rejected else None
 
 
 def _context(row: Row) -> Any:

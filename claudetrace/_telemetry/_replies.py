@@ -26,7 +26,11 @@ class Reply:
 
     reason: str = ""
     rejected: int = 0
-    """How many of its records, spans or points the collector rejected. OTLP does not say which."""
+    """How many of its records, spans or points the collector rejected."""
+    told: str = ""
+    """What it said of them. OTLP has no place for which they are; `claudetrace collect` says it here."""
+    retry_after_s: float = 0.0
+    """How long it asked to be left alone."""
 
 
 _of_thread = threading.local()
@@ -93,7 +97,8 @@ def _read(raw: Any) -> bytes | None:
 def _http_reply(status: int, headers: Mapping[str, str], body: bytes | None) -> Reply:
     media_type = headers.get("content-type", "").partition(";")[0].strip().lower()
     if status != 200:
-        return Reply(f"the collector answered {status}")
+        after = headers.get("retry-after", "")
+        return Reply(f"the collector answered {status}", retry_after_s=float(after) if after.isdecimal() else 0.0)
     if body == b"":
         return Reply()
     told = f"the collector answered 200 with {media_type or 'something'} that is not OTLP"
@@ -133,4 +138,4 @@ def _judged(message: Any) -> Reply:
 def _partial(rejected: int, why: str) -> Reply:
     if not rejected:
         return Reply()
-    return Reply(f"the collector rejected {rejected}: {why[:300] or 'no reason given'}", rejected)
+    return Reply(f"the collector rejected {rejected}: {why[:300] or 'no reason given'}", rejected, why)

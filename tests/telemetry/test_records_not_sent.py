@@ -87,7 +87,8 @@ def test_record_that_is_never_taken(refusing: Any, db: Path, started: Callable[.
             assert receiver.requests < 500
             writer.flush(PATIENCE_S)
             recorded += record(writer, 1)
-        assert writer.flush(PATIENCE_S)
+        # One flush tells of the refused record, the next has nothing to tell.
+        assert writer.flush(PATIENCE_S) or writer.flush(PATIENCE_S)
 
     assert Counter(ids(receiver.logs)) == Counter(recorded)
     (aside,) = ask(db, "SELECT * FROM unsent")
