@@ -36,7 +36,7 @@ def served(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
         seen.append((datasette, listener.getsockname()[:2], browser))
         listener.close()
 
-    monkeypatch.setattr(_dashboard, "_run", run)
+    monkeypatch.setattr(_dashboard, "run_pages", run)
     return seen
 
 
