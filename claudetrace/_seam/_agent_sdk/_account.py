@@ -55,6 +55,8 @@ class When(Enum):
 
 WRITTEN_DOWN_S = {When.LOOK: 0.5, When.RESULT: 2.0, When.LEFT: 6.0}
 """How long the CLI may take to write down what it has said, while it runs."""
+FIRST_WRITTEN_S = 0.5
+"""The same, where no session was ever written down: it may never be."""
 
 
 class Seen(NamedTuple):
@@ -133,7 +135,10 @@ class Account:
 
     def _read(self, when: When) -> list[Response]:
         """What transcripts tell that has no row yet."""
-        until = monotonic() + WRITTEN_DOWN_S.get(when, 0.0)
+        wait_s = WRITTEN_DOWN_S.get(when, 0.0)
+        if self._writes_elsewhere():
+            wait_s = 0.0 if self._has_missed else min(wait_s, FIRST_WRITTEN_S)
+        until = monotonic() + wait_s
         found: dict[str, Response] = {}
         while True:
             for transcript in self._read_on():
@@ -141,7 +146,7 @@ class Account:
                     if self._is_ours(each):
                         found[each.message_id] = each
             missing = self._seen.keys() - found.keys()
-            if not missing or monotonic() >= until or self._writes_elsewhere():
+            if not missing or monotonic() >= until:
                 return [*found.values()]
             time.sleep(NAP_S)
 
