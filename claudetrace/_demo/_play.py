@@ -52,6 +52,18 @@ def play(port: int = 0, on_step: Callable[[str], None] | None = None) -> None:
             step(client, server)
 
 
+def play_stopped() -> None:
+    """Makes calls that a budget of the feature `trial` stops: nothing is sent."""
+    import anthropic
+
+    from claudetrace import BudgetExceeded
+
+    with anthropic.Anthropic(base_url="http://127.0.0.1:9", api_key="demo", max_retries=0) as client:
+        for user, customer in (("gus", "hooli"), ("hal", "hooli"), ("ida", "wayne")):
+            with tag(feature="trial", user=user, customer=customer), suppress(BudgetExceeded):
+                client.messages.create(**_ask("Write the novel of my life.", OPUS, max_tokens=8192))
+
+
 def _ask(words: str, model: str = SONNET, **more: Any) -> dict[str, Any]:
     return {"model": model, "max_tokens": 1024, "messages": [{"role": "user", "content": words}], **more}
 

@@ -18,6 +18,7 @@ from claudetrace._budgets import _connect, _grants
 from claudetrace._budgets._budget import budgets_from
 from claudetrace._budgets._budgets import Budgets
 from claudetrace._budgets._postgres._url import ServerUrl
+from claudetrace._budgets._report import Report
 from claudetrace._budgets._status import states
 from claudetrace._budgets._windows import window_of
 from claudetrace._call import exact_usd
@@ -28,7 +29,7 @@ from claudetrace._ledger._read import Ledger
 from claudetrace._ledger._reprice import offer_again
 from claudetrace._parse import days
 from claudetrace._places import resource
-from claudetrace.cli._budget_report import Report, amounts_text, as_text, granted_text, in_json
+from claudetrace.cli._budget_report import amounts_text, as_text, granted_text, in_json
 from claudetrace.cli._options import AS_JSON, DB, STORE, progress_of, store_named, store_path
 from claudetrace.cli._tables import calls_text, counted, plain
 

@@ -9,13 +9,13 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from shlex import quote
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 import claudetrace
 from claudetrace._demo._history import DAYS, history
-from claudetrace._demo._play import play
+from claudetrace._demo._play import play, play_stopped
 from claudetrace._errors import ClaudetraceError
 from claudetrace._files import make_folder
 from claudetrace._guard import Guard
@@ -36,9 +36,14 @@ if TYPE_CHECKING:
 
 SERVICE = "claudetrace-demo"
 ROWS_AT_ONCE = 1000
-BUDGET_USD = 70
-"""A monthly budget, so that the page has one to show."""
-BESIDE = ("", "-wal", "-shm", ".lock")
+BUDGETS: tuple[dict[str, Any], ...] = (
+    {"name": "all", "usd": 70},
+    {"name": "each customer", "usd": 22, "tags": {"customer": "*"}},
+    {"name": "translations", "max_calls": 60, "per": "week", "tags": {"feature": "translate"}},
+    {"name": "trials", "usd": "0.01", "per": "day", "tags": {"feature": "trial"}, "on_exceeded": "block"},
+)
+"""What the demo may spend, so that the pages have something to show."""
+BESIDE = ("", "-wal", "-shm", ".lock", ".budgets", ".budgets-wal", ".budgets-shm", ".budgets.lock")
 
 
 @click.command(short_help="Play bundled calls through the real SDK.")
@@ -70,6 +75,7 @@ def demo(db: Path | None, no_serve: bool, port: int | None, days: int) -> None:
     _report(path)
     if days:
         _make_up(path, days)
+        _budget(path)
     click.echo("\nMore of it:")
     click.echo(f"  {_program('claudetrace')} report --by user --db {quote(str(path))}")
     click.echo(f"  {_program('claudetrace')} tail --once --db {quote(str(path))}")
@@ -77,7 +83,7 @@ def demo(db: Path | None, no_serve: bool, port: int | None, days: int) -> None:
         click.echo(f"  {_program('claudetrace')} dashboard --db {quote(str(path))}")
         return
     click.echo()
-    serve(path, port=port, settings={"plugins": {"claudetrace": {"budget_usd_a_month": BUDGET_USD}}})
+    serve(path, port=port)
 
 
 def _program(name: str) -> str:
@@ -127,6 +133,15 @@ def _make_up(path: Path, days: int) -> None:
     finally:
         store.close()
     click.echo(f"\nBeside them, {calls_text(len(rows))} of {days} days are made up, to have something to look at.")
+
+
+def _budget(path: Path) -> None:
+    """Sets budgets, which begin with what is spent already; one of them stops calls."""
+    budgets = [claudetrace.Budget(**each) for each in BUDGETS]
+    click.echo(f"\n{len(budgets)} budgets are set, and one of them stops three calls:")
+    with _named(SERVICE), claudetrace.instrument(db=path, budgets=budgets, force=True) as meter:
+        play_stopped()
+        meter.flush(30.0)
 
 
 @contextmanager

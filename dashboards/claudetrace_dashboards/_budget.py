@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
 from decimal import Decimal, InvalidOperation
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from claudetrace._budgets import _connect
+from claudetrace._budgets._report import Report
 from claudetrace._errors import ClaudetraceError
 from claudetrace._parse import budget_store
 from claudetrace_dashboards._format import PICOUSD
@@ -15,12 +17,17 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from claudetrace import Budget
+    from claudetrace._budgets._connect import StoreName
     from claudetrace_dashboards._panel import Scope
 
 PLUGIN = "claudetrace"
 SETTING = "budget_usd_a_month"
 STORE = "budget_store"
 """The plugin's setting of where budgets are, if not beside the ledger: as in `instrument()`, `env:NAME` for a URL."""
+
+MOST_KEYS = 20
+MOST_ALERTS = 50
+MOST_GRANTS = 50
 
 
 class Limit(NamedTuple):
@@ -49,7 +56,7 @@ def stored_budgets(scope: Scope) -> list[Budget]:
     if not scope.ledger.db.path:
         return []
     try:
-        store = budget_store(STORE, _config(scope).get(STORE) or f"{scope.ledger.db.path}.budgets")
+        store = store_of(scope)
         if not _connect.exists(store):
             return []
         with _connect.view(store) as view:
@@ -58,6 +65,28 @@ def stored_budgets(scope: Scope) -> list[Budget]:
         # The budgets' own commands say what is wrong with it; here there is no line for it.
         return []
     return [each.budget for each in sorted(found, key=lambda each: each.used_at, reverse=True)]
+
+
+def store_of(scope: Scope) -> StoreName:
+    """Where the ledger's budgets are. Raises `ClaudetraceError` for a setting that names nothing."""
+    return budget_store(STORE, _config(scope).get(STORE) or f"{scope.ledger.db.path}.budgets")
+
+
+async def report_of(scope: Scope) -> Report | None:
+    """All that the store says, read once for a page; `None` where there is no store.
+
+    Raises `ClaudetraceError` where it cannot be read. A store may be a database elsewhere, so it is read on a thread.
+    """
+    if scope.budgets is None:
+        scope.budgets = asyncio.ensure_future(asyncio.to_thread(_read, store_of(scope), scope.filters.now.timestamp()))
+    found: Report | None = await scope.budgets
+    return found
+
+
+def _read(store: StoreName, now: float) -> Report | None:
+    if not _connect.exists(store):
+        return None
+    return Report.read(store, now, top=MOST_KEYS, alerts=MOST_ALERTS, grants=MOST_GRANTS)
 
 
 def _config(scope: Scope) -> dict[str, Any]:

@@ -10,12 +10,13 @@ from urllib.parse import quote
 
 from markupsafe import Markup
 
+from claudetrace._errors import ClaudetraceError
 from claudetrace_dashboards import queries
 from claudetrace_dashboards._access import may_see, reason
 from claudetrace_dashboards._colors import told_apart
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Awaitable, Callable, Mapping
 
     from datasette.app import Datasette
 
@@ -48,6 +49,8 @@ class Scope:
     tags: list[str] = field(default_factory=list)
     seen: dict[str, bool] = field(default_factory=dict)
     looks: dict[str, int] = field(default_factory=dict)
+    budgets: asyncio.Future[Any] | None = None
+    """What the budgets' store says, once it is asked."""
 
     def url(self, page: str = "", filters: Filters | None = None, /, **more: str) -> str:
         """The URL of a page of ours with these filters, or with others."""
@@ -76,6 +79,13 @@ class Scope:
         if table not in self.seen:
             self.seen[table] = await may_see(self.datasette, self.actor, self.ledger.name, table)
         return self.seen[table]
+
+
+class Drawn(NamedTuple):
+    """What a panel shows: `None` where there is nothing to see."""
+
+    body: Markup | Chart | None
+    notes: tuple[str, ...] = ()
 
 
 class Ask(NamedTuple):
@@ -108,8 +118,10 @@ class Panel:
     name: str
     title: str
     about: str
-    asks: Mapping[str, Ask]
-    draw: Callable[[Scope, Mapping[str, Answer]], Markup | Chart | None]
+    asks: Mapping[str, Ask] = field(default_factory=dict)
+    draw: Callable[[Scope, Mapping[str, Answer]], Markup | Chart | None] = lambda _scope, _answers: None
+    own: Callable[[Scope], Awaitable[Drawn]] | None = None
+    """What makes the picture and its notes where that takes more than questions to the ledger."""
     width: str = "third"
     empty: str = "No calls in this range."
     bare: bool = False
@@ -219,17 +231,22 @@ async def plain_rows(scope: Scope, statement: Statement, *, whole: bool = False)
 async def show(scope: Scope, panel: Panel) -> Shown:
     """The panel in the state that it is in. Never raises for what a ledger or a reader's rights can cause."""
     try:
-        answers = {name: await answer(scope, ask) for name, ask in panel.asks.items()}
-        drawn = panel.draw(scope, answers)
+        if panel.own is not None:
+            drawn, notes = await panel.own(scope)
+        else:
+            answers = {name: await answer(scope, ask) for name, ask in panel.asks.items()}
+            drawn, notes = panel.draw(scope, answers), _notes(scope, panel, answers)
     except UnheardError as error:
         return _unheard(scope, panel, error.args[0])
     except DeniedError as error:
         return Shown(panel, "denied", _message(f"You may not see the table {error}, which this is taken from."))
+    except ClaudetraceError as error:
+        return Shown(panel, "failed", _message(str(error)))
     except (sqlite3.Error, OSError) as error:
         return Shown(panel, "failed", _message(reason(error)))
     if drawn is None:
         return Shown(panel, "empty", _message(panel.empty))
-    return Shown(panel, "ok", drawn, _notes(scope, panel, answers))
+    return Shown(panel, "ok", drawn, notes)
 
 
 async def show_all(scope: Scope, panels: tuple[Panel, ...]) -> list[Shown]:

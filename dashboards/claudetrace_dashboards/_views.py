@@ -210,7 +210,7 @@ async def data(datasette: Datasette, request: Request) -> Response:
     """The rows behind a panel, as CSV or JSON."""
     wanted, kind = PANELS.get(request.url_vars["panel"]), request.url_vars["kind"]
     scope = await scope_of(datasette, request)
-    if wanted is None or isinstance(scope, list):
+    if wanted is None or isinstance(scope, list) or not (wanted.asks or wanted.exported):
         return nothing(scope)
     return await _export.exported(scope, wanted, kind)
 

@@ -20,7 +20,7 @@ from claudetrace._demo._server import PlayServer
 from ._made import HOSTILE, IMAGE, SCRIPT, amounts, asked, picousd, plain_row, write
 from .conftest import Site
 
-PAGES = ("", "/cache", "/latency", "/reliability", "/sessions", "/session", "/calls")
+PAGES = ("", "/cache", "/latency", "/reliability", "/sessions", "/session", "/calls", "/budgets")
 SUMS = """
     SELECT
         COUNT(DISTINCT call_id),
