@@ -4,12 +4,13 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo test check attack matrix host backends conformance bench bench-dashboards bench-reports clean
+.PHONY: help demo test check docs attack matrix host backends conformance bench bench-dashboards bench-reports clean
 
 help:
 	@echo "make demo      play bundled calls through the real SDK and report what they cost; no key, no network"
 	@echo "make test      style, types and all tests"
 	@echo "make attack    faults that need root, a mount or minutes; says what it skipped"
+	@echo "make docs      the site in .docs/site: warnings are errors, links are checked, pages looked at in Chromium"
 	@echo "make matrix    every kind of call on every supported version of the SDK"
 	@echo "make host      the SDK's own tests, with and without the meter"
 	@echo "make backends  spans, metrics and records in real back ends and beside other tools"
@@ -29,6 +30,12 @@ check: $(VENV)/.developed
 	@$(BIN)/ruff check -q .
 	@$(BIN)/ruff format -q --check .
 	@$(BIN)/mypy --no-error-summary
+
+docs: $(VENV)/.browser
+	@$(BIN)/python -m pip install -q --group docs
+	@$(BIN)/python docs/_site/build.py
+	@$(BIN)/python docs/_site/look.py
+	@$(BIN)/python -m pytest -q -k schema tests/docs/test_deploy.py
 
 attack: $(VENV)/.developed
 	@$(BIN)/python -m pip install -q --group attack
@@ -58,7 +65,7 @@ bench-reports: $(VENV)/.developed
 	@$(BIN)/python tests/bench/reports.py $(ROWS)
 
 clean:
-	rm -rf $(VENV) .venv-bench .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) .docs .venv-bench .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "claudetrace needs Python 3.11 or newer, and $(PYTHON) is %d.%d: make PYTHON=python3.12" % sys.version_info[:2])'

@@ -1,4 +1,4 @@
-"""Opens every page of the site in the system's Chromium, wide and narrow, light and dark: `--pictures` keeps what it saw.
+"""Opens every page of the site in the system's Chromium, wide and narrow; `--pictures` keeps them, light and dark.
 
 A request beyond this machine, an error in the console and a page that scrolls sideways are faults.
 """
@@ -53,22 +53,29 @@ def served() -> Iterator[str]:
 
 
 def looked_at(browser: Browser, url: str, paths: list[Path], width: int) -> Iterator[str]:
-    for scheme in SCHEMES if "--pictures" in sys.argv else SCHEMES[:1]:
+    keep = "--pictures" in sys.argv
+    for scheme in SCHEMES if keep else SCHEMES[:1]:
         with browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme) as context:  # type: ignore[arg-type]
             page = context.new_page()
-            said: list[str] = []
-            page.on("request", lambda each: said.append(f"asks {each.url}") if not each.url.startswith(url) else None)
-            page.on("console", lambda each: said.append(f"says {each.text}") if each.type == "error" else None)
-            page.on("pageerror", lambda error: said.append(f"fails: {error}"))
+            said = heard(page, url)
             for path in paths:
                 page.goto(f"{url}/{path}".removesuffix("index.html"), wait_until="load")
                 yield from (f"{path} at {width}: {each}" for each in said)
                 said.clear()
                 if (over := overflow(page)) > 0:
                     yield f"{path} at {width}: is {over} pixels wider than the screen"
-                if "--pictures" in sys.argv:
+                if keep:
                     name = "-".join(path.parts[:-1]) or "index"
                     page.screenshot(path=SITE.parent / "seen" / f"{name}-{width}-{scheme}.png")
+
+
+def heard(page: Page, url: str) -> list[str]:
+    """A list that fills with requests to elsewhere, errors in the console and failures of scripts."""
+    said: list[str] = []
+    page.on("request", lambda each: None if each.url.startswith(url) else said.append(f"asks {each.url}"))
+    page.on("console", lambda each: said.append(f"says {each.text}") if each.type == "error" else None)
+    page.on("pageerror", lambda error: said.append(f"fails: {error}"))
+    return said
 
 
 def overflow(page: Page) -> int:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 import asyncio
 import inspect
-import os
 import re
 from collections.abc import Iterator
 from importlib.util import find_spec
@@ -26,9 +25,7 @@ SNIPPETS = [(page, fence) for page in PAGES for fence in fences(page, "python")]
 MODEL = "claude-haiku-5-5"
 RESULTS = {f"row-{number}": _wire.message("billing", _wire.usage(310, 4), model=MODEL) for number in (1, 2)}
 HELLO = [{"role": "user", "content": "Hello?"}]
-REQUESTS = [
-    {"custom_id": name, "params": {"model": MODEL, "max_tokens": 10, "messages": HELLO}} for name in RESULTS
-]
+REQUESTS = [{"custom_id": name, "params": {"model": MODEL, "max_tokens": 10, "messages": HELLO}} for name in RESULTS]
 # What a fragment stands in: the indent of a call or a block that the page shows a part of.
 FRAGMENTS = {"except ": "try:\n    raise claudetrace.BudgetExceeded('b', None, 0, 0, None, None)\n"}
 NEEDS = {"claude_agent_sdk": "claude-agent-sdk", "fastapi": "fastapi", "django": "django"}
@@ -58,6 +55,7 @@ def names(api: PlayServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> I
         "OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9",
         "SLACK_URL": SLACK,
         "ALERT_SECRET": "whsec_c2VjcmV0",
+        "DATABASE_URL": "postgresql://app:p@127.0.0.1:9/app",
     }.items():
         monkeypatch.setenv(name, value)
     claudetrace.instrument().unasked = True
