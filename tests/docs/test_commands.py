@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+from pathlib import Path
 
 import click
 import pytest
@@ -29,17 +30,9 @@ ALL = sorted((page, command) for page in PAGES for command in commands(page))
 
 
 @pytest.mark.parametrize(("page", "text"), ALL)
-def test_a_command_is_real(page: str, text: str, tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_command_is_real(page: str, text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its name, its options and their values pass the real parser; nothing is run."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("HOME", str(tmp_path))
-    for name in re.findall(r"env:(\w+)", text):
-        monkeypatch.setenv(name, "postgresql://u:p@127.0.0.1:9/x")
-    for name in re.findall(r"~/(\S+)", text):
-        (tmp_path / name).mkdir(parents=True)
-    for name in re.findall(r"\S+\.(?:db|toml|yaml|csv|py|json|jsonl)\b", text):
-        if "/" not in name:
-            (tmp_path / name).touch()
+    _make_what_it_names(text, tmp_path, monkeypatch)
     words = [PLACEHOLDERS.get(word, word).replace("~", str(tmp_path)) for word in shlex.split(text, comments=True)[1:]]
     if {"…", "·"} & set(words) or any(word.startswith("<") for word in words):
         pytest.skip("it stands for others")
@@ -64,3 +57,15 @@ def test_a_command_is_real(page: str, text: str, tmp_path, monkeypatch: pytest.M
 def _needs_more(command: click.Command) -> bool:
     """Whether `command` alone is a way to speak of it, and no call."""
     return any(each.required for each in command.params)
+
+
+def _make_what_it_names(text: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The files, folders and variables of a reader who has them."""
+    monkeypatch.chdir(folder)
+    for name in re.findall(r"env:(\w+)", text):
+        monkeypatch.setenv(name, "postgresql://u:p@127.0.0.1:9/x")
+    for name in re.findall(r"~/(\S+)", text):
+        (folder / name).mkdir(parents=True)
+    for name in re.findall(r"\S+\.(?:db|toml|yaml|csv|py|json|jsonl)\b", text):
+        if "/" not in name:
+            (folder / name).touch()

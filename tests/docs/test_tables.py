@@ -8,15 +8,14 @@ import re
 import sqlite3
 import sys
 from importlib.resources import files
+from pathlib import Path
 from types import ModuleType
 
 import pytest
 
 import claudetrace
-from claudetrace import _config
-from claudetrace._ledger._dimensions import NAMES
 
-from ._pages import DOCS, PAGES, names, tables
+from ._pages import DOCS, PAGES, ROOT, names, tables
 
 SETTINGS = tables("docs/settings.md", "## Keywords of `instrument()`")
 
@@ -32,17 +31,17 @@ def _generate() -> ModuleType:
 
 
 def test_settings() -> None:
-    """Each keyword of `instrument()` is a row, with the environment variable that it has."""
-    told = {names(row[0])[0]: (names(row[1]) or [None])[0] for row in SETTINGS}
-    keywords = inspect.signature(claudetrace.instrument).parameters
-    variables = {name: variable for name, (variable, _) in _config._SETTINGS.items() if variable}
+    """Each keyword of `instrument()` is a row, once."""
+    assert sorted(names(row[0])[0] for row in SETTINGS) == sorted(inspect.signature(claudetrace.instrument).parameters)
 
-    assert list(told) == [*dict.fromkeys([*told])]
-    assert set(told) == set(keywords)
-    assert {name: variable for name, variable in told.items() if variable} == {
-        **variables,
-        "config": "CLAUDETRACE_CONFIG",
-    }
+
+def test_variables() -> None:
+    """Each variable of the environment that the code reads is on the page, and no other."""
+    sources = (path.read_text() for path in (ROOT / "claudetrace").rglob("*.py"))
+    variable = re.compile(r"(?<![A-Z_])CLAUDETRACE_[A-Z_]+")
+    read = {name for source in sources for name in variable.findall(source)}
+
+    assert set(variable.findall(PAGES["docs/settings.md"])) == read
 
 
 def test_defaults_of_settings() -> None:
@@ -54,12 +53,15 @@ def test_defaults_of_settings() -> None:
     assert {name: f"`{keywords[name].default!r}`".replace("'", '"') for name in said} == said
 
 
-def test_settings_of_the_file() -> None:
+def test_settings_of_the_file(tmp_path: Path) -> None:
     """What stands in the file alone is in the second table."""
-    keywords = inspect.signature(claudetrace.instrument).parameters
+    (tmp_path / "claudetrace.toml").write_text("nonsense = 1")
+    with pytest.raises(claudetrace.ClaudetraceError, match="known are") as refused:
+        claudetrace.instrument(config=tmp_path / "claudetrace.toml", force=True)
+    known = set(str(refused.value).partition("known are ")[2].split(", "))
     told = {name.strip("[]") for row in tables("docs/settings.md", "## Only in the file") for name in names(row[0])}
 
-    assert told == (set(_config._SETTINGS) - set(keywords)) | {"hosts", "agents", "platforms", "reconcile"}
+    assert told == known - set(inspect.signature(claudetrace.instrument).parameters)
 
 
 def test_settings_of_budgets() -> None:
@@ -71,7 +73,7 @@ def test_settings_of_budgets() -> None:
 
 def test_alerts() -> None:
     """Each kind of alert is a row of docs/alerts.md, and of docs/budgets.md."""
-    kinds = set(re.findall(r'"(\w+)"', claudetrace.Alert.__annotations__["kind"]))
+    kinds = set(re.findall(r"['\"](\w+)['\"]", claudetrace.Alert.__annotations__["kind"]))
     for page, heading in (("docs/alerts.md", "## What each alert means"), ("docs/budgets.md", "## Alerts")):
         told = {name for row in tables(page, heading) for name in names(row[0])}
         assert told == kinds
@@ -102,8 +104,13 @@ def test_the_command_line() -> None:
     assert {"claudetrace report", "claudetrace budgets grant", "claudetrace import claude-code"} <= set(told)
 
 
-def test_dimensions() -> None:
+def test_dimensions(tmp_path: Path) -> None:
     """What `--by` takes is in the table of docs/reports.md."""
     told = {name for row in tables("docs/reports.md", "## What does it cost?") for name in names(row[1])}
+    with claudetrace.instrument(db=tmp_path / "ledger.db", force=True):
+        claudetrace.record({"type": "message", "id": "msg_1", "model": "claude-haiku-5-5", "usage": {}, "content": []})
+    with claudetrace.Ledger(tmp_path / "ledger.db") as ledger, pytest.raises(claudetrace.ClaudetraceError) as refused:
+        ledger.spend(by="nonsense")
+    known = str(refused.value).partition("none of ")[2].partition(";")[0].split(", ")
 
-    assert set(NAMES) <= told
+    assert set(known) <= told
