@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import datetime, timedelta
 from operator import add, sub
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from claudetrace._call import exact_usd
 from claudetrace._ledger._proof import pruned_before
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Callable
 
+Part: TypeAlias = tuple[str | None, Span, timedelta]
+
 HOURS = {"day": "rollup_days", "hour": "rollup_hours"}
 TAGS = {"month": "rollup_tag_months", "week": "rollup_tag_weeks", "day": "rollup_tag_days"}
 """Each family of sums by their unit of time, the largest first."""
@@ -27,7 +29,8 @@ FINE_ENOUGH = {
     "day": {"day", "hour"},
     "hour": {"hour"},
 }
-SUMS = ", ".join(f"SUM({name})" for name in SUMMED)
+WITH_WRITES = ", ".join(f"SUM({name})" for name in SUMMED)
+SUMS = ", ".join(f"SUM({name})" for name in SUMMED[:-2])
 KNOWN = "SELECT MIN(hour), (SELECT MAX(hour) FROM rollup_hours) FROM rollup_hours"
 HAS_OTHERS = """
     SELECT 1
@@ -123,6 +126,11 @@ def _top_sessions(connection: sqlite3.Connection, question: Question, top: int) 
     return Spends([*rows, rest], total, "sums and calls", rows.pruned_before)
 
 
+def parts_of(connection: sqlite3.Connection, question: Question) -> tuple[dict[str, str], list[Part]]:
+    """Where the answer would be read: the sums by their unit of time, and the parts of the time with their unit."""
+    return _Answer(connection, question, None).parts()
+
+
 def known_span(connection: sqlite3.Connection) -> Span | None:
     """The hours from the first to the last that has calls, pruned ones included."""
     first, last = connection.execute(KNOWN).fetchone()
@@ -153,15 +161,21 @@ class _Answer:
         """Whether sums, calls or both gave the answer."""
         return " and ".join(sorted(self._from, reverse=True)) or "sums"
 
+    def parts(self) -> tuple[dict[str, str], list[Part]]:
+        """The sums that are asked, by their unit of time, and which part of the time is asked of which of them; `None`
+        is of the calls."""
+        known, tables, parts = known_span(self._connection), self._tables(), []
+        for shift, span in self._question.shifts(known):
+            for unit, part in span.pieces(self._units(tables, shift)):
+                if unit is None and known is not None:
+                    part = Span(max(part.since, known.since), min(part.until, known.until))
+                if unit is not None or (known is not None and part.since < part.until):
+                    parts.append((unit, part, shift))
+        return tables, parts
+
     def read(self) -> None:
         """Reads everything into `totals`."""
-        known = known_span(self._connection)
-        tables = self._tables()
-        parts = [
-            (unit, part, shift)
-            for shift, span in self._question.shifts(known)
-            for unit, part in span.pieces(self._units(tables, shift))
-        ]
+        tables, parts = self.parts()
         for unit, part, shift in parts:
             if unit is not None:
                 self._add(Source(tables[unit], unit, self._tag), part, shift)
@@ -169,8 +183,8 @@ class _Answer:
         if self._tag and self._summed and all(each.dimension.tag is None for each in self._question.where):
             self._add_untagged()
         for unit, part, shift in parts:
-            if unit is None and known is not None:
-                self._add_calls(Span(max(part.since, known.since), min(part.until, known.until)), shift)
+            if unit is None:
+                self._add_calls(part, shift)
 
     def _tables(self) -> dict[str, str]:
         """The sums that have every dimension, by unit of time; none where only the calls do."""
@@ -201,7 +215,8 @@ class _Answer:
         others = "others" if source.tag and any(each.tag == source.tag for each in self._question.by) else "0"
         groups = ", ".join(str(number) for number in range(1, len(keys) + 2))
         # Names and conditions come from this package; everything from outside is a parameter.
-        sql = f"SELECT {', '.join((others, *keys))}, {SUMS} FROM {source.table} WHERE {condition} GROUP BY {groups}"  # noqa: S608
+        sums = WITH_WRITES if self._question.with_writes else SUMS
+        sql = f"SELECT {', '.join((others, *keys))}, {sums} FROM {source.table} WHERE {condition} GROUP BY {groups}"  # noqa: S608
         places = {number for number, each in enumerate(self._question.by) if each.tag is not None}
         responses = 0
         for of_others, *found in self._connection.execute(sql, (*key_values, *values)):
@@ -218,8 +233,7 @@ class _Answer:
     def _add_calls(self, span: Span, shift: timedelta) -> None:
         """Adds from the calls, a day at a time: SQLite sorts what it groups, and progress can be shown."""
         at = span.since
-        if at < span.until:
-            self.pruned_before = self.pruned_before or pruned_before(self._connection, at)
+        self.pruned_before = self.pruned_before or pruned_before(self._connection, at)
         while at < span.until:
             end = min(after("day", begin_of("day", at)), span.until)
             self._calls_read += self._add(CALLS, Span(at, end), shift)
@@ -251,7 +265,8 @@ class _Answer:
         if self._days_of_others is None:
             known = known_span(self._connection)
             assert known is not None
-            since, until = max(self._summed[0].since, known.since), min(self._summed[-1].until, known.until)
+            since = begin_of("day", max(self._summed[0].since, known.since))
+            until = min(self._summed[-1].until, known.until)
             days = (f"{since + number * DAY:%Y-%m-%d}" for number in range(-((since - until) // DAY)))
             asked = ((self._tag, day, OTHER) for day in days)
             self._days_of_others = [

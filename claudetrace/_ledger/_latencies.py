@@ -25,6 +25,8 @@ class Latency(NamedTuple):
     responses: int
     percentiles: Mapping[tuple[str, int], float]
     """By kind of measure and per cent."""
+    counts: Mapping[str, int]
+    """How many answers have each kind."""
 
     def at(self, kind: str, percent: int) -> float | None:
         """That percentile of a kind."""
@@ -50,11 +52,11 @@ def read_latencies(connection: sqlite3.Connection, question: Question) -> Latenc
     whole = counts.pop((), {}) if question.by else counts.get((), {})
     rows = [_latency(question.names, key, each) for key, each in counts.items() if question.by]
     rows.sort(key=lambda row: (-row.responses, next(iter(row.dimensions.values())) or ""))
-    pruned = None if _has_sums(question) else pruned_before(connection, question.span.since)
+    pruned = None if has_sums(question) else pruned_before(connection, question.span.since)
     return Latencies(rows, _latency((), (), whole), pruned)
 
 
-def _has_sums(question: Question) -> bool:
+def has_sums(question: Question) -> bool:
     """Whether sums can answer it, so that no calls have to be read."""
     names = {each.name for each in question.used}
     return names <= {"model", "platform", "feature", "day", "week", "month"} and not question.is_shifted
@@ -66,15 +68,15 @@ def _latency(names: tuple[str, ...], key: tuple[str | None, ...], counts: dict[s
         for kind, by_bucket in counts.items()
         for percent in (50, 95, 99)
     }
-    answers = sum(counts.get("duration_ms", {}).values())
-    return Latency(dict(zip(names, key, strict=True)), answers, percentiles)
+    answers = {kind: sum(by_bucket.values()) for kind, by_bucket in counts.items()}
+    return Latency(dict(zip(names, key, strict=True)), answers.get("duration_ms", 0), percentiles, answers)
 
 
 def _counts(
     connection: sqlite3.Connection, question: Question
 ) -> Iterator[tuple[tuple[str | None, ...], str, int, int]]:
     by_feature = "feature" in {each.name for each in question.used}
-    is_summed = _has_sums(question)
+    is_summed = has_sums(question)
     for shift, span in question.shifts(known_span(connection)):
         for unit, part in span.pieces(("day",) if is_summed else ()):
             source = CALLS if unit is None else FEATURE_SUMS if by_feature else SUMS

@@ -102,6 +102,8 @@ class Question(NamedTuple):
     where: tuple[Filter, ...] = ()
     span: Span = EVER
     zone: tzinfo = UTC
+    with_writes: bool = False
+    """Whether what writing to the cache cost is asked for too."""
 
     @classmethod
     def of(

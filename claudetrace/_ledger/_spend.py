@@ -27,8 +27,9 @@ class Others(Enum):
 Key: TypeAlias = "tuple[str | Others | None, ...]"
 Totals: TypeAlias = dict[Key, list[int]]
 
-SUMMED = tuple(name for name in MEASURE_NAMES if not name.startswith("cache_write_") or name.endswith("_tokens"))
-"""The measures that a `Spend` has. What writing to the cache cost is in the parts of a cost, which are slow to read."""
+SUMMED = MEASURE_NAMES
+"""The measures that a `Spend` has. The last two are what writing to the cache cost, which is slow to read from calls:
+where that is not asked for, sums end before it."""
 NOTHING = [0] * len(SUMMED)
 WHOLE, REST = SUMMED.index("spend_microusd"), SUMMED.index("spend_rest_picousd")
 
@@ -66,6 +67,8 @@ class Spend:
     spend_picousd: int
     cache_saved_picousd: int
     blocked_calls: int
+    cache_write_picousd: int | None = None
+    """What writing to the cache cost, part of the spend; `None` where the question was not `with_writes`."""
 
     @property
     def key(self) -> str | None:
@@ -113,7 +116,7 @@ class Spend:
 
     def plain(self) -> dict[str, Any]:
         """The row as JSON has it: whole counts, and exact dollars as text."""
-        counts = {each.name: getattr(self, each.name) for each in fields(self) if each.name != "dimensions"}
+        counts = {name: getattr(self, name) for name in ("rest", "others", "too_low", *_COUNTS)}
         dollars = {name: f"{getattr(self, name):f}" for name in ("cost_usd", "cache_saved_usd")}
         return {"key": self.key, **self.dimensions, **counts, **dollars}
 
@@ -216,12 +219,15 @@ def less(one: Spend, two: Spend) -> Spend:
     return Spend(dimensions={}, **{name: getattr(one, name) - getattr(two, name) for name in _COUNTS})
 
 
-_COUNTS = tuple(each.name for each in fields(Spend) if each.name not in {"dimensions", "rest", "others", "too_low"})
+_NO_COUNTS = {"dimensions", "rest", "others", "too_low", "cache_write_picousd"}
+_COUNTS = tuple(each.name for each in fields(Spend) if each.name not in _NO_COUNTS)
 
 
 def _spend(by: tuple[str, ...], key: Key, amounts: list[int]) -> Spend:
-    named: dict[str, Any] = dict(zip(SUMMED, amounts, strict=True))
-    for name in ("spend", "cache_saved"):
+    named: dict[str, Any] = dict(zip(SUMMED, amounts, strict=False))
+    for name in ("spend", "cache_saved", "cache_write"):
+        if f"{name}_microusd" not in named:
+            continue
         whole, rest = named.pop(f"{name}_microusd"), named.pop(f"{name}_rest_picousd")
         named[f"{name}_picousd"] = whole * 10**6 + rest
     others = Others.ALL in key

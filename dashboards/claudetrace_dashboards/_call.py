@@ -14,7 +14,8 @@ from claudetrace_dashboards import _rows
 from claudetrace_dashboards._access import Problem, reason
 from claudetrace_dashboards._cells import cell
 from claudetrace_dashboards._filters import NAMES
-from claudetrace_dashboards._panel import Ask, DeniedError, answer, plain_rows
+from claudetrace_dashboards._panel import Ask, answer, plain_rows
+from claudetrace_dashboards._reading import DeniedError
 from claudetrace_dashboards._times import local_time
 
 if TYPE_CHECKING:

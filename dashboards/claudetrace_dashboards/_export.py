@@ -13,7 +13,8 @@ from datasette.utils.asgi import AsgiStream, Response
 from claudetrace._ledger._export import inert
 from claudetrace_dashboards._access import reason
 from claudetrace_dashboards._format import exact_usd
-from claudetrace_dashboards._panel import Answer, DeniedError, UnheardError, answer, plain_rows
+from claudetrace_dashboards._panel import Answer, answer, plain_rows
+from claudetrace_dashboards._reading import DeniedError
 from claudetrace_dashboards._rows import EXPORT_ROWS
 
 if TYPE_CHECKING:
@@ -33,8 +34,6 @@ async def exported(scope: Scope, panel: Panel, kind: str) -> Response | AsgiStre
     pieces = _pieces(scope, panel)
     try:
         first = await anext(pieces)
-    except UnheardError as error:
-        return _refused(kind, 400, f"{panel.name} is not kept for the filter {', '.join(sorted(error.args[0]))}")
     except DeniedError as error:
         return _refused(kind, 403, f"you may not see the table {error}")
     except (sqlite3.Error, OSError) as error:

@@ -14,22 +14,25 @@ from claudetrace._errors import ClaudetraceError
 from claudetrace_dashboards import queries
 from claudetrace_dashboards._access import may_see, reason
 from claudetrace_dashboards._colors import told_apart
+from claudetrace_dashboards._filters import DAY, HOUR
+from claudetrace_dashboards._reading import DeniedError, LateError, TooMuchError, reading
+from claudetrace_dashboards.queries import Query, Statement
+from claudetrace_dashboards.queries._questions import MOST_CALLS, MOST_LOOKED_AT, QUESTIONS
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
     from datasette.app import Datasette
 
+    from claudetrace._ledger._plan import Plan
     from claudetrace_dashboards._access import Ledger
     from claudetrace_dashboards._charts import Chart
     from claudetrace_dashboards._filters import Filters
-    from claudetrace_dashboards.queries import Statement
+    from claudetrace_dashboards.queries._questions import Reader
 
 BASE = "/-/claudetrace"
 SLOW_S = 1.5
 """How long a page waits for its panels; the others are sent for by the page itself."""
-FILTER_WORDS = {"tag": "a tag", "user": "one user", "session": "one session", "model": "a model",
-                "feature": "a feature", "platform": "a platform"}  # fmt: skip
 
 Row = dict[str, Any]
 
@@ -51,6 +54,9 @@ class Scope:
     looks: dict[str, int] = field(default_factory=dict)
     budgets: asyncio.Future[Any] | None = None
     """What the budgets' store says, once it is asked."""
+    marks: tuple[Any, ...] = ()
+    patient: bool = True
+    """Whether single calls are read for it as well; a page is shown before."""
 
     def url(self, page: str = "", filters: Filters | None = None, /, **more: str) -> str:
         """The URL of a page of ours with these filters, or with others."""
@@ -89,16 +95,14 @@ class Drawn(NamedTuple):
 
 
 class Ask(NamedTuple):
-    """A question of a panel: a query by its name, and how its filters differ from the page's; or what makes a
-    statement of its own."""
+    """A question of a panel: one by its name, and how its filters differ from the page's; or what makes a statement of
+    its own."""
 
     query: str | Callable[[Scope], Statement]
     filters: Callable[[Filters], Filters] | None = None
     also: Callable[[Scope], Mapping[str, Any]] | None = None
     whole_range: bool = False
     """Whether it answers for all of time, so that the panel says nothing of days."""
-    optional: bool = False
-    """Whether the panel is shown without the answer where a filter cannot be honoured by it."""
 
 
 class Answer(NamedTuple):
@@ -109,6 +113,10 @@ class Answer(NamedTuple):
     notes: tuple[str, ...] = ()
     cut: bool = False
     """Whether these are the first rows and there are more."""
+    total: Row | None = None
+    """The sum of all."""
+    rest: Row | None = None
+    """The sum of those that are cut; its `rest` is how many."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,7 +138,7 @@ class Panel:
 
 
 class Shown(NamedTuple):
-    """A panel in one of its states: `ok empty unheard denied failed loading`."""
+    """A panel in one of its states: `ok empty narrow denied failed loading`."""
 
     panel: Panel
     state: str
@@ -138,56 +146,47 @@ class Shown(NamedTuple):
     notes: tuple[str, ...] = ()
 
 
-class UnheardError(Exception):
-    """A filter that is set is not one that the panel can answer."""
-
-
-class DeniedError(Exception):
-    """The reader may not see a table that the panel needs."""
-
-
 async def answer(scope: Scope, ask: Ask, *, whole: bool = False) -> Answer:
     """What the ledger answers: as much as a page shows, or the `whole` of it.
 
-    Raises `UnheardError`, `DeniedError`, or what Datasette and SQLite raise.
+    Raises `LateError`, `TooMuchError`, `DeniedError`, or what Datasette and SQLite raise.
     """
+    if not callable(ask.query) and ask.query in QUESTIONS:
+        return await _answer(scope, ask, QUESTIONS[ask.query], whole=whole)
     statement = _statement(scope, ask, whole=whole)
-    if statement.unheard and ask.optional:
-        return Answer([], statement)
-    if statement.unheard:
-        raise UnheardError(statement.unheard)
     found = await fetch(scope, statement, whole=whole)
     if callable(ask.query):
         return Answer([dict(row) for row in found], statement)
     rows, notes = statement.rows(found), [statement.query.note]
     if statement.has_more(found):
         notes.append(f"The first {statement.query.most:,}; CSV and JSON have all.")
-    if others := await _days_with_others(scope, statement):
-        rows = [{**row, "too_low": 1} for row in rows]
-        notes.append(_lacking(others))
-    elif any(row.get("too_low") for row in rows):
-        notes.append("≥: " + MANY_VALUES)
     return Answer(rows, statement, tuple(note for note in notes if note), statement.has_more(found))
+
+
+async def _answer(scope: Scope, ask: Ask, reader: Reader, *, whole: bool) -> Answer:
+    """The same from the query layer that the command line asks too."""
+    filters = ask.filters(scope.filters) if ask.filters else scope.filters
+    more = dict(ask.also(scope)) if ask.also else {}
+    found, question = await reading(scope, reader, reader.question(filters, **more), more, whole=whole)
+    notes = [reader.note, *found.notes]
+    if found.rest:
+        notes.append(f"The first {len(found.rows):,}; CSV and JSON have all.")
+    if any(row.get("too_low") for row in found.rows):
+        notes.append("≥: " + MANY_VALUES)
+    columns = (*(found.rows[0] if found.rows else ()),)
+    query = Query(name=str(ask.query), page="", sql="", columns=columns)
+    since, until = (f"{end:%Y-%m-%dT%H}" for end in question.span)
+    by_hour = question.names[:1] == ("hour",)
+    statement = Statement(query, "", {"period_chars": 13 if by_hour else 10}, frozenset(), since, until)
+    return Answer(
+        found.rows, statement, tuple(note for note in notes if note), bool(found.rest), found.total, found.rest
+    )
 
 
 MANY_VALUES = (
     "on days with more than 1,000 values of the tag the further ones are counted together, as (other), and what is "
     "marked may have calls among them."
 )
-
-
-def _lacking(days: int) -> str:
-    when = "1 day" if days == 1 else f"{days:,} days"
-    return f"≥: on {when} the tag had more than 1,000 values, and this one may have calls among the others."
-
-
-async def _days_with_others(scope: Scope, statement: Statement) -> int:
-    """On how many days sums of the filtered tag value may lack some of it."""
-    if statement.source is not queries.Source.TAG_DAYS or statement.parameters["tag_key"] is None:
-        return 0
-    names = queries.Filters.__slots__
-    filters = queries.Filters(**{name: statement.parameters[name] for name in names})
-    return len(await fetch(scope, queries.statement("tag_others", filters)))
 
 
 def _statement(scope: Scope, ask: Ask, *, whole: bool) -> Statement:
@@ -234,10 +233,13 @@ async def show(scope: Scope, panel: Panel) -> Shown:
         if panel.own is not None:
             drawn, notes = await panel.own(scope)
         else:
-            answers = {name: await answer(scope, ask) for name, ask in panel.asks.items()}
+            found = await asyncio.gather(*(answer(scope, ask) for ask in panel.asks.values()))
+            answers = dict(zip(panel.asks, found, strict=True))
             drawn, notes = panel.draw(scope, answers), _notes(scope, panel, answers)
-    except UnheardError as error:
-        return _unheard(scope, panel, error.args[0])
+    except LateError:
+        return Shown(panel, "loading", _message("Loading …"))
+    except TooMuchError as error:
+        return Shown(panel, "narrow", _narrow(scope, panel, error.args[0]))
     except DeniedError as error:
         return Shown(panel, "denied", _message(f"You may not see the table {error}, which this is taken from."))
     except ClaudetraceError as error:
@@ -261,12 +263,19 @@ async def show_all(scope: Scope, panels: tuple[Panel, ...]) -> list[Shown]:
     ]
 
 
-def _unheard(scope: Scope, panel: Panel, names: frozenset[str]) -> Shown:
-    """That the panel cannot answer for a filter, with a link that takes the filter away."""
-    words = " and ".join(FILTER_WORDS.get(name, name) for name in sorted(names))
-    without = scope.filters.but(**dict.fromkeys(names))
-    link = Markup(' <a href="{}">Show it without.</a>').format(scope.url(scope.page, without))
-    return Shown(panel, "unheard", _message(f"This is not kept for {words}, so it is not shown.", link))
+def _narrow(scope: Scope, panel: Panel, plan: Plan) -> Markup:
+    """What to narrow, with a link to as many of the last days as the panel reads, and to the file that has all."""
+    filters = scope.filters
+    until = min(filters.until, filters.reached)
+    days = max(1, int((until - filters.since) / DAY * min(MOST_CALLS / plan.found, MOST_LOOKED_AT / plan.looked_at)))
+    last = (until - HOUR).replace(hour=0)
+    fewer = scope.url(scope.page, filters.within(last - (days - 1) * DAY, last + DAY))
+    told = Markup(
+        "No sum has this for the filters, and the range has {:,} such calls: a page reads {:,} at most. "
+        '<a href="{}">Show the last {}</a>, take a filter away, or have the whole <a href="{}">as CSV</a>.'
+    )
+    words = "day" if days == 1 else f"{days} days"
+    return _message(told.format(plan.found, MOST_CALLS, fewer, words, scope.url(f"data/{panel.name}.csv")))
 
 
 def _notes(scope: Scope, panel: Panel, answers: Mapping[str, Answer]) -> tuple[str, ...]:
@@ -280,7 +289,7 @@ def _widened(scope: Scope, panel: Panel, answers: Mapping[str, Answer]) -> str:
     for name, found in answers.items():
         statement = found.statement
         ask = panel.asks[name]
-        if callable(ask.query) or ask.optional or ask.whole_range:
+        if callable(ask.query) or ask.whole_range:
             continue
         asked = ask.filters(scope.filters) if ask.filters else scope.filters
         parameters = asked.parameters()
@@ -289,5 +298,5 @@ def _widened(scope: Scope, panel: Panel, answers: Mapping[str, Answer]) -> str:
     return ""
 
 
-def _message(text: str, link: Markup | str = "") -> Markup:
-    return Markup('<p class="message">{}{}</p>').format(text, link)
+def _message(text: str) -> Markup:
+    return Markup('<p class="message">{}</p>').format(text)

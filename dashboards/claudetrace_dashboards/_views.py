@@ -17,7 +17,8 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from claudetrace_dashboards import _call, _export
 from claudetrace_dashboards._access import Ledger, Problem, examine, may_see
 from claudetrace_dashboards._filters import DAY, NAMES, PRESETS, Filters
-from claudetrace_dashboards._panel import BASE, Ask, DeniedError, Scope, answer, show, show_all
+from claudetrace_dashboards._panel import BASE, Ask, Scope, answer, show, show_all
+from claudetrace_dashboards._reading import DeniedError
 from claudetrace_dashboards._waiting import awaited
 from claudetrace_dashboards.pages import PAGES
 
@@ -158,7 +159,7 @@ async def page(datasette: Datasette, request: Request) -> Response:
     scope = await scope_of(datasette, request)
     if isinstance(scope, list):
         return no_ledger(datasette, scope)
-    scope.page = name
+    scope.page, scope.patient = name, False
     choices = await choices_of(scope)
     panels = await show_all(scope, shown.panels)
     return html(

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import anthropic
 import pytest
+from claudetrace_dashboards.queries import _questions
 
 from claudetrace import Budget, instrument, tag
 from claudetrace._demo import _answers
@@ -104,13 +105,24 @@ async def test_one_user_session_or_tag(site: Site, desk: Path, name: str, column
     assert picousd(amounts(html)[0]) == spend
 
 
-async def test_a_panel_that_cannot_filter_says_so(site: Site) -> None:
-    """A panel whose sums do not know a filter shows no figures, says why, and links to itself without it."""
-    html = (await site.get("/panel/errors_by_type", user="u1")).text
+async def test_what_no_sum_has_is_read_from_the_calls(site: Site, desk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a filter leaves to single calls loads after the page; where they are too many the panel says what to narrow,
+    and its file has all of it."""
+    monkeypatch.setattr(_questions, "LATE_CALLS", 0)
+    customer = {"tag": "customer:acme"}
+    page = (await site.get("/reliability", **customer)).text
+    panel = (await site.get("/panel/stop_reasons", **customer)).text
+    monkeypatch.setattr(_questions, "MOST_CALLS", 5)
+    narrow = (await site.get("/panel/stop_reasons", **customer)).text
+    rows = (await site.get("/data/stop_reasons.json", **customer)).json()["rows"]
+    since, until = thirty_days()
+    sql = (
+        "SELECT COUNT(*) FROM calls WHERE customer = 'acme' AND outcome = 'ok' AND started_at >= :s AND started_at < :u"
+    )
 
-    assert "is-unheard" in html
-    assert "not kept for one user" in html
-    assert "<rect" not in html
+    assert 'id="stop_reasons"' in page.partition("is-loading")[2]
+    assert ("is-ok" in panel, "is-narrow" in narrow, "Show the last" in narrow) == (True, True, True)
+    assert sum(row["responses"] for row in rows) == asked(desk, sql, s=since, u=until)[0][0]
 
 
 async def test_csv_and_json_are_exact(site: Site, desk: Path) -> None:

@@ -116,7 +116,7 @@ def _rate_bar(row: Row) -> Markup:
 
 
 def _unread(scope: Scope, answers: Mapping[str, Answer]) -> Markup | None:
-    rows = [row for row in answers["cache"].rows if written(row)]
+    rows = sorted(answers["cache"].rows, key=lambda row: row["cache_saved_picousd"])
     if not rows:
         return None
 
@@ -187,7 +187,7 @@ CACHE = Page(
             name="cache_by_prompt",
             title="By prompt",
             about="The tag prompt",
-            asks={"cache": Ask("cache_by_tag")},
+            asks={"cache": Ask("cache_by_tag", also=lambda _: {"by": "prompt"})},
             draw=_grouped("value", "Prompt"),
             empty="No call in this range has the tag prompt.",
         ),

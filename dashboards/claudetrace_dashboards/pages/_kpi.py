@@ -22,8 +22,8 @@ LARGE_PICOUSD = 10_000 * show.PICOUSD
 
 
 def current(answer: Answer) -> Row:
-    """The row of the period itself; empty where there is none."""
-    return next((row for row in answer.rows if row["period"] == "now"), {})
+    """The one row of a question of all calls; empty where there is none."""
+    return answer.rows[0] if answer.rows else {}
 
 
 def tokens(row: Row, names: tuple[str, ...] = TOKENS) -> int:
@@ -56,9 +56,6 @@ def draw(scope: Scope, answers: Mapping[str, Answer]) -> Markup | None:
     now, before = current(answers["now"]), current(answers["before"])
     if not now.get("calls"):
         return None
-    # A tag's sums are kept by day: half a day cannot be compared with half a day.
-    statement = answers["now"].statement
-    before = before if statement.since == scope.filters.parameters()["since"] else {}
     lacking = bool(now.get("too_low"))
     return cards(
         _spend(scope, now, before),
@@ -110,8 +107,8 @@ KPI = Panel(
     asks={
         "now": Ask("kpi"),
         "before": Ask("kpi", lambda filters: filters.before()),
-        "took": Ask("latency_kpi", optional=True),
-        "took_before": Ask("latency_kpi", lambda filters: filters.before(), optional=True),
+        "took": Ask("latency_kpi"),
+        "took_before": Ask("latency_kpi", lambda filters: filters.before()),
     },
     draw=draw,
 )

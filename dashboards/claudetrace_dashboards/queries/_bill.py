@@ -25,7 +25,6 @@ def _bill(name: str, head: tuple[str, ...], sql: str, group: str, order: str) ->
     return Query(
         name=name,
         page="bill",
-        honours=frozenset({"model"}),
         whole_days=True,
         columns=(*head, "our_requests", "their_requests", *AMOUNTS),
         sql=f"SELECT\n    {sql},\n    {_REQUESTS},\n    {_SUMS}\n{_COMPARED}\n{group}\nORDER BY {order}\n",

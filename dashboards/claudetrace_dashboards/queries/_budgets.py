@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from claudetrace._ledger._state import PAYERS
 from claudetrace_dashboards.queries._query import Query
-from claudetrace_dashboards.queries._sums import ALL
 
 BUDGET_QUERIES = (
     Query(
         name="latest_payers",
         page="cost",
-        honours=ALL,
         note="The latest calls that cost something, whatever the filters.",
         columns=("model_requested", "model", "user_id", "session_id", "feature", "customer", "prompt", "tags"),
         sql=PAYERS,

@@ -3,33 +3,30 @@
 from __future__ import annotations
 
 from claudetrace._call import CALL_FIELDS
+from claudetrace_dashboards.queries._pieces import DAYS, OF_TAG
 from claudetrace_dashboards.queries._query import Query
-from claudetrace_dashboards.queries._sources import BASE, DAYS, Source
-from claudetrace_dashboards.queries._sums import ALL
 
 _SUMMED = (
     *("session_id", "first_at", "last_at", "calls", "errors", "unpriced_calls", "lower_bound_calls", "tool_stops"),
     *("least_prompt_tokens", "most_prompt_tokens"),
 )
 _NOTE = (
-    "Sessions that began on the days of the range, each as a whole. With a filter: those with such a call, among the "
-    "first 900 of all days."
+    "Sessions that began on the days of the range, each as a whole. With a filter: those with such a call; without a "
+    "user, among the first 900 of all days."
 )
 
 
-def _top(name: str, page: str, measure: str, index: str, condition: str, order: str) -> Query:
-    """The first sessions by `measure`. Each day's first are found by its index, so that the days are few rows each."""
-    return Query(
-        name=name,
-        page=page,
-        sources={Source.DAYS: DAYS},
-        honours=BASE | {"user", "session"},
-        by_itself=frozenset({"user", "session"}),
-        whole_days=True,
-        note=_NOTE,
-        columns=(*_SUMMED, "spend_picousd", "user", "feature", "model"),
-        most=20,
-        sql=f""",
+_OF_CALLS = f"""EXISTS (
+                SELECT 1
+                FROM calls AS c
+                WHERE c.session_id = s.session_id
+                    AND (:model IS NULL OR COALESCE(c.model, '') = :model)
+                    AND (:feature IS NULL OR COALESCE(c.feature, '') = :feature)
+                    AND (:platform IS NULL OR c.platform = :platform)
+                    AND (:user IS NULL OR c.user_id = :user){OF_TAG}
+            )"""  # noqa: S608 - SQL of ours
+# Each day's first are found by the index, so that the days are few rows each.
+_OF_ALL = """WITH RECURSIVE {days},
 least (day, {measure}) AS MATERIALIZED (
     SELECT
         days.day,
@@ -52,22 +49,33 @@ top AS (
     WHERE s.day = least.day
         AND {condition}
         AND s.{measure} >= least.{measure}
-        AND (
-            NOT :filtered
-            OR EXISTS (
-                SELECT 1
-                FROM calls AS c
-                WHERE c.session_id = s.session_id
-                    AND (:model IS NULL OR COALESCE(c.model, '') = :model)
-                    AND (:feature IS NULL OR COALESCE(c.feature, '') = :feature)
-                    AND (:platform IS NULL OR c.platform = :platform)
-                    AND (:user IS NULL OR c.user_id = :user)
-                    AND (:session IS NULL OR c.session_id = :session)
-            )
-        )
+        AND (NOT :filtered OR {of_calls})
     ORDER BY {order}
     LIMIT :rows
-)
+)"""
+_OF_FEW = """WITH few (session_id) AS (
+    SELECT :session
+    WHERE :session IS NOT NULL
+    UNION
+    SELECT session_id
+    FROM calls
+    WHERE :session IS NULL
+        AND user_id = :user
+        AND session_id IS NOT NULL
+        AND started_at >= :from
+),
+top AS (
+    SELECT s.*
+    FROM few CROSS JOIN rollup_sessions AS s
+    WHERE s.session_id = few.session_id
+        AND s.day >= SUBSTR(:from, 1, 10)
+        AND s.day < SUBSTR(:until, 1, 10)
+        AND {condition}
+        AND {of_calls}
+    ORDER BY {order}
+    LIMIT :rows
+)"""
+_SHOWN = f"""
 SELECT
     {", ".join(f"s.{name}" for name in _SUMMED)},
     s.spend_microusd,
@@ -79,8 +87,21 @@ FROM top AS s
 LEFT JOIN calls AS c ON c.rowid = (
     SELECT o.rowid FROM calls AS o WHERE o.session_id = s.session_id ORDER BY o.started_at LIMIT 1
 )
-ORDER BY {order}
-""",  # noqa: S608 - names of ours
+ORDER BY """  # noqa: S608 - names of ours
+
+
+def _top(name: str, page: str, measure: str, index: str, condition: str, order: str) -> Query:
+    """The first sessions by `measure`."""
+    of = {"days": DAYS, "measure": measure, "index": index, "condition": condition, "order": order}
+    return Query(
+        name=name,
+        page=page,
+        whole_days=True,
+        note=_NOTE,
+        columns=(*_SUMMED, "spend_picousd", "user", "feature", "model"),
+        most=20,
+        sql=f"{_OF_ALL.format(of_calls=_OF_CALLS, **of)}{_SHOWN}{order}\n",
+        of_few=f"{_OF_FEW.format(of_calls=_OF_CALLS, **of)}{_SHOWN}{order}\n",
     )
 
 
@@ -93,7 +114,6 @@ _TIMELINE = (
 SESSION_CALLS = Query(
     name="session_calls",
     page="session",
-    honours=BASE | {"session"},
     defaults={"offset": 0},
     most=1000,
     columns=(*_TIMELINE, "cost_picousd", "running_picousd"),
@@ -117,7 +137,6 @@ _PLAIN = tuple(name for name in CALL_FIELDS if not name.endswith("_picousd"))
 CALL = Query(
     name="call",
     page="call",
-    honours=ALL,
     defaults={"id": None},
     columns=(*_PLAIN, "cost_picousd", "spend_picousd", "cache_saved_picousd"),
     sql=f"""
@@ -136,7 +155,6 @@ WHERE id = :id
 CALL_PARTS = Query(
     name="call_parts",
     page="call",
-    honours=ALL,
     defaults={"id": None},
     columns=("name", "model", "quantity", "rate", "part_picousd"),
     sql="""
@@ -155,7 +173,6 @@ ORDER BY number
 STATE = Query(
     name="state",
     page="",
-    honours=ALL,
     note="exact_from_day: calls before it are pruned.",
     columns=("name", "value"),
     sql="SELECT name, value FROM facts WHERE name = 'exact_from_day'",
