@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from claudetrace._call import Call
 from claudetrace._ledger._schema import connect_to_read
-from claudetrace._pricing._listing import same_model
+from claudetrace._pricing._ids import same_model
 
 if TYPE_CHECKING:
     import sqlite3

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import orjson
 
 from claudetrace._call import RESERVED_TAGS, is_lower_bound, spend_of
-from claudetrace._pricing._parts import CACHE_WRITE_PARTS
+from claudetrace._pricing._rates import CACHE_WRITE_PARTS
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Reads a model id in any spelling: the model, its platform, and the endpoint's scope where the id tells it.
+"""Reads a model's name in any spelling: the model, its platform, and the endpoint's scope where the name tells it.
 
 Nothing is matched by prefix: a minor version that is not listed has no price.
 """
@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from claudetrace._pricing._rates import book
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -23,6 +25,9 @@ _ARN = re.compile(
 GOVCLOUD = "us-gov"
 """The scope of AWS GovCloud's endpoints, the prefix of its profiles, and what its regions begin with."""
 _LONGEST_ID = 2048
+Model: TypeAlias = "Mapping[str, Any]"
+"""A model as the price list has it. Prices are decimal strings, US dollars for a million tokens."""
+NEAREST = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,3 +78,37 @@ def _snapshot(model: str, date: str | None, known: Mapping[str, str]) -> str | N
         return exact
     # A dated id with a second date is no known id.
     return None if _DATED.fullmatch(model) else known.get(model)
+
+
+def listed_models() -> list[Model]:
+    """All models, the newest first."""
+    return sorted(book().models.values(), key=lambda row: row["released"] or "", reverse=True)
+
+
+def find_listed(name: str) -> Model | None:
+    """The model that `name` means: an id as users write it, with a date, or in a cloud's spelling."""
+    model = read_id(name.strip(), book().ids).model
+    return None if model is None else book().models[model]
+
+
+def same_model(one: str | None, other: str | None) -> bool:
+    """Whether two ids mean the same model: they are equal, or names of the same listed one."""
+    if one == other:
+        return True
+    known = book().ids
+    model = read_id(one, known).model
+    return model is not None and model == read_id(other, known).model
+
+
+def unknown_name(name: str) -> str:
+    """The message for a name without known rates, with the known names that are most like it."""
+    # Programs that call Claude load this module, and hardly one of them needs it.
+    from difflib import get_close_matches
+
+    known = [each for each in book().ids if not each.startswith("anthropic.")]
+    bare = name.strip().lower().rpartition("anthropic.")[2]
+    # Names that contain it come first, newest first: `haiku` means a model of today.
+    holding = [each for each in reversed(known) if bare and bare in each]
+    near = list(dict.fromkeys([*holding, *get_close_matches(bare, known, n=NEAREST, cutoff=0.4)]))[:NEAREST]
+    hint = f"the nearest known names are {', '.join(near)}" if near else "`claudetrace prices` lists all models"
+    return f"no rates are known for {name!r}; {hint}"

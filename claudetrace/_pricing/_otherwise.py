@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING, Any
 from claudetrace._call import PROMPT_TOKENS, prompt_tokens
 from claudetrace._errors import ClaudetraceError
 from claudetrace._operations import FREE
-from claudetrace._pricing._engine import price_response
-from claudetrace._pricing._iterations import serving_model
-from claudetrace._pricing._listing import find_listed, same_model, unknown_name
+from claudetrace._pricing._engine import price_response, serving_model
+from claudetrace._pricing._ids import find_listed, same_model, unknown_name
 from claudetrace._pricing._row import kept_flags, terms_of, usage_of
 from claudetrace._usage import usage_columns
 

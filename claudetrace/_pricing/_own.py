@@ -12,9 +12,8 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from claudetrace._errors import ClaudetraceError
-from claudetrace._pricing._ids import read_id
-from claudetrace._pricing._listing import unknown_name
-from claudetrace._pricing._own_check import Refused, checked_rates, line_of
+from claudetrace._pricing._ids import read_id, unknown_name
+from claudetrace._pricing._own_check import Refused, checked_rates, line_of, plain_rates
 from claudetrace._pricing._rates import RateSet, book, class_rates
 
 if TYPE_CHECKING:
@@ -90,13 +89,13 @@ def _refuse_unknown(own: OwnRates) -> None:
 
 def _own_rates(source: Any) -> OwnRates:
     listed = book().ids
-    checked = checked_rates(source, lambda text: read_id(text, listed).model or text)
+    discounts, models, likes = checked = checked_rates(source, lambda text: read_id(text, listed).model or text)
     return OwnRates(
-        text=orjson.dumps(checked.plain, option=orjson.OPT_SORT_KEYS).decode(),
-        discounts=checked.discounts,
-        models=checked.models,
-        ids={model: model for model in (*checked.models, *checked.likes) if model not in book().models},
-        likes=checked.likes,
+        text=orjson.dumps(plain_rates(checked), option=orjson.OPT_SORT_KEYS).decode(),
+        discounts=discounts,
+        models=models,
+        ids={model: model for model in (*models, *likes) if model not in book().models},
+        likes=likes,
     )
 
 

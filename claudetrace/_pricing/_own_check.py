@@ -9,7 +9,7 @@ from datetime import date, datetime
 from decimal import Decimal, InvalidOperation
 from fractions import Fraction
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from claudetrace._pricing._rates import CLASSES
 
@@ -45,18 +45,11 @@ class OwnPeriod:
     fast: Mapping[str, str] | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CheckedRates:
-    """Own rates that passed the checks, also in plain JSON types."""
-
-    discounts: tuple[OwnPeriod, ...]
-    models: Mapping[str, tuple[OwnPeriod, ...]]
-    likes: Mapping[str, str]
-    """Models that are priced like another until the list has them."""
-    plain: Mapping[str, Any]
+Checked: TypeAlias = "tuple[tuple[OwnPeriod, ...], dict[str, tuple[OwnPeriod, ...]], dict[str, str]]"
+"""Discounts on the whole list, the periods of each model, and the models that are priced like another."""
 
 
-def checked_rates(source: Any, model_of: Callable[[str], str]) -> CheckedRates:
+def checked_rates(source: Any, model_of: Callable[[str], str]) -> Checked:
     """The own rates in `source`. Raises `Refused` at the first that cannot be used."""
     liked = _liked(source)
     _known_keys(source, _RATES_KEYS | liked.keys(), ())
@@ -85,8 +78,7 @@ def checked_rates(source: Any, model_of: Callable[[str], str]) -> CheckedRates:
     likes = {model_of(name): model_of(_like(table, (name,))) for name, table in liked.items()}
     for model in likes.keys() & models.keys():
         raise Refused((model,), "has prices of its own too; keep one")
-    plain = _plain(discounts, models) | {name: {"like": like} for name, like in likes.items()}
-    return CheckedRates(discounts=discounts, models=models, likes=likes, plain=plain)
+    return discounts, models, likes
 
 
 def _liked(source: Any) -> dict[str, Any]:
@@ -210,8 +202,10 @@ def _in_order(periods: list[OwnPeriod], keys: tuple[str, ...]) -> tuple[OwnPerio
     return tuple(ordered)
 
 
-def _plain(discounts: tuple[OwnPeriod, ...], models: Mapping[str, tuple[OwnPeriod, ...]]) -> dict[str, Any]:
-    plain: dict[str, Any] = {}
+def plain_rates(checked: Checked) -> dict[str, Any]:
+    """The same in plain JSON types, which `checked_rates` takes back."""
+    discounts, models, likes = checked
+    plain: dict[str, Any] = {name: {"like": like} for name, like in likes.items()}
     if discounts:
         plain["discounts"] = [_plain_period(period) for period in discounts]
     if models:
@@ -220,17 +214,16 @@ def _plain(discounts: tuple[OwnPeriod, ...], models: Mapping[str, tuple[OwnPerio
 
 
 def _plain_period(period: OwnPeriod) -> dict[str, Any]:
-    plain: dict[str, Any] = {"from": period.start} if period.start else {}
-    if period.end is not None:
-        plain["to"] = period.end
-    if period.discount is not None:
-        share = Decimal(period.discount.numerator) / Decimal(period.discount.denominator)
-        plain["discount"] = format(share, "f")
-    plain |= period.prices or {}
-    plain |= {
-        name: dict(prices) for name, prices in (("batch", period.batch), ("fast", period.fast)) if prices is not None
+    share = period.discount
+    told = {
+        "from": period.start or None,
+        "to": period.end,
+        "discount": None if share is None else format(Decimal(share.numerator) / share.denominator, "f"),
+        **(period.prices or {}),
+        "batch": period.batch,
+        "fast": period.fast,
     }
-    return plain
+    return {name: value for name, value in told.items() if value is not None}
 
 
 def line_of(text: str, keys: tuple[str, ...]) -> int | None:

@@ -8,8 +8,7 @@ from fractions import Fraction
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from claudetrace._pricing._ids import GOVCLOUD, read_id
-from claudetrace._pricing._parts import RUNNING, SEARCHES, TOKENS
-from claudetrace._pricing._rates import book
+from claudetrace._pricing._rates import RUNNING, SEARCHES, TOKENS, book
 from claudetrace._pricing._terms import PLATFORMS
 
 if TYPE_CHECKING:

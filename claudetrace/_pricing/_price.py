@@ -12,8 +12,8 @@ from claudetrace._content import Content
 from claudetrace._doubts import doubts_of
 from claudetrace._pricing._bill import Bill, Priced, in_order, leg_for
 from claudetrace._pricing._engine import price_response
-from claudetrace._pricing._parts import LIST_COST
 from claudetrace._pricing._plan import Line, plan_for, running_line
+from claudetrace._pricing._rates import LIST_COST
 from claudetrace._pricing._terms import Terms, checked_words
 from claudetrace._usage import usage_columns
 

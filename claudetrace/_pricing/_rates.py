@@ -8,15 +8,51 @@ from dataclasses import dataclass
 from fractions import Fraction
 from functools import cache
 from importlib.resources import files
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import orjson
 
 from claudetrace._call import PICOUSD_PER_USD
 
 RATES_FILE = files(__package__).joinpath("rates.json")
-CLASSES = ("input", "cache_read", "cache_write_5m", "cache_write_1h", "output")
+
+
+class TokenPart(NamedTuple):
+    """A class of tokens: its name in the price list, and the name of its part and its column."""
+
+    rate: str
+    name: str
+    cached: bool
+    """Whether it is compared with plain input, for what the cache saved."""
+
+
+TOKENS = (
+    TokenPart("input", "input_tokens", cached=False),
+    TokenPart("cache_read", "cache_read_tokens", cached=True),
+    TokenPart("cache_write_5m", "cache_write_5m_tokens", cached=True),
+    TokenPart("cache_write_1h", "cache_write_1h_tokens", cached=True),
+    TokenPart("output", "output_tokens", cached=False),
+)
+CLASSES = tuple(part.rate for part in TOKENS)
 """The classes of tokens, each with a rate of its own."""
+SEARCHES = "web_search_requests"
+RUNNING = "running_ns"
+LIST_COST = "list_cost_cents"
+
+COMPACTION = "compaction."
+ADVISOR = "advisor."
+DECLINED = "declined."
+PREFIXES = ("", COMPACTION, ADVISOR, DECLINED)
+"""The prefixes of token parts: none for the top level, else the kind of iteration."""
+
+
+def parts_of(*rates: str) -> tuple[str, ...]:
+    """The names of the parts billed at these rates of the price list, with every prefix."""
+    return tuple(prefix + part.name for prefix in PREFIXES for part in TOKENS if part.rate in rates)
+
+
+CACHE_READ_PARTS = parts_of("cache_read")
+CACHE_WRITE_PARTS = parts_of("cache_write_5m", "cache_write_1h")
 
 ClassRates: TypeAlias = Mapping[str, Fraction]
 """Picodollars a token, by class."""

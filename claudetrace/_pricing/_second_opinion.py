@@ -11,8 +11,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from claudetrace._pricing._ids import read_id
-from claudetrace._pricing._listing import Model, listed_models
+from claudetrace._pricing._ids import Model, listed_models, read_id
 from claudetrace._pricing._rates import CLASSES, book, in_force
 
 if TYPE_CHECKING:

@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from claudetrace._errors import ClaudetraceError
 from claudetrace._pricing._ids import read_id
-from claudetrace._pricing._parts import SEARCHES, TOKENS
-from claudetrace._pricing._rates import book
+from claudetrace._pricing._rates import SEARCHES, TOKENS, book
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 import orjson
 
 from claudetrace._operations import BATCHES_RESULT, FREE_SQL
-from claudetrace._pricing._parts import SEARCHES
+from claudetrace._pricing._rates import SEARCHES
 from claudetrace._reconcile._figures import REQUESTS, TOKEN_KINDS, Cell, Figure, cell_of
 from claudetrace._usage import usage_columns
 

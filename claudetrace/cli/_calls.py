@@ -19,8 +19,7 @@ import click
 from claudetrace._call import RESERVED_TAGS, exact_usd, is_lower_bound
 from claudetrace._errors import ClaudetraceError
 from claudetrace._ledger._calls import calls_after, calls_with_id, last_row, rows_asked
-from claudetrace._ledger._export import as_csv, as_json_lines
-from claudetrace._ledger._focus import as_focus
+from claudetrace._ledger._export import as_csv, as_focus, as_json_lines
 from claudetrace._ledger._proof import pruned_before
 from claudetrace._ledger._question import Question
 from claudetrace._ledger._read import Ledger

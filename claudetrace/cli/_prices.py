@@ -15,8 +15,8 @@ from claudetrace._alerts._channels._http import get
 from claudetrace._alerts._channels._kinds import DeliveryFailed
 from claudetrace._errors import ClaudetraceError
 from claudetrace._places import ledger_path
+from claudetrace._pricing._ids import find_listed, listed_models, unknown_name
 from claudetrace._pricing._list import LARGEST_BYTES, checked_list, keep_list, use_rates_of
-from claudetrace._pricing._listing import find_listed, listed_models, unknown_name
 from claudetrace._pricing._rates import book, in_force
 from claudetrace._pricing._second_opinion import second_opinions
 from claudetrace._text import without_password
@@ -27,7 +27,7 @@ from claudetrace.cli._tables import columns, count_text, counted, plain, table
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from claudetrace._pricing._listing import Model
+    from claudetrace._pricing._ids import Model
     from claudetrace._pricing._rates import RateBook
     from claudetrace._pricing._second_opinion import Opinion
 

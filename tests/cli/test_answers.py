@@ -18,7 +18,7 @@ from pricing._ledgers import unpriced_row, write
 
 import claudetrace
 from claudetrace import Ledger
-from claudetrace._ledger import _focus
+from claudetrace._ledger._export import FOCUS_COLUMNS
 from claudetrace.cli import _options, _tables
 
 from .conftest import run
@@ -160,7 +160,7 @@ def test_a_bill_is_as_focus_wants_it(demo):
     total = json.loads(run("report", "--since", "all", "--json", "--db", demo[0]).output)["total"]
 
     assert sum(Decimal(row["BilledCost"]) for row in bill) == Decimal(total["cost_usd"])
-    assert set(MANDATORY) <= set(bill[0]) <= {*_focus.COLUMNS}
+    assert set(MANDATORY) <= set(bill[0]) <= {*FOCUS_COLUMNS}
     for row in bill:
         for name, allowed in MANDATORY.items():
             assert re.fullmatch(allowed, row[name]), (name, row[name])

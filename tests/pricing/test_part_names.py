@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 from claudetrace._pricing import price
-from claudetrace._pricing._parts import CACHE_READ_PARTS, CACHE_WRITE_PARTS
+from claudetrace._pricing._rates import CACHE_READ_PARTS, CACHE_WRITE_PARTS
 
 DOCS = Path(__file__).parents[2] / "docs" / "pricing.md"
 COUNTS = {

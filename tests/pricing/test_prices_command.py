@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from claudetrace._pricing import _second_opinion
-from claudetrace._pricing._listing import listed_models
+from claudetrace._pricing._ids import listed_models
 
 from ._ledgers import later_rates, run
 
