@@ -17,16 +17,16 @@ if TYPE_CHECKING:
 
     from claudetrace._ledger._question import Question
 
-INDEXED_IDS = (
-    "id = :id",
-    "call_id = :id AND id <> call_id",
-    "message_id = :id",
-    "trace_id = LOWER(:id)",
-    "session_id = :id",
-    "user_id = :id",
-    "batch_id = :id AND operation = 'messages.batches.create'",
-    "batch_id = :id AND custom_id IS NOT NULL",
-)
+INDEXED_IDS = {
+    "call": "id = :id",
+    "further responses": "call_id = :id AND id <> call_id",
+    "message": "message_id = :id",
+    "trace": "trace_id = LOWER(:id)",
+    "session": "session_id = :id",
+    "user": "user_id = :id",
+    "batch": "batch_id = :id AND operation = 'messages.batches.create'",
+    "results of the batch": "batch_id = :id AND custom_id IS NOT NULL",
+}
 OTHER_IDS = "request_id = :id OR span_id = LOWER(:id)"
 """The ids without an index, which take a scan: looked up only where no other id matches."""
 RECENT_ROWS = 20_000
@@ -65,7 +65,7 @@ def rows_asked(connection: sqlite3.Connection, question: Question) -> Iterator[d
 
 def calls_with_id(connection: sqlite3.Connection, id_: str) -> list[Call]:
     """The calls with this id of a request, message, trace, span, session, user, batch or call, oldest first."""
-    indexed = " UNION ".join(f"SELECT id FROM calls WHERE {condition}" for condition in INDEXED_IDS)  # noqa: S608 - SQL of ours
+    indexed = " UNION ".join(f"SELECT id FROM calls WHERE {condition}" for condition in INDEXED_IDS.values())  # noqa: S608 - SQL of ours
     for ids in (indexed, f"SELECT id FROM calls WHERE {OTHER_IDS}"):  # noqa: S608 - SQL of ours
         sql = f"SELECT * FROM calls WHERE id IN ({ids}) ORDER BY started_at, id"  # noqa: S608 - SQL of ours
         if found := [*map(Call.from_row, rows_of(connection, sql, {"id": id_}))]:
