@@ -49,6 +49,7 @@ class Scope:
     page: str = ""
     ledgers: tuple[str, ...] = ()
     models: list[str] = field(default_factory=list)
+    features: list[str] = field(default_factory=list)
     tags: list[str] = field(default_factory=list)
     seen: dict[str, bool] = field(default_factory=dict)
     looks: dict[str, int] = field(default_factory=dict)

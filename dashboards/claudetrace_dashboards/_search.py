@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+import sqlite3
+from shlex import quote
 from typing import TYPE_CHECKING, NamedTuple
 
+from claudetrace._errors import ClaudetraceError
 from claudetrace._ledger._calls import INDEXED_IDS, OTHER_IDS
 from claudetrace_dashboards import _format as show
 from claudetrace_dashboards._filters import NAMES
-from claudetrace_dashboards._panel import DeniedError
-from claudetrace_dashboards._reading import execute
+from claudetrace_dashboards._reading import DeniedError, execute
 
 if TYPE_CHECKING:
-    import sqlite3
-
     from claudetrace_dashboards._panel import Scope
 
 MOST = 50
@@ -24,7 +24,9 @@ SCAN_TIMES = 10
 LONGEST = 256
 LAST = "\U0010ffff"
 COLUMNS = "id, started_at, COALESCE(model, model_requested, operation), outcome, cost_picousd"
-OF_SESSION = "SELECT first_at, calls, spend_microusd * 1000000 + spend_rest_picousd FROM rollup_sessions WHERE session_id = :id"
+OF_SESSION = (
+    "SELECT first_at, calls, spend_microusd * 1000000 + spend_rest_picousd FROM rollup_sessions WHERE session_id = :id"
+)
 OF_USER = "SELECT started_at FROM calls WHERE user_id = :id ORDER BY started_at DESC LIMIT 1"
 # Each step is a look-up in the index, however many rows a value has.
 TAGS = """
@@ -45,7 +47,9 @@ MONTHS = """
     )
     SELECT month FROM had WHERE month IS NOT NULL LIMIT 24
 """
-IS_VALUE = "SELECT 1 FROM rollup_tag_months WHERE tag = :tag AND month = :month AND value = :value AND NOT others LIMIT 1"
+IS_VALUE = (
+    "SELECT 1 FROM rollup_tag_months WHERE tag = :tag AND month = :month AND value = :value AND NOT others LIMIT 1"
+)
 NEXT = {
     "user": "SELECT MIN(user_id) FROM calls WHERE user_id {} :at AND user_id < :end",
     "session": "SELECT MIN(session_id) FROM rollup_sessions WHERE session_id {} :at AND session_id < :end",
@@ -79,7 +83,15 @@ async def scanned(scope: Scope, text: str) -> list[Hit]:
     def read(connection: sqlite3.Connection) -> list[Hit]:
         return [_call(scope, "request or span", row) for row in connection.execute(sql, {"id": text[:LONGEST]})]
 
-    found: list[Hit] = await execute(scope, read, SCAN_TIMES)
+    try:
+        found: list[Hit] = await execute(scope, read, SCAN_TIMES)
+    except sqlite3.OperationalError as error:
+        if "interrupted" not in str(error):
+            raise
+        raise ClaudetraceError(
+            "It is in none of the newest calls. To read all of them takes longer than a page waits: "
+            f"claudetrace find {quote(text)}"
+        ) from error
     return found
 
 
@@ -145,7 +157,7 @@ def _suggested(scope: Scope, connection: sqlite3.Connection, text: str) -> list[
     for kind, names in (("model", scope.models), ("feature", scope.features)):
         alike = [name for name in names if text.lower() in name.lower()]
         found += [Hit(kind, name, "", _url(scope, kind, name)) for name in alike[:SUGGESTED]]
-    return found or [each for each in _hits(scope, connection, text)[:1]]
+    return found or _hits(scope, connection, text)[:1]
 
 
 def _begin(connection: sqlite3.Connection, kind: str, text: str, **named: str) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import json
 import sqlite3
 from datetime import timedelta
 from functools import cache
@@ -14,13 +15,14 @@ from urllib.parse import unquote
 from datasette.utils.asgi import Forbidden, Response
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from claudetrace_dashboards import _call, _export
+from claudetrace_dashboards import _call, _export, _search
 from claudetrace_dashboards._access import Ledger, Problem, examine, may_see
 from claudetrace_dashboards._filters import DAY, NAMES, PRESETS, Filters
 from claudetrace_dashboards._panel import BASE, Ask, Scope, answer, show, show_all
 from claudetrace_dashboards._reading import DeniedError
 from claudetrace_dashboards._waiting import awaited
 from claudetrace_dashboards.pages import PAGES
+from claudetrace_dashboards.pages._find import asked
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -161,6 +163,8 @@ async def page(datasette: Datasette, request: Request) -> Response:
         return no_ledger(datasette, scope)
     scope.page, scope.patient = name, False
     choices = await choices_of(scope)
+    if name == "find" and (only := await only_hit(scope)) is not None:
+        return Response.redirect(only)
     panels = await show_all(scope, shown.panels)
     return html(
         "page.html",
@@ -172,6 +176,31 @@ async def page(datasette: Datasette, request: Request) -> Response:
         heading=_heading(scope),
         request_url=request.full_path,
     )
+
+
+async def only_hit(scope: Scope) -> str | None:
+    """Where the search leads, if to one page; `None` where its own page has to say more."""
+    try:
+        urls = {hit.url for hit in await _search.hits(scope, asked(scope))} if asked(scope) else set()
+    except (sqlite3.Error, OSError, DeniedError):
+        return None
+    return urls.pop() if len(urls) == 1 else None
+
+
+async def suggest(datasette: Datasette, request: Request) -> Response:
+    """What begins with the text in the search box, as JSON."""
+    scope = await scope_of(datasette, request)
+    if isinstance(scope, list):
+        return nothing(scope)
+    await choices_of(scope)
+    try:
+        text = scope.arguments.get("text", "").strip()
+        hits = await _search.suggested(scope, text) if text else []
+    except (sqlite3.Error, OSError, DeniedError):
+        # The page of the search says why.
+        hits = []
+    body = json.dumps([hit._asdict() for hit in hits])
+    return Response(body, content_type="application/json; charset=utf-8", headers=HEADERS)
 
 
 def _heading(scope: Scope) -> str | None:
@@ -227,7 +256,7 @@ async def choices_of(scope: Scope) -> dict[str, list[str]]:
         name: sorted({each for each in (*values, getattr(scope.filters, name)) if each})
         for name, values in zip(OPTIONS, found, strict=True)
     }
-    scope.models = choices["model"]
+    scope.models, scope.features = choices["model"], choices["feature"]
     scope.tags = await _values(scope, "tags", "tag", span)
     return choices
 

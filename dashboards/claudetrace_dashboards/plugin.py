@@ -23,6 +23,7 @@ def register_routes() -> list[tuple[str, Callable[..., Any]]]:
     return [
         (rf"^{BASE}/?$", _views.page),
         (rf"^{BASE}/static/(?P<name>[\w.-]+)$", _views.static),
+        (rf"^{BASE}/suggest$", _views.suggest),
         (rf"^{BASE}/panel/(?P<panel>\w+)$", _views.panel),
         (rf"^{BASE}/data/(?P<panel>\w+)\.(?P<kind>csv|json)$", _views.data),
         (rf"^{BASE}/call/(?P<id>[^/]+)$", _views.call),
