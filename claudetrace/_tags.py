@@ -225,10 +225,23 @@ OWN_TAGS = "own_tags"
 
 def with_tags(row: Row, tags: Mapping[str, str]) -> Row:
     """`row` with `tags` over those that it has, the first 32 of all."""
-    had = {tag: row[column] for tag, column in RESERVED_TAGS.items() if row.get(column) is not None}
-    had |= orjson.loads(row.get("tags") or "{}")
+    had = tags_of(row)
     both = limited({**tags, **{name: value for name, value in had.items() if name not in tags}})
     return {**row, **tag_columns(both)}
+
+
+def tags_of(row: Row) -> dict[str, str]:
+    """All tags of `row`, those with columns of their own among them."""
+    had = {tag: row[column] for tag, column in RESERVED_TAGS.items() if row.get(column) is not None}
+    return {**had, **orjson.loads(row.get("tags") or "{}")}
+
+
+def with_own_tags(row: Row) -> Row:
+    """`row` as it comes from another ledger: a batch's result keeps the tags that it has there over those of its
+    batch."""
+    if row.get("custom_id") is None or not (tags := tags_of(row)):
+        return row
+    return {**row, OWN_TAGS: orjson.dumps(tags).decode()}
 
 
 CLIENT_TAGS = "_claudetrace_tags"

@@ -6,6 +6,7 @@ import zlib
 from typing import TYPE_CHECKING, NamedTuple
 
 from claudetrace._ledger._store import GENERATED
+from claudetrace._tags import with_own_tags
 from claudetrace._telemetry._records import ATTRIBUTES
 
 if TYPE_CHECKING:
@@ -89,7 +90,7 @@ def decoded(record: LogRecord, check: RowCheck) -> Found:
     for column in GENERATED:
         row.pop(column, None)
     fault = check.fault(row)
-    return Found(row) if fault is None else Found(None, _id_of(record), fault)
+    return Found(with_own_tags(row)) if fault is None else Found(None, _id_of(record), fault)
 
 
 def _id_of(record: LogRecord) -> str:

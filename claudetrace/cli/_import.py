@@ -13,74 +13,94 @@ from claudetrace.cli._options import DB
 from claudetrace.cli._tables import bytes_text, counted
 
 if TYPE_CHECKING:
-    from claudetrace._import import Import
+    from claudetrace._import._into import Imported
+    from claudetrace._import._rows import Rows
+    from claudetrace._import._transcripts import Transcripts
 
 FOLLOW_S = 1.0
+CLAUDE_CODE = "claude-code"
 
 
-@click.group("import", short_help="Bring calls from elsewhere into the ledger.")
-def import_() -> None:
-    """Bring calls from elsewhere into the ledger. What the ledger has already stays as it is."""
-
-
-@import_.command("claude-code", short_help="What Claude Code wrote down of its sessions.")
+@click.command("import", short_help="Bring calls from elsewhere into the ledger.")
+@click.argument("what", nargs=-1, required=True)
 @click.option(
     "--dir",
     "folders",
     multiple=True,
     type=click.Path(path_type=Path, exists=True, file_okay=False),
-    help="A folder of transcripts. Default: projects in CLAUDE_CONFIG_DIR, else in ~/.claude and ~/.config/claude.",
+    help="With claude-code: a folder of transcripts. Default: projects in CLAUDE_CONFIG_DIR, else in ~/.claude and "
+    "~/.config/claude.",
 )
 @click.option("--since", help="Only responses from then on: 7d, 12w, a date, or a time.")
 @click.option("--follow", is_flag=True, help="Go on until interrupted, with what is written from now on.")
 @DB
-def claude_code(folders: tuple[Path, ...], since: str | None, follow: bool, db: Path | None) -> None:
-    """Import every response of Claude Code on this machine, from the transcripts that it keeps.
+def import_(what: tuple[str, ...], folders: tuple[Path, ...], since: str | None, follow: bool, db: Path | None) -> None:
+    """Bring calls from elsewhere into the ledger.
 
-    Each response is one row, with its project, git branch, session and user; no text is read into it. Importing
-    again reads only what is new, and what the Agent SDK has recorded live is not counted twice.
+    WHAT is another ledger (with its spool), a spool, a file of the lines that records="stdout" writes (also as a
+    container's log has them, and packed by gzip), - for such lines on standard input, or claude-code for what Claude
+    Code wrote down of its sessions on this machine. All of it may be of any host, and be written to meanwhile.
+
+    What the ledger has already stays as it is, by the ids of calls: importing again adds only what is new.
     """
     from claudetrace._config import resolve
-    from claudetrace._import import Import
+    from claudetrace._import._into import Into
+    from claudetrace._import._rows import Rows
+    from claudetrace._import._transcripts import Transcripts
     from claudetrace._ledger._times import span
     from claudetrace._pricing._list import use_rates_of
 
+    if folders and CLAUDE_CODE not in what:
+        raise click.UsageError("--dir is a folder of claude-code's transcripts; name a spool or a ledger as WHAT")
     settings = resolve({"db": db})
     if settings.db is None:
         raise click.UsageError("the settings say that there is no ledger; name one with --db")
     use_rates_of(settings.db)
-    running = Import(settings.db, folders or None, settings, None if since is None else span(since, None).since)
+    from_then = None if since is None else span(since, None).since
+    for path in what:
+        if path not in (CLAUDE_CODE, "-") and not Path(path).exists():
+            raise click.UsageError(f"there is no {path}")
+    into = Into(settings.db, from_then)
     try:
-        _step(running)
-        click.echo(_told(running, settings.db))
+        sources = [
+            Transcripts(into, folders or None, settings, from_then) if each == CLAUDE_CODE else Rows(Path(each), into)
+            for each in what
+        ]
+        _step(sources)
+        click.echo(_told(into.done, settings.db))
         while follow:
             time.sleep(FOLLOW_S)
-            before = running.done.new
-            running.step()
-            if running.done.new > before:
-                click.echo(f"{counted(running.done.new - before, 'response')} more")
+            before = into.done.new
+            for each in sources:
+                each.step()
+            if into.done.new > before:
+                click.echo(f"{counted(into.done.new - before, 'response')} more")
     except KeyboardInterrupt:
         click.echo()
     finally:
-        running.close()
+        into.close()
 
 
-def _step(running: Import) -> None:
+def _step(sources: list[Rows | Transcripts]) -> None:
     """Takes in what is new, with progress where somebody watches."""
     if not sys.stderr.isatty():
-        running.step()
+        for each in sources:
+            each.step()
         return
-    size = sum(count for _, count in running.changed())
+    size = sum(each.size() for each in sources)
     with click.progressbar(length=size, label=f"reading {bytes_text(size)}", file=sys.stderr) as bar:
-        running.step(bar.update)
+        for each in sources:
+            each.step(bar.update)
 
 
-def _told(running: Import, db: Path) -> str:
-    done = running.done
-    known = done.responses - done.new
-    lines = [f"{counted(done.new, 'response')} of Claude Code imported into {db}; {known:,} were there already."]
+def _told(done: Imported, db: Path) -> str:
+    known = done.responses - done.new - done.pruned
+    lines = [f"{counted(done.new, 'response')} imported into {db}; {known:,} were there already."]
+    if done.pruned:
+        lines.append(f"{counted(done.pruned, 'response')} left out: of that time {db} keeps sums alone.")
     if done.broken:
-        lines.append(f"{done.broken:,} broken line{'' if done.broken == 1 else 's'} skipped.")
+        why = f": {done.why_broken}" * bool(done.why_broken)
+        lines.append(f"{counted(done.broken, 'broken line')} skipped{why}.")
     if done.unreadable:
         lines.append(f"{done.unreadable:,} transcripts cannot be read by this user.")
-    return "\n".join(lines)
+    return "\n".join([*lines, *done.notes])

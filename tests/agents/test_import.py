@@ -81,12 +81,12 @@ def test_projects_name_no_user(folder: Path, db: Path) -> None:
 def test_again_reads_only_what_is_new(folder: Path, db: Path) -> None:
     """A second import adds what was written since, and copies of a response in other files are no rows."""
     transcript = write(folder / "p" / "session-1.jsonl", record("msg_1"))
-    assert run_import(folder, db).startswith("1 response of")
+    assert run_import(folder, db).startswith("1 response imported")
     write(transcript, record("msg_2", 2))
     write(folder / "p" / "fork.jsonl", record("msg_1"), record("msg_1", 7), record("msg_3", 3))
 
-    assert run_import(folder, db).startswith("2 responses of")
-    assert run_import(folder, db).startswith("0 responses of")
+    assert run_import(folder, db).startswith("2 responses imported")
+    assert run_import(folder, db).startswith("0 responses imported")
     assert [call.message_id for call in calls(db)] == ["msg_1", "msg_2", "msg_3"]
 
 
@@ -199,7 +199,7 @@ def test_follow(folder: Path, db: Path) -> None:
     command = [sys.executable, "-m", "claudetrace", "import", "claude-code", "--dir", str(folder), "--db", str(db)]
     with subprocess.Popen([*command, "--follow"], stdout=subprocess.PIPE, text=True) as running:
         assert running.stdout is not None
-        assert running.stdout.readline().startswith("1 response of")
+        assert running.stdout.readline().startswith("1 response imported")
         write(transcript, record("msg_2", 2))
         assert running.stdout.readline() == "1 response more\n"
         running.send_signal(signal.SIGINT)

@@ -1,21 +1,19 @@
-"""Brings what Claude Code wrote down of its sessions into a ledger."""
+"""`Transcripts`: what Claude Code wrote down of its sessions."""
 
 from __future__ import annotations
 
 import os
 import pwd
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from claudetrace._agents import Agents
 from claudetrace._attribution import Attribution
-from claudetrace._guard import Guard
-from claudetrace._ledger._load import load_orphans
+from claudetrace._import._into import ROWS_AT_ONCE
 from claudetrace._ledger._schema import transaction
-from claudetrace._ledger._store import Store
 from claudetrace._places import resource
 from claudetrace._pricing import Terms, load_own_rates
 from claudetrace._pricing._row import with_price
@@ -28,9 +26,9 @@ if TYPE_CHECKING:
 
     from claudetrace._call import Row
     from claudetrace._config import Settings
+    from claudetrace._import._into import Into
     from claudetrace._transcripts._responses import Response
 
-ROWS_AT_ONCE = 2_000
 # Only a ledger into which somebody imports has it.
 MAKE_MARKS = """
     CREATE TABLE IF NOT EXISTS transcripts (
@@ -49,40 +47,25 @@ NO_HOST = "api.anthropic.com"
 """Where Claude Code asks if nothing tells it another host; transcripts do not say."""
 
 
-@dataclass(slots=True)
-class Imported:
-    """What an import has done so far."""
+class Transcripts:
+    """Reads the transcripts in `folders` on from where the ledger has them. Raises what the ledger raises."""
 
-    files: int = 0
-    """Transcripts that have something new."""
-    responses: int = 0
-    new: int = 0
-    """Of these, those that the ledger did not have."""
-    broken: int = 0
-    """Lines that are no JSON, or longer than any that can be."""
-    unreadable: int = 0
-    """Transcripts that this user may not read."""
-
-
-class Import:
-    """Reads the transcripts in `folders` on from where the ledger `db` has them. Raises what the ledger raises."""
-
-    def __init__(self, db: Path, folders: Iterable[Path] | None, settings: Settings, since: datetime | None) -> None:
-        self.done = Imported()
-        self._guard = Guard()
-        self._since = since
+    def __init__(self, into: Into, folders: Iterable[Path] | None, settings: Settings, since: datetime | None) -> None:
+        self._into, self._since = into, since
         self._folders = [*(folders or (each / "projects" for each in config_folders(os.environ)))]
         self._settings = settings
         named = {**resource(), "service": "claude-code"}
-        self._attribution = Attribution(replace(settings, db=db), dict(named))
+        self._attribution = Attribution(replace(settings, db=into.db), dict(named))
         own = None if settings.rates is None else load_own_rates(settings.rates, file=settings.rates_file)
         self._terms = Terms().with_own_rates(own)
-        self._store = Store(db, self._guard)
-        load_orphans(db, self._guard)
-        self._store.connection().execute(MAKE_MARKS)
-        self._marks = {path: (read, modified) for path, read, modified in self._store.connection().execute(MARKS)}
+        into.connection().execute(MAKE_MARKS)
+        self._marks = {path: (read, modified) for path, read, modified in into.connection().execute(MARKS)}
 
-    def changed(self) -> list[tuple[Path, int]]:
+    def size(self) -> int:
+        """How many bytes are new."""
+        return sum(count for _, count in self._changed())
+
+    def _changed(self) -> list[tuple[Path, int]]:
         """The transcripts that have something new, with how many bytes."""
         found = []
         for folder in self._folders:
@@ -99,28 +82,24 @@ class Import:
         """Takes in what is new. `progress` hears how many bytes were read."""
         rows: list[Row] = []
         marks: list[tuple[str, int, int]] = []
-        for path, _ in self.changed():
+        for path, _ in self._changed():
             with suppress(FileNotFoundError):
                 try:
                     rows += self._read(path, marks, progress)
                 except OSError as error:
-                    self.done.unreadable += 1
-                    self._guard.caught(f"read {path}", error)
+                    self._into.done.unreadable += 1
+                    self._into.guard.caught(f"read {path}", error)
             if len(rows) >= ROWS_AT_ONCE:
                 self._write(rows, marks)
         self._write(rows, marks)
-
-    def close(self) -> None:
-        """Closes the ledger."""
-        self._store.close()
 
     def _read(self, path: Path, marks: list[tuple[str, int, int]], progress: Callable[[int], None] | None) -> list[Row]:
         status = path.stat()
         read, _ = self._marks.get(str(path), (0, 0))
         transcript = Transcript(path, read)
         transcript.read(progress)
-        self.done.files += 1
-        self.done.broken += transcript.broken
+        self._into.done.files += 1
+        self._into.done.broken += transcript.broken
         who = self._who(status.st_uid)
         marks.append((str(path), transcript.offset, status.st_mtime_ns))
         taken = [each for each in transcript.taken() if self._is_wanted(each)]
@@ -138,12 +117,11 @@ class Import:
         return with_price(row_of(response, who, self._terms, self._attribution.hashed))
 
     def _write(self, rows: list[Row], marks: list[tuple[str, int, int]]) -> None:
-        self.done.responses += len(rows)
-        for start in range(0, len(rows), ROWS_AT_ONCE):
-            self.done.new += len(self._store.write(rows[start : start + ROWS_AT_ONCE]).rows)
+        self._into.take(rows)
         if marks:
-            with transaction(self._store.connection()):
-                self._store.connection().executemany(MARK, marks)
+            connection = self._into.connection()
+            with transaction(connection):
+                connection.executemany(MARK, marks)
         self._marks.update({path: (read, modified) for path, read, modified in marks})
         rows.clear()
         marks.clear()
