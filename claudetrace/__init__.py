@@ -35,7 +35,8 @@ if TYPE_CHECKING:
     from claudetrace._item_tags import tag_results
     from claudetrace._ledger._read import Ledger
     from claudetrace._ledger._spend import Spend
-    from claudetrace._pricing import Estimate, price
+    from claudetrace._pricing._estimate import Estimate
+    from claudetrace._pricing._price import price
     from claudetrace._record import record
     from claudetrace._states import budgets
     from claudetrace._tags import TagScope, tag, tagged
@@ -59,9 +60,9 @@ _WHERE = {
     "BudgetState": "_budgets._status",
     "Spend": "_ledger._spend",
     "tagged": "_tags",
-    "price": "_pricing",
+    "price": "_pricing._price",
     "estimate": "_estimate",
-    "Estimate": "_pricing",
+    "Estimate": "_pricing._estimate",
     "Call": "_call",
     "Usage": "_call",
     "Cost": "_call",

@@ -15,8 +15,8 @@ from claudetrace._errors import ClaudetraceError
 from claudetrace._exit import OTHERS_S
 from claudetrace._files import set_file_mode, warn_of_fragile
 from claudetrace._places import RECORDS_DB, default_db, resource
-from claudetrace._pricing import load_own_rates
 from claudetrace._pricing._list import use_rates_of
+from claudetrace._pricing._own import load_own_rates
 from claudetrace._recorder import CallRecorder
 from claudetrace._seen import SeenIds
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, overload
 from claudetrace._call import RESERVED_TAGS
 from claudetrace._errors import ClaudetraceError
 from claudetrace._instrument import running
-from claudetrace._pricing import estimate as estimate_call
+from claudetrace._pricing._estimate import estimate as estimate_call
 from claudetrace._seam._request import billed_to, user_of
 from claudetrace._seam._where import terms_of_calls, where_to
 from claudetrace._tags import client_tags, current_tags
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from anthropic import Anthropic, AsyncAnthropic
 
     from claudetrace._instrument import Instrumentation
-    from claudetrace._pricing import Estimate
+    from claudetrace._pricing._estimate import Estimate
 
 log = logging.getLogger("claudetrace")
 

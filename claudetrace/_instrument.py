@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from claudetrace._budgets._budget import Budget
     from claudetrace._call import Row
     from claudetrace._consumers import Sink
-    from claudetrace._pricing import OwnRates
+    from claudetrace._pricing._own import OwnRates
     from claudetrace._recorder import CallRecorder
 
     AlertTo = Callable[[Alert], object] | str

@@ -25,7 +25,7 @@ from claudetrace._tags import TagScope, clean_tags
 if TYPE_CHECKING:
     from claudetrace._call import Row
     from claudetrace._operations import Operation
-    from claudetrace._pricing import OwnRates
+    from claudetrace._pricing._own import OwnRates
     from claudetrace._pricing._terms import Platform
     from claudetrace._recorder import CallRecorder
 

@@ -15,8 +15,7 @@ from claudetrace._errors import BudgetExceeded
 from claudetrace._guard import Collection
 from claudetrace._item_tags import current_item_tags
 from claudetrace._operations import BATCHES_CREATE
-from claudetrace._pricing import price_response
-from claudetrace._pricing._engine import ran_code
+from claudetrace._pricing._engine import price_response, ran_code
 from claudetrace._seen import SeenIds
 from claudetrace._text import json_text
 from claudetrace._usage import row_columns, usage_columns
@@ -30,7 +29,8 @@ if TYPE_CHECKING:
     from claudetrace._budgets._budgets import Budgets
     from claudetrace._call import Row
     from claudetrace._guard import Guard
-    from claudetrace._pricing import Priced, Terms
+    from claudetrace._pricing._bill import Priced
+    from claudetrace._pricing._terms import Terms
     from claudetrace._queries import Queries
     from claudetrace._seam._answer import Answer
     from claudetrace._seam._live import LiveCall

@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from claudetrace._call import Row
     from claudetrace._errors import BudgetExceeded
     from claudetrace._guard import Guard
-    from claudetrace._pricing import Terms
+    from claudetrace._pricing._terms import Terms
 
 PATIENT_S, FRESH_S = 10.0, 30.0
 OF_AGENT = "an agent's responses are not known before it makes them"

@@ -15,8 +15,9 @@ from claudetrace._attribution import Attribution
 from claudetrace._import._into import ROWS_AT_ONCE
 from claudetrace._ledger._schema import transaction
 from claudetrace._places import resource
-from claudetrace._pricing import Terms, load_own_rates
+from claudetrace._pricing._own import load_own_rates
 from claudetrace._pricing._row import with_price
+from claudetrace._pricing._terms import Terms
 from claudetrace._transcripts._files import Transcript, config_folders, transcripts_in
 from claudetrace._transcripts._rows import row_of
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from claudetrace._call import Row
     from claudetrace._guard import Guard
     from claudetrace._operations import Operation
-    from claudetrace._pricing import Terms
+    from claudetrace._pricing._terms import Terms
     from claudetrace._seam._agent_sdk._query import Queries
     from claudetrace._seam._answer import Answer
     from claudetrace._tags import TagContext

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 from urllib.parse import urlsplit
 
 from claudetrace._hosts import NO_HOST, host_said
-from claudetrace._pricing import Terms
+from claudetrace._pricing._terms import Terms
 from claudetrace._seam._operations import platform_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from claudetrace._hosts import Host
-    from claudetrace._pricing import OwnRates
+    from claudetrace._pricing._own import OwnRates
 
 _REGION = {"bedrock": "aws_region", "vertex": "region", "google_cloud": "_location"}
 """The attribute that holds a cloud client's region. Model ids do not always tell it."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import orjson
 
-from claudetrace._pricing import Priced
+from claudetrace._pricing._bill import Priced
 from claudetrace._telemetry import _attributes as names
 
 if TYPE_CHECKING:

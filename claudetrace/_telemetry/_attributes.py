@@ -14,7 +14,7 @@ from claudetrace._operations import COMPLETIONS_CREATE, MESSAGES_CREATE
 if TYPE_CHECKING:
     from claudetrace._call import Row
     from claudetrace._errors import BudgetExceeded
-    from claudetrace._pricing import Priced
+    from claudetrace._pricing._bill import Priced
     from claudetrace._seam._answer import Answer
     from claudetrace._seam._live import LiveCall
 

@@ -17,7 +17,7 @@ from claudetrace._usage import count_of
 
 if TYPE_CHECKING:
     from claudetrace._call import Row
-    from claudetrace._pricing import Terms
+    from claudetrace._pricing._terms import Terms
     from claudetrace._transcripts._responses import Response
 
 Hashed = Callable[[str, str | None], str | None]

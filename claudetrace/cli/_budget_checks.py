@@ -21,7 +21,7 @@ from claudetrace._ledger._read import Ledger
 from claudetrace._ledger._state import latest_payers
 from claudetrace.cli._budget_report import channel_text
 from claudetrace.cli._checks import Check
-from claudetrace.cli._tables import calls_text, plain
+from claudetrace.cli._text import calls_text, plain
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -31,7 +31,7 @@ from claudetrace._parse import days
 from claudetrace._places import resource
 from claudetrace.cli._budget_report import amounts_text, as_text, granted_text, in_json
 from claudetrace.cli._options import AS_JSON, DB, STORE, progress_of, store_named, store_path
-from claudetrace.cli._tables import calls_text, counted, plain
+from claudetrace.cli._text import calls_text, counted, plain
 
 if TYPE_CHECKING:
     from collections.abc import Callable

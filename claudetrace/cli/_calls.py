@@ -26,17 +26,8 @@ from claudetrace._ledger._read import Ledger
 from claudetrace._sqlite import limit_time
 from claudetrace.cli._options import AS_JSON, DB, WHERE, WIDE, filters_of, progress_of, read_path
 from claudetrace.cli._report_asked import pruned_notes
-from claudetrace.cli._tables import (
-    Column,
-    calls_text,
-    columns,
-    count_text,
-    counted,
-    plain,
-    table,
-    terminal_width,
-    usd_text,
-)
+from claudetrace.cli._tables import Column, columns, table, terminal_width
+from claudetrace.cli._text import calls_text, count_text, counted, plain, usd_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping

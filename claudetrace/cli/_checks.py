@@ -31,7 +31,7 @@ from claudetrace._pricing._list import kept_list, use_rates_of
 from claudetrace._pricing._rates import book
 from claudetrace._sqlite import TOO_LONG, limit_time
 from claudetrace._transcripts._files import config_folders, transcripts_in
-from claudetrace.cli._tables import bytes_text, calls_text, plain, usd_text
+from claudetrace.cli._text import bytes_text, calls_text, plain, usd_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

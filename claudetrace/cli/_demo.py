@@ -29,7 +29,7 @@ from claudetrace.cli._calls import calls_table
 from claudetrace.cli._dashboard import serve
 from claudetrace.cli._report_asked import Asked
 from claudetrace.cli._report_spend import spend_report
-from claudetrace.cli._tables import calls_text
+from claudetrace.cli._text import calls_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

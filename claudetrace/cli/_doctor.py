@@ -20,7 +20,7 @@ from claudetrace._telemetry._other_tools import OTHERS
 from claudetrace.cli._budget_checks import check_budgets, check_channels, check_coverage
 from claudetrace.cli._checks import Check, check_ledger
 from claudetrace.cli._options import DB, STORE, read_path, store_path
-from claudetrace.cli._tables import counted, plain
+from claudetrace.cli._text import counted, plain
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

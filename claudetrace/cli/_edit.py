@@ -21,16 +21,8 @@ from claudetrace._ledger._read import Ledger
 from claudetrace._ledger._times import moment_of, span
 from claudetrace._pricing._list import use_rates_of
 from claudetrace.cli._options import DB, STORE, YES, agree, progress_of, read_path, store_path
-from claudetrace.cli._tables import (
-    calls_text,
-    columns,
-    count_text,
-    counted,
-    plain,
-    table,
-    usd_digits,
-    usd_text,
-)
+from claudetrace.cli._tables import columns, table
+from claudetrace.cli._text import calls_text, count_text, counted, plain, usd_digits, usd_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

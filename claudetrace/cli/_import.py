@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from claudetrace.cli._options import DB
-from claudetrace.cli._tables import bytes_text, counted
+from claudetrace.cli._text import bytes_text, counted
 
 if TYPE_CHECKING:
     from claudetrace._import._into import Imported

@@ -18,7 +18,8 @@ from claudetrace._pricing._otherwise import Otherwise
 from claudetrace.cli._calls import no_such_trace
 from claudetrace.cli._report_asked import Asked, Report, key_columns, pruned_notes, with_rest
 from claudetrace.cli._report_spend import count_column
-from claudetrace.cli._tables import Column, count_text, plain, table, usd_digits, usd_text, wrapped
+from claudetrace.cli._tables import Column, table
+from claudetrace.cli._text import count_text, plain, usd_digits, usd_text, wrapped
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence

@@ -11,7 +11,7 @@ import click
 
 from claudetrace._config import FOUND_VARIABLE, config_file, read_config, resolve
 from claudetrace._errors import ClaudetraceError
-from claudetrace._pricing import load_own_rates
+from claudetrace._pricing._own import load_own_rates
 from claudetrace._switch import enabled
 
 if TYPE_CHECKING:

@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 from _table import Row
 
-from claudetrace._pricing import Terms, price_response
+from claudetrace._pricing._engine import price_response
+from claudetrace._pricing._terms import Terms
 from claudetrace._usage import usage_columns
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from claudetrace._pricing import Priced
+    from claudetrace._pricing._bill import Priced
 
 ROUNDS, TIMES, STARTS = 21, 2_000, 7
 PLAIN: dict[str, Any] = {

@@ -22,7 +22,7 @@ from claudetrace._budgets._budget import Budget
 from claudetrace._budgets._postgres import _schema, _session
 from claudetrace._budgets._postgres._url import ServerUrl
 from claudetrace._errors import BudgetExceeded, ClaudetraceError
-from claudetrace._pricing import Terms
+from claudetrace._pricing._terms import Terms
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

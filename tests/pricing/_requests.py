@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from claudetrace._pricing import Terms, load_own_rates
+from claudetrace._pricing._own import load_own_rates
+from claudetrace._pricing._terms import Terms
 from claudetrace._pricing._upper_bound import Bound, bound
 
 DAY = "2026-11-20"

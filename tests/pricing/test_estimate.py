@@ -11,8 +11,10 @@ import httpx2
 import pytest
 
 from claudetrace._errors import ClaudetraceError
-from claudetrace._pricing import Estimate, Terms, estimate, load_own_rates
+from claudetrace._pricing._estimate import Estimate, estimate
+from claudetrace._pricing._own import load_own_rates
 from claudetrace._pricing._rates import book
+from claudetrace._pricing._terms import Terms
 
 HELLO: dict[str, Any] = {"max_tokens": 1000, "messages": [{"role": "user", "content": "Hello"}]}
 CACHED = {"type": "text", "text": "long", "cache_control": {"type": "ephemeral"}}

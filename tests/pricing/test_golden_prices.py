@@ -10,7 +10,9 @@ from typing import Any
 
 import pytest
 
-from claudetrace._pricing import Terms, price, price_response
+from claudetrace._pricing._engine import price_response
+from claudetrace._pricing._price import price
+from claudetrace._pricing._terms import Terms
 from claudetrace._usage import usage_columns
 
 CASES: list[dict[str, Any]] = json.loads(Path(__file__).with_name("golden.json").read_text())["cases"]

@@ -12,7 +12,9 @@ import claudetrace
 from claudetrace._demo import _answers as answers
 from claudetrace._demo import _wire as wire
 from claudetrace._errors import ClaudetraceError
-from claudetrace._pricing import Terms, load_own_rates, price_response
+from claudetrace._pricing._engine import price_response
+from claudetrace._pricing._own import load_own_rates
+from claudetrace._pricing._terms import Terms
 from claudetrace._usage import usage_columns
 
 THOUSAND = {"input_tokens": 1000, "output_tokens": 1000}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from claudetrace._pricing import price
+from claudetrace._pricing._price import price
 from claudetrace._pricing._rates import CACHE_READ_PARTS, CACHE_WRITE_PARTS
 
 DOCS = Path(__file__).parents[2] / "docs" / "pricing.md"

@@ -11,7 +11,7 @@ from anthropic.types.beta import BetaManagedAgentsSession
 
 from claudetrace._call import CostPart
 from claudetrace._errors import ClaudetraceError
-from claudetrace._pricing import price
+from claudetrace._pricing._price import price
 
 AT = datetime(2026, 11, 20, 12, tzinfo=UTC)
 THOUSAND = {"input_tokens": 1000, "output_tokens": 1000}

@@ -14,7 +14,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from claudetrace._errors import ClaudetraceError
-from claudetrace._pricing import Priced, Terms, price, price_response
+from claudetrace._pricing._bill import Priced
+from claudetrace._pricing._engine import price_response
+from claudetrace._pricing._price import price
+from claudetrace._pricing._terms import Terms
 from claudetrace._usage import usage_columns
 
 from .oracle import MODELS, picousd

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from claudetrace._pricing import Terms, price_response
+from claudetrace._pricing._engine import price_response
 from claudetrace._pricing._rates import book
+from claudetrace._pricing._terms import Terms
 from claudetrace._usage import usage_columns
 
 from ._replay import RECORDINGS, Recording, recordings, replay

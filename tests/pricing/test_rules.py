@@ -9,8 +9,11 @@ from typing import Any
 import pytest
 
 from claudetrace._call import Call, Cost, CostPart
-from claudetrace._pricing import Priced, Terms, price, price_response
+from claudetrace._pricing._bill import Priced
+from claudetrace._pricing._engine import price_response
+from claudetrace._pricing._price import price
 from claudetrace._pricing._rates import book
+from claudetrace._pricing._terms import Terms
 from claudetrace._usage import usage_columns
 
 DAY = "2026-11-20"

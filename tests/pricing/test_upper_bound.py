@@ -12,10 +12,11 @@ from anthropic.types.message_create_params import MessageCreateParamsBase
 from hypothesis import given
 from hypothesis import strategies as st
 
-from claudetrace._pricing import Terms, load_own_rates
 from claudetrace._pricing._engine import LARGEST_PICOUSD
+from claudetrace._pricing._own import load_own_rates
 from claudetrace._pricing._prompt_size import PromptSize
 from claudetrace._pricing._rates import book
+from claudetrace._pricing._terms import Terms
 from claudetrace._pricing._upper_bound import NOTHING, Bound
 
 from ._requests import HELLO, OPUS, OWN, of

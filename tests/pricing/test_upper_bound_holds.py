@@ -13,10 +13,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from claudetrace._pricing import OwnRates, Terms, price_response
+from claudetrace._pricing._engine import price_response
 from claudetrace._pricing._highest_rates import highest_rates
+from claudetrace._pricing._own import OwnRates
 from claudetrace._pricing._prompt_size import PromptSize
 from claudetrace._pricing._rates import book
+from claudetrace._pricing._terms import Terms
 from claudetrace._usage import merged_usage, usage_columns
 
 from ._requests import DAY, OPUS, OWN, of
