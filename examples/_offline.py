@@ -6,8 +6,11 @@ With a key they call the real API, and cost a fraction of a cent.
 import atexit
 import os
 import tempfile
+import uuid
+from dataclasses import replace
 
 from claudetrace._demo import _answers as answers
+from claudetrace._demo._exchange import Exchange
 from claudetrace._demo._server import PlayServer
 from claudetrace._demo._wire import message, text, tool_use, usage
 
@@ -28,14 +31,25 @@ def offers_search(body: dict) -> bool:
     return any(tool["name"] == "search" for tool in body.get("tools", ()))
 
 
+def anew(exchange: Exchange) -> Exchange:
+    """The same answer to each request, under an id of its own: an id that comes twice is an answer from a cache."""
+    pieces = [exchange.body] if isinstance(exchange.body, bytes) else list(exchange.body)
+
+    def body(_request: object) -> bytes | list[bytes]:
+        sent = [piece.replace(b"msg_demo_1", f"msg_{uuid.uuid4().hex}".encode()) for piece in pieces]
+        return sent[0] if isinstance(exchange.body, bytes) else sent
+
+    return replace(exchange, body=body)
+
+
 def play() -> None:
     server = PlayServer(
         *answers.batch("msgbatch_example", RESULTS),
-        answers.stream(SAID, when=lambda body: body.get("stream"), times=None),
-        answers.answer(AGAIN, when=offers_search, times=None),
-        answers.answer(TOLD, when=last_is_tool_result, times=None),
-        answers.answer(ASKED, when=lambda body: body.get("tools"), times=None),
-        answers.answer(SAID, times=None),
+        anew(answers.stream(SAID, when=lambda body: body.get("stream"), times=None)),
+        anew(answers.answer(AGAIN, when=offers_search, times=None)),
+        anew(answers.answer(TOLD, when=last_is_tool_result, times=None)),
+        anew(answers.answer(ASKED, when=lambda body: body.get("tools"), times=None)),
+        anew(answers.answer(SAID, times=None)),
     ).start()
     atexit.register(server.stop)
     os.environ.update(ANTHROPIC_API_KEY="demo", ANTHROPIC_BASE_URL=server.url, NO_PROXY="127.0.0.1")

@@ -1,9 +1,10 @@
 """A function of a serverless platform: only a temporary folder can be written, and it may stop after each answer.
 
-The journal keeps what is recorded also where the function is frozen or killed; `flush` puts it into the ledger
-before the answer leaves.
+Where OTEL_EXPORTER_OTLP_LOGS_ENDPOINT names a central ledger (`claudetrace collect`), `flush` sends each call there
+before the answer leaves, so that nothing is lost when the instance and its disk go.
 """
 
+import os
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,10 @@ import anthropic
 import claudetrace
 
 # Outside the handler: made once, used by each request that this instance answers.
-METER = claudetrace.instrument(db=Path(tempfile.gettempdir()) / "claudetrace" / "ledger.db")
+METER = claudetrace.instrument(
+    db=Path(tempfile.gettempdir()) / "claudetrace" / "ledger.db",
+    records="otlp" if os.environ.get("OTEL_EXPORTER_OTLP_LOGS_ENDPOINT") else None,
+)
 CLIENT = anthropic.Anthropic()
 
 
@@ -25,7 +29,8 @@ def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
             max_tokens=200,
             messages=[{"role": "user", "content": event["text"]}],
         )
-    claudetrace.flush(timeout_s=1.0)
+    if not claudetrace.flush(timeout_s=2.0):
+        print("Some calls are still on this instance's disk; the next request sends them.")
     return {"text": answer.content[0].text, "cost_usd": f"{scope.cost_usd:f}"}
 
 

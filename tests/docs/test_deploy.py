@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -103,8 +104,8 @@ def test_the_two_ways_are_one() -> None:
 
 
 def test_its_commands_work_together(tmp_path: Path) -> None:
-    """Limits into PostgreSQL, two services that ask, a customer who is refused in both once the day's limit is spent in
-    one, and every row in the central ledger, whose pages answer those who log in alone."""
+    """A customer who has spent the day's limit in one service is refused in the other, every row is in the central
+    ledger, also of a function whose disk is gone, and its pages ask who somebody is."""
     pytest.importorskip("fastapi")
     pytest.importorskip("datasette_auth_passwords")
     if programs() is None:
@@ -133,13 +134,15 @@ def test_its_commands_work_together(tmp_path: Path) -> None:
         assert '"budget":"customer"' in refused[1]
         assert _get(f"{search}/ask?customer=globex&question=Hello") == (200, "Hello.")
 
-        _until(lambda: running.rows() >= 5)
+        _call_function(running, central)
+
+        _until(lambda: running.rows() >= 7)
         running.end("desk", "search")
         with claudetrace.Ledger(running.central) as ledger:
             rows = sorted((call.service, call.customer, call.outcome) for call in ledger.calls(limit=None))
         found = {each for each in rows if each[2] == "ok"}
-        assert len([each for each in rows if each[2] == "ok"]) == 4
-        assert found == {("desk", "acme", "ok"), ("search", "globex", "ok")}
+        assert len([each for each in rows if each[2] == "ok"]) == 6
+        assert found == {("desk", "acme", "ok"), ("search", "globex", "ok"), ("function", None, "ok")}
         assert ("search", "acme", "error") in rows
         assert _get(f"{central}/readyz")[0] == 200
 
@@ -210,6 +213,23 @@ def _service(running: _Running, name: str, api: PlayServer, server: Server, cent
     command = [{"8000": port, "0.0.0.0": "127.0.0.1"}.get(word, word) for word in told["command"]]
     running.start(name, command, **environment)
     return f"http://127.0.0.1:{port}"
+
+
+def _call_function(running: _Running, central: str) -> None:
+    """Two requests to the serverless example, whose disk is gone afterwards."""
+    disk = running.folder / "function"
+    disk.mkdir()
+    told = {"OTEL_SERVICE_NAME": "function", "TMPDIR": str(disk)}
+    token = running.environment["TOKEN"]
+    where = {
+        "OTEL_EXPORTER_OTLP_LOGS_ENDPOINT": f"{central}/v1/logs",
+        "OTEL_EXPORTER_OTLP_LOGS_HEADERS": f"Authorization=Bearer%20{token}",
+    }
+    command = [sys.executable, "-W", "error", str(DEPLOY.parent / "serverless_handler.py")]
+    environment = {**running.environment, **told, **where}
+    ran = subprocess.run(command, env=environment, check=True, capture_output=True, text=True)
+    assert "still on this instance" not in ran.stdout
+    shutil.rmtree(disk)
 
 
 def _get(url: str) -> tuple[int, str]:
