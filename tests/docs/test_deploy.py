@@ -11,6 +11,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 from pathlib import Path
@@ -139,11 +140,11 @@ def test_its_commands_work_together(tmp_path: Path) -> None:
         _until(lambda: running.rows() >= 7)
         running.end("desk", "search")
         with claudetrace.Ledger(running.central) as ledger:
-            rows = sorted((call.service, call.customer, call.outcome) for call in ledger.calls(limit=None))
-        found = {each for each in rows if each[2] == "ok"}
-        assert len([each for each in rows if each[2] == "ok"]) == 6
-        assert found == {("desk", "acme", "ok"), ("search", "globex", "ok"), ("function", None, "ok")}
-        assert ("search", "acme", "error") in rows
+            rows = Counter((call.service, call.customer, call.outcome) for call in ledger.calls(limit=None))
+        # What was spent in one service may reach the database while the other asks once more.
+        assert rows.pop(("search", "acme", "ok"), 0) <= 1
+        assert rows.pop(("search", "acme", "error")) == 1
+        assert rows == {("desk", "acme", "ok"): 2, ("search", "globex", "ok"): 2, ("function", None, "ok"): 2}
         assert _get(f"{central}/readyz")[0] == 200
 
 
