@@ -101,7 +101,7 @@ def test_the_command_line() -> None:
     """The generated page has each command of the group."""
     told = re.findall(r"^#+ `(claudetrace [\w -]+)`$", _generate().command_line(), re.MULTILINE)
 
-    assert {"claudetrace report", "claudetrace budgets grant", "claudetrace import claude-code"} <= set(told)
+    assert {"claudetrace report", "claudetrace budgets grant", "claudetrace collect"} <= set(told)
 
 
 def test_dimensions(tmp_path: Path) -> None:
