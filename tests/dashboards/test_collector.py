@@ -11,7 +11,12 @@ import yaml
 
 from claudetrace._call import CALL_FIELDS
 
-CONFIG = yaml.safe_load((Path(__file__).parents[2] / "dashboards" / "collector" / "config.yaml").read_text())
+ROOT = Path(__file__).parents[2]
+CONFIG, OF_EXAMPLE = (
+    yaml.safe_load((ROOT / path).read_text())
+    for path in ("dashboards/collector/config.yaml", "examples/deploy/otelcol.yaml")
+)
+BOTH = pytest.mark.parametrize("config", [CONFIG, OF_EXAMPLE], ids=["config.yaml", "otelcol.yaml"])
 QUEUE = {
     **dict.fromkeys(("enabled", "num_consumers", "queue_size", "sizer", "storage", "block_on_overflow")),
     "wait_for_result": None,
@@ -47,7 +52,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
         "metrics": {"sums": {"cumulative_monotonic_mode": None}},
         **SENDING,
     },
-    "otlp_http": {"endpoint": None, "compression": None, **SENDING},
+    "otlp_http": {"endpoint": None, "compression": None, "headers": None, **SENDING},
 }
 KINDS = ("receivers", "processors", "exporters", "extensions")
 
@@ -66,19 +71,21 @@ def of_kind(component: str) -> str:
     return component.split("/")[0]
 
 
+@BOTH
 @pytest.mark.parametrize("kind", KINDS)
-def test_every_option_is_documented(kind: str) -> None:
+def test_every_option_is_documented(kind: str, config: dict[str, Any]) -> None:
     """No component is set by an option that its documentation does not have: the collector would not start."""
-    for component, options in CONFIG[kind].items():
+    for component, options in config.get(kind, {}).items():
         assert list(unknown(options, OPTIONS[of_kind(component)], component)) == []
 
 
-def test_what_is_defined_is_used_and_what_is_used_is_defined() -> None:
+@BOTH
+def test_what_is_defined_is_used_and_what_is_used_is_defined(config: dict[str, Any]) -> None:
     """Pipelines name components that are there, and none is there for nothing."""
-    pipelines = CONFIG["service"]["pipelines"].values()
+    pipelines = config["service"]["pipelines"].values()
     for kind in ("receivers", "processors", "exporters"):
-        assert {name for pipeline in pipelines for name in pipeline[kind]} == set(CONFIG[kind])
-    assert set(CONFIG["service"]["extensions"]) == set(CONFIG["extensions"])
+        assert {name for pipeline in pipelines for name in pipeline.get(kind, ())} == set(config.get(kind, ()))
+    assert set(config["service"]["extensions"]) == set(config["extensions"])
 
 
 def test_memory_is_limited_first() -> None:

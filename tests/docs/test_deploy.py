@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 import time
+import tomllib
 import urllib.error
 import urllib.request
 from collections import Counter
@@ -72,6 +73,20 @@ def test_compose_holds_together() -> None:
     assert {name for service in SERVICES.values() for name in service.get("depends_on", ())} <= set(SERVICES)
     rules = yaml.safe_load((DEPLOY / "prometheus.yml").read_text())["rule_files"]
     assert all(any(each.split(":")[1] == rule for each in SERVICES["prometheus"]["volumes"]) for rule in rules)
+
+
+def test_the_image_gets_what_it_needs() -> None:
+    """Each file that the Dockerfile copies is there, and with them all that the package is built from."""
+    root = DEPLOY.parents[1]
+    lines = re.findall(r"^COPY (.*)$", (DEPLOY / "Dockerfile").read_text(), re.MULTILINE)
+    copied = {word for line in lines for word in line.split()[:-1]}
+    project = tomllib.loads((root / "pyproject.toml").read_text())
+    wheel = project["tool"]["hatch"]["build"]["targets"]["wheel"]
+    needed = {project["project"]["readme"], *project["project"]["license-files"], "pyproject.toml"}
+    needed |= {each.split("/")[0] for each in (*wheel["packages"], *wheel["force-include"])}
+
+    assert [each for each in copied if not (root / each).exists()] == []
+    assert needed <= copied
 
 
 def test_manifests_hold_together() -> None:

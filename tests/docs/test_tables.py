@@ -12,8 +12,10 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+from click.testing import CliRunner
 
 import claudetrace
+from claudetrace.cli import main
 
 from ._pages import DOCS, PAGES, ROOT, names, tables
 
@@ -114,3 +116,41 @@ def test_dimensions(tmp_path: Path) -> None:
     known = str(refused.value).partition("none of ")[2].partition(";")[0].split(", ")
 
     assert set(known) <= told
+
+
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        ("report", 0),
+        ("find nothing", 1),
+        ("prices no-such-model", 1),
+        ("forget --user nobody --yes", 1),
+        ("report --nonsense", 2),
+        ("report --since nonsense", 2),
+        ("report --db elsewhere.db", 2),
+    ],
+)
+def test_exit_codes(words: str, code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What docs/errors.md gives as an example ends so."""
+    monkeypatch.setenv("CLAUDETRACE_DB", str(tmp_path / "ledger.db"))
+    with claudetrace.instrument(db=tmp_path / "ledger.db", force=True):
+        claudetrace.record({"type": "message", "id": "msg_1", "model": "claude-haiku-5-5", "usage": {}, "content": []})
+
+    assert CliRunner().invoke(main, words.split()).exit_code == code
+
+
+def test_tables_of_the_ledger(tmp_path: Path) -> None:
+    """The tables and views that docs/columns.md names are in a ledger."""
+    with claudetrace.instrument(db=tmp_path / "ledger.db", force=True):
+        claudetrace.record({"type": "message", "id": "msg_1", "model": "claude-haiku-5-5", "usage": {}, "content": []})
+    told = {name for row in tables("docs/columns.md", "## Other tables") for name in names(row[0])}
+    with claudetrace.Ledger(tmp_path / "ledger.db") as ledger:
+        assert told <= {*ledger.db.table_names(), *ledger.db.view_names()}
+
+
+def test_messages_of_the_log() -> None:
+    """Each message that docs/errors.md explains begins so in the code."""
+    sources = "\n".join(path.read_text() for path in (ROOT / "claudetrace").rglob("*.py"))
+    for row in tables("docs/errors.md", "## What the log says"):
+        for part in names(row[0])[0].split("…"):
+            assert part.strip() in sources, part
