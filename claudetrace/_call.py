@@ -85,7 +85,7 @@ class CostPart:
     """
 
     name: str
-    """What was used, such as `output_tokens` or `web_searches`."""
+    """What was used, such as `output_tokens` or `web_search_requests`."""
     model: str | None
     quantity: int
     rate_picousd: int | Fraction

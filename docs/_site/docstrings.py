@@ -1,4 +1,4 @@
-"""Docstrings as Markdown: a paragraph of `name: text` lines becomes a list of parameters, one of code a block of code."""
+"""Docstrings as Markdown: paragraphs of `name: text` lines become a list of parameters, those of code a block."""
 
 from __future__ import annotations
 
