@@ -4,7 +4,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo test check docs attack matrix host backends conformance bench bench-dashboards bench-reports clean
+.PHONY: help demo test check docs attack matrix host backends conformance bench bench-dashboards bench-reports \
+  release-check newest clean
 
 help:
 	@echo "make demo      play bundled calls through the real SDK and report what they cost; no key, no network"
@@ -18,6 +19,8 @@ help:
 	@echo "make bench     what the meter adds to a call"
 	@echo "make bench-dashboards [ROWS=5000000]  every query of every page on a generated ledger"
 	@echo "make bench-reports [ROWS=5000000]     every question of docs/reports.md on it"
+	@echo "make release-check    both distributions, built, looked at, and tried on every Python that is there"
+	@echo "make newest    the newest SDKs, OpenTelemetry, Datasette and price lists, pre-releases among them"
 
 demo: $(VENV)/.installed
 	@$(BIN)/claudetrace demo --no-serve
@@ -63,6 +66,13 @@ bench-dashboards: $(VENV)/.developed
 
 bench-reports: $(VENV)/.developed
 	@$(BIN)/python tests/bench/reports.py $(ROWS)
+
+# PYTHONS="python3.12 python3.13" names the Pythons to use.
+release-check: $(BIN)/python
+	@$(BIN)/python tests/release/check.py
+
+newest: $(BIN)/python
+	@$(BIN)/python tests/release/newest.py
 
 clean:
 	rm -rf $(VENV) .docs .venv-bench .mypy_cache .ruff_cache .pytest_cache .hypothesis

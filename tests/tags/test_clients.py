@@ -131,7 +131,11 @@ def test_cloud_clients_can_be_tagged(make: Callable[[str], Any], server: Any, ta
     from ._api import HELLO
 
     server.add(_answers.answer(HELLO, path="/model/*/invoke"))
-    with make(server.url) as client:
+    try:
+        made = make(server.url)
+    except AttributeError:
+        pytest.skip("not available: this version of the SDK has no such client")
+    with made as client:
         bound = claudetrace.tagged(client, customer="acme").with_options(timeout=9)
         say(bound)
 
