@@ -17,20 +17,22 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tests"))
 
 import anthropic  # noqa: E402 - the tests' own modules come from the path set above
+import clickhouse_dashboard  # noqa: E402
 import orjson  # noqa: E402
 from chdb.session import Session  # noqa: E402
 from telemetry.receiver import Log, Receiver  # noqa: E402
 
 import claudetrace  # noqa: E402
-from claudetrace._demo import _answers, _exchanges, _play, _wire  # noqa: E402
+from claudetrace._demo import _answers, _play, _wire  # noqa: E402
 from claudetrace._demo._server import PlayServer  # noqa: E402
 from claudetrace._ledger._spend import Spend  # noqa: E402
 
 SQL = ROOT / "dashboards" / "clickhouse" / "spend.sql"
 ALWAYS = {"since": "2020-01-01 00:00:00.000", "until": "2100-01-01 00:00:00.000"}
 TAGS = ("user", "session", "feature", "customer", "prompt", "workflow", "it's", "none")
-RESULTS_OF_A_BATCH = 5
-AT_LEAST = {"unpriced_calls": 1, "lower_bound_calls": 1, "sum_picousd": 2**63}
+BATCH, RESULTS_OF_A_BATCH = "msgbatch_demo_1", 5
+"""The demo's."""
+AT_LEAST = {"unpriced_calls": 1, "lower_bound_calls": 1, "blocked_calls": 1, "sum_picousd": 2**63}
 """What the calls must hold, or the comparison proves little."""
 
 _COMMON = """
@@ -73,22 +75,30 @@ def main() -> int:
         make_calls(ledger, Path(folder) / "other.db", collector)
         records = list(collector.logs)
         expected = reported(ledger)
+        with claudetrace.Ledger(ledger) as opened:
+            blocked = opened.spend(by=(), since="all").total.blocked_calls
         wrong = 0
         for form, table in TABLES.items():
             with Session(str(Path(folder) / form)) as clickhouse:
                 again = [*records[::2], *records[::3]]
                 found = queried(clickhouse, table, [*records, *again])
+                asked, unlike = clickhouse_dashboard.differences(clickhouse, ledger)
+            for each in unlike:
+                print(f"{form} table, dashboard, {each}")
+            wrong += len(unlike)
             expected["doubles"] = {"": {"records_again": len(again), "results_again": RESULTS_OF_A_BATCH}}
             differing = [name for name in expected if found.get(name) != expected[name]]
             for name in differing:
                 print(f"{form} table, {name}:\n  ClickHouse {found.get(name)}\n  ledger     {expected[name]}")
             wrong += len(differing)
     total = expected["total"][""]
+    held = {**total, "blocked_calls": blocked}
     for name, least in AT_LEAST.items():
-        if total[name] < least:
-            print(f"the calls hold too little: {name} is {total[name]}, less than {least}")
+        if held[name] < least:
+            print(f"the calls hold too little: {name} is {held[name]}, less than {least}")
             wrong += 1
-    print(f"{len(records)} records, {total['sum_picousd']} picodollars, {len(expected)} reports, {wrong} differ")
+    reports = f"{len(expected)} reports and {asked} queries of the dashboard"
+    print(f"{len(records)} records, {total['sum_picousd']} picodollars, {reports}, {wrong} differ")
     return int(wrong > 0)
 
 
@@ -97,19 +107,22 @@ def make_calls(db: Path, other_db: Path, collector: Receiver) -> None:
     with recording(db, collector):
         _play.play()
         with PlayServer() as server, anthropic.Anthropic(api_key="k", base_url=server.url, max_retries=0) as client:
-            huge = _wire.message("…", _wire.usage(1, 100_000_000_000), model=_exchanges.OPUS)
+            huge = _wire.message("…", _wire.usage(1, 100_000_000_000), model=_play.OPUS)
             server.add(*[_answers.answer(huge) for _ in range(5)])
             for _ in range(5):
-                ask(client, _exchanges.OPUS)
+                ask(client, _play.OPUS)
             server.add(_answers.answer(_wire.message("Hi.", model="claude-unheard-of-9")))
             with claudetrace.tag(**{"it's": 'a "quoted" \\ tag, with ünïcode\tand a tab'}):
                 ask(client, "claude-unheard-of-9")
             server.add(_answers.failure(529, "overloaded_error"))
-            ask(client, _exchanges.HAIKU)
+            ask(client, _play.HAIKU)
+            with suppress(claudetrace.BudgetExceeded), claudetrace.tag(run="r1", customer="acme"):
+                ask(client, _play.HAIKU)
     with recording(other_db, collector), PlayServer() as server:
-        server.add(*_exchanges.night_batch())
+        results = {f"ticket-{number}": _wire.message("billing", model=_play.HAIKU) for number in range(1, 6)}
+        server.add(*_answers.batch(BATCH, results))
         with anthropic.Anthropic(api_key="k", base_url=server.url) as client:
-            assert len(list(client.messages.batches.results(_exchanges.BATCH))) == RESULTS_OF_A_BATCH
+            assert len(list(client.messages.batches.results(BATCH))) == RESULTS_OF_A_BATCH
 
 
 class recording:  # noqa: N801 - reads as a verb where it is used
@@ -119,7 +132,9 @@ class recording:  # noqa: N801 - reads as a verb where it is used
         self.db, self.collector = db, collector
 
     def __enter__(self) -> None:
-        claudetrace.instrument(db=self.db, otlp=self.collector.url, records="otlp", force=True)
+        stops = claudetrace.Budget("none", usd="1E-9", tags={"run": "*"}, on_exceeded="block", untagged="ignore")
+        settings = {"otlp": self.collector.url, "records": "otlp", "budgets": [stops], "alert_to": [repr]}
+        claudetrace.instrument(db=self.db, force=True, **settings)
 
     def __exit__(self, *_: object) -> None:
         claudetrace.flush(timeout_s=30)

@@ -32,6 +32,8 @@ from claudetrace._demo import _play  # noqa: E402
 from dashboards import prometheus  # noqa: E402 - the tests' own modules come from the path set above
 
 DASHBOARD = ROOT / "dashboards" / "grafana" / "claudetrace.json"
+OF_RECORDS = DASHBOARD.with_name("clickhouse.json")
+"""Its queries are run by `clickhouse.py`."""
 UNKNOWN_TO_THE_LIBRARY = {"definition", "builtIn"}
 """Fields that Grafana writes itself, and that its library leaves out."""
 SAMPLES, EVERY_S = 121, 60
@@ -44,7 +46,12 @@ def main() -> int:
     """1 if the library drops a part of the dashboard, or a panel of it stays empty."""
     raw = json.loads(DASHBOARD.read_text())
     register_default_plugins()
-    lost = list(dropped(raw, json.loads(JSONEncoder().encode(Dashboard.from_json(raw)))))
+    records = json.loads(OF_RECORDS.read_text())
+    lost = [
+        each
+        for board in (raw, records)
+        for each in dropped(board, json.loads(JSONEncoder().encode(Dashboard.from_json(board))))
+    ]
     for each in lost:
         print(f"Grafana's library does not know {each}")
     empty, asked = [], 0
@@ -54,7 +61,8 @@ def main() -> int:
             if not answer(url, query) and title not in QUIET:
                 empty.append(title)
                 print(f"nothing for {title!r}: {query}")
-    print(f"{len(raw['panels'])} panels, {len(lost)} fields unknown, {asked} queries, {len(empty)} without an answer")
+    panels = len(raw["panels"] + records["panels"])
+    print(f"{panels} panels, {len(lost)} fields unknown, {asked} queries, {len(empty)} without an answer")
     return int(bool(lost or empty or not asked))
 
 

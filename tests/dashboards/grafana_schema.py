@@ -21,7 +21,15 @@ FIELDS = {
     "dashboard": {"title": str, "uid": str, "schemaVersion": int, "panels": list, "templating": dict, "time": dict},
     "panel": {"id": int, "type": str, "title": str, "gridPos": dict},
     "shown": {"description": str, "targets": list, "fieldConfig": dict, "options": dict, "datasource": dict},
-    "target": {"refId": str, "expr": str, "datasource": dict},
+    "prometheus": {"refId": str, "expr": str, "datasource": dict},
+    "grafana-clickhouse-datasource": {
+        "refId": str,
+        "rawSql": str,
+        "datasource": dict,
+        "editorType": str,
+        "queryType": str,
+        "format": int,
+    },
     "variable": {"name": str, "type": str, "label": str},
 }
 
@@ -65,7 +73,7 @@ def _panel(panel: dict[str, Any]) -> Iterator[str]:
     if values[0] is not None or values[1:] != sorted(values[1:]):
         yield f"{name} has thresholds that do not rise from the lowest: {values}"
     for target in panel["targets"]:
-        yield from _lacking("target", target, f"a target of {name}")
+        yield from _lacking(target["datasource"]["type"], target, f"a target of {name}")
     if len({target["refId"] for target in panel["targets"]}) < len(panel["targets"]):
         yield f"{name} has two targets with one refId"
     options = panel["options"]
@@ -81,8 +89,11 @@ def _variable(variable: dict[str, Any]) -> Iterator[str]:
     if variable["type"] not in VARIABLES:
         yield f"{name} is of the kind {variable['type']}"
     if variable["type"] == "query":
-        yield from _lacking("target", {**variable["query"], "expr": "", "datasource": variable["datasource"]}, name)
-        if variable["definition"] != variable["query"]["query"]:
+        # Prometheus' is an object, ClickHouse's is its SQL.
+        query = variable["query"]
+        if isinstance(query, dict):
+            yield from _lacking("prometheus", {**query, "expr": "", "datasource": variable["datasource"]}, name)
+        if variable["definition"] != (query["query"] if isinstance(query, dict) else query):
             yield f"{name} shows another query than it asks"
 
 

@@ -49,8 +49,8 @@ def emitted(tmp_path_factory: pytest.TempPathFactory) -> dict[str, frozenset[str
     return known
 
 
-def dashboard() -> dict[str, Any]:
-    return dict(json.loads((FOLDER / "claudetrace.json").read_text()))
+def dashboard(name: str = "claudetrace.json") -> dict[str, Any]:
+    return dict(json.loads((FOLDER / name).read_text()))
 
 
 def rules() -> list[dict[str, Any]]:
@@ -82,24 +82,48 @@ def variable_queries() -> Iterator[tuple[str, str]]:
 QUERIES = [*panel_queries(), *variable_queries(), *((rule["alert"], rule["expr"]) for rule in rules())]
 
 
-def test_the_dashboard_fits_the_schema() -> None:
+DASHBOARDS = {"claudetrace.json": "claudetrace", "clickhouse.json": "claudetrace-records"}
+"""Each dashboard with its uid. The queries of the second are run by `make backends`."""
+
+
+@pytest.mark.parametrize("name", DASHBOARDS)
+def test_the_dashboard_fits_the_schema(name: str) -> None:
     """Grafana's schema, as far as it is written down in `grafana_schema`, finds no fault in the dashboard."""
-    assert list(grafana_schema.faults(dashboard())) == []
+    assert list(grafana_schema.faults(dashboard(name))) == []
 
 
-def test_the_datasource_is_the_readers_own() -> None:
+@pytest.mark.parametrize("name", DASHBOARDS)
+def test_the_datasource_is_the_readers_own(name: str) -> None:
     """No panel, target or variable names a data source of one server."""
-    used = set(re.findall(r'"uid": "([^"]*)"', (FOLDER / "claudetrace.json").read_text()))
+    used = set(re.findall(r'"uid": "([^"]*)"', (FOLDER / name).read_text()))
 
-    assert used == {"${datasource}", "-- Grafana --", "claudetrace"}
+    assert used == {"${datasource}", "-- Grafana --", DASHBOARDS[name]}
 
 
-def test_every_variable_is_used_and_every_used_one_is_there() -> None:
+@pytest.mark.parametrize("name", DASHBOARDS)
+def test_every_variable_is_used_and_every_used_one_is_there(name: str) -> None:
     """The variables that queries name are those that the reader can set."""
-    there = {variable["name"] for variable in dashboard()["templating"]["list"]}
-    text = json.dumps(dashboard()["panels"])
+    there = {variable["name"] for variable in dashboard(name)["templating"]["list"]}
+    text = json.dumps(dashboard(name)["panels"])
 
     assert set(re.findall(r"\$\{?([a-z]+)\b", text)) == there
+
+
+def test_the_records_are_read_through_the_view() -> None:
+    """Each query reads `claudetrace_calls`, which counts a response once, in the time shown, and each panel takes all
+    that the menus choose."""
+    view = (FOLDER.parent / "clickhouse" / "spend.sql").read_text()
+    board = dashboard("clickhouse.json")
+    menus = [each for each in board["templating"]["list"] if each["type"] == "query"]
+
+    assert "VIEW claudetrace_calls" in view
+    for query in [target["rawSql"] for panel in board["panels"] for target in panel.get("targets", ())]:
+        assert set(re.findall(r"FROM (\w+)", query)) <= {"claudetrace_calls", "largest"}
+        assert query.count("$__timeFilter_ms(started_at)") == query.count("FROM claudetrace_calls")
+        for menu in menus:
+            name = menu["name"]
+            chosen = f"$__conditionalAll({name} IN (${{{name}:singlequote}}), ${name})"
+            assert query.count(chosen) == query.count("FROM claudetrace_calls")
 
 
 @pytest.mark.parametrize(("where", "query"), QUERIES, ids=[where for where, _ in QUERIES])
