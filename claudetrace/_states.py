@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from os import PathLike
 
     from claudetrace._budgets._connect import StoreName
+    from claudetrace._budgets._records import Stored
     from claudetrace._budgets._status import BudgetState
-    from claudetrace._budgets._store import Stored
 
 MOST_KEYS = 100
 SETTLE_S = 1.0

@@ -6,13 +6,11 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from claudetrace._alerts._channels import DeliveryFailed
-from claudetrace._budgets._windows import period_of
 from claudetrace._clock import monotonic
 
 if TYPE_CHECKING:
     from claudetrace._alerts._alert import Alert, Outgoing
     from claudetrace._alerts._channels import Channel
-    from claudetrace._budgets._budget import Budget
     from claudetrace._budgets._writer import Writer
     from claudetrace._guard import Guard
 
@@ -112,10 +110,3 @@ class StoreOutbox:
     def mark_failed(self, alert_id: str, channel: str, *, wait_s: float, reason: str) -> None:
         """As `Store.mark_failed`; `reason` holds no secret and is for `claudetrace budgets`."""
         self._do(lambda store: store.mark_failed(alert_id, channel, wait_s, reason))
-
-
-def mark_of(budget: Budget, kind: str, slot: int, key: str = "", *, of_limit: bool = False) -> str:
-    """What says that a thing was told of the budget: once in its window, and once of each limit where it is
-    `of_limit`, so that a limit that is raised is told of again."""
-    limit = f" of {budget.limit_picousd}/{budget.max_calls}" if of_limit else ""
-    return f"{kind}{limit} {period_of(budget.per, slot)} {key}"

@@ -13,10 +13,9 @@ from claudetrace._alerts._alert import alert_of
 from claudetrace._alerts._forecast import Forecasts, forecast
 from claudetrace._alerts._loops import Loops
 from claudetrace._alerts._origin import here
-from claudetrace._alerts._outbox import mark_of
 from claudetrace._alerts._spikes import Spikes
 from claudetrace._budgets._match import ALL, matching, untagged
-from claudetrace._budgets._windows import ROLLING, window_of
+from claudetrace._budgets._windows import ROLLING, period_of, window_of
 from claudetrace._call import exact_usd, spend_of
 from claudetrace._operations import BATCHES_RESULT
 
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
 
     from claudetrace._alerts._alert import Alert
     from claudetrace._budgets._budget import Budget
-    from claudetrace._budgets._store import Claim, Totals
+    from claudetrace._budgets._records import Claim, Totals
     from claudetrace._budgets._windows import Window
     from claudetrace._call import Row
     from claudetrace._guard import Guard
@@ -214,6 +213,13 @@ def threshold_alert(
     return alert_of(
         "threshold", message, now, budget=budget, key=key, spent_picousd=spent[0], window=window, threshold=threshold
     )
+
+
+def mark_of(budget: Budget, kind: str, slot: int, key: str = "", *, of_limit: bool = False) -> str:
+    """What says that a thing was told of the budget: once in its window, and once of each limit where it is
+    `of_limit`, so that a limit that is raised is told of again."""
+    limit = f" of {budget.limit_picousd}/{budget.max_calls}" if of_limit else ""
+    return f"{kind}{limit} {period_of(budget.per, slot)} {key}"
 
 
 def _keep(kept: OrderedDict[Any, Any], name: Any, value: Any) -> None:

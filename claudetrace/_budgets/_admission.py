@@ -6,12 +6,11 @@ from _asyncio import get_running_loop
 from functools import partial
 from typing import TYPE_CHECKING
 
-from claudetrace._budgets._local import Local, Reserved
 from claudetrace._budgets._match import untagged
 from claudetrace._budgets._queues import Queues
+from claudetrace._budgets._records import StoreError
 from claudetrace._budgets._refusals import StoreUnusable, exceeded, refuse_unknown, refuse_untagged
 from claudetrace._budgets._runs import reserve_in, runs_of
-from claudetrace._budgets._store import StoreError
 from claudetrace._budgets._writer import Job
 from claudetrace._clock import monotonic
 from claudetrace._guard import pass_on
@@ -20,8 +19,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from claudetrace._budgets._budget import Budget
+    from claudetrace._budgets._local import Local
+    from claudetrace._budgets._records import Denied
     from claudetrace._budgets._reservation import Reservation
-    from claudetrace._budgets._store import Denied, Store
+    from claudetrace._budgets._store import Store
     from claudetrace._budgets._writer import Writer
     from claudetrace._guard import Guard
 
@@ -92,8 +93,8 @@ class Admission:
             )
         if reservation.asked and writer is not None and self.queues is not None:
             if reservation.locally or writer.away():
-                for call_id, reserved in reservation.reserved().items():
-                    self._local.settle(call_id, reserved, charged)
+                for part in reservation.reserved():
+                    self._local.settle(part, charged)
             if not writer.is_lost:
                 freed = partial(self.queues.freed, reservation.claims)
                 writer.post(Job(partial(reservation.settle, charged), keep=True, then=freed))
@@ -142,8 +143,8 @@ class Admission:
                 unusable.key = claim.key or None
                 raise unusable from None
         reservation.locally = True
-        for done, (call_id, claims, picousd, calls) in enumerate(reservation.parts):
-            if (denied := self._local.reserve(call_id, Reserved(claims, picousd, calls), peers)) is not None:
+        for done, part in enumerate(reservation.parts):
+            if (denied := self._local.reserve(part, peers)) is not None:
                 for undone in reservation.parts[:done]:
                     self._local.withdraw(undone.call_id)
                 return denied

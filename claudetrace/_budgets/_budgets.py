@@ -19,9 +19,9 @@ from claudetrace._budgets._items import items_of
 from claudetrace._budgets._local import Local
 from claudetrace._budgets._match import ALL, matching, untagged
 from claudetrace._budgets._offers import Offers
+from claudetrace._budgets._records import Claim, Opening
 from claudetrace._budgets._reservation import Owned, Reservation
 from claudetrace._budgets._status import Observed, states_of
-from claudetrace._budgets._store import Claim, Opening
 from claudetrace._budgets._windows import window_of
 from claudetrace._budgets._writer import PATIENCE_S, Writer, nothing
 from claudetrace._clock import monotonic
@@ -37,8 +37,9 @@ if TYPE_CHECKING:
     from claudetrace._alerts._channels import Channel
     from claudetrace._budgets._budget import Budget
     from claudetrace._budgets._connect import StoreName
+    from claudetrace._budgets._records import Totals
     from claudetrace._budgets._status import BudgetState
-    from claudetrace._budgets._store import Store, Totals
+    from claudetrace._budgets._store import Store
     from claudetrace._budgets._windows import Window
     from claudetrace._call import Row
     from claudetrace._errors import BudgetExceeded

@@ -14,7 +14,7 @@ from claudetrace._budgets._budget import EACH
 from claudetrace._call import RESERVED_TAGS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Mapping
 
 MARK = re.compile(r"(\w+(?: [\d.e+-]+)?(?: of \S+)? -?\d+ |loop session )(.*)", re.DOTALL)
 """What a mark begins with, and whose it is."""
@@ -23,36 +23,41 @@ ANSWERED = "its answer named somebody who is forgotten"
 
 
 class Forgetting:
-    """What is of `value`, a value of the tag `of`, or of one of `sessions`, in a store with these budgets: their rows,
-    names and definitions."""
+    """What is of `value`, a value of the tag `of`, or of one of `sessions`, among what a store has `told`: its budgets,
+    the marks of what was told in it, and its alerts."""
 
-    def __init__(self, budgets: Iterable[tuple[int, str, str]], value: str, sessions: set[str], of: str) -> None:
+    def __init__(self, told: Mapping[str, Any], value: str, sessions: set[str], of: str) -> None:
         # One name for each: two together would have spent more than the limit of one.
         anew = {key: f"(forgotten {secrets.token_hex(4)})" for key in (value, *sessions)}
         self._by_name = {("", key): anew[key] for key in sessions}
-        self.keys: list[tuple[str, int, str]] = []
-        """What takes the place of a key, in which budget, and the key."""
-        defined = set[str]()
-        for budget_id, name, definition in budgets:
+        keys, defined = list[tuple[str, int, str]](), set[str]()
+        for budget_id, name, definition in told["budgets"] or ():
             # Also those of a budget that this version cannot use.
             for tag, said in (orjson.loads(definition).get("tags") or {}).items():
                 theirs = _keys(tag, value, sessions, of)
                 if said == EACH:
-                    self.keys += [(anew[key], budget_id, key) for key in theirs]
+                    keys += [(anew[key], budget_id, key) for key in theirs]
                     self._by_name |= {(name, key): anew[key] for key in theirs}
                 elif said in theirs:
                     defined.add(name)
+        marks = [(self._mark(budget, mark), budget, mark) for budget, mark in told["fired"] or ()]
+        alerts = [(self._alert(text), alert_id) for alert_id, text in told["alerts"] or ()]
+        self.said: dict[str, Any] = {
+            "keys": keys,
+            "marks": [each for each in marks if each[0]],
+            "alerts": [(*found, alert_id) for found, alert_id in alerts if found],
+            "answered": ANSWERED,
+        }
+        """What takes the place of what: of keys in each budget; of marks; of alerts, with the key that each names."""
         self.defined = sorted(defined)
         """The budgets that name them in their own definition."""
 
-    def mark(self, budget: str, mark: str) -> str | None:
-        """What takes the place of the mark of something told; `None` where it is not of them."""
+    def _mark(self, budget: str, mark: str) -> str | None:
         found = MARK.fullmatch(mark)
         neutral = self._by_name.get((budget, found[2])) if found else None
         return f"{found[1]}{neutral}" if found and neutral else None
 
-    def alert(self, text: str) -> tuple[str, str] | None:
-        """What takes the place of an alert's text, and the key that it names; `None` where it is not of them."""
+    def _alert(self, text: str) -> tuple[str, str] | None:
         said: dict[str, Any] = orjson.loads(text)
         key = said.get("key") or ""
         neutral = self._by_name.get((said.get("budget") or "", key))

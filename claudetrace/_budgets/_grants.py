@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, TypeVar
 from claudetrace._budgets import _connect
 from claudetrace._budgets._budget import MOST_CALLS, MOST_USD
 from claudetrace._budgets._match import ALL
+from claudetrace._budgets._records import Grant
 from claudetrace._budgets._status import state_of
-from claudetrace._budgets._store import Grant
 from claudetrace._budgets._windows import window_of
 from claudetrace._call import exact_usd
 from claudetrace._errors import ClaudetraceError, dollars
@@ -22,8 +22,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from claudetrace._budgets._connect import StoreName
+    from claudetrace._budgets._records import Stored
     from claudetrace._budgets._status import BudgetState
-    from claudetrace._budgets._store import Stored, View
+    from claudetrace._budgets._view import View
 
 LONGEST_WHY = 500
 T = TypeVar("T", Decimal, int)
@@ -72,16 +73,13 @@ def revoke(store: StoreName, name: str, key: str | None, *, now: datetime) -> li
 
 
 def _find(view: View, store: StoreName, name: str, key: str | None) -> Stored:
-    stored = {str(each.budget.name): each for each in view.budgets()}
-    if name not in stored:
-        there = ", ".join(map(repr, stored)) or "none"
-        raise ClaudetraceError(f"there is no budget {name!r} in {store}; there is {there}")
-    tag = stored[name].budget.each_tag
+    stored = view.find(name, store)
+    tag = stored.budget.each_tag
     if tag is not None and key is None:
         raise ClaudetraceError(f"budget {name!r} has a limit for each value of the tag {tag}: say whose, with --key")
     if tag is None and key is not None:
         raise ClaudetraceError(f"budget {name!r} has one limit for all its calls: leave out --key")
-    return stored[name]
+    return stored
 
 
 def _check(before: BudgetState, given: Grant, now: datetime) -> None:

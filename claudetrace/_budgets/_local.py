@@ -4,45 +4,22 @@ from __future__ import annotations
 
 from collections import deque
 from threading import RLock
-from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
-from claudetrace._budgets._store import Denied, Sums, Totals
+from claudetrace._budgets._records import Denied, Totals
 from claudetrace._budgets._windows import bucket_s, rolling_s
 from claudetrace._forks import Forks, watch
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping
 
-    from claudetrace._budgets._store import Claim, Rest, Store
+    from claudetrace._budgets._records import Charged, Claim, Part
+    from claudetrace._budgets._store import Store
 
     Where: TypeAlias = tuple[str, str, int]
 
 MOST = 100_000
-NOTHING = Sums()
-
-
-class Reserved(NamedTuple):
-    """What one call has set aside."""
-
-    claims: Sequence[Claim]
-    picousd: int
-    calls: int
-
-    def reserve(self, call_id: str, store: Store) -> None:
-        """Sets it aside in the store, which did not know of it."""
-        store.reserve(call_id, *self, forced=True)
-
-
-class Charged(NamedTuple):
-    """What a call has cost: dollars and calls, `None` for what was set aside; and what its cut streams can cost."""
-
-    picousd: int | None
-    calls: int | None
-    rests: tuple[Rest, ...]
-
-    @property
-    def held(self) -> int:
-        return sum(rest.picousd for rest in self.rests)
+NOTHING = Totals()
 
 
 class Local(Forks):
@@ -50,13 +27,13 @@ class Local(Forks):
     to spend what it does, and all together keep to the limit but for the calls that run."""
 
     def __init__(self) -> None:
-        self._known: dict[Where, Sums] = {}
+        self._known: dict[Where, Totals] = {}
         """The store's counters, as they were seen last."""
-        self._own: dict[Where, Sums] = {}
+        self._own: dict[Where, Totals] = {}
         """What calls of this process have added since, and the store has not heard of."""
-        self.open: dict[str, Reserved] = {}
+        self.open: dict[str, Part] = {}
         # A dropped stream settles inside a garbage collection, where no lock may be waited for.
-        self._settled: deque[tuple[str, Reserved, Charged]] = deque()
+        self._settled: deque[tuple[Part, Charged]] = deque()
         self.after_fork_in_child()
         watch(self)
 
@@ -64,30 +41,30 @@ class Local(Forks):
         # A signal handler may call while the code that it interrupted has it.
         self._lock = RLock()
 
-    def saw(self, name: str, key: str, slot: int, sums: Sums) -> None:
+    def saw(self, name: str, key: str, slot: int, counter: Totals) -> None:
         """Remembers a counter of the store's."""
         if len(self._known) >= MOST and (name, key, slot) not in self._known:
             self._known.pop(next(iter(self._known)), None)
-        self._known[name, key, slot] = sums
+        self._known[name, key, slot] = counter
 
-    def reserve(self, call_id: str, wanted: Reserved, peers: int) -> Denied | None:
+    def reserve(self, wanted: Part, peers: int) -> Denied | None:
         """Sets so much aside in every budget, or in none and says which had no room. Of `peers` processes each takes
         what others take to be as much as its own."""
         with self._lock:
             self._fold()
             # First set aside and then looked at, so that a signal handler's call in between sees it.
-            self.open[call_id] = wanted
+            self.open[wanted.call_id] = wanted
             for claim in wanted.claims:
-                known, own = self._in_window(claim, self._known), self._own_in_window(claim, call_id)
-                budget = claim.budget.raised(known.granted_picousd, known.granted_calls)
+                known, own = _in_window(claim, self._known), self._own_in_window(claim, wanted.call_id)
+                budget = known.limited(claim.budget)
                 limits = (budget.limit_picousd, budget.max_calls)
-                used = zip(limits, _used(known), _used(own), wanted[1:], strict=True)
+                used = zip(limits, _used(known), _used(own), (wanted.picousd, wanted.calls), strict=True)
                 if any(
                     limit is not None and others + max(mine, mine * peers) + needed > limit
                     for limit, others, mine, needed in used
                 ):
-                    del self.open[call_id]
-                    return Denied(claim, Totals(**known.plus(*own)._asdict(), oldest_slot=claim.window.since))
+                    del self.open[wanted.call_id]
+                    return Denied(claim, known.plus(own)._replace(oldest_slot=claim.window.since))
         return None
 
     def withdraw(self, call_id: str) -> None:
@@ -95,25 +72,25 @@ class Local(Forks):
         with self._lock:
             self.open.pop(call_id, None)
 
-    def settle(self, call_id: str, reserved: Reserved, charged: Charged) -> None:
+    def settle(self, reserved: Part, charged: Charged) -> None:
         """A call has ended for which this or the store has set something aside. Waits for no lock."""
-        self._settled.append((call_id, reserved, charged))
+        self._settled.append((reserved, charged))
 
     def telling(self) -> Iterator[Callable[[Store], None]]:
         """What tells the store of the calls that were let through without it and still run. Those that have ended tell
         it themselves. Afterwards they are forgotten here; those that were let through meanwhile are not."""
-        told = dict(self.open)
+        told = list(self.open.values())
 
         def tell(store: Store) -> None:
-            for call_id, reserved in told.items():
-                reserved.reserve(call_id, store)
+            for part in told:
+                store.reserve(*part, forced=True)
 
         yield tell
         with self._lock:
             self._fold()
             self._own.clear()
-            for call_id in told:
-                self.open.pop(call_id, None)
+            for part in told:
+                self.open.pop(part.call_id, None)
 
     @property
     def is_used(self) -> bool:
@@ -122,49 +99,35 @@ class Local(Forks):
 
     def _fold(self) -> None:
         while self._settled:
-            call_id, reserved, charged = self._settled.popleft()
-            spent = (
-                reserved.picousd if charged.picousd is None else charged.picousd,
-                reserved.calls if charged.calls is None else charged.calls,
-            )
+            reserved, charged = self._settled.popleft()
+            picousd = reserved.picousd if charged.picousd is None else charged.picousd
+            calls = reserved.calls if charged.calls is None else charged.calls
             # What is set aside here goes with it. In the store it stays until that is there again.
-            was_here = self.open.pop(call_id, None) is not None
-            picousd, calls = (0, 0) if was_here else reserved[1:]
+            was_here = self.open.pop(reserved.call_id, None) is not None
+            open_picousd, open_calls = (0, 0) if was_here else (reserved.picousd, reserved.calls)
             for claim in reserved.claims:
                 held = charged.held if claim.budget.cut_streams == "bound" else 0
-                where = _where(claim)
-                self._own[where] = self._own.get(where, NOTHING).plus(*spent, held - picousd, -calls)
+                more = Totals(picousd, calls, -open_picousd, -open_calls, held_picousd=held)
+                where = str(claim.budget.name), claim.key, claim.window.slot
+                self._own[where] = self._own.get(where, NOTHING).plus(more)
 
-    def _in_window(self, claim: Claim, of: dict[Where, Sums]) -> Sums:
-        name, found = str(claim.budget.name), NOTHING
-        for slot in _slots(claim):
-            found = found.plus(*of.get((name, claim.key, slot), NOTHING))
+    def _own_in_window(self, claim: Claim, call_id: str) -> Totals:
+        """What calls of this process but that one have added and have set aside here."""
+        found = _in_window(claim, self._own)
+        for other, part in list(self.open.items()):
+            if other != call_id and any(each[:2] == claim[:2] for each in part.claims):
+                found = found.plus(Totals(0, 0, part.picousd, part.calls))
         return found
 
-    def _own_in_window(self, claim: Claim, call_id: str) -> Sums:
-        """What calls of this process but that one have added and have set aside here."""
-        picousd = calls = 0
-        for other, opened in list(self.open.items()):
-            if other != call_id and any(
-                each.budget is claim.budget and each.key == claim.key for each in opened.claims
-            ):
-                picousd += opened.picousd
-                calls += opened.calls
-        return self._in_window(claim, self._own).plus(0, 0, picousd, calls)
+
+def _used(sums: Totals) -> tuple[int, int]:
+    """What is spent, reserved and held, dollars and calls."""
+    return sums.picousd + sums.reserved_picousd + sums.held_picousd, sums.calls + sums.reserved_calls
 
 
-def _used(sums: Sums) -> tuple[int, int]:
-    """What is spent and reserved, dollars and calls."""
-    return sums.picousd + sums.reserved_picousd, sums.calls + sums.reserved_calls
-
-
-def _where(claim: Claim) -> Where:
-    return str(claim.budget.name), claim.key, claim.window.slot
-
-
-def _slots(claim: Claim) -> Iterator[int]:
-    window = claim.window
-    if window.since == window.until:
-        yield window.slot
-    else:
-        yield from range(window.since, window.until + 1, bucket_s(rolling_s(claim.budget.per)))
+def _in_window(claim: Claim, of: Mapping[Where, Totals]) -> Totals:
+    (budget, key, window), found = claim, NOTHING
+    step = 1 if window.since == window.until else bucket_s(rolling_s(budget.per))
+    for slot in range(window.since, window.until + 1, step):
+        found = found.plus(of.get((str(budget.name), key, slot), NOTHING))
+    return found

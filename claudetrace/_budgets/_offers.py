@@ -6,7 +6,7 @@ import sys
 from functools import partial
 from typing import TYPE_CHECKING
 
-from claudetrace._budgets._store import StoreError
+from claudetrace._budgets._records import StoreError
 from claudetrace._budgets._writer import Job
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from claudetrace._budgets._budget import Budget
-    from claudetrace._budgets._store import Denied
+    from claudetrace._budgets._records import Denied
 
 
 class CallNotKnown(BudgetExceeded):

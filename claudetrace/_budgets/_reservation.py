@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
-from claudetrace._budgets._local import Charged, Reserved
 from claudetrace._budgets._match import matching
-from claudetrace._budgets._rests import rest_of
-from claudetrace._budgets._store import Claim, answer_of
+from claudetrace._budgets._records import Charged, Claim, Part
+from claudetrace._budgets._steps import answer_of, rest_of
 from claudetrace._budgets._windows import window_of
 from claudetrace._operations import BATCHES_CREATE
 
@@ -15,19 +14,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from claudetrace._budgets._budget import Budget
+    from claudetrace._budgets._records import Denied
     from claudetrace._budgets._run import Run
-    from claudetrace._budgets._store import Denied, Later, Store
+    from claudetrace._budgets._steps import Asked
+    from claudetrace._budgets._store import Store
     from claudetrace._call import Row
     from claudetrace._pricing._upper_bound import Bound
-
-
-class Part(NamedTuple):
-    """What a call sets aside under one id: all of it, or what the items of a batch that are for the same need."""
-
-    call_id: str
-    claims: list[Claim]
-    picousd: int
-    calls: int
 
 
 class Reservation:
@@ -106,11 +98,6 @@ class Reservation:
         """Whether a budget lets it wait for room."""
         return any(claim.budget.wait_s for claim in self.claims)
 
-    @property
-    def needed(self) -> tuple[int, int]:
-        """What it needs, dollars and calls."""
-        return self.picousd or 0, self.bound.calls
-
     def add(self, row: Row, spend_picousd: int | None) -> None:
         """A response of the call costs so much, or nobody knows what."""
         self.heard = True
@@ -123,10 +110,9 @@ class Reservation:
             if not row["usage_is_final"]:
                 self.cut += (row,)
 
-    def reserved(self) -> dict[str, Reserved]:
-        """What is set aside for it, by the ids under which it is."""
-        nothing = (0, 0)
-        return {part[0]: Reserved(part.claims, *(part[2:] if self.admitted else nothing)) for part in self.parts}
+    def reserved(self) -> list[Part]:
+        """What is set aside for it."""
+        return self.parts if self.admitted else [part._replace(picousd=0, calls=0) for part in self.parts]
 
     def charged(self) -> Charged:
         """What it has cost. Where it was not admitted, an interrupt may have come after something was set aside."""
@@ -147,7 +133,7 @@ class Reservation:
 
     # In a group of the store.
 
-    def reserve(self, store: Store) -> Denied | Later | None:
+    def reserve(self, store: Store) -> Denied | Asked | None:
         """Sets aside what it needs, or says which budget has no room."""
         parts = [part for part in self.parts if part.claims]
         if len(parts) == 1:
@@ -162,8 +148,8 @@ class Reservation:
     def settle(self, charged: Charged, store: Store) -> None:
         """Puts what it has cost in the place of what is set aside; a batch's stays until its results are read."""
         if self.locally and self.admitted:
-            for call_id, reserved in self.reserved().items():
-                reserved.reserve(call_id, store)
+            for part in self.parts:
+                store.reserve(*part, forced=True)
         for part in self.parts:
             if self.batch_id is not None:
                 store.hold_batch(part.call_id, self.batch_id)

@@ -14,9 +14,10 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from claudetrace._budgets._budgets import Budgets
+    from claudetrace._budgets._records import Claim, Denied
     from claudetrace._budgets._reservation import Owned
     from claudetrace._budgets._run import Run
-    from claudetrace._budgets._store import Claim, Denied, Store
+    from claudetrace._budgets._store import Store
     from claudetrace._budgets._writer import Writer
 
 LEAST = 2

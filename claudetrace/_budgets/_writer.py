@@ -7,7 +7,8 @@ from collections import deque
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from claudetrace._budgets._store import StoreError, answer_of
+from claudetrace._budgets._records import StoreError
+from claudetrace._budgets._steps import answer_of
 from claudetrace._clock import monotonic
 from claudetrace._forks import Forks, watch
 from claudetrace._guard import pass_on

@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 
     from claudetrace._budgets._budget import Budget
     from claudetrace._budgets._connect import StoreName
-    from claudetrace._budgets._store import ChannelState, View
+    from claudetrace._budgets._records import ChannelState
+    from claudetrace._budgets._view import View
 
 SETTLED_SOON = timedelta(minutes=1)
 """How long running programs take at most to settle for one that died."""

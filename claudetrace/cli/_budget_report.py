@@ -20,8 +20,8 @@ from claudetrace.cli._text import calls_text, count_text, counted, plain, usd_di
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from claudetrace._budgets._records import ChannelState, Grant, Raised
     from claudetrace._budgets._status import BudgetState
-    from claudetrace._budgets._store import ChannelState, Grant, Raised
 
 HEADS = {
     "budget": 0,
@@ -180,7 +180,7 @@ def in_json(report: Report) -> str:
             {**asdict(each.alert), "delivered": each.delivered, "channels": each.channels} for each in report.alerts
         ],
         "grants": [each._asdict() for each in report.grants],
-        "channels": [asdict(each) for each in report.channels],
+        "channels": [each._asdict() for each in report.channels],
         "unusable": report.unusable,
     }
     return json.dumps(told, indent=2, ensure_ascii=False, default=lambda value: str(json_value(value)))
@@ -193,6 +193,6 @@ def _plain_budget(each: Shown) -> dict[str, Any]:
         "set_at": each.stored.used_at,
         "reached": each.reached,
         "blocked_calls": each.blocked_calls,
-        **({} if each.spread is None else {"values": asdict(each.spread)}),
+        **({} if each.spread is None else {"values": each.spread._asdict()}),
         "states": [{name: value for name, value in asdict(state).items() if name != "budget"} for state in each.states],
     }

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
     from claudetrace._budgets._budget import Budget
     from claudetrace._budgets._connect import StoreName
-    from claudetrace._budgets._store import Stored
+    from claudetrace._budgets._records import Stored
     from claudetrace._call import Row
 
 CODE = "Channels that are set in a program's code are not known here, and are not tried"

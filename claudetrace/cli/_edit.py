@@ -11,7 +11,7 @@ import click
 from claudetrace import _forget
 from claudetrace._budgets import _connect
 from claudetrace._budgets._budgets import Budgets
-from claudetrace._budgets._store import StoreError
+from claudetrace._budgets._records import StoreError
 from claudetrace._call import exact_usd
 from claudetrace._errors import ClaudetraceError
 from claudetrace._files import require_writable

@@ -14,7 +14,7 @@ from typing import Any
 import anthropic
 
 import claudetrace
-from claudetrace._budgets._postgres import _session, _store
+from claudetrace._budgets._postgres import _store
 
 CAP_USD = 4
 MODEL = "claude-sonnet-5"
@@ -38,7 +38,7 @@ def budget() -> claudetrace.Budget:
 
 def meter(folder: str, store: str) -> None:
     """This process on the host whose folder that is, with leases that are soon over."""
-    _session.LEASE_S = LEASE_S
+    _store.LEASE_S = LEASE_S
     _store.SWEEP["grace_s"], _store.SWEEP_S = 0.5, 1.0
     os.environ["OTEL_RESOURCE_ATTRIBUTES"] = f"host.name={Path(folder).name}"
     claudetrace.instrument(

@@ -20,8 +20,8 @@ from claudetrace._budgets._budget import Budget
 from claudetrace._budgets._budgets import Budgets
 from claudetrace._budgets._postgres._schema import init
 from claudetrace._budgets._postgres._url import ServerUrl
+from claudetrace._budgets._records import StoreError
 from claudetrace._budgets._reservation import Reservation
-from claudetrace._budgets._store import StoreError
 from claudetrace._guard import Guard
 from claudetrace._ids import uuid7
 from claudetrace._pricing._upper_bound import Bound

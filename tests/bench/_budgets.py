@@ -57,7 +57,7 @@ def _fill(kept: Any) -> None:
     window = window_of("month", "UTC", time.time())
     sql = "INSERT INTO counters (budget_id, key, slot, ends, spent_picousd) VALUES (1, ?, ?, ?, 5)"
     rows = [(f"u{number}", window.slot, window.end) for number in range(USERS)]
-    kept.writer.do(lambda store: store._connection.executemany(sql, rows), 60)
+    kept.writer.do(lambda store: store._work.connection.executemany(sql, rows), 60)
 
 
 def _pairs(kept: Any, users: int, calls: int) -> list[float]:

@@ -8,7 +8,7 @@ from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, Any
 
 import claudetrace
-from claudetrace._budgets._store import StoreError
+from claudetrace._budgets._records import StoreError
 from claudetrace._demo import _wire
 from claudetrace._instrument import running
 

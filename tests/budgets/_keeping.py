@@ -100,7 +100,7 @@ class Kept(Budgets):
 
     def keep_house(self) -> None:
         """What is done once a minute, now."""
-        self._store._housekeeping._next = 0.0  # type: ignore[union-attr]
+        self._store._next = 0.0  # type: ignore[union-attr]
         self.tend()
 
     def die(self) -> None:

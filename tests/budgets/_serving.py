@@ -80,10 +80,9 @@ class Served(Kept):
     def die(self) -> None:
         """As a process that is gone, once its lease is over."""
         self.flush(10)
-        session = self.store._session
         with psycopg.connect(self.url, autocommit=True) as connection:
-            connection.execute("UPDATE claudetrace.owners SET until = 0 WHERE owner = %s", [session._owner])
-        session.link.drop()
+            connection.execute("UPDATE claudetrace.owners SET until = 0 WHERE owner = %s", [self.store._owner])
+        self.store.link.drop()
 
 
 def end_all(made: list[Served]) -> None:

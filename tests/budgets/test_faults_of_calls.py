@@ -13,7 +13,7 @@ import pytest
 from _asking import ASK, COST_USD, HELLO, block, state, states, until
 
 import claudetrace
-from claudetrace._budgets._sqlite import _housekeeping
+from claudetrace._budgets._sqlite import _store
 from claudetrace._demo import _answers
 
 if TYPE_CHECKING:
@@ -126,7 +126,7 @@ def test_a_store_that_is_gone_is_begun_anew_from_the_ledger(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The next call finds a new store with the ledger's spend in it, and the limit holds on."""
-    monkeypatch.setattr(_housekeeping, "EVERY_S", 0.1)
+    monkeypatch.setattr(_store, "EVERY_S", 0.1)
     start(budgets=[block(max_calls=4, on_store_error=policy)])
     server.add(_answers.answer(HELLO, times=None))
     for _ in range(3):

@@ -19,7 +19,7 @@ from test_store import BLOCK, USD, ask, row, spent
 import claudetrace
 from claudetrace._budgets import _connect
 from claudetrace._budgets._budget import Budget
-from claudetrace._budgets._postgres import _schema, _session
+from claudetrace._budgets._postgres import _schema, _store
 from claudetrace._budgets._postgres._url import ServerUrl
 from claudetrace._errors import BudgetExceeded, ClaudetraceError
 from claudetrace._pricing._terms import Terms
@@ -159,7 +159,7 @@ def test_n_hosts_that_reconnect_at_once_change_no_sum(host: Callable[..., Served
     before = spent(pods[0])
     for pod in pods:
         # As after a crash of the server.
-        pod.store._session._life = "another"
+        pod.store._life = "another"
     threads = [threading.Thread(target=pod.status) for pod in pods]
     for thread in threads:
         thread.start()
@@ -309,11 +309,11 @@ def test_a_window_that_closes_meanwhile_is_asked_for_again(host: Callable[..., S
     """Where only the server knows that the next one has begun."""
     pod = host(Budget("b", **BLOCK))
     ask(pod, "a", 9)
-    pod.store._session._skew_s = -86_400
+    pod.store._skew_s = -86_400
     with pytest.raises(BudgetExceeded):
         ask(pod, "b", 2)
 
-    assert abs(pod.store._session._skew_s) < 60
+    assert abs(pod.store._skew_s) < 60
 
 
 def test_a_call_without_a_bound_of_its_own_is_bound_by_its_model(host: Callable[..., Served]) -> None:
@@ -343,7 +343,7 @@ def test_what_was_set_aside_without_an_answer_is_undone(host: Callable[..., Serv
     """A call that was refused since the answer got lost pins nothing, though the server has reserved for it."""
     pod = host(Budget("b", **TOTAL, on_store_error="closed"))
     assert spent(pod) == [(None, 0, 0, 0)]
-    link, call = pod.store._session.link, pod.store._session.link.call
+    link, call = pod.store.link, pod.store.link.call
 
     def lose(*asked: Any) -> Any:
         call(*asked)
@@ -401,13 +401,13 @@ def test_what_is_settled_is_kept_for_a_minute_and_no_longer(
     for number in range(20):
         pod.end(ask(pod, f"c{number}", 1), USD)
     assert pod.flush(10)
-    assert len(pod.store._session._ended) == 20
-    monkeypatch.setattr(_session, "AGAIN_S", 0.0)
+    assert len(pod.store._ended) == 20
+    monkeypatch.setattr(_store, "AGAIN_S", 0.0)
     pod.end(ask(pod, "last", 1), USD)
     assert pod.flush(10)
 
-    assert len(pod.store._session._ended) <= 1
-    assert pod.store._session.open == {}
+    assert len(pod.store._ended) <= 1
+    assert pod.store.open == {}
 
 
 def test_the_password_is_nowhere(host: Callable[..., Served], database: str, caplog: Any, guard: Guard) -> None:

@@ -23,7 +23,8 @@ from test_store import (
 from claudetrace._budgets import _connect
 from claudetrace._budgets._budget import Budget
 from claudetrace._budgets._postgres._url import ServerUrl
-from claudetrace._budgets._store import Claim, Grant, Store
+from claudetrace._budgets._records import Claim, Grant
+from claudetrace._budgets._store import Store
 from claudetrace._budgets._windows import window_of
 from claudetrace._errors import BudgetExceeded
 

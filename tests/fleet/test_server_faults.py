@@ -82,7 +82,7 @@ def test_an_older_copy_has_what_is_in_memory_and_the_rest_from_rows(
         subprocess.run(["chown", "-R", "nobody", server.data], check=True)
     server.data.chmod(0o700)
     server.start()
-    ended = pod.store._session._ended
+    ended = pod.store._ended
     while any(step.call == "forgotten" for _, step in ended):
         ended.pop()
 
@@ -168,7 +168,7 @@ def test_durable_stores_lose_nothing_in_a_crash(host: Callable[..., Served], ser
     _schema.init(ServerUrl(database), durable=True)
     pod = host(Budget("b", **TOTAL))
     ask(pod, "a", 3)
-    pod.store._session.open.clear()
+    pod.store.open.clear()
     crash(server)
 
     assert spent(pod) == [(None, 0, 3, 0)]

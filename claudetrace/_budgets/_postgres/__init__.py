@@ -2,24 +2,89 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import os
+import time
+from contextlib import contextmanager
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
+from claudetrace._budgets._postgres._link import Link
 from claudetrace._budgets._postgres._store import PostgresStore
-from claudetrace._budgets._postgres._upkeep import forget, grant, release, revoke
-from claudetrace._budgets._postgres._view import view
+from claudetrace._budgets._records import Fact, Opening
+from claudetrace._budgets._steps import Step
+from claudetrace._budgets._view import View
+from claudetrace._guard import Guard
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
     from claudetrace._budgets._postgres._url import ServerUrl
-    from claudetrace._budgets._store import Opening, Store
 
-__all__ = ["exists", "forget", "grant", "open_store", "release", "revoke", "view"]
+LONGEST_S = 30.0
+PATIENCE_S = 10.0
+APART_S = 5.0
 
 
-def open_store(url: ServerUrl, opening: Opening) -> Store:
-    """The store in the database at that URL."""
+def open_store(url: ServerUrl, opening: Opening) -> PostgresStore:
+    """As `_connect.open_store`."""
     return PostgresStore(url, opening)
 
 
 def exists(url: ServerUrl) -> bool:  # noqa: ARG001 - as of a file
     """Whether it may be asked."""
     return True
+
+
+@contextmanager
+def view(url: ServerUrl) -> Iterator[View]:
+    """As `_connect.view`. Each question sees the store as it is then. Raises `ServerError`."""
+    link = Link(url)
+    look = partial(_look, link, LONGEST_S)
+    try:
+        yield View(look, partial(_facts, look))
+    finally:
+        link.drop()
+
+
+def _look(link: Link, longest_s: float, what: str, **said: Any) -> Any:
+    return link.call("look_v1", {"what": what, **said}, longest_s)
+
+
+def _facts(look: Any) -> Iterator[Fact]:
+    found = look("server")
+    yield Fact("server", f"PostgreSQL {found['server']}")
+    yield Fact("schema", f"version {found['version']}")
+    yield Fact("a crash", "loses nothing" if found["durable"] else "may lose the last second, which is sent again")
+    apart_s = time.time() - found["now"]
+    finding = "set this host's clock: rows and alerts have its time" if abs(apart_s) > APART_S else None
+    yield Fact("clock", f"{apart_s:+.1f} s from the server's", finding)
+    if not os.environ.get("CLAUDETRACE_HASH_KEY"):
+        told = "not set: hash_tags gives one value another hash on each host; set one on all that use it"
+        yield Fact("CLAUDETRACE_HASH_KEY", told)
+
+
+class Changing:
+    """What a command asks of a server and has it do, as a process without budgets of its own."""
+
+    def __init__(self, url: ServerUrl) -> None:
+        self.store = PostgresStore(url, Opening((), Guard(), time.time, _nothing, _nothing, _nothing))
+        self.look = partial(_look, self.store.link, PATIENCE_S)
+
+    def do(self, said: Mapping[str, Any]) -> Any:
+        """What the step is answered."""
+        return self.store.do([Step(said)], durable=True)[0][0]
+
+
+@contextmanager
+def changing(url: ServerUrl, *, wholly: bool = False) -> Iterator[Changing]:  # noqa: ARG001 - as of a file
+    """Lets a command change the store. Older versions of rows stay with the server until it vacuums them."""
+    asked = Changing(url)
+    try:
+        with asked.store.group(PATIENCE_S):
+            yield asked
+    finally:
+        asked.store.close()
+
+
+def _nothing(*_said: Any) -> Any:
+    return {}

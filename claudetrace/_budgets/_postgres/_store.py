@@ -1,59 +1,86 @@
-"""`PostgresStore`: the verbs of a budgets' store on a PostgreSQL server, one call of a function a group."""
+"""`PostgresStore`: the budgets' store on a PostgreSQL server. The steps of a group are one call of a function.
+
+The server is told again what it may have lost in a crash.
+"""
 
 from __future__ import annotations
 
-import time
-from contextlib import contextmanager
+import os
+import secrets
+from collections import deque
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
-from claudetrace._alerts._alert import Outgoing, alert_from, alert_text
-from claudetrace._budgets._postgres._session import Session
-from claudetrace._budgets._postgres._steps import Asked, Step, correcting, reserving, settling, taking, windowed
-from claudetrace._budgets._postgres._thresholds import Thresholds
-from claudetrace._budgets._postgres._view import grants_of
-from claudetrace._budgets._store import Denied, Sums, Totals
-from claudetrace._budgets._windows import ROLLING, rolling_s
+from claudetrace._budgets._definition import definition_of, shape_of
+from claudetrace._budgets._match import ALL
+from claudetrace._budgets._postgres._link import Link
+from claudetrace._budgets._postgres._url import ServerError
+from claudetrace._budgets._records import Claim, Denied, Totals
+from claudetrace._budgets._steps import Asked, Step, settling, windowed
+from claudetrace._budgets._store import KEEP_S, Store
+from claudetrace._budgets._windows import ROLLING, rolling_s, window_of
 from claudetrace._clock import monotonic
-from claudetrace._ids import uuid7
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
-    from claudetrace._alerts._alert import Alert
     from claudetrace._budgets._budget import Budget
     from claudetrace._budgets._postgres._url import ServerUrl
-    from claudetrace._budgets._store import Claim, Grant, Later, Opening, Rest, StoreError
-    from claudetrace._budgets._windows import Window
-    from claudetrace._call import Row
+    from claudetrace._budgets._records import Opening
 
+DOWN_S = 5.0
+LEASE_S = 60.0
+"""How long reservations are this process's without a word from it."""
+ANSWER_S = 1.0
+"""How long a server may take to answer, beside what it waits for locks."""
+AGAIN_S = 60.0
+"""How long what was settled is kept: a server that crashes loses less than a second of what is not durable, and one
+that takes its place perhaps more."""
+MOST_AGAIN, MOST_KEYS = 50_000, 100
+AT_ONCE = 200
+TRIES = 4
+RETRIED = ("40001", "40P01")
+"""Deadlocks, which one order of locks rules out, and counters that were forgotten just then."""
+LATE_TRIES = 3
+SKEW_S = 1.0
+"""How far this host's clock may be from the server's before theirs is taken."""
 SWEEP_S, FORGET_S, OTHERS_S = 5.0, 60.0, 5.0
 """How often this process looks for reservations of those who are gone, for what is old, for budgets of others."""
 GRACE_S = 5.0
 """How long the journal of a process whose lease is over may take to say what its calls cost."""
 DAY_S = 86_400
 SWEEP = {"do": "sweep", "grace_s": GRACE_S, "results_s": 29 * DAY_S, "few": 200}
-KEEP_S = 35 * DAY_S
-FORGET = {"keep_steps_s": DAY_S, "keep_counters_s": 400 * DAY_S, "unseen_s": 7 * DAY_S, "few": 200}
-LATE_TRIES = 3
-DOWN_S = 5.0
+FORGET = {"do": "forget", "keep_steps_s": DAY_S, "keep_counters_s": 400 * DAY_S, "unseen_s": 7 * DAY_S, "few": 200}
 
 
-class PostgresStore:
+class PostgresStore(Store):
     """The budgets of one process in the database at `url`."""
 
     def __init__(self, url: ServerUrl, opening: Opening) -> None:
+        super().__init__(opening)
         self.name, self.down_s = str(url), DOWN_S
-        self.is_lost = False
-        self._opening, self._session = opening, Session(url, opening)
-        self._thresholds = Thresholds()
-        self._steps: list[Asked] = []
-        self._patience_s = 1.0
+        self.link = Link(url)
+        self._peers, self._skew_s, self._patience_s = 1, 0.0, 1.0
         self._due = {"sweep": 0.0, "forget": 0.0}
+        self._begin()
+
+    def _begin(self) -> None:
+        """As a new process: also in a forked child."""
+        self._owner = f"{os.getpid()}-{secrets.token_hex(8)}"
+        self._life: str | None = None
+        """The server as this process knows it: `None` before it does, empty where it has to ask."""
+        self._steps: list[Asked] = []
+        """What waits for the end of the group."""
+        self.open: dict[str, Step] = {}
+        """The reservations of calls that run."""
+        self._ended: deque[tuple[float, Step]] = deque(maxlen=MOST_AGAIN)
+        self._doubtful: list[Step] = []
+        """What undoes reservations that the server may have made without our knowing."""
 
     @property
     def peers(self) -> int:
         """As in `Store`: as many as there were moments ago."""
-        return self._session.peers
+        return self._peers
 
     @contextmanager
     def group(self, patience_s: float) -> Iterator[None]:
@@ -65,117 +92,71 @@ class PostgresStore:
         finally:
             self._steps = []
 
-    def mend(self, error: StoreError) -> bool:  # noqa: ARG002 - as in `Store`
-        """Never: a connection that was closed is made anew as it is needed."""
-        return False
-
     def _add(self, step: Step) -> Asked:
         asked = Asked(step, self._send)
         self._steps.append(asked)
         return asked
 
     def _now(self, step: Step, *, durable: bool = False) -> Any:
-        """What a step is answered at once, after those before it."""
         self._send()
-        return self._session.do([step], self._patience_s, durable=durable)[0][0]
+        return self.do([step], durable=durable)[0][0]
+
+    def _look(self, what: str, **said: Any) -> Any:
+        self._send()
+        return self.link.call("look_v1", {"what": what, **said}, ANSWER_S)
 
     def _send(self) -> None:
         """Sends what waits. Whose window has closed meanwhile asks again in the next one."""
         waiting, self._steps = self._steps, []
-        self._session.meet(self._patience_s)
+        if not self._life:
+            self._ask(())
         for _ in range(LATE_TRIES):
             if not waiting:
                 return
             durable = any(each.step.said["do"] == "take" for each in waiting)
-            answers, counters = self._session.do([each.step for each in waiting], self._patience_s, durable=durable)
-            self._saw(counters)
-            late = []
-            for each, answer in zip(waiting, answers, strict=True):
-                if answer is not None and "late" in answer:
-                    self._session.saw_time(answer["late"])
-                    each.step = each.step.at(self._session.now())
-                    late.append(each)
-                elif answer is not None and "denied" in answer:
-                    each.said = Denied(each.step.claims[answer["denied"]], Totals(*answer["totals"]))
-            waiting = late
+            answers, counters = self.do([each.step for each in waiting], durable=durable)
+            self._saw([(*each, Totals(*counter), Totals(*found)) for *each, counter, found in counters])
+            self._committed()
+            waiting = [each for each, answer in zip(waiting, answers, strict=True) if self._is_late(each, answer)]
         if waiting:
-            raise self._session.link.url.fault("its clock does not stand still", answered=True)
+            raise self.link.url.fault("its clock does not stand still", answered=True)
 
-    def _saw(self, counters: list[Any]) -> None:
-        """Remembers counters, and tells of the thresholds that they have passed."""
-        due = []
-        for budget_id, key, slot, sums, totals in counters:
-            budget = self._session.ids.budgets.get(budget_id)
-            if budget is not None and any(budget is mine for mine in self._opening.budgets):
-                self._opening.saw(str(budget.name), key, slot, Sums(*sums))
-                due += self._thresholds.due(budget, key, slot, Totals(*totals), self._session.now())
-        for alert, mark, silent in due:
-            alert_id = self._raise(alert, mark, silent=silent)
-            self._thresholds.told(alert.budget, mark)
-            if alert_id is not None:
-                with self._opening.guard("hand on an alert of a budget"):
-                    self._opening.on_alert(alert, alert_id)
+    def _is_late(self, asked: Asked, answer: Any) -> bool:
+        if answer is not None and "late" in answer:
+            self._saw_time(answer["late"])
+            asked.step = asked.step.at(self.now())
+            return True
+        if answer is not None and "denied" in answer:
+            asked.said = Denied(asked.step.claims[answer["denied"]], Totals(*answer["totals"]))
+        return False
 
-    # Charges.
+    # What `Store` leaves to it.
 
-    def reserve(
-        self, call_id: str, claims: Sequence[Claim], picousd: int, calls: int, *, forced: bool = False
-    ) -> Later:
-        """As in `Store`, by the server's clock."""
-        now = self._session.now()
-        step = reserving(call_id, [windowed(each, now) for each in claims], picousd, calls)
-        return self._add(step.again() if forced else step)
+    def now(self) -> float:
+        """The server's time."""
+        return super().now() + self._skew_s
+
+    def _saw_time(self, server_s: float) -> None:
+        self._skew_s = server_s - super().now()
+
+    def _in_time(self, claims: Sequence[Claim]) -> Sequence[Claim]:
+        now = self.now()
+        return [windowed(each, now) for each in claims]
+
+    def _reserved(self, call_id: str) -> Step | None:
+        here = (each.step for each in self._steps if each.step.said["do"] == "reserve" and each.step.call == call_id)
+        return next(here, None) or self.open.get(call_id)
+
+    def _budgets(self, fresh_s: float = 0.0) -> list[Budget]:
+        return super()._budgets(fresh_s or OTHERS_S)
 
     def withdraw(self, call_id: str) -> None:
-        self._now(Step({"do": "withdraw", "call": call_id}))
-        self._session.open.pop(call_id, None)
-
-    def charge(self, call_id: str, picousd: int | None, calls: int | None, rests: Sequence[Rest] = ()) -> None:
-        here = (each.step for each in self._steps if each.step.said["do"] == "reserve" and each.step.call == call_id)
-        reserved = next(here, None) or self._session.open.get(call_id)
-        self._add(settling(call_id, picousd, calls, rests, reserved))
-
-    def hold_batch(self, call_id: str, batch_id: str) -> None:
-        self._add(Step({"do": "hold_batch", "call": call_id, "batch": batch_id}))
-
-    def offer(self, rows: Iterable[Row]) -> None:
-        budgets = self._budgets()
-        for row in rows:
-            if row.get("error_type") == "BudgetExceeded":
-                continue
-            with self._opening.guard("count a row of the ledger in a budget"):
-                self._add(taking(row, budgets))
-
-    def correct(self, changes: Iterable[tuple[str, int, Row]]) -> None:
-        budgets = self._budgets()
-        for mark, picousd, row in changes:
-            self._add(correcting(mark, picousd, row, budgets))
-
-    def _budgets(self) -> list[Budget]:
-        """Those of this process and of others."""
-        self._session.meet(self._patience_s)
-        if self._session.saw_others_s > OTHERS_S:
-            self._session.see_others()
-        return list(self._session.ids.budgets.values())
-
-    def totals(self, budget: Budget, key: str, window: Window) -> Totals:
-        return Totals(*self._look("totals", budget, key, window))
-
-    def grants(self, budget: Budget, key: str, window: Window) -> list[Grant]:
-        return grants_of(self._look("grants", budget, key, window))
-
-    def _look(self, what: str, budget: Budget, key: str, window: Window) -> Any:
-        self._send()
-        return self._session.look(what, budget, key=key, since=window.since, until=window.until)
-
-    def block(self, claim: Claim, calls: int) -> int:
-        return self._now(Step({"do": "block", "calls": calls}, [windowed(claim, self._session.now())]))  # type: ignore[no-any-return]  # a count
+        super().withdraw(call_id)
+        self.open.pop(call_id, None)
 
     def use(self, budgets: tuple[Budget, ...]) -> None:
-        self._opening = self._opening._replace(budgets=budgets)
-        self._session.use(self._opening)
-
-    # Housekeeping.
+        """As in `Store`: they are registered with the next question."""
+        self._opening, self._life = self._opening._replace(budgets=budgets), ""
 
     def keep_house(self) -> bool:
         """As in `Store`; also says that this process is there, and looks for thresholds that nobody has told of."""
@@ -183,78 +164,130 @@ class PostgresStore:
         if now >= self._due["sweep"]:
             self._due["sweep"] = now + SWEEP_S
             more = bool(self._now(Step(SWEEP)))
-            self._session.peers = self._now(Step({"do": "peers"}))
+            self._peers = self._now(Step({"do": "peers"}))
         if now >= self._due["forget"]:
             self._due["forget"] = now + FORGET_S
-            self._session.refresh()
-            rolling = [
-                rolling_s(each.per) for each in self._session.ids.budgets.values() if each.per.startswith(ROLLING)
-            ]
-            more |= bool(self._now(Step({"do": "forget", "keep_s": max([KEEP_S, *rolling]), **FORGET})))
-            self._add(Step({"do": "look"}, self._session.windows()))
+            mine = [budget_id for _, budget_id in self._mine]
+            self.do([Step({"do": "use", "ids": mine}), Step({"do": "see", "channels": list(self._channels)})])
+            rolling = [rolling_s(each.per) for each in self._budgets() if each.per.startswith(ROLLING)]
+            more |= bool(self._now(Step({**FORGET, "keep_s": max([KEEP_S, *rolling])})))
+            self._add(Step({"do": "look"}, self._windows()))
             self._send()
         if more:
             self._due = dict.fromkeys(self._due, 0.0)
         return more
 
-    def checkpoint(self) -> None:
-        """Nothing: the server sees to it."""
-
-    # The alerts' outbox.
-
-    def raise_alert(self, alert: Alert, mark: str) -> str | None:
-        self._send()
-        return self._raise(alert, mark)
-
-    def _raise(self, alert: Alert, mark: str, *, silent: bool = False) -> str | None:
-        said: dict[str, Any] = {
-            "do": "raise",
-            "budget": alert.budget or "",
-            "mark": mark,
-            "forget_at": _forget_at(alert, self._session.now()),
-            "id": uuid7(time.time_ns()),
-            "alert": alert_text(alert),
-            **({"silent": True} if silent else {}),
-        }
-        return self._session.do([Step(said)], self._patience_s, durable=True)[0][0]  # type: ignore[no-any-return]  # the id
-
-    def open_channel(self, channel: str) -> None:
-        self._session.channels[channel] = None
-        self._now(Step({"do": "see", "channels": [channel]}), durable=True)
-
-    def claim(self, channel: str, lease_s: float, max_age_s: float) -> Outgoing | None:
-        if channel not in self._session.channels:
-            self.open_channel(channel)
-        lease = {"lease_ms": int(lease_s * 1000), "max_age_ms": int(max_age_s * 1000)}
-        found = self._now(Step({"do": "claim", "channel": channel, **lease}))
-        return None if found is None else Outgoing(found[0], alert_from(found[1]), found[2])
-
-    def mark_delivered(self, alert_id: str, channel: str) -> None:
-        self._now(Step({"do": "delivered", "id": alert_id, "channel": channel}), durable=True)
-
-    def mark_failed(self, alert_id: str, channel: str, wait_s: float, reason: str) -> None:
-        said = {"do": "failed", "id": alert_id, "channel": channel, "wait_ms": int(wait_s * 1000), "reason": reason}
-        self._now(Step(said))
-
-    # The process.
-
-    def pause(self, timeout_s: float) -> bool:  # noqa: ARG002 - as in `Store`
-        """As in `Store`: a child leaves the connection to its parent."""
-        return True
-
-    def resume(self) -> None:
-        """Nothing was paused."""
+    def _windows(self) -> list[Claim]:
+        """This process's budgets in their windows of now; of one for each value of a tag those that spent most."""
+        found = []
+        for budget, budget_id in self._mine:
+            window = window_of(budget.per, budget.timezone, self.now())
+            said = {"id": budget_id, "since": window.since, "until": window.until, "limit": MOST_KEYS}
+            keys = [ALL] if budget.each_tag is None else self._look("keys", **said) or []
+            found += [Claim(budget, key, window) for key in keys]
+        return found
 
     def inherited(self, *, paused: bool, in_use: bool) -> None:  # noqa: ARG002 - as in `Store`
-        self._session.inherited()
-        self._steps = []
+        """As in `Store`: nothing of this is the child's."""
+        self.link.abandon()
+        self._begin()
 
     def close(self) -> None:
-        self._session.leave()
+        """As in `Store`: the process is no more, and others settle what it has open."""
+        with suppress(ServerError):
+            if self.link.is_open and self._life:
+                self._call([{"do": "leave"}])
+        self.link.drop()
+
+    # How it is asked.
+
+    def do(self, steps: Sequence[Step], *, durable: bool = False) -> tuple[list[Any], list[Any]]:
+        """What each step is answered, and the counters after it. All steps are done or none. Raises `ServerError`."""
+        if self._doubtful:
+            self._ask(self._doubtful)
+            self._doubtful = []
+        try:
+            answered = self._ask(steps, durable=durable)
+        except Exception as fault:
+            if not getattr(fault, "answered", True):
+                self._doubtful += [_undoing(each) for each in steps if each.said["do"] == "reserve"]
+            raise
+        for step, answer in zip(steps, answered["answers"] or [], strict=True):
+            if answer is None and step.call is not None:
+                self._remember(step.call, step)
+        return answered["answers"] or [], answered["counters"] or []
+
+    def _remember(self, call: str, step: Step) -> None:
+        if step.said["do"] == "reserve":
+            self.open[call] = step
+            return
+        now, reserved = monotonic(), self.open.pop(call, None)
+        while self._ended and now - self._ended[0][0] > AGAIN_S:
+            self._ended.popleft()
+        if reserved is not None and step.said["do"] == "hold_batch":
+            self._ended.append((now, reserved.again()))
+        if reserved is not None or step.claims:
+            self._ended.append((now, step))
+
+    def _ask(self, steps: Sequence[Step], *, durable: bool = False) -> Any:
+        """As the server answers, once it knows this process and has had what it may have lost."""
+        for _ in range(TRIES):
+            answered = self._call([each.to_send(self._ids) for each in steps] if self._life else [], durable=durable)
+            if "answers" in answered:
+                return answered
+            self._meet(answered)
+        raise self.link.url.fault("it is another server each time", answered=True)
+
+    def _call(self, said: list[Any], *, durable: bool = False) -> Any:
+        asked = {"life": self._life, "owner": self._owner, "lease_s": LEASE_S, "steps": said}
+        asked["patience_ms"] = int(self._patience_s * 1000)
+        if durable:
+            asked["durable"] = True
+        tries, was_open = 0, self.link.is_open
+        while True:
+            try:
+                return self.link.call("exchange_v1", asked, self._patience_s + ANSWER_S)
+            except Exception as error:
+                tries += 1
+                state, closed = getattr(error, "state", ""), getattr(error, "closed", False)
+                # Each step counts once, however often it is sent.
+                if tries >= TRIES or not (state in RETRIED or (closed and was_open and tries == 1)):
+                    raise
+
+    def _meet(self, answered: Any) -> None:
+        """The server is new to this process, or has a new life: registers there, and tells it what it may have lost
+        before anything new."""
+        if abs(answered["now"] - self.now()) > SKEW_S:
+            self._saw_time(answered["now"])
+        again = [step.again() for step in self.open.values()] + [step for _, step in self._ended] + self._doubtful
+        is_first, self._life = self._life is None, answered["life"]
+        try:
+            self._register()
+            for begin in range(0, 0 if is_first else len(again), AT_ONCE):
+                self._tell([each.to_send(self._ids) for each in again[begin : begin + AT_ONCE]])
+        except BaseException:
+            self._life = ""
+            raise
+
+    def _register(self) -> None:
+        budgets = self._opening.budgets
+        said = [{"name": each.name, "shape": shape_of(each), "definition": definition_of(each)} for each in budgets]
+        see = {"do": "see", "channels": list(self._channels)}
+        found, _, self._peers = self._tell([{"do": "register", "budgets": said}, see, {"do": "peers"}])
+        rows = dict(found or [])
+        self._registered([(budget, rows[budget.name]) for budget in budgets])
+        self._budgets()
+
+    def _tell(self, said: list[Any]) -> list[Any]:
+        """What steps are answered by a server whose life is known."""
+        answered = self._call(said, durable=True)
+        if "answers" not in answered:
+            raise self.link.url.fault("it has another life again", answered=True)
+        return answered["answers"] or []
 
 
-def _forget_at(alert: Alert, now: float) -> int | None:
-    """When what was told is forgotten; a threshold of a window without an end never is."""
-    if alert.window_end is None:
-        return None if alert.kind == "threshold" else int(now) + KEEP_S
-    return int(max(now, alert.window_end.timestamp())) + KEEP_S
+def _undoing(reserve: Step) -> Step:
+    """Where the call was let through, it is charged at its estimate until its row says more; else nothing."""
+    refused = any(each.budget.on_store_error == "closed" for each in reserve.claims)
+    call, of = str(reserve.said["call"]), reserve
+    return settling(call, 0, 0, (), of) if refused else settling(call, None, None, (), of)

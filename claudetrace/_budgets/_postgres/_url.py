@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
-from claudetrace._budgets._store import StoreError
+from claudetrace._budgets._records import StoreError
 from claudetrace._errors import ClaudetraceError
 
 if TYPE_CHECKING:

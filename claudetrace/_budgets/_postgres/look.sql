@@ -85,7 +85,7 @@ BEGIN
         WHEN 'grants' THEN (
             SELECT jsonb_agg(to_jsonb(q) ORDER BY q.id DESC)
             FROM (
-                SELECT g.*, b.name
+                SELECT g.*, b.name AS budget
                 FROM grants AS g
                 JOIN budgets AS b ON b.id = g.budget_id
                 WHERE said -> 'id' IS NULL

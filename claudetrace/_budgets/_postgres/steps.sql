@@ -361,7 +361,7 @@ BEGIN
         SELECT jsonb_agg(jsonb_build_array(
             q.b, q.k, q.s,
             jsonb_build_array(
-                n.spent, n.spent_calls, n.reserved + n.held, n.reserved_calls, n.granted, n.granted_calls
+                n.spent, n.spent_calls, n.reserved, n.reserved_calls, NULL, n.held, n.granted, n.granted_calls
             ),
             t.totals
         ))

@@ -1,25 +1,24 @@
-"""What each call is charged in each budget: first what is set aside for it, then what it cost."""
+"""What each call is charged in each budget: first what is set aside for it, then what it cost; and the ledger's rows,
+each taken into account once."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from claudetrace._budgets._sqlite import _held
-from claudetrace._budgets._sqlite._counters import EXCHANGE, MOST_PICOUSD, RESERVE, split, totals
-from claudetrace._budgets._store import Denied
+from claudetrace._budgets._sqlite._counters import MOST_PICOUSD, NOTHING, RESERVE, split
+from claudetrace._budgets._windows import BUCKETS
 
 if TYPE_CHECKING:
-    import sqlite3
-    from collections.abc import Iterable, Sequence
+    from typing import Any
 
-    from claudetrace._budgets._sqlite._registry import Registry
-    from claudetrace._budgets._store import Claim, Rest
+    from claudetrace._budgets._sqlite._counters import Said, Where, Work
 
 RESERVED, ESTIMATE, ROWS, OWNER = range(4)
 """On what a charge rests. What is higher replaces what is lower."""
 
 COLUMNS = "call_id, budget_id, key, slot, basis, picousd, calls"
 OF_CALL = f"SELECT {COLUMNS} FROM charges WHERE call_id = ? AND item = ''"  # noqa: S608 - names of ours
+OF_BATCH = f"SELECT {COLUMNS} FROM charges WHERE batch_id = ? ORDER BY picousd"  # noqa: S608 - names of ours
 ADD = """
     INSERT INTO charges (call_id, item, budget_id, key, slot, basis, picousd, calls, owner, at)
     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
@@ -36,7 +35,34 @@ OF_ROWS = """
     WHERE call_id = ? AND item <> '' AND budget_id = ?
 """
 UNDO = "DELETE FROM charges WHERE call_id = ? AND item = ''"
-HOLD_BATCH = "UPDATE charges SET batch_id = ?, owner = '' WHERE call_id = ? AND item = '' AND basis = 0"
+HOLD_BATCH = """
+    UPDATE charges
+    SET batch_id = ?1, owner = ''
+    WHERE (call_id = ?2 OR call_id BETWEEN ?2 || '/' AND ?2 || '/:') AND item = '' AND basis = 0
+"""
+"""One that set something aside for each of several has that under ids that begin with the call's."""
+MORE = "UPDATE charges SET picousd = picousd + ? WHERE call_id = ? AND item = '' AND budget_id = ?"
+TAKE_SHARE = """
+    UPDATE charges
+    SET picousd = picousd - ?, calls = calls - ?
+    WHERE call_id = ? AND item = '' AND budget_id = ?
+"""
+USED_UP = "DELETE FROM charges WHERE call_id = ? AND item = '' AND budget_id = ? AND calls <= 0"
+OFFERED = "UPDATE charges SET offered = 1 WHERE call_id = ? AND item = '' AND offered = 0"
+ENDS = "SELECT ends FROM counters WHERE budget_id = ? AND key = ? AND slot = ?"
+HOLD = """
+    INSERT INTO held (row_id, budget_id, key, slot, picousd, until)
+    SELECT ?1, ?2, ?3, ?4, MIN(?5, ?6 - held_picousd), until
+    FROM (
+        SELECT held_picousd, CASE WHEN ?7 OR ends IS NULL THEN ?8 + 86400 ELSE ends END AS until
+        FROM counters
+        WHERE budget_id = ?2 AND key = ?3 AND slot = ?4
+    )
+    WHERE held_picousd < ?6 AND until > ?9
+    ON CONFLICT (row_id, budget_id) DO NOTHING
+"""
+"""Until its window ends; for a day where that has no end of its own."""
+HOLD_AGAIN = "UPDATE held SET picousd = ? WHERE row_id = ? AND budget_id = ? AND picousd > 0"
 
 
 class Charge(NamedTuple):
@@ -51,125 +77,201 @@ class Charge(NamedTuple):
     calls: int
 
     @property
-    def where(self) -> tuple[int, str, int]:
+    def where(self) -> Where:
         return self.budget_id, self.key, self.slot
 
 
-def charges(connection: sqlite3.Connection, sql: str, value: str | None) -> dict[int, Charge]:
-    """By their budgets."""
-    return {each[1]: Charge(*each) for each in connection.execute(sql, (value,)).fetchall()}
+def _of_call(work: Work, call_id: str) -> dict[int, Charge]:
+    """What a call is charged, by the budgets."""
+    return {each[1]: Charge(*each) for each in work.run(OF_CALL, call_id)}
 
 
-def reserve(
-    connection: sqlite3.Connection,
-    registry: Registry,
-    call_id: str,
-    claims: Sequence[Claim],
-    needed: tuple[int, int],
-    owner: str,
-) -> Denied | None:
-    """Sets `needed` dollars and calls aside in every budget, or in none and says which had no room."""
-    for claim in claims:
-        each, (_, end, slot, since, until) = registry.mine[str(claim.budget.name)], claim.window
-        where = each.id, claim.key, slot
-        if needed[0] <= MOST_PICOUSD:
-            values = (*where, end, *needed, since, until, each.whole, each.rest, claim.budget.max_calls)
-            # To its end: a statement that is not may hold up the commit.
-            if after := connection.execute(RESERVE, values).fetchall():
-                registry.changed(connection, where, after[0])
-                connection.execute(ADD, (call_id, "", *where, RESERVED, *needed, owner, registry.now))
-                continue
-        denied = Denied(claim, totals(connection, each.id, claim.key, claim.window))
-        withdraw(connection, registry, call_id)
-        return denied
+def reserve(work: Work, said: Said) -> Any:
+    """Sets aside in every budget, or in none and says which had no room."""
+    if "needed" in said:
+        return _reserve_anyway(work, said)
+    call_id, needed = said["call"], (said["usd"], said["calls"])
+    for each in said["claims"]:
+        where = each["b"], each["k"], each["s"]
+        limit = (None, 0) if each["usd"] is None else split(each["usd"])
+        values = (*where, each["e"], *needed, each["since"], each["until"], *limit, each["most"])
+        if needed[0] <= MOST_PICOUSD and (after := work.run(RESERVE, *values)):
+            work.changed[where] = after[0]
+            work.run(ADD, call_id, "", *where, RESERVED, *needed, work.owner(), int(work.now))
+        else:
+            totals = work.totals(*where[:2], each["since"], each["until"])
+            withdraw(work, said)
+            return {"denied": each["o"], "totals": totals}
     return None
 
 
-def withdraw(connection: sqlite3.Connection, registry: Registry, call_id: str) -> None:
-    """What was set aside for the call was not."""
-    for each in charges(connection, OF_CALL, call_id).values():
-        change(connection, registry, each.where, (each.picousd, each.calls), (0, 0))
-    connection.execute(UNDO, (call_id,))
-
-
-def reserve_anyway(
-    connection: sqlite3.Connection,
-    registry: Registry,
-    call_id: str,
-    claims: Sequence[Claim],
-    needed: tuple[int, int],
-    owner: str,
-) -> None:
-    """Sets so much aside for a call that was let through while the store was away. Its rows that were counted by
-    themselves are in it."""
-    known = charges(connection, OF_CALL, call_id)
-    for budget, key, window in claims:
-        budget_id = registry.mine[str(budget.name)].id
-        if budget_id not in known:
-            where = budget_id, key, window.slot
-            picousd, calls = connection.execute(OF_ROWS, (call_id, budget_id)).fetchone()
-            reserved, counted = (-needed[0], -needed[1]), (-(picousd or 0), -calls)
+def _reserve_anyway(work: Work, said: Said) -> None:
+    """Sets aside for a call that was let through while the store was away. Its rows that were counted by themselves
+    are in it."""
+    call_id, needed = said["call"], (said["needed"], said["needed_calls"])
+    known = _of_call(work, call_id)
+    for each in said.get("claims", ()):
+        if each["b"] not in known:
+            where = each["b"], each["k"], each["s"]
+            ((picousd, calls),) = work.run(OF_ROWS, call_id, each["b"])
             # Of a counter that is new nothing can be taken away.
-            change(connection, registry, where, (0, 0), counted, window.end)
-            change(connection, registry, where, reserved, (0, 0))
-            connection.execute(ADD, (call_id, "", *where, RESERVED, *needed, owner, registry.now))
+            work.change(where, NOTHING, (-(picousd or 0), -calls), each["e"])
+            work.change(where, (-needed[0], -needed[1]), NOTHING)
+            work.run(ADD, call_id, "", *where, RESERVED, *needed, work.owner(), int(work.now))
 
 
-def charge(
-    connection: sqlite3.Connection, registry: Registry, of: Charge, basis: int, picousd: int, calls: int
-) -> None:
+def withdraw(work: Work, said: Said) -> None:
+    """What was set aside for the call was not."""
+    for of in _of_call(work, said["call"]).values():
+        work.change(of.where, (of.picousd, of.calls), NOTHING)
+    work.run(UNDO, said["call"])
+
+
+def _charge(work: Work, of: Charge, basis: int, picousd: int, calls: int) -> None:
     """This call's charge is so much, on this basis: on a higher one than before, or on more rows. Else nothing
     changes."""
     if basis < of.basis or (basis == of.basis and basis != ROWS):
         return
     now = (of.picousd, of.calls)
-    reserved, before = (now, (0, 0)) if of.basis == RESERVED else ((0, 0), now)
-    change(connection, registry, of.where, reserved, (picousd - before[0], calls - before[1]))
-    connection.execute(REPLACE, (basis, picousd, calls, of.call_id, of.budget_id))
+    reserved, before = (now, NOTHING) if of.basis == RESERVED else (NOTHING, now)
+    work.change(of.where, reserved, (picousd - before[0], calls - before[1]))
+    work.run(REPLACE, basis, picousd, calls, of.call_id, of.budget_id)
 
 
-def settle(
-    connection: sqlite3.Connection,
-    registry: Registry,
-    call_id: str,
-    picousd: int | None,
-    calls: int | None,
-    rests: Iterable[Rest] = (),
-) -> None:
+def settle(work: Work, said: Said) -> None:
     """The call has ended: charges what its owner says; with `None` what its rows say, else the estimate."""
-    for each in charges(connection, OF_CALL, call_id).values():
-        for rest in rests:
-            hold(connection, registry, each.where, rest)
-        said = each.calls if calls is None else calls
+    picousd = said["usd"]
+    for of in _of_call(work, said["call"]).values():
+        for rest in said.get("rests", ()):
+            _hold(work, of.where, rest, said["bound"])
+        calls = of.calls if said["calls"] is None else said["calls"]
         if picousd is not None:
-            charge(connection, registry, each, OWNER, picousd, said)
-        elif (told := rows_say(connection, each)) is not None:
-            charge(connection, registry, each, ROWS, told, said)
+            _charge(work, of, OWNER, picousd, calls)
+        elif (told := _rows_say(work, of)) is not None:
+            _charge(work, of, ROWS, told, calls)
         else:
-            charge(connection, registry, each, ESTIMATE, each.picousd, said)
+            _charge(work, of, ESTIMATE, of.picousd, calls)
 
 
-def change(
-    connection: sqlite3.Connection,
-    registry: Registry,
-    where: tuple[int, str, int],
-    reserved: tuple[int, int],
-    spent: tuple[int, int],
-    end: int | None = None,
-) -> None:
-    """Takes from what is reserved and adds to what is spent, dollars and calls each."""
-    values = (*where, end, *reserved, *split(spent[0]), spent[1])
-    registry.changed(connection, where, connection.execute(EXCHANGE, values).fetchall()[0])
+def hold_batch(work: Work, said: Said) -> None:
+    """A batch that was made goes on, and what it reserved with it."""
+    work.run(HOLD_BATCH, said["batch"], said["call"])
 
 
-def hold(connection: sqlite3.Connection, registry: Registry, where: tuple[int, str, int], rest: Rest) -> None:
-    budget = registry.find(connection, where[0])
-    if budget is not None and _held.hold(connection, budget.budget, where, rest, registry.clock()):
-        # This process knows the counter with it.
-        change(connection, registry, where, (0, 0), (0, 0))
+def end_batch(work: Work, batch_id: str) -> None:
+    """Charges what is left of the batch's reservation at the estimate."""
+    for of in (Charge(*each) for each in work.run(OF_BATCH, batch_id)):
+        _charge(work, of, ESTIMATE, of.picousd, of.calls)
 
 
-def rows_say(connection: sqlite3.Connection, of: Charge) -> int | None:
+def _hold(work: Work, where: Where, rest: Said, bound: Said) -> None:
+    """Holds a rest in a budget that wants it, once for each row, until it is let go."""
+    rolls = bound.get(str(where[0]))
+    if rolls is not None:
+        # So that no sum over the steps of a window overflows.
+        most = MOST_PICOUSD // (2 * BUCKETS + 1) if rolls else MOST_PICOUSD
+        if work.count(HOLD, rest["row"], *where, rest["usd"], most, rolls, rest["at"], work.now):
+            # This process knows the counter with it.
+            work.change(where, NOTHING, NOTHING)
+
+
+def _rows_say(work: Work, of: Charge) -> int | None:
     """What the rows of a call say that it cost; `None` where none tells."""
-    picousd, _ = connection.execute(OF_ROWS, (of.call_id, of.budget_id)).fetchone()
+    ((picousd, _),) = work.run(OF_ROWS, of.call_id, of.budget_id)
     return picousd  # type: ignore[no-any-return]  # a sum of whole numbers
+
+
+# Rows of the ledger.
+
+
+def _of_batch(work: Work, batch_id: str | None, under: dict[int, Any]) -> dict[int, Charge]:
+    """What a batch has set aside in each budget for a result that is `under` these: for its own key, else for the key
+    that most is left for."""
+    found: dict[int, Charge] = {}
+    for of in (Charge(*each) for each in work.run(OF_BATCH, batch_id)):
+        before = found.get(of.budget_id)
+        if before is None or before.key != _key(of, under):
+            found[of.budget_id] = of
+    return found
+
+
+def _key(of: Charge, under: dict[int, Any]) -> str:
+    """The key that a row counts for, where it tells."""
+    return str(under[of.budget_id]["k"]) if of.budget_id in under else of.key
+
+
+def _place(budget_id: int, mine: Charge | None, batch: Charge | None, under: dict[int, Any]) -> Where:
+    """Where a row counts: where its call is charged, of a batch in its window for the row's own key, else by itself."""
+    if mine is not None:
+        return mine.where
+    if batch is not None:
+        return budget_id, _key(batch, under), batch.slot
+    return budget_id, under[budget_id]["k"], under[budget_id]["s"]
+
+
+def take(work: Work, said: Said) -> None:
+    """Takes one row into account, in every budget that it is under, and where its call is charged."""
+    if said["kind"] == "create" and said["batch"]:
+        # Its owner may have died in between.
+        hold_batch(work, {"batch": said["batch"], "call": said["of"]})
+    under = {each["b"]: each for each in said.get("claims", ())}
+    charged = _of_call(work, said["of"])
+    batches = _of_batch(work, said["batch"], under) if said["kind"] == "result" else {}
+    for budget_id in under.keys() | charged.keys() | batches.keys():
+        mine, batch = charged.get(budget_id), batches.get(budget_id)
+        of, where = mine or batch, _place(budget_id, mine, batch, under)
+        if of is not None and of.basis == OWNER:
+            work.run(OFFERED, said["call"])
+        else:
+            spend = said["usd"] if of is None else said["told"]
+            values = (*where, ROWS, spend, said["calls"], None, int(work.now))
+            if work.count(ADD, said["call"], said["item"], *values):
+                _count(work, said, of, where, under)
+        if said["rest"] is not None:
+            _hold(work, where, said["rest"], said["bound"])
+
+
+def _count(work: Work, said: Said, of: Charge | None, where: Where, under: dict[int, Any]) -> None:
+    """Counts a row that is new, `of` the call's charge or the batch's."""
+    if of is None:
+        work.change(where, NOTHING, (said["usd"] or 0, said["calls"]), under[where[0]]["e"])
+    elif of.basis == RESERVED and said["kind"] == "result":
+        _take_share(work, of, where, said["told"])
+    elif of.basis != RESERVED and (told := _rows_say(work, of)) is not None:
+        _charge(work, of, ROWS, told, of.calls)
+
+
+def _take_share(work: Work, of: Charge, where: Where, told: int | None) -> None:
+    """Charges one result of a batch in place of its share of what the batch reserved, which may be for another key."""
+    share = of.picousd if of.calls <= 1 else of.picousd // of.calls
+    call = min(1, of.calls)
+    ((end,),) = work.run(ENDS, *of.where)
+    work.change(of.where, (share, call), NOTHING)
+    work.change(where, NOTHING, (share if told is None else told, 1), end)
+    work.run(TAKE_SHARE, share, call, of.call_id, of.budget_id)
+    work.run(USED_UP, of.call_id, of.budget_id)
+
+
+def correct(work: Work, said: Said) -> None:
+    """Adds what a row costs more since it was priced again to every budget that it was counted in, once for each
+    mark."""
+    call_id, more = said["call"], said["more"]
+    under = {each["b"]: each for each in said.get("claims", ())}
+    charged, batches = _of_call(work, call_id), _of_batch(work, said["batch"], under)
+    for budget_id in under.keys() | charged.keys():
+        mine = charged.get(budget_id)
+        where = _place(budget_id, mine, batches.get(budget_id), under)
+        says = said["usd"] if mine is not None and mine.basis == ESTIMATE else more
+        if not work.count(ADD, call_id, said["mark"], *where, ROWS, says, 0, None, int(work.now)):
+            continue
+        if mine is not None and mine.basis == ESTIMATE and says is not None:
+            _charge(work, mine, ROWS, says, mine.calls)
+        elif mine is None or mine.basis in (ROWS, OWNER):
+            work.run(MORE, more, call_id, budget_id)
+            # What is forgotten stays so.
+            if work.run(ENDS, *where):
+                work.change(where, NOTHING, (more, 0))
+        rest = said["rest"]
+        work.run(HOLD_AGAIN, 0 if rest is None else rest["usd"], said["id"], budget_id)
+        if rest is not None:
+            _hold(work, where, rest, said["bound"])

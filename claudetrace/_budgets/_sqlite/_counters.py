@@ -1,24 +1,27 @@
-"""The counters of the budgets' store: statements that change them, and money as they hold it."""
+"""The counters of the budgets' store, money as they hold it, and `Work`: one transaction that changes them."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-from claudetrace._budgets._store import Sums, Totals
+from claudetrace._budgets._records import Totals
 from claudetrace._call import PICOUSD_PER_USD
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
-    from claudetrace._budgets._windows import Window
+    Where: TypeAlias = tuple[int, str, int]
+    """A counter: its budget, key and slot."""
+    Said: TypeAlias = Mapping[str, Any]
 
 PICO = PICOUSD_PER_USD
 MOST_PICOUSD = 4 * 10**18
 """What may be reserved at once in one budget: 4 million dollars, so that no sum of ours overflows 64 bits."""
+NOTHING = (0, 0)
 
 AFTER = """
-    spent_usd, spent_picousd, spent_calls, reserved_picousd + held_picousd, reserved_calls,
+    spent_usd, spent_picousd, spent_calls, reserved_picousd, reserved_calls, held_picousd,
     granted_usd, granted_picousd, granted_calls
 """
 """A counter after the statement."""
@@ -77,21 +80,43 @@ TOTALS = """
         COALESCE(SUM(spent_calls), 0),
         COALESCE(SUM(reserved_picousd), 0),
         COALESCE(SUM(reserved_calls), 0),
-        MIN(slot) FILTER (WHERE spent_usd + spent_picousd + reserved_picousd + spent_calls + reserved_calls > 0),
         COALESCE(SUM(held_picousd), 0),
         COALESCE(SUM(granted_usd), 0),
         COALESCE(SUM(granted_picousd), 0),
         COALESCE(SUM(granted_calls), 0),
+        MIN(slot) FILTER (WHERE spent_usd + spent_picousd + reserved_picousd + spent_calls + reserved_calls > 0),
         COALESCE(SUM(blocked_calls), 0)
     FROM counters
     WHERE budget_id = ? AND key = ? AND slot BETWEEN ? AND ?
 """
 
-BLOCK = """
-    INSERT INTO counters (budget_id, key, slot, ends, blocked_calls)
-    VALUES (?, ?, ?, ?, ?)
-    ON CONFLICT (budget_id, key, slot) DO UPDATE SET blocked_calls = blocked_calls + excluded.blocked_calls
-"""
+
+class Work:
+    """One transaction of a process. A step takes it with what is said, and gives its answer."""
+
+    __slots__ = ("changed", "connection", "now", "owner")
+
+    def __init__(self, connection: sqlite3.Connection, now: float, owner: Callable[[], str]) -> None:
+        self.connection, self.now, self.owner = connection, now, owner
+        self.changed: dict[Where, Sequence[int]] = {}
+        """The counters that were changed, as they are now."""
+
+    def run(self, sql: str, *values: object) -> list[Any]:
+        """All rows of the answer. To its end: a statement that is not may hold up the commit."""
+        return self.connection.execute(sql, values).fetchall()
+
+    def count(self, sql: str, *values: object) -> int:
+        """How many rows were changed."""
+        return self.connection.execute(sql, values).rowcount
+
+    def change(self, where: Where, reserved: tuple[int, int], spent: tuple[int, int], end: int | None = None) -> None:
+        """Takes from what is reserved and adds to what is spent, dollars and calls each."""
+        (self.changed[where],) = self.run(EXCHANGE, *where, end, *reserved, *split(spent[0]), spent[1])
+
+    def totals(self, budget_id: int, key: str, since: int, until: int) -> Totals:
+        """What is spent, reserved and held in a window."""
+        ((*sums, oldest, blocked),) = self.run(TOTALS, budget_id, key, since, until)
+        return counted(sums)._replace(oldest_slot=oldest, blocked_calls=blocked)
 
 
 def split(picousd: int) -> tuple[int, int]:
@@ -99,16 +124,8 @@ def split(picousd: int) -> tuple[int, int]:
     return divmod(picousd, PICO)
 
 
-def sums(after: Sequence[int]) -> Sums:
-    """A counter, of its columns `AFTER`."""
-    usd, rest, calls, reserved, reserved_calls, granted_usd, granted_rest, granted_calls = after
-    return Sums(usd * PICO + rest, calls, reserved, reserved_calls, granted_usd * PICO + granted_rest, granted_calls)
-
-
-def totals(connection: sqlite3.Connection, budget_id: int, key: str, window: Window) -> Totals:
-    """What is spent, reserved and held in the window."""
-    values = (budget_id, key, window.since, window.until)
-    usd, rest, calls, *more = connection.execute(TOTALS, values).fetchone()
-    reserved, reserved_calls, oldest, held, granted_usd, granted_rest, granted_calls, blocked = more
-    granted = granted_usd * PICO + granted_rest, granted_calls
-    return Totals(usd * PICO + rest, calls, reserved, reserved_calls, oldest, held, *granted, blocked)
+def counted(after: Sequence[int]) -> Totals:
+    """A counter, or several, of the columns `AFTER`."""
+    usd, rest, calls, reserved, reserved_calls, held, granted_usd, granted_rest, granted_calls = after
+    granted = granted_usd * PICO + granted_rest
+    return Totals(usd * PICO + rest, calls, reserved, reserved_calls, None, held, granted, granted_calls)

@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-from contextlib import closing
 from typing import TYPE_CHECKING
 
-from claudetrace._budgets._sqlite import _charges, _outbox, _rows
-from claudetrace._budgets._sqlite._file import connect
+from claudetrace._budgets._sqlite._charges import end_batch, settle
 from claudetrace._clock import WallClock, monotonic
 
 if TYPE_CHECKING:
-    import sqlite3
-    from collections.abc import Iterable
-    from pathlib import Path
-
+    from claudetrace._budgets._sqlite._counters import Work
     from claudetrace._budgets._sqlite._owners import Owner
-    from claudetrace._budgets._sqlite._registry import Registry
+    from claudetrace._guard import Guard
 
 GRACE_S = 5.0
 """How long the journal of a process that died may take to say what its calls cost, before they are estimated."""
@@ -26,7 +21,8 @@ KEEP_S = 35 * 86_400
 twice at worst, never not at all."""
 KEEP_STEPS_S, KEEP_COUNTERS_S = 86_400, 400 * 86_400
 """Steps of a rolling window say nothing once they are out of it; windows that are over are history to look at."""
-EVERY_S = 60.0
+UNSEEN_S = 7 * 86_400
+"""Longer than an alert waits to be sent: who has a channel again by then misses nothing."""
 OWNERS = "SELECT DISTINCT owner FROM charges WHERE owner <> '' AND owner <> ?"
 OF_OWNER = "SELECT DISTINCT call_id FROM charges WHERE owner = ? LIMIT ?"
 CLOSED_BATCHES = """
@@ -93,51 +89,25 @@ FORGET = (
     (FORGET_FIRED, (0,)),
 )
 FORGET_ALERTS = "DELETE FROM alerts WHERE id IN (SELECT id FROM alerts WHERE created_at < ? LIMIT ?)"
-FORGET_DELIVERIES = """
-    DELETE FROM deliveries
-    WHERE alert_id NOT IN (SELECT id FROM alerts)
-"""
+FORGET_DELIVERIES = "DELETE FROM deliveries WHERE alert_id NOT IN (SELECT id FROM alerts)"
 
 
 class Housekeeping:
     """Steps that are taken every second or so, each so short that no caller notices."""
 
-    def __init__(self, path: Path, registry: Registry, owner: Owner) -> None:
-        self._path, self._registry, self._owner = path, registry, owner
-        self._wall_clock = WallClock(registry.guard)
+    def __init__(self, guard: Guard, owner: Owner) -> None:
+        self._owner, self._wall_clock = owner, WallClock(guard)
         self._gone: dict[str, float] = {}
-        self._next = 0.0
 
-    def step(self, connection: sqlite3.Connection, channels: Iterable[str]) -> bool:
-        """Whether there is more to do at once."""
-        if self._settle_for_the_dead(connection):
-            return True
-        if monotonic() < self._next:
-            return False
-        self._next = monotonic() + EVERY_S
-        # A connection does not notice that the file below its cache is broken. Another one does, and raises it.
-        with closing(connect(self._path, "ro")) as another:
-            another.execute("SELECT COUNT(*) FROM budgets").fetchone()
-        self._registry.in_use(connection)
-        _outbox.see_channels(connection, channels, self._registry.clock())
-        if self._wall_clock.may_delete() and self._forget(connection):
-            self._next = 0.0
-            return True
-        return False
-
-    def has_nothing_open(self, connection: sqlite3.Connection) -> bool:
-        """Whether no call of this process has a reservation."""
-        return connection.execute(OF_OWNER, (self._owner.name, 1)).fetchone() is None
-
-    def _settle_for_the_dead(self, connection: sqlite3.Connection) -> bool:
+    def settle_for_the_dead(self, work: Work) -> bool:
         """Settles some calls of those who are gone: by their rows, else at their estimates. Whether there are more."""
         now = monotonic()
-        owners = [owner for (owner,) in connection.execute(OWNERS, (self._owner.name,)).fetchall()]
+        owners = [owner for (owner,) in work.run(OWNERS, self._owner.name)]
         self._gone = {owner: self._gone.get(owner, now) for owner in owners if self._owner.is_gone(owner)}
         for owner in [owner for owner, since in self._gone.items() if now - since >= GRACE_S]:
-            found = connection.execute(OF_OWNER, (owner, SOME)).fetchall()
+            found = work.run(OF_OWNER, owner, SOME)
             for (call_id,) in found:
-                _charges.settle(connection, self._registry, call_id, None, None)
+                settle(work, {"call": call_id, "usd": None, "calls": None})
             if len(found) == SOME:
                 return True
         for name in self._owner.names():
@@ -146,27 +116,28 @@ class Housekeeping:
                 self._owner.forget(name)
         return False
 
-    def _close_batches(self, connection: sqlite3.Connection) -> None:
-        """Frees what batches hold in windows that are over: what is read of them later is charged when it is read.
-        Charges at the estimate what nobody can read any more."""
-        now = self._registry.now
-        for (call_id,) in connection.execute(CLOSED_BATCHES, (now, SOME)).fetchall():
-            _charges.settle(connection, self._registry, call_id, 0, 0)
-        for (batch_id,) in connection.execute(UNREAD_BATCHES, (_id_of(now - RESULTS_S), SOME)).fetchall():
-            _rows.end_batch(connection, self._registry, batch_id)
-
-    def _forget(self, connection: sqlite3.Connection) -> bool:
-        """Whether there is more to forget."""
-        now, more = self._registry.now, False
-        self._close_batches(connection)
-        settled = connection.execute(FORGET_CHARGES, (_id_of(now - KEEP_OFFERED_S), _id_of(now - KEEP_S), SOME))
-        more |= settled.rowcount == SOME
+    def forget(self, work: Work) -> bool:
+        """Forgets some of what is old, while the clock can be trusted. Whether there is more."""
+        if not self._wall_clock.may_delete():
+            return False
+        now, more = int(work.now), False
+        _close_batches(work, now)
+        more |= work.count(FORGET_CHARGES, _id_of(now - KEEP_OFFERED_S), _id_of(now - KEEP_S), SOME) == SOME
         for sql, ages in FORGET:
-            more |= connection.execute(sql, (*(now - age for age in ages), SOME)).rowcount == SOME
-        connection.execute(FORGET_ALERTS, ((now - KEEP_S) * 1000, SOME))
-        _outbox.forget_channels(connection, now)
-        connection.execute(FORGET_DELIVERIES)
+            more |= work.count(sql, *(now - age for age in ages), SOME) == SOME
+        work.run(FORGET_ALERTS, (now - KEEP_S) * 1000, SOME)
+        work.run("DELETE FROM channels WHERE seen_at < ?", (now - UNSEEN_S) * 1000)
+        work.run(FORGET_DELIVERIES)
         return more
+
+
+def _close_batches(work: Work, now: int) -> None:
+    """Frees what batches hold in windows that are over: what is read of them later is charged when it is read.
+    Charges at the estimate what nobody can read any more."""
+    for (call_id,) in work.run(CLOSED_BATCHES, now, SOME):
+        settle(work, {"call": call_id, "usd": 0, "calls": 0})
+    for (batch_id,) in work.run(UNREAD_BATCHES, _id_of(now - RESULTS_S), SOME):
+        end_batch(work, batch_id)
 
 
 def _id_of(at: int) -> str:

@@ -1,19 +1,13 @@
-"""The alerts in the store that wait for the channels on the wire, whichever process raised them."""
+"""The alerts that wait in the store for the channels on the wire, and what commands change in it."""
 
 from __future__ import annotations
 
-import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from claudetrace._alerts._alert import Outgoing, alert_from, alert_text
-from claudetrace._ids import uuid7
+from claudetrace._budgets._sqlite._counters import split
 
 if TYPE_CHECKING:
-    import sqlite3
-    from collections.abc import Iterable
-    from datetime import datetime
-
-    from claudetrace._alerts._alert import Alert
+    from claudetrace._budgets._sqlite._counters import Said, Work
 
 FIRED = """
     INSERT INTO fired (budget, mark, forget_at)
@@ -51,58 +45,108 @@ SEEN = """
     VALUES (?1, ?2, ?2)
     ON CONFLICT (channel) DO UPDATE SET seen_at = excluded.seen_at
 """
-UNSEEN_S = 7 * 86_400
-"""Longer than an alert waits to be sent: who has a channel again by then misses nothing."""
-FORGET_AFTER_S = 35 * 86_400
+BLOCK = """
+    INSERT INTO counters (budget_id, key, slot, ends, blocked_calls)
+    VALUES (?, ?, ?, ?, ?)
+    ON CONFLICT (budget_id, key, slot) DO UPDATE SET blocked_calls = blocked_calls + excluded.blocked_calls
+"""
+COUNTER = "INSERT INTO counters (budget_id, key, slot, ends) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING"
+GRANT = """
+    INSERT INTO grants (budget_id, key, slot, usd, picousd, calls, made_at, made_by, why, until)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+"""
+REVOKE = """
+    UPDATE grants
+    SET ended_at = ?, ended_by = ?
+    WHERE budget_id = ? AND key = ? AND slot BETWEEN ? AND ? AND ended_at IS NULL
+"""
+OF_BUDGET = """
+    picousd > 0
+    AND budget_id IN (SELECT id FROM budgets WHERE name = ?1)
+    AND (?2 IS NULL OR key = ?2)
+"""
+HELD = f"SELECT picousd FROM held WHERE {OF_BUDGET}"  # noqa: S608 - SQL of ours
+RELEASE = f"UPDATE held SET picousd = 0 WHERE {OF_BUDGET}"  # noqa: S608 - SQL of ours
+"""The rows stay, so that a stream whose row comes later is not held again."""
+KEYED = ("counters", "charges", "held", "grants")
+"""The tables that have a key."""
 
 
-def raise_alert(
-    connection: sqlite3.Connection, alert: Alert, mark: str, now: int, *, silent: bool = False
-) -> str | None:
-    """The id of the alert, now in the outbox, or `None` where the mark was fired before. `silent`: it only fires."""
-    ends = alert.window_end
-    forget_at = None if ends is None and alert.kind == "threshold" else _forget_at(ends, now)
-    if connection.execute(FIRED, (alert.budget or "", mark, forget_at)).rowcount != 1 or silent:
+def raise_alert(work: Work, said: Said) -> str | None:
+    """The id of the alert, now in the outbox; `None` where the mark was fired before, or only fires."""
+    if not work.count(FIRED, said["budget"], said["mark"], said["forget_at"]) or "silent" in said:
         return None
-    alert_id = uuid7(time.time_ns())
     sql = "INSERT INTO alerts (id, alert, created_at) VALUES (?, ?, ?)"
-    connection.execute(sql, (alert_id, alert_text(alert), int(alert.at.timestamp() * 1000)))
-    return alert_id
+    work.run(sql, said["id"], said["alert"], _ms(work))
+    return str(said["id"])
 
 
-def _forget_at(ends: datetime | None, now: int) -> int:
-    return max(now, int(ends.timestamp()) if ends else now) + FORGET_AFTER_S
+def see(work: Work, said: Said) -> None:
+    """There are these channels, also in a store that was made anew."""
+    for channel in said["channels"]:
+        work.run(SEEN, channel, _ms(work))
 
 
-def claim(
-    connection: sqlite3.Connection, channel: str, now: float, lease_s: float, max_age_s: float
-) -> Outgoing | None:
-    """The next alert for `channel`, nobody else's for `lease_s`."""
-    found = connection.execute(PENDING, (channel, _ms(now - max_age_s), _ms(now))).fetchone()
-    if found is None:
-        return None
-    alert_id, text, tries = found
-    connection.execute(LEASE, (alert_id, channel, _ms(now + lease_s)))
-    return Outgoing(alert_id, alert_from(text), tries)
+def claim(work: Work, said: Said) -> Any:
+    """The next alert for the channel, nobody else's until its lease ends."""
+    for alert_id, text, tries in work.run(PENDING, said["channel"], _ms(work) - said["max_age_ms"], _ms(work)):
+        work.run(LEASE, alert_id, said["channel"], _ms(work) + said["lease_ms"])
+        return alert_id, text, tries
+    return None
 
 
-def mark_delivered(connection: sqlite3.Connection, alert_id: str, channel: str, now: float) -> None:
-    connection.execute(DELIVERED, (alert_id, channel, _ms(now)))
+def delivered(work: Work, said: Said) -> None:
+    work.run(DELIVERED, said["id"], said["channel"], _ms(work))
 
 
-def mark_failed(connection: sqlite3.Connection, alert_id: str, channel: str, due: float, reason: str) -> None:
-    connection.execute(FAILED, (alert_id, channel, _ms(due), reason))
+def failed(work: Work, said: Said) -> None:
+    work.run(FAILED, said["id"], said["channel"], _ms(work) + said["wait_ms"], said["reason"])
 
 
-def see_channels(connection: sqlite3.Connection, channels: Iterable[str], now: float) -> None:
-    """Says that there are these channels, also to a store that was made anew."""
-    connection.executemany(SEEN, [(channel, _ms(now)) for channel in channels])
+def block(work: Work, said: Said) -> int:
+    """Counts calls that a budget has stopped, and gives how many it has in the window."""
+    (each,) = said["claims"]
+    work.run(BLOCK, each["b"], each["k"], each["s"], each["e"], said["calls"])
+    return work.totals(each["b"], each["k"], each["since"], each["until"]).blocked_calls
 
 
-def forget_channels(connection: sqlite3.Connection, now: float) -> None:
-    """Forgets channels that no program has had for long, so that nothing waits for them."""
-    connection.execute("DELETE FROM channels WHERE seen_at < ?", (_ms(now - UNSEEN_S),))
+def grant(work: Work, said: Said) -> None:
+    (each,) = said["claims"]
+    where = each["b"], each["k"], each["s"]
+    work.run(COUNTER, *where, each["e"])
+    made = said["made_at"], said["made_by"], said["why"], said["until"]
+    work.run(GRANT, *where, *split(said["usd"]), said["calls"], *made)
 
 
-def _ms(at: float) -> int:
-    return int(at * 1000)
+def revoke(work: Work, said: Said) -> None:
+    (each,) = said["claims"]
+    work.run(REVOKE, said["at"], said["by"], each["b"], each["k"], each["since"], each["until"])
+
+
+def release(work: Work, said: Said) -> list[int]:
+    """Lets go of what a budget holds for cut streams, and gives the picodollars of each."""
+    found = [picousd for (picousd,) in work.run(HELD, said["name"], said["key"])]
+    work.run(RELEASE, said["name"], said["key"])
+    return found
+
+
+def forget_who(work: Work, said: Said) -> int:
+    """Gives what tells who somebody was other names, and says how many entries there were."""
+    changed = 0
+    for anew, *of in said["keys"]:
+        for table in KEYED:
+            changed += work.count(f"UPDATE {table} SET key = ? WHERE budget_id = ? AND key = ?", anew, *of)  # noqa: S608 - names of ours
+    for anew, *mark in said["marks"]:
+        work.run("UPDATE fired SET mark = ? WHERE budget = ? AND mark = ?", anew, *mark)
+    for anew, key, alert_id in said["alerts"]:
+        changed += work.count("UPDATE alerts SET alert = ? WHERE id = ?", anew, alert_id)
+        sql = "UPDATE deliveries SET reason = ? WHERE alert_id = ? AND INSTR(reason, ?) > 0"
+        work.run(sql, said["answered"], alert_id, key)
+    for result in said["results"]:
+        # A batch's result is known by its custom id.
+        work.run("UPDATE OR REPLACE charges SET item = ? WHERE call_id = ? AND item = ?", *result)
+    return changed
+
+
+def _ms(work: Work) -> int:
+    return int(work.now * 1000)

@@ -1,55 +1,71 @@
-"""`SqliteStore`: the verbs of a budgets' store on a SQLite file."""
+"""`SqliteStore`: the budgets' store in a file. Each step is done as it comes, in the transaction of its group."""
 
 from __future__ import annotations
 
 import sqlite3
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from threading import Lock
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from claudetrace import _usable
-from claudetrace._budgets._sqlite import _charges, _grants, _outbox, _rows
-from claudetrace._budgets._sqlite._counters import BLOCK, totals
-from claudetrace._budgets._sqlite._file import StoreFile, begin, is_broken
-from claudetrace._budgets._sqlite._housekeeping import Housekeeping
+from claudetrace._budgets._definition import definition_of, shape_of
+from claudetrace._budgets._records import Denied, StoreError
+from claudetrace._budgets._sqlite import _charges, _outbox
+from claudetrace._budgets._sqlite._counters import EXCHANGE, KNOWN, Work, counted, split
+from claudetrace._budgets._sqlite._file import StoreFile, begin, connect, is_broken
+from claudetrace._budgets._sqlite._housekeeping import OF_OWNER, Housekeeping
+from claudetrace._budgets._sqlite._look import LOOKS
 from claudetrace._budgets._sqlite._owners import Owner
-from claudetrace._budgets._sqlite._registry import Registry
-from claudetrace._budgets._store import StoreError
+from claudetrace._budgets._store import Store
+from claudetrace._budgets._windows import ROLLING, bucket_s, rolling_s, window_of
+from claudetrace._clock import monotonic
 from claudetrace._descriptors import held_here
 from claudetrace._errors import ClaudetraceError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
-    from claudetrace._alerts._alert import Alert, Outgoing
     from claudetrace._budgets._budget import Budget
-    from claudetrace._budgets._store import Claim, Denied, Grant, Opening, Rest, Totals
+    from claudetrace._budgets._records import Opening, Totals
+    from claudetrace._budgets._sqlite._counters import Said
+    from claudetrace._budgets._steps import Step
     from claudetrace._budgets._windows import Window
-    from claudetrace._call import Row
-
 
 DOWN_S = 2.0
+EVERY_S = 60.0
+MOST_KNOWN = 10_000
+STEPS: Mapping[str, Callable[[Work, Said], Any]] = {
+    "reserve": _charges.reserve,
+    "withdraw": _charges.withdraw,
+    "settle": _charges.settle,
+    "hold_batch": _charges.hold_batch,
+    "take": _charges.take,
+    "correct": _charges.correct,
+    "raise": _outbox.raise_alert,
+    "see": _outbox.see,
+    "claim": _outbox.claim,
+    "delivered": _outbox.delivered,
+    "failed": _outbox.failed,
+    "block": _outbox.block,
+    "grant": _outbox.grant,
+    "revoke": _outbox.revoke,
+    "release": _outbox.release,
+    "forget_who": _outbox.forget_who,
+}
 
 
-class SqliteStore:
+class SqliteStore(Store):
     """The budgets of one process in the file at `path`, which the first group makes or opens."""
 
     def __init__(self, path: Path, opening: Opening) -> None:
+        super().__init__(opening)
         self.name, self.down_s = str(path), DOWN_S
-        self._guard, self._clock = opening.guard, opening.clock
         self._file = StoreFile(path, self._register)
-        self._registry = Registry(opening)
-        self._owner = Owner(path.with_name(f"{path.name}.owners"))
-        self._housekeeping = Housekeeping(path, self._registry, self._owner)
-        self._channels: dict[str, None] = {}
-        """Those that this process has."""
+        self._owner = Owner(owners_of(path))
+        self._housekeeping, self._next = Housekeeping(opening.guard, self._owner), 0.0
         self._checkpointing = Lock()
-        self._open: sqlite3.Connection | None = None
-
-    def _register(self, connection: sqlite3.Connection) -> None:
-        self._registry.register(connection)
-        _outbox.see_channels(connection, tuple(self._channels), self._clock())
+        self._open: Work | None = None
 
     @property
     def is_lost(self) -> bool:
@@ -61,20 +77,21 @@ class SqliteStore:
         return len(self._owner.names()) + 1
 
     @property
-    def _connection(self) -> sqlite3.Connection:
+    def _work(self) -> Work:
         assert self._open is not None, "outside of a group"
         return self._open
 
     @contextmanager
     def group(self, patience_s: float) -> Iterator[None]:
         try:
-            connection = self._open = self._file.connection(patience_s)
+            connection = self._file.connection(patience_s)
             begin(connection, patience_s)
+            self._open = Work(connection, self.now(), self._owner.id)
             try:
                 yield
                 connection.execute("COMMIT")
             except BaseException:
-                self._registry.rolled_back()
+                self._telling.clear()
                 with suppress(sqlite3.Error):
                     connection.rollback()
                 raise
@@ -84,7 +101,7 @@ class SqliteStore:
             raise StoreError(str(error)) from error
         finally:
             self._open = None
-        self._registry.committed()
+        self._committed()
 
     def mend(self, error: StoreError) -> bool:
         cause = error.__cause__
@@ -92,88 +109,82 @@ class SqliteStore:
             return False
         if (aside := self._file.set_aside(cause)) is not None:
             doing = f"use the budgets' store; it is kept as {aside.name}, and a new one begun"
-            self._guard.caught(doing, cause)
+            self._opening.guard.caught(doing, cause)
         return aside is not None or is_broken(cause)
 
-    # Charges.
+    def _add(self, step: Step) -> Denied | None:
+        found = self._now(step)
+        return None if found is None else Denied(step.claims[found["denied"]], found["totals"])
 
-    def reserve(
-        self, call_id: str, claims: Sequence[Claim], picousd: int, calls: int, *, forced: bool = False
-    ) -> Denied | None:
-        asked = (self._connection, self._registry, call_id, claims, (picousd, calls), self._owner.id())
-        if not forced:
-            return _charges.reserve(*asked)
-        _charges.reserve_anyway(*asked)
-        return None
+    def _now(self, step: Step, *, durable: bool = False) -> Any:  # noqa: ARG002 - of interest to a server
+        work = self._work
+        answer = STEPS[step.said["do"]](work, step.to_send(self._ids))
+        self._saw_changes(work)
+        return answer
 
-    def withdraw(self, call_id: str) -> None:
-        _charges.withdraw(self._connection, self._registry, call_id)
+    def _saw_changes(self, work: Work) -> None:
+        changed = [(where, counted(after)) for where, after in work.changed.items()]
+        work.changed = {}
+        self._saw([(*where, counter, self._in_window(where, counter)) for where, counter in changed])
 
-    def charge(self, call_id: str, picousd: int | None, calls: int | None, rests: Sequence[Rest] = ()) -> None:
-        _charges.settle(self._connection, self._registry, call_id, picousd, calls, rests)
+    def _in_window(self, where: tuple[int, str, int], counter: Totals) -> Totals:
+        """What the window of now holds in which a counter is: by the calendar that alone."""
+        budget = self._ids.budgets.get(where[0])
+        if budget is None or not budget.per.startswith(ROLLING):
+            return counter
+        window = window_of(budget.per, budget.timezone, self.now())
+        return self._work.totals(*where[:2], window.since, window.until)
 
-    def hold_batch(self, call_id: str, batch_id: str) -> None:
-        self._connection.execute(_charges.HOLD_BATCH, (batch_id, call_id))
+    def _look(self, what: str, **said: Any) -> Any:
+        return LOOKS[what](self._work, said)
 
-    def offer(self, rows: Iterable[Row]) -> None:
-        connection, budgets = self._connection, self._registry.all(self._connection)
-        for row in rows:
-            connection.execute("SAVEPOINT one_row")
-            try:
-                _rows.take(connection, self._registry, row, budgets)
-            except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
-                connection.execute("ROLLBACK TO one_row")
-                self._guard.caught("count a row of the ledger in a budget", error)
-            connection.execute("RELEASE one_row")
+    # Its budgets.
 
-    def correct(self, changes: Iterable[tuple[str, int, Row]]) -> None:
-        budgets = self._registry.all(self._connection)
-        for mark, picousd, row in changes:
-            _rows.correct(self._connection, self._registry, mark, picousd, row, budgets)
+    def _register(self, connection: sqlite3.Connection) -> None:
+        """Makes sure that the file knows these budgets, also one that was made anew."""
+        work = Work(connection, self.now(), self._owner.id)
+        self._registered([(budget, self._row_of(work, budget)) for budget in self._opening.budgets])
+        for budget, budget_id in self._mine:
+            for key, slot, *after in work.run(KNOWN, budget_id, int(work.now), MOST_KNOWN):
+                self._opening.saw(str(budget.name), key, slot, counted(after))
+        _outbox.see(work, {"channels": self._channels})
 
-    def totals(self, budget: Budget, key: str, window: Window) -> Totals:
-        return totals(self._connection, self._registry.mine[str(budget.name)].id, key, window)
-
-    def grants(self, budget: Budget, key: str, window: Window) -> list[Grant]:
-        return _grants.in_force(self._connection, self._registry.mine[str(budget.name)].id, key, window)
-
-    def block(self, claim: Claim, calls: int) -> int:
-        budget_id, (_, key, window) = self._registry.mine[str(claim.budget.name)].id, claim
-        self._connection.execute(BLOCK, (budget_id, key, window.slot, window.end, calls))
-        return totals(self._connection, budget_id, key, window).blocked_calls
-
-    def use(self, budgets: tuple[Budget, ...]) -> None:
-        """As in `Store`: nobody sets budgets in a file."""
+    def _row_of(self, work: Work, budget: Budget) -> int:
+        """The row of a budget; one that is new begins with what the ledger says was spent."""
+        named, said = (budget.name, shape_of(budget)), (definition_of(budget), int(work.now))
+        for (known,) in work.run("SELECT id FROM budgets WHERE name = ? AND shape = ?", *named):
+            work.run("UPDATE budgets SET definition = ?, used_at = ? WHERE id = ?", *said, known)
+            return int(known)
+        sql = "INSERT INTO budgets (name, shape, definition, used_at, since) VALUES (?, ?, ?, ?, ?) RETURNING id"
+        ((new,),) = work.run(sql, *named, *said, said[1])
+        for slot, span in _slots(budget, said[1]):
+            for key, (picousd, calls) in self._opening.spent_before(budget, span).items():
+                work.run(EXCHANGE, new, key, slot.slot, slot.end, 0, 0, *split(picousd), calls)
+        return int(new)
 
     # Housekeeping.
 
     def keep_house(self) -> bool:
-        return self._housekeeping.step(self._connection, tuple(self._channels))
+        if self._housekeeping.settle_for_the_dead(self._work):
+            more = True
+        elif monotonic() < self._next:
+            return False
+        else:
+            # A connection does not notice that the file below its cache is broken. Another one does, and raises it.
+            with closing(connect(self._file.path, "ro")) as another:
+                another.execute("SELECT COUNT(*) FROM budgets").fetchone()
+            for _, budget_id in self._mine:
+                self._work.run("UPDATE budgets SET used_at = ? WHERE id = ?", int(self.now()), budget_id)
+            _outbox.see(self._work, {"channels": self._channels})
+            more = self._housekeeping.forget(self._work)
+            self._next = 0.0 if more else monotonic() + EVERY_S
+        self._saw_changes(self._work)
+        return more
 
     def checkpoint(self) -> None:
         """By a connection of its own: this waits for the disk, and callers do not."""
         with self._checkpointing:
             self._file.checkpoint()
-
-    # The alerts' outbox.
-
-    def raise_alert(self, alert: Alert, mark: str) -> str | None:
-        return _outbox.raise_alert(self._connection, alert, mark, self._registry.now)
-
-    def open_channel(self, channel: str) -> None:
-        _outbox.see_channels(self._connection, (channel,), self._clock())
-        self._channels[channel] = None
-
-    def claim(self, channel: str, lease_s: float, max_age_s: float) -> Outgoing | None:
-        if channel not in self._channels:
-            self.open_channel(channel)
-        return _outbox.claim(self._connection, channel, self._clock(), lease_s, max_age_s)
-
-    def mark_delivered(self, alert_id: str, channel: str) -> None:
-        _outbox.mark_delivered(self._connection, alert_id, channel, self._clock())
-
-    def mark_failed(self, alert_id: str, channel: str, wait_s: float, reason: str) -> None:
-        _outbox.mark_failed(self._connection, alert_id, channel, self._clock() + wait_s, reason)
 
     # The process.
 
@@ -200,6 +211,23 @@ class SqliteStore:
         settled = False
         with suppress(sqlite3.Error, OSError, ClaudetraceError):
             # Not opened only to be closed.
-            settled = not self._owner.name or self._housekeeping.has_nothing_open(self._file.connection())
+            owner = self._owner.name
+            settled = not owner or not self._file.connection().execute(OF_OWNER, (owner, 1)).fetchall()
         self._owner.close(settled=settled)
         self._file.close()
+
+
+def _slots(budget: Budget, now: int) -> list[tuple[Window, Window]]:
+    """The counters that a new store begins with, each with the span of what goes into it: the window of now, or the
+    steps of a rolling one."""
+    window = window_of(budget.per, budget.timezone, now)
+    if window.since == window.until:
+        return [(window, window)]
+    step = bucket_s(rolling_s(budget.per))
+    steps = [window_of(budget.per, budget.timezone, at) for at in range(window.since, window.slot + 1, step)]
+    return [(each, each._replace(start=each.slot, end=each.slot + step)) for each in steps]
+
+
+def owners_of(path: Path) -> Path:
+    """Where processes hold the locks that say that they are there."""
+    return path.with_name(f"{path.name}.owners")

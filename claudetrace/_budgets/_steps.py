@@ -1,4 +1,4 @@
-"""What a store on PostgreSQL is asked to do: steps of one exchange, as the functions in the database take them."""
+"""What a store is asked to do, as steps: plain values that a file's statements and a server's functions both take."""
 
 from __future__ import annotations
 
@@ -7,30 +7,30 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from claudetrace._budgets._match import matching
-from claudetrace._budgets._rests import rest_of
-from claudetrace._budgets._store import Claim, Later
+from claudetrace._budgets._records import Claim, Rest
 from claudetrace._budgets._windows import ROLLING, bucket_s, rolling_s, window_of
 from claudetrace._call import spend_of, tells_tokens
 from claudetrace._operations import BATCHES_CREATE, BATCHES_RESULT, FREE
+from claudetrace._pricing._row import rest_of_cut
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from claudetrace._budgets._budget import Budget
-    from claudetrace._budgets._store import Denied, Rest
+    from claudetrace._budgets._records import Denied
 
 FOREVER = 10**12
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One thing to do. The ids of its budgets are those of the database at hand when it is sent."""
+    """One thing to do. The ids of its budgets are those of the store at hand when it is sent."""
 
     said: Mapping[str, Any]
     claims: Sequence[Claim] = ()
 
     def to_send(self, ids: Ids) -> dict[str, Any]:
-        """As the functions take it."""
+        """As the store takes it."""
         said = {**self.said, "bound": ids.bound} if self.said.get("rest") or self.said.get("rests") else self.said
         rows = [(each, ids.of(each.budget)) for each in self.claims]
         claims = [_claim(place, each, row) for place, (each, row) in enumerate(rows) if row is not None]
@@ -51,8 +51,8 @@ class Step:
         return replace(self, claims=[windowed(each, now) for each in self.claims])
 
 
-class Asked(Later):
-    """A step, and what it is answered; who asks for that before the group has ended has it sent."""
+class Asked:
+    """A step whose answer a store gives best once its group has ended: whoever asks for it before has it sent."""
 
     __slots__ = ("_send", "said", "step")
 
@@ -62,13 +62,18 @@ class Asked(Later):
 
     @property
     def answer(self) -> Denied | None:
-        """As in `Later`."""
+        """Which budget had no room."""
         self._send()
         return self.said
 
 
+def answer_of(given: Any) -> Any:
+    """What was given, or the answer that is given later."""
+    return given.answer if isinstance(given, Asked) else given
+
+
 class Ids(dict[int, int]):
-    """The rows of budgets in the database, by the identity of each object."""
+    """The rows of budgets in the store, by the identity of each object."""
 
     def __init__(self, budgets: Iterable[tuple[Budget, int]]) -> None:
         self.budgets = {budget_id: budget for budget, budget_id in budgets}
@@ -87,6 +92,7 @@ class Ids(dict[int, int]):
 
 
 def windowed(claim: Claim, now: float) -> Claim:
+    """The same in the window of now."""
     budget = claim.budget
     return claim._replace(window=window_of(budget.per, budget.timezone, now))
 
@@ -121,15 +127,16 @@ def settling(
     if reserved is not None:
         said |= {"needed": reserved.said["usd"], "needed_calls": reserved.said["calls"]}
     if rests:
-        said["rests"] = [_rest(each) for each in rests]
+        said["rests"] = [_said_of(each) for each in rests]
     return Step(said, () if reserved is None else reserved.claims)
 
 
 def taking(row: Mapping[str, Any], budgets: Sequence[Budget]) -> Step:
     """One row of a ledger. Raises what a broken row does."""
-    is_result = row.get("operation") == BATCHES_RESULT.name and bool(row.get("batch_id"))
-    is_create = row.get("operation") == BATCHES_CREATE.name
-    told = spend_of(row) if not is_create and tells_tokens(row.get("cost_flags") or "", row) else None
+    operation = row.get("operation")
+    is_result = operation == BATCHES_RESULT.name and bool(row.get("batch_id"))
+    is_create = operation == BATCHES_CREATE.name
+    spend, rest = spend_of(row), rest_of(row)
     said = {
         "do": "take",
         "kind": "result" if is_result else "create" if is_create else "call",
@@ -138,15 +145,18 @@ def taking(row: Mapping[str, Any], budgets: Sequence[Budget]) -> Step:
         "of": row["call_id"],
         "item": (row.get("custom_id") if is_result else None) or row["id"],
         "batch": row.get("batch_id"),
-        "usd": spend_of(row),
-        "told": told,
-        "calls": calls_of(row),
-        "rest": _rest_of(row),
+        "usd": spend,
+        # In place of what was set aside, where it tells.
+        "told": spend if not is_create and tells_tokens(row.get("cost_flags") or "", row) else None,
+        # The first row of a call is one call, each result of a batch is, what is free is none.
+        "calls": int(operation == BATCHES_RESULT.name or (operation not in FREE and row["id"] == row["call_id"])),
+        "rest": rest and _said_of(rest),
     }
     return Step(said, _under(row, budgets))
 
 
 def correcting(mark: str, picousd: int, row: Mapping[str, Any], budgets: Sequence[Budget]) -> Step:
+    rest = rest_of(row)
     said = {
         "do": "correct",
         "mark": mark,
@@ -155,15 +165,16 @@ def correcting(mark: str, picousd: int, row: Mapping[str, Any], budgets: Sequenc
         "batch": row.get("batch_id"),
         "usd": spend_of(row),
         "more": picousd,
-        "rest": _rest_of(row),
+        "rest": rest and _said_of(rest),
     }
     return Step(said, _under(row, budgets))
 
 
-def calls_of(row: Mapping[str, Any]) -> int:
-    """How many calls a row stands for: the first of a call one, each result of a batch one, what is free none."""
-    operation = row.get("operation")
-    return int(operation == BATCHES_RESULT.name or (operation not in FREE and row["id"] == row["call_id"]))
+def rest_of(row: Mapping[str, Any]) -> Rest | None:
+    """What can still be billed of a cut stream, held in budgets with `cut_streams="bound"`; `None` where nothing can,
+    or where nothing was seen that tells."""
+    picousd = rest_of_cut(row)
+    return Rest(row["id"], datetime.fromisoformat(row["started_at"]).timestamp(), picousd) if picousd else None
 
 
 def _under(row: Mapping[str, Any], budgets: Sequence[Budget]) -> list[Claim]:
@@ -171,10 +182,5 @@ def _under(row: Mapping[str, Any], budgets: Sequence[Budget]) -> list[Claim]:
     return [Claim(budget, key, window_of(budget.per, budget.timezone, at)) for budget, key in matching(budgets, row)]
 
 
-def _rest_of(row: Mapping[str, Any]) -> dict[str, Any] | None:
-    found = rest_of(row)
-    return None if found is None else _rest(found)
-
-
-def _rest(rest: Rest) -> dict[str, Any]:
+def _said_of(rest: Rest) -> dict[str, Any]:
     return {"row": rest.row_id, "at": int(rest.at), "usd": rest.picousd}
