@@ -169,7 +169,7 @@ class Assembly:
         settings = self._settings
         if not settings.budgets and not settings.alert_to:
             return None
-        from claudetrace._alerts._origin import Origin, here
+        from claudetrace._alerts._alert import Origin, here
         from claudetrace._budgets._budgets import Budgets
         from claudetrace._parse import alert_to
 

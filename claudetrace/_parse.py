@@ -17,7 +17,7 @@ from claudetrace._tags import clean_tags
 from claudetrace._text import without_password
 
 if TYPE_CHECKING:
-    from claudetrace._alerts._channels import Channel
+    from claudetrace._alerts._channel import Channel
     from claudetrace._budgets._budget import Budget
     from claudetrace._budgets._postgres._url import ServerUrl
 

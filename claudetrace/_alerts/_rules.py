@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections import OrderedDict, deque
+from collections import deque
 from datetime import datetime
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from claudetrace._alerts import _sentences
-from claudetrace._alerts._alert import alert_of
-from claudetrace._alerts._forecast import Forecasts, forecast
-from claudetrace._alerts._loops import Loops
-from claudetrace._alerts._origin import here
-from claudetrace._alerts._spikes import Spikes
+from claudetrace._alerts._alert import alert_of, here
+from claudetrace._alerts._patterns import Forecasts, Latest, Loops, Spikes, forecast
 from claudetrace._budgets._match import ALL, matching, untagged
 from claudetrace._budgets._windows import ROLLING, period_of, window_of
 from claudetrace._call import exact_usd, spend_of
@@ -61,8 +58,8 @@ class Rules:
         self._raise_alert, self._guard, self._clock = raise_alert, guard, clock
         self._totals, self._block = totals, block
         self._forecasts, self._spikes, self._loops = Forecasts(), Spikes(), Loops()
-        self._next: OrderedDict[tuple[str, str], float] = OrderedDict()
-        self._known: OrderedDict[tuple[str | None, str], None] = OrderedDict()
+        self._next = Latest[tuple[str, str], float](MOST_KEPT)
+        self._known = Latest[tuple[str | None, str], None](MOST_KEPT)
         self._noted: deque[tuple[Budget, str, str]] = deque(maxlen=1000)
         self._blocked: deque[tuple[Claim, str]] = deque()
         self._uncounted: dict[tuple[str, str, int], tuple[Claim, str, int]] = {}
@@ -159,7 +156,7 @@ class Rules:
         now = self._clock()
         if self._totals is None or not budget.forecast or now < self._next.get((str(budget.name), key), 0.0):
             return
-        _keep(self._next, (str(budget.name), key), now + FORECAST_S)
+        self._next.put((str(budget.name), key), now + FORECAST_S)
         window = window_of(budget.per, budget.timezone, now)
         if window.end_at is None:
             return
@@ -200,7 +197,7 @@ class Rules:
     def _raise(self, kind: str, message: str, mark: str, *, budget: Budget | None = None, **more: Any) -> None:
         known = None if budget is None else budget.name, mark
         if known not in self._known:
-            _keep(self._known, known, None)
+            self._known.put(known, None)
             self._raise_alert(alert_of(kind, message, self._clock(), budget=budget, **more), mark)
 
 
@@ -220,10 +217,3 @@ def mark_of(budget: Budget, kind: str, slot: int, key: str = "", *, of_limit: bo
     `of_limit`, so that a limit that is raised is told of again."""
     limit = f" of {budget.limit_picousd}/{budget.max_calls}" if of_limit else ""
     return f"{kind}{limit} {period_of(budget.per, slot)} {key}"
-
-
-def _keep(kept: OrderedDict[Any, Any], name: Any, value: Any) -> None:
-    kept[name] = value
-    kept.move_to_end(name)
-    if len(kept) > MOST_KEPT:
-        kept.popitem(last=False)

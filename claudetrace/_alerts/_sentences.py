@@ -6,12 +6,11 @@ from datetime import UTC, datetime
 from decimal import ROUND_HALF_UP, Context, Decimal
 from typing import TYPE_CHECKING
 
-from claudetrace._alerts._channels._notice import one_line, percent_text
+from claudetrace._alerts._channel import one_line, percent_text
 from claudetrace._call import exact_usd
 
 if TYPE_CHECKING:
-    from claudetrace._alerts._loops import Loop
-    from claudetrace._alerts._spikes import Spike
+    from claudetrace._alerts._patterns import Loop, Spike
     from claudetrace._budgets._budget import Budget
 
 CENT = Decimal("0.01")

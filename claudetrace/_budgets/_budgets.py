@@ -9,9 +9,8 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 from weakref import ref
 
-from claudetrace._alerts._outbox import StoreOutbox
 from claudetrace._alerts._rules import Rules
-from claudetrace._alerts._sender import EXIT_S, Sender
+from claudetrace._alerts._sender import EXIT_S, Sender, StoreOutbox
 from claudetrace._budgets import _connect
 from claudetrace._budgets._admission import Admission
 from claudetrace._budgets._current import runs
@@ -34,7 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from claudetrace._alerts._alert import Alert
-    from claudetrace._alerts._channels import Channel
+    from claudetrace._alerts._channel import Channel
     from claudetrace._budgets._budget import Budget
     from claudetrace._budgets._connect import StoreName
     from claudetrace._budgets._records import Totals

@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from claudetrace._alerts._forecast import forecast
+from claudetrace._alerts._patterns import forecast
 from claudetrace._budgets import _connect
 from claudetrace._budgets._match import ALL
 from claudetrace._budgets._windows import window_of

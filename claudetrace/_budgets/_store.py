@@ -250,9 +250,11 @@ class Store(ABC):
     def raise_alert(self, alert: Alert, mark: str, *, silent: bool = False) -> str | None:
         """The new alert's id, or `None` where its budget has fired `mark` already, in this or another process, and
         where it only fires, `silent`."""
-        said = {"budget": alert.budget or "", "mark": mark, "forget_at": _forget_at(alert, self.now())}
-        told = {"id": uuid7(time.time_ns()), "alert": alert_text(alert), **({"silent": True} if silent else {})}
-        return self._now(Step({"do": "raise", **said, **told}), durable=True)  # type: ignore[no-any-return]  # the id
+        said: dict[str, Any] = {"budget": alert.budget or "", "mark": mark, "forget_at": _forget_at(alert, self.now())}
+        said |= {"id": uuid7(time.time_ns()), "alert": alert_text(alert), "at_ms": int(alert.at.timestamp() * 1000)}
+        if silent:
+            said["silent"] = True
+        return self._now(Step({"do": "raise", **said}), durable=True)  # type: ignore[no-any-return]  # the id
 
     def open_channel(self, channel: str) -> None:
         """Remembers since when there is this channel, the first time: it gets what is raised from then on."""
@@ -273,8 +275,8 @@ class Store(ABC):
 
     def mark_failed(self, alert_id: str, channel: str, wait_s: float, reason: str) -> None:
         """Due again after `wait_s`, counted as a try."""
-        wait_ms = int(wait_s * 1000)
-        self._now(Step({"do": "failed", "id": alert_id, "channel": channel, "wait_ms": wait_ms, "reason": reason}))
+        said = {"id": alert_id, "channel": channel, "wait_ms": wait_s * 1000, "reason": reason}
+        self._now(Step({"do": "failed", **said}))
 
 
 def _forget_at(alert: Alert, now: float) -> int | None:

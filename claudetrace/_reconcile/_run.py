@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Iterable
 
-    from claudetrace._alerts._send_test import Tried
+    from claudetrace._alerts._channels import Tried
     from claudetrace._config import Settings
     from claudetrace._ledger._read import Ledger
     from claudetrace._reconcile._fetch import Asked
@@ -191,7 +191,7 @@ def alert_unseen(found: Reconciliation, at_least: Fraction, settings: Settings) 
     if not found.is_below(at_least) or found.capture_ratio is None:
         return []
     from claudetrace._alerts._alert import Alert
-    from claudetrace._alerts._send_test import send_now
+    from claudetrace._alerts._channels import send_now
     from claudetrace._parse import alert_to
 
     since, until = (datetime.combine(day, time(), UTC) for day in (found.asked.since, found.asked.until))

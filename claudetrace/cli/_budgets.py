@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from claudetrace._alerts._send_test import send_test
+from claudetrace._alerts._channels import send_test
 from claudetrace._budgets import _connect, _grants
 from claudetrace._budgets._budget import budgets_from
 from claudetrace._budgets._budgets import Budgets

@@ -11,8 +11,8 @@ from urllib.parse import urlsplit
 
 import click
 
-from claudetrace._alerts._channels._http import get
-from claudetrace._alerts._channels._kinds import DeliveryFailed
+from claudetrace._alerts._channel import DeliveryFailed
+from claudetrace._alerts._http import get
 from claudetrace._errors import ClaudetraceError
 from claudetrace._places import ledger_path
 from claudetrace._pricing._ids import find_listed, listed_models, unknown_name

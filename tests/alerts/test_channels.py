@@ -17,9 +17,10 @@ from importlib.util import find_spec
 
 import pytest
 
+from claudetrace._alerts import _http
 from claudetrace._alerts._alert import Alert
-from claudetrace._alerts._channels import DeliveryFailed, _http, channels
-from claudetrace._alerts._channels._notice import Notice
+from claudetrace._alerts._channel import DeliveryFailed, Notice
+from claudetrace._alerts._channels import channels
 from claudetrace._errors import ClaudetraceError
 from tests.alerts._receiver import Receiver
 

@@ -17,12 +17,10 @@ from pathlib import Path
 
 import pytest
 
-from claudetrace._alerts import _outbox
+from claudetrace._alerts import _sender
 from claudetrace._alerts._alert import Alert
-from claudetrace._alerts._channels import channels
-from claudetrace._alerts._outbox import MOST_TRIES_OF_PROCESS
-from claudetrace._alerts._send_test import Tried, send_test
-from claudetrace._alerts._sender import Sender
+from claudetrace._alerts._channels import Tried, channels, send_test
+from claudetrace._alerts._sender import MOST_TRIES_OF_PROCESS, Sender
 from claudetrace._budgets._budget import Budget
 from claudetrace._errors import ClaudetraceError
 from claudetrace._guard import Guard
@@ -419,7 +417,7 @@ def test_sending_waits_for_nothing(begin):
 
 def test_what_is_too_much_for_memory_is_told(begin, monkeypatch):
     """A channel that is busy keeps the newest alerts, and each one that it lets go of is counted."""
-    monkeypatch.setattr(_outbox, "MOST_WAITING", 2)
+    monkeypatch.setattr(_sender, "MOST_WAITING", 2)
     busy, go_on, given = threading.Event(), threading.Event(), []
 
     def slow(alert):

@@ -8,7 +8,7 @@ from decimal import Decimal
 
 import pytest
 
-from claudetrace._alerts._forecast import forecast
+from claudetrace._alerts._patterns import forecast
 from claudetrace._budgets._budget import Budget
 from claudetrace._budgets._windows import window_of
 from tests.alerts._watched import DAY, USD, Watched, day_budget

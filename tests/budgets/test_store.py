@@ -26,7 +26,7 @@ from claudetrace._ids import uuid7
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from claudetrace._alerts._outbox import Outgoing
+    from claudetrace._alerts._sender import Outgoing
     from claudetrace._guard import Guard
 
 USD = 10**12

@@ -77,7 +77,7 @@ def raise_alert(work: Work, said: Said) -> str | None:
     if not work.count(FIRED, said["budget"], said["mark"], said["forget_at"]) or "silent" in said:
         return None
     sql = "INSERT INTO alerts (id, alert, created_at) VALUES (?, ?, ?)"
-    work.run(sql, said["id"], said["alert"], _ms(work))
+    work.run(sql, said["id"], said["alert"], said["at_ms"])
     return str(said["id"])
 
 
@@ -100,7 +100,7 @@ def delivered(work: Work, said: Said) -> None:
 
 
 def failed(work: Work, said: Said) -> None:
-    work.run(FAILED, said["id"], said["channel"], _ms(work) + said["wait_ms"], said["reason"])
+    work.run(FAILED, said["id"], said["channel"], int(work.now * 1000 + said["wait_ms"]), said["reason"])
 
 
 def block(work: Work, said: Said) -> int:

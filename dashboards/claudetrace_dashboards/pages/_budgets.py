@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from datetime import datetime
     from decimal import Decimal
 
+    from claudetrace._budgets._records import ChannelState, Grant, Raised
     from claudetrace._budgets._report import Report, Shown
     from claudetrace._budgets._status import BudgetState
-    from claudetrace._budgets._records import ChannelState, Grant, Raised
     from claudetrace_dashboards._filters import Filters
     from claudetrace_dashboards._panel import Row, Scope
 

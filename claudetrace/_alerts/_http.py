@@ -13,13 +13,12 @@ from urllib.request import (
     HTTPHandler,
     HTTPRedirectHandler,
     HTTPSHandler,
-    OpenerDirector,
     ProxyHandler,
     Request,
     build_opener,
 )
 
-from claudetrace._alerts._channels._kinds import DeliveryFailed
+from claudetrace._alerts._channel import DeliveryFailed
 from claudetrace._clock import monotonic
 from claudetrace._version import __version__
 
@@ -41,48 +40,35 @@ CONTENT = {"Content-Type": "application/json; charset=utf-8", "User-Agent": f"cl
 
 
 def post(url: str, body: bytes, headers: Mapping[str, str]) -> None:
-    """Hands `body` to `url`. Raises `DeliveryFailed` unless the answer is a 2xx.
-
-    What is raised is made of the kind of failure alone, and outside of the handler: neither its words nor what it
-    came from hold anything of the URL, and nothing of what the server wrote.
-    """
-    try:
-        status, retry_after = _exchange(url, body, headers)
-        failed = None if 200 <= status < 300 else DeliveryFailed(_status_text(status), retry_after_s=retry_after)
-    except Exception as error:  # noqa: BLE001 - told in words of ours
-        failed = DeliveryFailed(_reason(error))
-    if failed is not None:
-        raise failed
+    """Hands `body` to `url`. Raises `DeliveryFailed` unless the answer is a 2xx."""
+    # Read, so that the server has not written in vain; a little, so that it cannot keep us.
+    _ask(Request(url, data=body, headers={**CONTENT, **headers}, method="POST"), ANSWER_BYTES)  # noqa: S310 - http and https alone
 
 
 def get(url: str, most_bytes: int) -> bytes:
     """What `url` answers with a 2xx, and no more than `most_bytes` of it. Raises `DeliveryFailed`."""
+    # With the proxies that the environment names, but for what goes to this machine unencrypted.
+    direct = [ProxyHandler({})] if url.startswith("http:") else []
+    return _ask(Request(url, headers={"User-Agent": CONTENT["User-Agent"]}), most_bytes, *direct)  # noqa: S310 - as above
+
+
+def _ask(request: Request, most_bytes: int, *handlers: ProxyHandler) -> bytes:
+    """What is answered with a 2xx.
+
+    What is raised is made of the kind of failure alone, and outside of the handler: neither its words nor what it
+    came from hold anything of the URL, and nothing of what the server wrote.
+    """
+    opener = build_opener(_Http, _Https(context=ssl.create_default_context()), _AsItIs, _NoRedirect, *handlers)
     try:
-        request = Request(url, headers={"User-Agent": CONTENT["User-Agent"]})  # noqa: S310 - http and https alone
-        with _opener(url).open(request, timeout=SILENCE_S) as response:
+        with opener.open(request, timeout=SILENCE_S) as response:
+            answer: bytes = response.read(most_bytes)
             if 200 <= response.status < 300:
-                content: bytes = response.read(most_bytes)
-                return content
-            failed = DeliveryFailed(_status_text(response.status))
+                return answer
+            seconds = _seconds(response.headers.get("Retry-After"))
+            failed = DeliveryFailed(_status_text(response.status), retry_after_s=seconds)
     except Exception as error:  # noqa: BLE001 - told in words of ours
         failed = DeliveryFailed(_reason(error))
     raise failed
-
-
-def _opener(url: str) -> OpenerDirector:
-    # With the proxies that the environment names, but for what goes to this machine unencrypted.
-    direct = [ProxyHandler({})] if url.startswith("http:") else []
-    return build_opener(_Http, _Https(context=ssl.create_default_context()), _AsItIs, _NoRedirect, *direct)
-
-
-def _exchange(url: str, body: bytes, headers: Mapping[str, str]) -> tuple[int, float | None]:
-    request = Request(url, data=body, headers={**CONTENT, **headers}, method="POST")  # noqa: S310 - http and https alone
-    # With the proxies that the environment names.
-    opener = build_opener(_Http, _Https(context=ssl.create_default_context()), _AsItIs, _NoRedirect)
-    with opener.open(request, timeout=SILENCE_S) as response:
-        # Read, so that the server has not written in vain; a little, so that it cannot keep us.
-        response.read(ANSWER_BYTES)
-        return response.status, _seconds(response.headers.get("Retry-After"))
 
 
 class _AsItIs(HTTPErrorProcessor):

@@ -8,11 +8,11 @@ import warnings
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from claudetrace._alerts._channels._kinds import Channel, DeliveryFailed, wire_name
+from claudetrace._alerts._channel import Channel, DeliveryFailed, wire_name
 from claudetrace._errors import ClaudetraceError
 
 if TYPE_CHECKING:
-    from claudetrace._alerts._channels._notice import Notice
+    from claudetrace._alerts._channel import Notice
 
 # In the URLs of most services the host is a token.
 WITH_A_HOST = frozenset(("mailto", "mailtos", "json", "jsons", "xml", "xmls", "form", "forms"))
