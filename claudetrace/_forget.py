@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from claudetrace._attribution import hashed_as
-from claudetrace._budgets import _connect
+from claudetrace._budgets import _commands, _connect
 from claudetrace._clock import monotonic
 from claudetrace._errors import ClaudetraceError
 from claudetrace._files import open_file
@@ -165,14 +165,14 @@ def _forget_in_stores(store: StoreName, ledgers: list[Path], name: Whom, done: F
             rows |= more[1]
     if _connect.exists(store):
         with done.each(store):
-            entries, defined = _connect.forget(store, name.value, sessions, rows, name.tag)
+            entries, defined = _commands.forget(store, name.value, sessions, rows, name.tag)
             done.entries += entries
             done.left += [
                 f"the budget {each!r} is for them by its definition: change the program that has it" for each in defined
             ]
     for aside in (aside for file in _files(store) for aside in _set_aside(file, "broken")):
         with done.each(aside):
-            _rid(aside, name, partial(_connect.forget, aside, name.value, sessions, rows, name.tag))
+            _rid(aside, name, partial(_commands.forget, aside, name.value, sessions, rows, name.tag))
 
 
 def _set_aside(path: Path, why: str) -> list[Path]:

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from claudetrace._budgets._runs import runs_of
+from claudetrace._budgets._admission import runs_of
 from claudetrace._call import PICOUSD_PER_USD
 from claudetrace._errors import ClaudetraceError
 from claudetrace._ids import response_id, utc_text

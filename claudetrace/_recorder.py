@@ -9,7 +9,7 @@ from functools import cached_property
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
-from claudetrace._budgets._current import runs
+from claudetrace._budgets._run import runs
 from claudetrace._call import spend_picousd, tells_tokens
 from claudetrace._errors import BudgetExceeded
 from claudetrace._guard import Collection

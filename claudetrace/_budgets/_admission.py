@@ -4,24 +4,25 @@ from __future__ import annotations
 
 from _asyncio import get_running_loop
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from claudetrace._budgets._match import untagged
+from claudetrace._budgets._match import matching, untagged
 from claudetrace._budgets._queues import Queues
 from claudetrace._budgets._records import StoreError
-from claudetrace._budgets._refusals import StoreUnusable, exceeded, refuse_unknown, refuse_untagged
-from claudetrace._budgets._runs import reserve_in, runs_of
+from claudetrace._budgets._refusals import StoreUnusable, exceeded, refusal, refuse_unknown, refuse_untagged
+from claudetrace._budgets._run import runs
 from claudetrace._budgets._writer import Job
 from claudetrace._clock import monotonic
 from claudetrace._guard import pass_on
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from claudetrace._budgets._budget import Budget
     from claudetrace._budgets._local import Local
     from claudetrace._budgets._records import Denied
     from claudetrace._budgets._reservation import Reservation
+    from claudetrace._budgets._run import Run
     from claudetrace._budgets._store import Store
     from claudetrace._budgets._writer import Writer
     from claudetrace._guard import Guard
@@ -159,3 +160,21 @@ def _is_on_a_loop() -> bool:
     except RuntimeError:
         return False
     return True
+
+
+def runs_of(columns: Mapping[str, Any]) -> list[Run]:
+    """The runs around this that a call with these columns is in."""
+    return [run for run in runs.get() for _ in matching((run.budget,), columns)]
+
+
+def reserve_in(entered: list[Run], call_id: str, picousd: int | None, calls: int = 1, *, bounded: bool = True) -> None:
+    """Sets aside what the call may cost, in each of these runs. Raises `BudgetExceeded`, with nothing set aside.
+
+    `picousd` is `None` where no price is known, and `bounded` says whether it cannot cost more.
+    """
+    refuse_unknown([(run.budget, "", None) for run in entered], priced=picousd is not None, bounded=bounded)
+    for run in entered:
+        if (full := run.reserve(call_id, picousd or 0, calls)) is not None:
+            for admitted in entered:
+                admitted.settle(call_id, 0, 0, 0)
+            raise refusal(run.budget, full, picousd or 0)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields, replace
 from decimal import ROUND_FLOOR, Context, Decimal, InvalidOperation
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Literal, NoReturn
+
+import orjson
 
 from claudetrace._budgets._windows import CALENDAR, ROLLING, rolling_s
 from claudetrace._call import Dollars, exact_usd
@@ -14,7 +16,7 @@ from claudetrace._errors import ClaudetraceError
 from claudetrace._switch import check_watching
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
     from types import TracebackType
 
     from claudetrace._budgets._run import Run
@@ -114,8 +116,16 @@ class Budget:
     def __post_init__(self) -> None:
         _check_name(self)
         _check_window(self)
-        for name, check in _CHECKS.items():
-            object.__setattr__(self, name, check(self, name, getattr(self, name)))
+        for name, (checked, way_out) in _CHECKS.items():
+            value = getattr(self, name)
+            if value is not None or name not in _OPTIONAL:
+                if (found := checked(value)) is None:
+                    _refuse(self, name, value, way_out)
+                object.__setattr__(self, name, found)
+        if list((self.tags or {}).values()).count(EACH) > 1:
+            _refuse(self, "tags", self.tags, 'only one tag may be "*"')
+        if self.wait_s and self.per == "run":
+            _refuse(self, "wait_s", self.wait_s, "the calls of a run do not wait; leave it out")
         if self.usd is None and self.max_calls is None:
             _refuse(self, "usd", None, "give usd=, max_calls= or both")
         for name, words in _WORDS.items():
@@ -154,8 +164,7 @@ class Budget:
     def __enter__(self) -> Run:
         """What the block has spent and has left. Raises `ClaudetraceError` unless `per="run"`, and where nothing
         watches calls, so that it would limit nothing."""
-        from claudetrace._budgets._current import runs
-        from claudetrace._budgets._run import Run
+        from claudetrace._budgets._run import Run, runs
 
         if self.per != "run":
             _refuse(self, "per", self.per, 'a `with` block takes a Budget(per="run")')
@@ -170,7 +179,7 @@ class Budget:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        from claudetrace._budgets._current import runs
+        from claudetrace._budgets._run import runs
 
         runs.leave(self, caller())
 
@@ -203,6 +212,37 @@ def _from_table(table: object) -> Budget:
     return Budget(**table)
 
 
+SHAPE = ("per", "timezone", "tags", "model")
+"""What makes a budget another: the rest may change, and what was spent stays."""
+_FIELDS = frozenset(each.name for each in fields(Budget))
+
+
+def shape_of(budget: Budget) -> str:
+    """What two budgets of one name share if they are the same."""
+    return _json({name: getattr(budget, name) for name in SHAPE})
+
+
+def definition_of(budget: Budget) -> str:
+    """The budget as the store holds it."""
+    return _json({**asdict(budget), "usd": None if budget.usd is None else str(budget.usd)})
+
+
+def budget_from(definition: str) -> Budget:
+    """The budget of `definition_of`, of this version or another: what it does not know of it is left out. Raises
+    `ClaudetraceError` where it cannot be used here, as with a time zone that this system does not have."""
+    try:
+        said: dict[str, Any] = orjson.loads(definition)
+        return Budget(**{name: value for name, value in said.items() if name in _FIELDS})
+    except ClaudetraceError:
+        raise
+    except Exception as error:
+        raise ClaudetraceError(f"its definition cannot be read ({type(error).__name__}: {error})") from error
+
+
+def _json(value: Any) -> str:
+    return orjson.dumps(value, option=orjson.OPT_SORT_KEYS).decode()
+
+
 def _refuse(budget: Budget, name: str, value: object, way_out: str) -> NoReturn:
     whose = f"of budget {budget.name!r} " if isinstance(budget.name, str) else "of a budget "
     raise ClaudetraceError(f"{name}={value!r:.200} {whose}cannot be used: {way_out}")
@@ -229,85 +269,59 @@ def _check_window(budget: Budget) -> None:
         _refuse(budget, "timezone", budget.timezone, f'name one as "Europe/Berlin" ({type(error).__name__})')
 
 
-def _usd(budget: Budget, name: str, value: Any) -> Decimal | None:
-    if value is None:
-        return None
-    way_out = f"give dollars above 0, at most {MOST_USD}"
+def _usd(value: Any) -> Decimal | None:
     try:
         # By its text: 0.1 is what was written, not the binary fraction next to it.
         usd = None if isinstance(value, bool) else Decimal(value if isinstance(value, Decimal) else str(value))
     except (InvalidOperation, ValueError):
-        usd = None
-    if usd is None or not usd.is_finite() or not Decimal("1E-12") <= usd <= MOST_USD:
-        _refuse(budget, name, value, way_out)
-    return Dollars(usd)
-
-
-def _calls(budget: Budget, name: str, value: int | None) -> int | None:
-    if value is not None and (isinstance(value, bool) or not isinstance(value, int) or not 0 < value <= MOST_CALLS):
-        _refuse(budget, name, value, "give a whole number of calls above 0")
-    return value
-
-
-def _tags(budget: Budget, name: str, value: Any) -> dict[str, str] | None:
-    if value is None:
         return None
+    return Dollars(usd) if usd is not None and usd.is_finite() and Decimal("1E-12") <= usd <= MOST_USD else None
+
+
+def _tags(value: Any) -> dict[str, str] | None:
     is_map = hasattr(value, "items") and value
-    if not is_map or not all(isinstance(text, str) and text for pair in value.items() for text in pair):
-        _refuse(budget, name, value, 'give tags and their values, as {"customer": "acme"} or {"user": "*"}')
-    if list(value.values()).count(EACH) > 1:
-        _refuse(budget, name, value, 'only one tag may be "*"')
-    return dict(value)
+    fine = is_map and all(isinstance(text, str) and text for pair in value.items() for text in pair)
+    return dict(value) if fine else None
 
 
-def _model(budget: Budget, name: str, value: str | None) -> str | None:
-    if value is not None and (not isinstance(value, str) or not value):
-        _refuse(budget, name, value, 'give a model\'s id, as "claude-opus-4-8", or leave it out')
-    return value
-
-
-def _thresholds(budget: Budget, name: str, value: Any) -> tuple[float, ...]:
+def _thresholds(value: Any) -> tuple[float, ...] | None:
     try:
         numbers = tuple(value)
-        fine = all(_is_number(each) and 0 < each <= MOST_THRESHOLD for each in numbers)
     except TypeError:
-        fine, numbers = False, ()
-    if not fine or any(later <= earlier for earlier, later in pairwise(numbers)):
-        _refuse(budget, name, value, f"give parts of the limit above 0 and at most {MOST_THRESHOLD}, each larger")
-    return tuple(float(each) for each in numbers)
+        return None
+    fine = all(_is_number(each) and 0 < each <= MOST_THRESHOLD for each in numbers)
+    return tuple(map(float, numbers)) if fine and all(a < b for a, b in pairwise(numbers)) else None
 
 
 def _is_number(value: object) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
-def _switch(budget: Budget, name: str, value: Any) -> bool:
-    if not isinstance(value, bool):
-        _refuse(budget, name, value, "it is True or False")
-    return value
+def _if(fits: Callable[[Any], bool], kind: Callable[[Any], Any] = lambda value: value) -> Callable[[Any], Any]:
+    return lambda value: kind(value) if fits(value) else None
 
 
-def _spike(budget: Budget, name: str, value: Any) -> float | None:
-    if value is not None and not (_is_number(value) and 1 < value <= 10**6):
-        _refuse(budget, name, value, "give how many times the usual is too much, above 1, as 5")
-    return None if value is None else float(value)
-
-
-def _wait(budget: Budget, name: str, value: Any) -> float:
-    if not (_is_number(value) and 0 <= value <= LONGEST_WAIT_S):
-        _refuse(budget, name, value, f"give seconds from 0 to {LONGEST_WAIT_S:,}")
-    if value and budget.per == "run":
-        _refuse(budget, name, value, "the calls of a run do not wait; leave it out")
-    return float(value)
-
-
-_CHECKS: Mapping[str, Any] = {
-    "usd": _usd,
-    "max_calls": _calls,
-    "tags": _tags,
-    "model": _model,
-    "thresholds": _thresholds,
-    "forecast": _switch,
-    "spike": _spike,
-    "wait_s": _wait,
+_CHECKS: Mapping[str, tuple[Callable[[Any], Any], str]] = {
+    "usd": (_usd, f"give dollars above 0, at most {MOST_USD}"),
+    "max_calls": (
+        _if(lambda value: isinstance(value, int) and _is_number(value) and 0 < value <= MOST_CALLS),
+        "give a whole number of calls above 0",
+    ),
+    "tags": (_tags, 'give tags and their values, as {"customer": "acme"} or {"user": "*"}'),
+    "model": (
+        _if(lambda value: isinstance(value, str) and bool(value)),
+        'give a model\'s id, as "claude-opus-4-8", or leave it out',
+    ),
+    "thresholds": (_thresholds, f"give parts of the limit above 0 and at most {MOST_THRESHOLD}, each larger"),
+    "forecast": (_if(lambda value: isinstance(value, bool)), "it is True or False"),
+    "spike": (
+        _if(lambda value: _is_number(value) and 1 < value <= 10**6, float),
+        "give how many times the usual is too much, above 1, as 5",
+    ),
+    "wait_s": (
+        _if(lambda value: _is_number(value) and 0 <= value <= LONGEST_WAIT_S, float),
+        f"give seconds from 0 to {LONGEST_WAIT_S:,}",
+    ),
 }
+"""What becomes of each value, `None` where it cannot be used, and the way out."""
+_OPTIONAL = ("usd", "max_calls", "tags", "model", "spike")

@@ -13,13 +13,12 @@ from claudetrace._alerts._rules import Rules
 from claudetrace._alerts._sender import EXIT_S, Sender, StoreOutbox
 from claudetrace._budgets import _connect
 from claudetrace._budgets._admission import Admission
-from claudetrace._budgets._current import runs
-from claudetrace._budgets._items import items_of
 from claudetrace._budgets._local import Local
 from claudetrace._budgets._match import ALL, matching, untagged
 from claudetrace._budgets._offers import Offers
 from claudetrace._budgets._records import Claim, Opening
-from claudetrace._budgets._reservation import Owned, Reservation
+from claudetrace._budgets._reservation import Owned, Reservation, items_of
+from claudetrace._budgets._run import runs
 from claudetrace._budgets._status import Observed, states_of
 from claudetrace._budgets._windows import window_of
 from claudetrace._budgets._writer import PATIENCE_S, Writer, nothing

@@ -58,10 +58,11 @@ class Local(Forks):
                 known, own = _in_window(claim, self._known), self._own_in_window(claim, wanted.call_id)
                 budget = known.limited(claim.budget)
                 limits = (budget.limit_picousd, budget.max_calls)
-                used = zip(limits, _used(known), _used(own), (wanted.picousd, wanted.calls), strict=True)
+                others, mine = (known.used_picousd, known.used_calls), (own.used_picousd, own.used_calls)
+                used = zip(limits, others, mine, (wanted.picousd, wanted.calls), strict=True)
                 if any(
-                    limit is not None and others + max(mine, mine * peers) + needed > limit
-                    for limit, others, mine, needed in used
+                    limit is not None and theirs + max(ours, ours * peers) + needed > limit
+                    for limit, theirs, ours, needed in used
                 ):
                     del self.open[wanted.call_id]
                     return Denied(claim, known.plus(own)._replace(oldest_slot=claim.window.since))
@@ -118,11 +119,6 @@ class Local(Forks):
             if other != call_id and any(each[:2] == claim[:2] for each in part.claims):
                 found = found.plus(Totals(0, 0, part.picousd, part.calls))
         return found
-
-
-def _used(sums: Totals) -> tuple[int, int]:
-    """What is spent, reserved and held, dollars and calls."""
-    return sums.picousd + sums.reserved_picousd + sums.held_picousd, sums.calls + sums.reserved_calls
 
 
 def _in_window(claim: Claim, of: Mapping[Where, Totals]) -> Totals:

@@ -1,8 +1,9 @@
-"""Which budgets a call falls under, by its columns: who it is for, and its model."""
+"""Which budgets a call falls under, by its columns: who it is for, and its model; and how many fall under none."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections import Counter
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import orjson
 
@@ -10,9 +11,10 @@ from claudetrace._budgets._budget import EACH
 from claudetrace._call import RESERVED_TAGS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from claudetrace._budgets._budget import Budget
+
 
 ALL = ""
 """The key of a budget that is one for all its calls."""
@@ -49,3 +51,22 @@ def _keyed(budgets: Iterable[Budget], columns: Mapping[str, Any]) -> Iterator[tu
                 break
         else:
             yield budget, key
+
+
+class Coverage(NamedTuple):
+    """Of so many `calls` how many are under no budget, by the reason."""
+
+    calls: int
+    uncovered: Counter[str]
+
+
+def coverage(budgets: Sequence[Budget], calls: Iterable[Mapping[str, Any]]) -> Coverage:
+    """What is under no budget of these."""
+    count, uncovered = 0, Counter[str]()
+    for columns in calls:
+        count += 1
+        if next(matching(budgets, columns), None) is None:
+            lacking = next(untagged(budgets, columns), None)
+            why = "of no budget's tags or model" if lacking is None else f"without the tag {lacking.each_tag}"
+            uncovered[why] += 1
+    return Coverage(count, uncovered)

@@ -36,6 +36,16 @@ class Totals(NamedTuple):
     granted_calls: int = 0
     blocked_calls: int = 0
 
+    @property
+    def used_picousd(self) -> int:
+        """What is spent, reserved and held."""
+        return self.picousd + self.reserved_picousd + self.held_picousd
+
+    @property
+    def used_calls(self) -> int:
+        """The calls that are made or running."""
+        return self.calls + self.reserved_calls
+
     def limited(self, budget: Budget) -> Budget:
         """The budget with what was granted on top of its limit."""
         return budget.raised(self.granted_picousd, self.granted_calls)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from claudetrace._budgets._budget import Budget
-    from claudetrace._budgets._records import Denied
+    from claudetrace._budgets._records import Denied, Totals
 
 
 class CallNotKnown(BudgetExceeded):
@@ -85,8 +85,7 @@ def exceeded(denied: Denied, needed: tuple[int | None, int], usual_s: float, now
         # The first moment at which some of it is forgotten.
         length = rolling_s(budget.per)
         resets_at = datetime.fromtimestamp(totals.oldest_slot + bucket_s(length) + length, UTC)
-    money = (totals.picousd, totals.reserved_picousd, totals.held_picousd, needed[0])
-    error = refusal(budget, money, totals.calls + totals.reserved_calls, resets_at)
+    error = refusal(budget, totals, needed[0], resets_at)
     error.key = key or None
     error.retryable = is_retryable(denied, needed[0] or 0, needed[1])
     if error.retryable:
@@ -98,18 +97,16 @@ def exceeded(denied: Denied, needed: tuple[int | None, int], usual_s: float, now
     return error
 
 
-def refusal(
-    budget: Budget, money: tuple[int, int, int, int | None], calls: int, resets_at: datetime | None
-) -> BudgetExceeded:
-    """The error of a call for which dollars, spent and reserved and held and needed, or calls are too many."""
-    spent, reserved, held, needed = money
+def refusal(budget: Budget, totals: Totals, needed: int | None, resets_at: datetime | None = None) -> BudgetExceeded:
+    """The error of a call for which what is used leaves no room, of the dollars that it needs or of calls."""
     limit = budget.limit_picousd
-    of_calls = limit is None or spent + reserved + held + (needed or 0) <= limit
+    of_calls = limit is None or totals.used_picousd + (needed or 0) <= limit
     kind = TooManyCalls if of_calls and budget.max_calls is not None else BudgetExceeded
-    error = kind(str(budget.name), budget.usd, exact_usd(spent), exact_usd(reserved), usd(needed), resets_at)
-    error.held_usd = exact_usd(held)
+    sums = exact_usd(totals.picousd), exact_usd(totals.reserved_picousd), usd(needed)
+    error = kind(str(budget.name), budget.usd, *sums, resets_at)
+    error.held_usd = exact_usd(totals.held_picousd)
     if isinstance(error, TooManyCalls):
-        error.max_calls, error.calls = budget.max_calls, calls
+        error.max_calls, error.calls = budget.max_calls, totals.used_calls
     return error
 
 

@@ -9,9 +9,10 @@ from claudetrace._budgets._records import Charged, Claim, Part
 from claudetrace._budgets._steps import answer_of, rest_of
 from claudetrace._budgets._windows import window_of
 from claudetrace._operations import BATCHES_CREATE
+from claudetrace._pricing._upper_bound import item_bounds
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from claudetrace._budgets._budget import Budget
     from claudetrace._budgets._records import Denied
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from claudetrace._budgets._steps import Asked
     from claudetrace._budgets._store import Store
     from claudetrace._call import Row
+    from claudetrace._pricing import Terms
     from claudetrace._pricing._upper_bound import Bound
 
 
@@ -164,3 +166,19 @@ class Owned:
 
     def __init__(self, reservation: Reservation) -> None:
         self.reservation = reservation
+
+
+def items_of(
+    body: Mapping[str, Any],
+    terms: Terms,
+    columns_of: Callable[[str | None], Mapping[str, Any]],
+    budgets: Sequence[Budget],
+    day: str,
+) -> list[tuple[Mapping[str, Any], Bound]]:
+    """The items that are under the same `budgets` for the same keys together: the columns of one, and what all need."""
+    groups: dict[tuple[tuple[str | None, str], ...], tuple[Mapping[str, Any], list[Bound]]] = {}
+    for custom_id, bound in item_bounds(body, terms, day):
+        columns = columns_of(custom_id)
+        under = tuple((budget.name, key) for budget, key in matching(budgets, columns))
+        groups.setdefault(under, (columns, []))[1].append(bound)
+    return [(columns, bounds[0].plus(*bounds[1:])) for columns, bounds in groups.values()]

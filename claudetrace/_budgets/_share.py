@@ -13,8 +13,9 @@ from claudetrace._ids import uuid7
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from claudetrace._budgets._budget import Budget
     from claudetrace._budgets._budgets import Budgets
-    from claudetrace._budgets._records import Claim, Denied
+    from claudetrace._budgets._records import Claim, Denied, Totals
     from claudetrace._budgets._reservation import Owned
     from claudetrace._budgets._run import Run
     from claudetrace._budgets._store import Store
@@ -130,15 +131,14 @@ class Share:
         """Why there is no room for so much, and how much there is."""
         for number, run in enumerate(self._runs):
             if (full := run.reserve(share_id, picousd, 0)) is not None:
-                spent, reserved, held, calls = full
                 self._undo(share_id, number)
-                room = (run.budget.limit_picousd or 0) - spent - reserved - held
-                return refusal(run.budget, (spent, reserved, held, picousd), calls, None), max(0, room)
+                return refusal(run.budget, full, picousd), _room_in(run.budget, full)
         if self._claims and self._writer is not None:
             denied: Denied | None = self._writer.do(lambda store: store.reserve(share_id, self._claims, picousd, 0))
             if denied is not None:
                 self._undo(share_id, len(self._runs))
-                return exceeded(denied, (picousd, 0), 0.0, time.time()), _room_in(denied)
+                budget = denied.totals.limited(denied.claim.budget)
+                return exceeded(denied, (picousd, 0), 0.0, time.time()), _room_in(budget, denied.totals)
         return None, 0
 
     def _undo(self, share_id: str, runs: int) -> None:
@@ -146,15 +146,12 @@ class Share:
             run.settle(share_id, 0, 0, 0)
 
 
-def _room_in(denied: Denied) -> int:
-    """The picodollars for which the budget that refused still has room."""
-    totals = denied.totals
-    limit = totals.limited(denied.claim.budget).limit_picousd
-    return max(0, (limit or 0) - totals.picousd - totals.reserved_picousd - totals.held_picousd)
+def _room_in(budget: Budget, totals: Totals) -> int:
+    """The picodollars for which a budget that refused still has room."""
+    return max(0, (budget.limit_picousd or 0) - totals.used_picousd)
 
 
 def _room_of(error: BudgetExceeded) -> int:
     """The same of an error."""
-    if error.limit_usd is None or error.needed_usd is None:
-        return 0
-    return int((error.limit_usd - error.spent_usd - error.reserved_usd - (error.held_usd or 0)) * PICOUSD_PER_USD)
+    left_usd = None if error.needed_usd is None else error.left_usd
+    return 0 if left_usd is None else int(left_usd * PICOUSD_PER_USD)

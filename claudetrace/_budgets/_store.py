@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from claudetrace._alerts._alert import Outgoing, alert_from, alert_text
 from claudetrace._alerts._rules import mark_of, threshold_alert
-from claudetrace._budgets._definition import budget_from
+from claudetrace._budgets._budget import budget_from
 from claudetrace._budgets._records import Totals
 from claudetrace._budgets._steps import Ids, Step, correcting, reserving, settling, taking
 from claudetrace._budgets._windows import ROLLING, window_of

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from claudetrace import _files
 from claudetrace._alerts._channels import unset
 from claudetrace._budgets import _connect
-from claudetrace._budgets._coverage import coverage
+from claudetrace._budgets._match import coverage
 from claudetrace._call import exact_usd
 from claudetrace._config import read_config
 from claudetrace._errors import ClaudetraceError, dollars

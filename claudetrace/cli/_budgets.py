@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from claudetrace._alerts._channels import send_test
-from claudetrace._budgets import _connect, _grants
+from claudetrace._budgets import _commands, _connect
 from claudetrace._budgets._budget import budgets_from
 from claudetrace._budgets._budgets import Budgets
 from claudetrace._budgets._postgres._url import ServerUrl
@@ -140,7 +140,7 @@ def release(store: StoreName, name: str, key: str | None) -> None:
     What they were seen to cost stays spent. Use it once the bill says what they came to. Exits 2 if no budget has that
     name.
     """
-    found = _connect.release(store, name, key)
+    found = _commands.release(store, name, key)
     whose, streams = _whose("budget", name, key), counted(len(found), "cut stream")
     amount = dollars(exact_usd(sum(found)))
     click.echo(f"Released {amount} held for {streams} in {whose}." if found else f"Nothing is held in {whose}.")
@@ -164,7 +164,7 @@ def grant(
     """
     now = datetime.now(UTC)
     ends, more = None if until is None else _time(until, now), None if usd is None else _dollars(usd)
-    state = _grants.grant(store, name, key, usd=more, calls=calls, until=ends, why=why, now=now)
+    state = _commands.grant(store, name, key, usd=more, calls=calls, until=ends, why=why, now=now)
     limit = None if state.limit_usd is None else state.limit_usd + state.granted_usd
     most = None if state.max_calls is None else state.max_calls + state.granted_calls
     left = amounts_text(state.left_usd, state.left_calls)
@@ -179,7 +179,7 @@ def grant(
 @_on_store
 def revoke(store: StoreName, name: str, key: str | None) -> None:
     """Take back what the budget NAME was granted in its current window."""
-    found = _grants.revoke(store, name, key, now=datetime.now(UTC))
+    found = _commands.revoke(store, name, key, now=datetime.now(UTC))
     for each in found:
         click.echo(f"Taken back: {granted_text(each)}")
     if not found:

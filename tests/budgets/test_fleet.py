@@ -17,7 +17,7 @@ from _serving import Served, at_once, end_all
 from test_store import BLOCK, USD, ask, row, spent
 
 import claudetrace
-from claudetrace._budgets import _connect
+from claudetrace._budgets import _commands
 from claudetrace._budgets._budget import Budget
 from claudetrace._budgets._postgres import _schema, _store
 from claudetrace._budgets._postgres._url import ServerUrl
@@ -437,7 +437,7 @@ def test_who_is_forgotten_is_named_nowhere_and_what_they_spent_stays(
     running = ask(pod, "b", 1, user_id="ada")
     pod.end(ask(pod, "c", 1, user_id="bob"), USD)
     assert [each[0] for each in spent(pod)] == ["ada", "bob"]
-    entries, defined = _connect.forget(ServerUrl(database), "ada", set(), {})
+    entries, defined = _commands.forget(ServerUrl(database), "ada", set(), {})
     pod.end(running, USD)
 
     assert (entries >= 4, defined) == (True, [])

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
+from claudetrace._budgets._admission import reserve_in, runs_of
 from claudetrace._budgets._budget import Budget
-from claudetrace._budgets._current import runs
-from claudetrace._budgets._runs import reserve_in, runs_of
+from claudetrace._budgets._run import runs
 from claudetrace._errors import BudgetExceeded, ClaudetraceError
 
 pytestmark = pytest.mark.usefixtures("watching")

@@ -20,7 +20,7 @@ from test_store import (
     spent,
 )
 
-from claudetrace._budgets import _connect
+from claudetrace._budgets import _commands, _connect
 from claudetrace._budgets._budget import Budget
 from claudetrace._budgets._postgres._url import ServerUrl
 from claudetrace._budgets._records import Claim, Grant
@@ -169,7 +169,7 @@ def test_a_grant_is_room_at_once_in_every_process_until_it_ends(
     window = window_of("day", "UTC", NOON)
     at = datetime.fromtimestamp(NOON, UTC)
     given = Grant("b", "", 5 * USD, 2, at, "ada", "launch", at + timedelta(hours=1))
-    _connect.grant(url, stored, window, given)
+    _commands.give(url, stored, window, given)
     ask(other, "b", 4)
     with pytest.raises(BudgetExceeded):
         ask(other, "c", 2)
@@ -179,9 +179,9 @@ def test_a_grant_is_room_at_once_in_every_process_until_it_ends(
     one.tend()
     with pytest.raises(BudgetExceeded):
         ask(one, "d", 1)
-    _connect.grant(url, stored, window, given._replace(until=None))
+    _commands.give(url, stored, window, given._replace(until=None))
     ask(one, "e", 0.5)
-    assert _connect.revoke(url, stored, "", window, at, "bob") == [given._replace(until=None)]
+    assert _commands.take_back(url, stored, "", window, at, "bob") == [given._replace(until=None)]
     with pytest.raises(BudgetExceeded):
         ask(one, "f", 0.1)
     with _connect.view(url) as view:

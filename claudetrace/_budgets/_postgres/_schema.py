@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
-from claudetrace._budgets._definition import definition_of, shape_of
+from claudetrace._budgets._budget import definition_of, shape_of
 from claudetrace._budgets._postgres._link import Link
 from claudetrace._errors import ClaudetraceError
 from claudetrace._version import __version__

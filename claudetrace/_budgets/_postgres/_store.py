@@ -11,7 +11,7 @@ from collections import deque
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
-from claudetrace._budgets._definition import definition_of, shape_of
+from claudetrace._budgets._budget import definition_of, shape_of
 from claudetrace._budgets._match import ALL
 from claudetrace._budgets._postgres._link import Link
 from claudetrace._budgets._postgres._url import ServerError

@@ -8,7 +8,7 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from claudetrace import _usable
-from claudetrace._budgets._definition import definition_of, shape_of
+from claudetrace._budgets._budget import definition_of, shape_of
 from claudetrace._budgets._records import Denied, StoreError
 from claudetrace._budgets._sqlite import _charges, _outbox
 from claudetrace._budgets._sqlite._counters import EXCHANGE, KNOWN, Work, counted, split

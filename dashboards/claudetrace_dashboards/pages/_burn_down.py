@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup
 
-from claudetrace._budgets._coverage import coverage
+from claudetrace._budgets._match import coverage
 from claudetrace_dashboards import _format as show
 from claudetrace_dashboards._budget import SETTING, Limit, monthly_limit, stored_budgets
 from claudetrace_dashboards._charts import Chart, Point, Series
