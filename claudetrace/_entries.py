@@ -11,7 +11,6 @@ from weakref import ref
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from types import TracebackType
 
 BlockT = TypeVar("BlockT")
 ViewT = TypeVar("ViewT")
@@ -148,10 +147,5 @@ class Block:
         self._blocks.enter(self, self, caller())
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_error: object) -> None:
         self._blocks.leave(self, caller())

@@ -17,7 +17,6 @@ from claudetrace._switch import check_watching
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
-    from types import TracebackType
 
     from claudetrace._budgets._run import Run
 
@@ -173,12 +172,7 @@ class Budget:
         runs.enter(self, run, caller())
         return run
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_error: object) -> None:
         from claudetrace._budgets._run import runs
 
         runs.leave(self, caller())

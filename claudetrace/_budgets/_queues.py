@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from claudetrace._budgets._records import Denied, Totals
 from claudetrace._budgets._refusals import is_retryable
 from claudetrace._budgets._steps import answer_of
-from claudetrace._budgets._writer import Job
+from claudetrace._budgets._writer import Job, arrive, arrive_in
 from claudetrace._clock import monotonic
 from claudetrace._forks import Forks, watch
 
@@ -106,12 +106,12 @@ class Queues(Forks):
     async def admit_async(self, reservation: Reservation, loop: AbstractEventLoop) -> Denied | None:
         """As `admit`, while the event loop goes on."""
         woken: Future[None] = loop.create_future()
-        waiter = Waiter(reservation, partial(_set_in, loop, woken))
+        waiter = Waiter(reservation, partial(arrive_in, loop, woken))
         try:
             if not await self._writer.do_async(partial(self._arrive, waiter), loop):
                 return waiter.denied
             while not waiter.done and (left_s := waiter.left_s) > 0:
-                late = loop.call_later(left_s, _set, woken)
+                late = loop.call_later(left_s, arrive, woken)
                 try:
                     await woken
                 finally:
@@ -119,7 +119,7 @@ class Queues(Forks):
                 if not waiter.done:
                     # It is time, unless it has come to wait for another budget.
                     woken = loop.create_future()
-                    waiter._wake = partial(_set_in, loop, woken)  # noqa: SLF001 - this module's own
+                    waiter._wake = partial(arrive_in, loop, woken)  # noqa: SLF001 - this module's own
         finally:
             self._leave(waiter)
         return self._result(waiter)
@@ -258,14 +258,3 @@ def _place(claim: Claim) -> Place:
 def _release(lock: threading.Lock) -> None:
     with suppress(RuntimeError):  # released already
         lock.release()
-
-
-def _set(future: Future[None]) -> None:
-    if not future.done():
-        future.set_result(None)
-
-
-def _set_in(loop: AbstractEventLoop, future: Future[None]) -> None:
-    # A loop that is closed has dropped its call.
-    with suppress(RuntimeError):
-        loop.call_soon_threadsafe(_set, future)

@@ -122,8 +122,8 @@ class Writer(Forks):
     async def do_async(self, act: Callable[[Store], Any], loop: AbstractEventLoop) -> Any:
         """As `do`, while the event loop goes on."""
         arrived: Future[None] = loop.create_future()
-        late = loop.call_later(PATIENCE_S, _arrive, arrived)
-        job = Job(act, then=lambda _: _arrive_in(loop, arrived))
+        late = loop.call_later(PATIENCE_S, arrive, arrived)
+        job = Job(act, then=lambda _: arrive_in(loop, arrived))
         try:
             self.post(job, hurry=True)
             await arrived
@@ -318,12 +318,14 @@ def nothing(_: Store) -> None:
     """Done as soon as the store is there."""
 
 
-def _arrive(arrived: Future[None]) -> None:
+def arrive(arrived: Future[None]) -> None:
+    """Wakes the task that waits for it, on its loop."""
     if not arrived.done():
         arrived.set_result(None)
 
 
-def _arrive_in(loop: AbstractEventLoop, arrived: Future[None]) -> None:
+def arrive_in(loop: AbstractEventLoop, arrived: Future[None]) -> None:
+    """The same from any thread."""
     # A loop that is closed has dropped its call.
     with suppress(RuntimeError):
-        loop.call_soon_threadsafe(_arrive, arrived)
+        loop.call_soon_threadsafe(arrive, arrived)

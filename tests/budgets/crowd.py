@@ -15,7 +15,7 @@ from typing import Any
 from _keeping import Demand, Kept
 
 from claudetrace._budgets._budget import Budget
-from claudetrace._budgets._sqlite import _housekeeping
+from claudetrace._budgets._sqlite import _upkeep
 from claudetrace._errors import BudgetExceeded
 from claudetrace._guard import Guard
 from claudetrace._ids import uuid7
@@ -31,7 +31,7 @@ def budget(on_store_error: Any = "closed") -> Budget:
 
 def keeper(path: Path, on_store_error: Any = "closed") -> Kept:
     """A keeper that is tended, as the loader's thread does, and waits for no journal of the dead."""
-    _housekeeping.GRACE_S = 0.0
+    _upkeep.GRACE_S = 0.0
     kept = Kept([budget(on_store_error)], path, guard=Guard())
 
     def tend() -> None:

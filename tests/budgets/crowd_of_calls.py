@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import anthropic
 
 import claudetrace
-from claudetrace._budgets._sqlite import _housekeeping
+from claudetrace._budgets._sqlite import _upkeep
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,7 +26,7 @@ ASK: dict[str, Any] = {
 
 
 def meter(db: str) -> None:
-    _housekeeping.GRACE_S = 0.5
+    _upkeep.GRACE_S = 0.5
     budget = claudetrace.Budget(
         "cap", usd=CAP_USD, per="total", on_exceeded="block", on_store_error="closed", thresholds=(), forecast=False
     )

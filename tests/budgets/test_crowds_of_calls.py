@@ -17,7 +17,7 @@ from _asking import state, until
 from crowd_of_calls import CAP_USD
 
 import claudetrace
-from claudetrace._budgets._sqlite import _housekeeping
+from claudetrace._budgets._sqlite import _upkeep
 from claudetrace._demo import _wire
 from claudetrace._demo._exchange import Exchange
 from claudetrace._demo._server import PlayServer
@@ -93,7 +93,7 @@ def test_a_budget_holds_for_calls_of_four_processes(
             assert process.exitcode == 0
         assert server.failures == []
 
-    monkeypatch.setattr(_housekeeping, "GRACE_S", 0.0)
+    monkeypatch.setattr(_upkeep, "GRACE_S", 0.0)
     crowd_of_calls.meter(str(db))
     until(lambda: state(flush=False).reserved_calls == 0)
     now = state(flush=False)

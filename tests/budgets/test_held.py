@@ -15,7 +15,7 @@ from _asking import MODEL, block, state, until
 from _keeping import Demand, Kept
 
 import claudetrace
-from claudetrace._budgets._sqlite import _housekeeping
+from claudetrace._budgets._sqlite import _upkeep
 from claudetrace._demo import _answers, _wire
 
 if TYPE_CHECKING:
@@ -108,7 +108,7 @@ def test_the_rest_of_a_dead_process_is_held_as_far_as_its_row_tells(
     program: Callable[..., Program], monkeypatch: pytest.MonkeyPatch, when: str
 ) -> None:
     """The row that its journal has takes the place of the estimate, and its rest is held."""
-    monkeypatch.setattr(_housekeeping, "GRACE_S", 0.0)
+    monkeypatch.setattr(_upkeep, "GRACE_S", 0.0)
     dead, other = program(), program()
     dead.kept.ask(Demand("a", {}, 3 * 10**9))
     other.kept.tend()
@@ -188,7 +188,7 @@ def test_a_process_killed_before_it_could_settle_leaves_its_rest_held(
     server: PlayServer, db: Path, start: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its journal has the row of the stream that it left; another process holds what it could not."""
-    monkeypatch.setattr(_housekeeping, "GRACE_S", 0.0)
+    monkeypatch.setattr(_upkeep, "GRACE_S", 0.0)
     server.add(_answers.stream(_wire.message("word " * 50, _wire.usage(100, 50), model=MODEL), pieces=40, pause_s=0.02))
     killed = subprocess.run([sys.executable, "-c", DIES, str(db), server.url], check=False, timeout=60)
     assert killed.returncode == -signal.SIGKILL

@@ -171,9 +171,9 @@ def test_what_a_killed_process_had_reserved_is_charged_and_its_rows_once(
     server: PlayServer, db: Path, start: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Five calls in the journal count once at their cost, the sixth, whose end nobody saw, at its estimate."""
-    from claudetrace._budgets._sqlite import _housekeeping
+    from claudetrace._budgets._sqlite import _upkeep
 
-    monkeypatch.setattr(_housekeeping, "GRACE_S", 0.0)
+    monkeypatch.setattr(_upkeep, "GRACE_S", 0.0)
     server.add(_answers.answer(HELLO, when=lambda ask: "system" in ask, delay_s=60))
     server.add(_answers.answer(HELLO, times=None))
     with subprocess.Popen(

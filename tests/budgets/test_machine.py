@@ -14,7 +14,7 @@ from test_store import NOON, Clock, row
 
 from claudetrace._budgets._budget import Budget
 from claudetrace._budgets._reservation import Reservation
-from claudetrace._budgets._sqlite import _housekeeping
+from claudetrace._budgets._sqlite import _upkeep
 from claudetrace._errors import BudgetExceeded
 from claudetrace._guard import Guard
 
@@ -31,7 +31,7 @@ class Budgets(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.grace, _housekeeping.GRACE_S = _housekeeping.GRACE_S, 0.0
+        self.grace, _upkeep.GRACE_S = _upkeep.GRACE_S, 0.0
         self.folder = tempfile.TemporaryDirectory()
         self.clock, self.guard, self.number = Clock(), Guard(), 0
         self.kept = [self.keeper() for _ in range(PROCESSES)]
@@ -49,7 +49,7 @@ class Budgets(RuleBasedStateMachine):
         for kept in self.kept:
             kept.close()
         self.folder.cleanup()
-        _housekeeping.GRACE_S = self.grace
+        _upkeep.GRACE_S = self.grace
         assert not self.guard.failures
 
     @rule(target=calls, who=st.integers(0, PROCESSES - 1), estimate=st.integers(0, 400))

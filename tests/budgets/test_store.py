@@ -18,7 +18,7 @@ from claudetrace._alerts._alert import Alert, alert_from, alert_text
 from claudetrace._budgets import _writer
 from claudetrace._budgets._budget import Budget
 from claudetrace._budgets._reservation import Reservation
-from claudetrace._budgets._sqlite import _housekeeping
+from claudetrace._budgets._sqlite import _upkeep
 from claudetrace._budgets._writer import Job, nothing
 from claudetrace._errors import BudgetExceeded, ClaudetraceError
 from claudetrace._ids import uuid7
@@ -182,7 +182,7 @@ def test_what_a_dead_process_had_open_is_settled(
     keep: Callable[..., Kept], monkeypatch: pytest.MonkeyPatch, rows: list[Any], usd: int
 ) -> None:
     """By the rows of its journal, else at the estimate; a late word of its own, or of a row, is then the truth."""
-    monkeypatch.setattr(_housekeeping, "GRACE_S", 0.0)
+    monkeypatch.setattr(_upkeep, "GRACE_S", 0.0)
     dead, kept = keep(Budget("b", **BLOCK)), keep(Budget("b", **BLOCK))
     reservation = ask(dead, "a", 4)
     kept.tend()
@@ -203,7 +203,7 @@ def test_what_a_dead_process_had_open_is_settled(
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 def test_a_forked_child_is_another_owner(keep: Callable[..., Kept], monkeypatch: pytest.MonkeyPatch) -> None:
     """It reserves by a connection and in a name of its own, and what it leaves open is settled."""
-    monkeypatch.setattr(_housekeeping, "GRACE_S", 0.0)
+    monkeypatch.setattr(_upkeep, "GRACE_S", 0.0)
     kept = keep(Budget("b", **BLOCK))
     mine = ask(kept, "parent", 1)
     child = os.fork()

@@ -16,7 +16,7 @@ import pytest
 from _asking import locked, until
 from crowd import CAP_USD, USD
 
-from claudetrace._budgets._sqlite import _housekeeping
+from claudetrace._budgets._sqlite import _upkeep
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -54,7 +54,7 @@ def test_a_budget_is_never_overshot_and_nothing_is_stranded(
 ) -> None:
     """Spent is at most the cap and at least 97 % of it, covers every bill, and no reservation is left, with errors,
     cancelled calls and SIGKILLs among 64 or 256 callers."""
-    monkeypatch.setattr(_housekeeping, "GRACE_S", _housekeeping.GRACE_S)
+    monkeypatch.setattr(_upkeep, "GRACE_S", _upkeep.GRACE_S)
     _crowd(run, tmp_path, callers, kills=2)
 
     kept = crowd.keeper(tmp_path / "x.budgets")

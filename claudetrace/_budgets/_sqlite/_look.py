@@ -1,17 +1,29 @@
-"""What a store in a file says of itself, by the questions that a `View` asks."""
+"""The store in a file as commands ask it: what it says at one moment, and changes that are all done or none."""
 
 from __future__ import annotations
 
+import time
+from contextlib import closing, contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from claudetrace._budgets._sqlite._counters import PICO, split
-from claudetrace._budgets._sqlite._owners import Owner
+from claudetrace._budgets._records import Fact
+from claudetrace._budgets._sqlite._counters import PICO, Work, split
+from claudetrace._budgets._sqlite._file import OPENING_S, VERSION, begin, check_version, connect
+from claudetrace._budgets._sqlite._owners import Owner, owners_of
+from claudetrace._budgets._sqlite._upkeep import STEPS
+from claudetrace._budgets._view import View
+from claudetrace._errors import ClaudetraceError
+from claudetrace._sqlite import check_unchanged, connect_to_read, limit_time
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    import sqlite3
+    from collections.abc import Callable, Iterator, Mapping
 
-    from claudetrace._budgets._sqlite._counters import Said, Work
+    from claudetrace._budgets._sqlite._counters import Said
 
+PATIENCE_S = 10.0
+"""How long a command waits for others."""
 BUDGETS = "SELECT id, name, definition, used_at, 0 FROM budgets WHERE used_at > ? ORDER BY id"
 KEYS = """
     SELECT key
@@ -163,3 +175,66 @@ LOOKS: Mapping[str, Callable[[Work, Said], Any]] = {
     "open": _open,
     "told": _told,
 }
+
+
+class Asking:
+    """What is asked of a file on one connection, of one moment."""
+
+    def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
+        self._path, self._work = path, Work(connection, time.time(), str)
+
+    def look(self, what: str, **said: Any) -> Any:
+        """What the store says."""
+        return LOOKS[what](self._work, {**said, "owners": owners_of(self._path)})
+
+    def do(self, said: Mapping[str, Any]) -> Any:
+        """What the step is answered."""
+        return STEPS[said["do"]](self._work, said)
+
+    def facts(self) -> Iterator[Fact]:
+        """How the file is."""
+        yield Fact("size", f"{self._path.stat().st_size / 2**20:,.1f} MB")
+        ((found,),) = self._work.run("PRAGMA quick_check(1)")
+        way_out = f"{found}; move it away: the next program begins anew from the ledger"
+        yield Fact("SQLite's own check", "ok") if found == "ok" else Fact("SQLite's own check", "failed", way_out)
+
+
+@contextmanager
+def view(name: str | Path) -> Iterator[View]:
+    """As `_connect.view`, by a connection that cannot write. What it reads is of one moment."""
+    path = Path(name)
+    if not path.is_file():
+        raise ClaudetraceError(
+            f"there is no budgets' store at {path}; it is made by the first program that calls "
+            "claudetrace.instrument(budgets=[…]); name another with --store or --db"
+        )
+    with closing(connect_to_read(path, OPENING_S)) as connection:
+        limit_time(connection, path)
+        if check_version(connection, path) != VERSION:
+            raise ClaudetraceError(f"{path} is not a budgets' store yet; name another with --store")
+        connection.execute("BEGIN")
+        asking = Asking(path, connection)
+        yield View(asking.look, asking.facts)
+        check_unchanged(connection)
+
+
+@contextmanager
+def changing(name: str | Path, *, wholly: bool = False) -> Iterator[Asking]:
+    """Lets a command change the store, all or nothing; `wholly`: nothing stays of what was there before. Raises
+    `ClaudetraceError` for what is no store, or cannot be rid of it, and `sqlite3.Error` for a broken one."""
+    path = Path(name)
+    with closing(connect(path, "rw")) as connection:
+        if check_version(connection, path) != VERSION:
+            raise ClaudetraceError(f"{path} is no budgets' store")
+        if wholly:
+            connection.execute("PRAGMA secure_delete = ON")
+        begin(connection, PATIENCE_S)
+        yield Asking(path, connection)
+        connection.execute("COMMIT")
+        if not wholly:
+            return
+        # What was removed before is in free pages still.
+        connection.execute("VACUUM")
+        ((busy, _, _),) = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+    if busy:
+        raise ClaudetraceError(f"{path}-wal may still name them: a program reads an older state; run this again")

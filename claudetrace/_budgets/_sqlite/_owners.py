@@ -93,3 +93,8 @@ class Owner(Forks):
     def after_fork_in_child(self) -> None:
         # Closed and not unlocked: the lock is the parent's as well.
         self.close(settled=False)
+
+
+def owners_of(path: Path) -> Path:
+    """Where the processes that use the store at `path` hold their locks."""
+    return path.with_name(f"{path.name}.owners")

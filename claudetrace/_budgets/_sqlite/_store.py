@@ -10,12 +10,11 @@ from typing import TYPE_CHECKING, Any
 from claudetrace import _usable
 from claudetrace._budgets._budget import definition_of, shape_of
 from claudetrace._budgets._records import Denied, StoreError
-from claudetrace._budgets._sqlite import _charges, _outbox
 from claudetrace._budgets._sqlite._counters import EXCHANGE, KNOWN, Work, counted, split
 from claudetrace._budgets._sqlite._file import StoreFile, begin, connect, is_broken
-from claudetrace._budgets._sqlite._housekeeping import OF_OWNER, Housekeeping
 from claudetrace._budgets._sqlite._look import LOOKS
-from claudetrace._budgets._sqlite._owners import Owner
+from claudetrace._budgets._sqlite._owners import Owner, owners_of
+from claudetrace._budgets._sqlite._upkeep import OF_OWNER, STEPS, Housekeeping, see
 from claudetrace._budgets._store import Store
 from claudetrace._budgets._windows import ROLLING, bucket_s, rolling_s, window_of
 from claudetrace._clock import monotonic
@@ -23,36 +22,17 @@ from claudetrace._descriptors import held_here
 from claudetrace._errors import ClaudetraceError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Iterator
     from pathlib import Path
 
     from claudetrace._budgets._budget import Budget
     from claudetrace._budgets._records import Opening, Totals
-    from claudetrace._budgets._sqlite._counters import Said
     from claudetrace._budgets._steps import Step
     from claudetrace._budgets._windows import Window
 
 DOWN_S = 2.0
 EVERY_S = 60.0
 MOST_KNOWN = 10_000
-STEPS: Mapping[str, Callable[[Work, Said], Any]] = {
-    "reserve": _charges.reserve,
-    "withdraw": _charges.withdraw,
-    "settle": _charges.settle,
-    "hold_batch": _charges.hold_batch,
-    "take": _charges.take,
-    "correct": _charges.correct,
-    "raise": _outbox.raise_alert,
-    "see": _outbox.see,
-    "claim": _outbox.claim,
-    "delivered": _outbox.delivered,
-    "failed": _outbox.failed,
-    "block": _outbox.block,
-    "grant": _outbox.grant,
-    "revoke": _outbox.revoke,
-    "release": _outbox.release,
-    "forget_who": _outbox.forget_who,
-}
 
 
 class SqliteStore(Store):
@@ -147,7 +127,7 @@ class SqliteStore(Store):
         for budget, budget_id in self._mine:
             for key, slot, *after in work.run(KNOWN, budget_id, int(work.now), MOST_KNOWN):
                 self._opening.saw(str(budget.name), key, slot, counted(after))
-        _outbox.see(work, {"channels": self._channels})
+        see(work, {"channels": self._channels})
 
     def _row_of(self, work: Work, budget: Budget) -> int:
         """The row of a budget; one that is new begins with what the ledger says was spent."""
@@ -175,7 +155,7 @@ class SqliteStore(Store):
                 another.execute("SELECT COUNT(*) FROM budgets").fetchone()
             for _, budget_id in self._mine:
                 self._work.run("UPDATE budgets SET used_at = ? WHERE id = ?", int(self.now()), budget_id)
-            _outbox.see(self._work, {"channels": self._channels})
+            see(self._work, {"channels": self._channels})
             more = self._housekeeping.forget(self._work)
             self._next = 0.0 if more else monotonic() + EVERY_S
         self._saw_changes(self._work)
@@ -226,8 +206,3 @@ def _slots(budget: Budget, now: int) -> list[tuple[Window, Window]]:
     step = bucket_s(rolling_s(budget.per))
     steps = [window_of(budget.per, budget.timezone, at) for at in range(window.since, window.slot + 1, step)]
     return [(each, each._replace(start=each.slot, end=each.slot + step)) for each in steps]
-
-
-def owners_of(path: Path) -> Path:
-    """Where processes hold the locks that say that they are there."""
-    return path.with_name(f"{path.name}.owners")
