@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, fields, replace
 from decimal import ROUND_FLOOR, Context, Decimal, InvalidOperation
+from functools import lru_cache
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
@@ -156,9 +157,7 @@ class Budget:
     @property
     def limit_picousd(self) -> int | None:
         """The limit in whole picodollars, never more than was said."""
-        if self.usd is None:
-            return None
-        return int(_EXACT.scaleb(self.usd, 12).to_integral_value(rounding=ROUND_FLOOR))
+        return None if self.usd is None else _picousd(self.usd)
 
     def __enter__(self) -> Run:
         """What the block has spent and has left. Raises `ClaudetraceError` unless `per="run"`, and where nothing
@@ -176,6 +175,11 @@ class Budget:
         from claudetrace._budgets._run import runs
 
         runs.leave(self, caller())
+
+
+@lru_cache(maxsize=1000)
+def _picousd(usd: Decimal) -> int:
+    return int(_EXACT.scaleb(usd, 12).to_integral_value(rounding=ROUND_FLOOR))
 
 
 def budgets_from(given: object) -> tuple[Budget, ...]:

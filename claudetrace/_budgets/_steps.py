@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from claudetrace._budgets._match import matching
 from claudetrace._budgets._records import Claim, Rest
@@ -22,8 +21,7 @@ if TYPE_CHECKING:
 FOREVER = 10**12
 
 
-@dataclass(frozen=True, slots=True)
-class Step:
+class Step(NamedTuple):
     """One thing to do. The ids of its budgets are those of the store at hand when it is sent."""
 
     said: Mapping[str, Any]
@@ -31,10 +29,13 @@ class Step:
 
     def to_send(self, ids: Ids) -> dict[str, Any]:
         """As the store takes it."""
-        said = {**self.said, "bound": ids.bound} if self.said.get("rest") or self.said.get("rests") else self.said
-        rows = [(each, ids.of(each.budget)) for each in self.claims]
-        claims = [_claim(place, each, row) for place, (each, row) in enumerate(rows) if row is not None]
-        return {**said, "claims": claims} if claims else dict(said)
+        said = dict(self.said)
+        if said.get("rest") or said.get("rests"):
+            said["bound"] = ids.bound
+        if self.claims:
+            rows = ((place, each, ids.of(each.budget)) for place, each in enumerate(self.claims))
+            said["claims"] = [_claim(place, each, row) for place, each, row in rows if row is not None]
+        return said
 
     @property
     def call(self) -> str | None:
@@ -44,11 +45,11 @@ class Step:
     def again(self) -> Step:
         """The same reservation for a call that runs already: where there is no room, too."""
         needed = {"needed": self.said["usd"], "needed_calls": self.said["calls"]}
-        return replace(self, said={**self.said, **needed})
+        return self._replace(said={**self.said, **needed})
 
     def at(self, now: float) -> Step:
         """The same in the windows of now."""
-        return replace(self, claims=[windowed(each, now) for each in self.claims])
+        return self._replace(claims=[windowed(each, now) for each in self.claims])
 
 
 class Asked:

@@ -46,7 +46,7 @@ class Store(ABC):
     def __init__(self, opening: Opening) -> None:
         self._opening = opening
         self._ids = Ids(())
-        self._mine: list[tuple[Budget, int]] = []
+        self._mine: dict[int, Budget] = {}
         self._others: tuple[float, list[Any]] = 0.0, []
         """When it was last looked which budgets there are, and what was found."""
         self._channels: dict[str, None] = {}
@@ -178,7 +178,8 @@ class Store(ABC):
 
     def _registered(self, mine: list[tuple[Budget, int]]) -> None:
         """The store knows these now."""
-        self._mine, self._ids, self._others = mine, Ids(mine), (0.0, [])
+        self._mine = {budget_id: budget for budget, budget_id in mine}
+        self._ids, self._others = Ids(mine), (0.0, [])
         self._told.clear()
 
     def _budgets(self, fresh_s: float = 0.0) -> list[Budget]:
@@ -189,9 +190,10 @@ class Store(ABC):
             found = self._look("budgets", used_after=int(self.now() - OTHERS_S)) or []
             self._others = monotonic(), found
             if found != before:
-                mine, known = {budget_id for _, budget_id in self._mine}, self._ids.budgets
-                others = [(self._other(each, before, known), each[0]) for each in found if each[0] not in mine]
-                self._ids = Ids([*self._mine, *((budget, row) for budget, row in others if budget is not None)])
+                known = self._ids.budgets
+                others = {each[0]: self._other(each, before, known) for each in found if each[0] not in self._mine}
+                both = {**self._mine, **others}
+                self._ids = Ids([(budget, budget_id) for budget_id, budget in both.items() if budget is not None])
         return list(self._ids.budgets.values())
 
     def _other(self, found: Any, before: list[Any], known: dict[int, Budget]) -> Budget | None:
@@ -211,9 +213,8 @@ class Store(ABC):
         that one has passed, once in its window across all processes."""
         due: list[tuple[Alert, str, bool]] = []
         for budget_id, key, slot, counter, found in counters:
-            budget = self._ids.budgets.get(budget_id)
             # A process whose budget it is tells it, and nobody where it was removed.
-            if budget is not None and any(budget is mine for mine in self._opening.budgets):
+            if (budget := self._mine.get(budget_id)) is not None:
                 self._opening.saw(str(budget.name), key, slot, counter)
                 due += self._passed(budget, key, slot, found)
         for alert, mark, silent in due:

@@ -167,8 +167,9 @@ class PostgresStore(Store):
             self._peers = self._now(Step({"do": "peers"}))
         if now >= self._due["forget"]:
             self._due["forget"] = now + FORGET_S
-            mine = [budget_id for _, budget_id in self._mine]
-            self.do([Step({"do": "use", "ids": mine}), Step({"do": "see", "channels": list(self._channels)})])
+            self.do(
+                [Step({"do": "use", "ids": list(self._mine)}), Step({"do": "see", "channels": list(self._channels)})]
+            )
             rolling = [rolling_s(each.per) for each in self._budgets() if each.per.startswith(ROLLING)]
             more |= bool(self._now(Step({**FORGET, "keep_s": max([KEEP_S, *rolling])})))
             self._add(Step({"do": "look"}, self._windows()))
@@ -180,7 +181,7 @@ class PostgresStore(Store):
     def _windows(self) -> list[Claim]:
         """This process's budgets in their windows of now; of one for each value of a tag those that spent most."""
         found = []
-        for budget, budget_id in self._mine:
+        for budget_id, budget in self._mine.items():
             window = window_of(budget.per, budget.timezone, self.now())
             said = {"id": budget_id, "since": window.since, "until": window.until, "limit": MOST_KEYS}
             keys = [ALL] if budget.each_tag is None else self._look("keys", **said) or []

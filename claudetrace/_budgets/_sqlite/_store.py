@@ -99,7 +99,8 @@ class SqliteStore(Store):
     def _now(self, step: Step, *, durable: bool = False) -> Any:  # noqa: ARG002 - of interest to a server
         work = self._work
         answer = STEPS[step.said["do"]](work, step.to_send(self._ids))
-        self._saw_changes(work)
+        if work.changed:
+            self._saw_changes(work)
         return answer
 
     def _saw_changes(self, work: Work) -> None:
@@ -124,7 +125,7 @@ class SqliteStore(Store):
         """Makes sure that the file knows these budgets, also one that was made anew."""
         work = Work(connection, self.now(), self._owner.id)
         self._registered([(budget, self._row_of(work, budget)) for budget in self._opening.budgets])
-        for budget, budget_id in self._mine:
+        for budget_id, budget in self._mine.items():
             for key, slot, *after in work.run(KNOWN, budget_id, int(work.now), MOST_KNOWN):
                 self._opening.saw(str(budget.name), key, slot, counted(after))
         see(work, {"channels": self._channels})
@@ -153,7 +154,7 @@ class SqliteStore(Store):
             # A connection does not notice that the file below its cache is broken. Another one does, and raises it.
             with closing(connect(self._file.path, "ro")) as another:
                 another.execute("SELECT COUNT(*) FROM budgets").fetchone()
-            for _, budget_id in self._mine:
+            for budget_id in self._mine:
                 self._work.run("UPDATE budgets SET used_at = ? WHERE id = ?", int(self.now()), budget_id)
             see(self._work, {"channels": self._channels})
             more = self._housekeeping.forget(self._work)
