@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
     from claudetrace._alerts._alert import Alert
     from claudetrace._budgets._budget import Budget
-    from claudetrace._budgets._records import Claim, Totals
+    from claudetrace._budgets._records import Claim
+    from claudetrace._budgets._totals import Totals
     from claudetrace._budgets._windows import Window
     from claudetrace._call import Row
     from claudetrace._guard import Guard
@@ -161,7 +162,7 @@ class Rules:
         if window.end_at is None:
             return
         found = self._totals(budget, key, window)
-        budget, spent = found.limited(budget), (found.picousd, found.calls)
+        budget, spent = budget.raised(found), (found.picousd, found.calls)
         mark = mark_of(budget, "forecast", window.slot, key, of_limit=True)
         if (budget.name, mark) in self._known:
             return

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
     from claudetrace._budgets._run import Run
+    from claudetrace._budgets._totals import Totals
 
 MOST_USD = 10**9
 MOST_CALLS = 10**15
@@ -139,8 +140,9 @@ class Budget:
         """Whether it stops calls; a budget of a run always does."""
         return self.on_exceeded == "block" or self.per == "run"
 
-    def raised(self, picousd: int, calls: int) -> Budget:
-        """The same with so much on top of its limits."""
+    def raised(self, totals: Totals) -> Budget:
+        """The same with what was granted on top of its limits."""
+        picousd, calls = totals.granted_picousd, totals.granted_calls
         if not (picousd or calls):
             return self
         return replace(

@@ -35,9 +35,9 @@ if TYPE_CHECKING:
     from claudetrace._alerts._channel import Channel
     from claudetrace._budgets._budget import Budget
     from claudetrace._budgets._connect import StoreName
-    from claudetrace._budgets._records import Totals
     from claudetrace._budgets._status import BudgetState
     from claudetrace._budgets._store import Store
+    from claudetrace._budgets._totals import Totals
     from claudetrace._budgets._windows import Window
     from claudetrace._call import Row
     from claudetrace._errors import BudgetExceeded

@@ -6,7 +6,8 @@ from collections import deque
 from threading import RLock
 from typing import TYPE_CHECKING, TypeAlias
 
-from claudetrace._budgets._records import Denied, Totals
+from claudetrace._budgets._records import Denied
+from claudetrace._budgets._totals import Totals
 from claudetrace._budgets._windows import bucket_s, rolling_s
 from claudetrace._forks import Forks, watch
 
@@ -56,7 +57,7 @@ class Local(Forks):
             self.open[wanted.call_id] = wanted
             for claim in wanted.claims:
                 known, own = _in_window(claim, self._known), self._own_in_window(claim, wanted.call_id)
-                budget = known.limited(claim.budget)
+                budget = claim.budget.raised(known)
                 limits = (budget.limit_picousd, budget.max_calls)
                 others, mine = (known.used_picousd, known.used_calls), (own.used_picousd, own.used_calls)
                 used = zip(limits, others, mine, (wanted.picousd, wanted.calls), strict=True)

@@ -10,9 +10,10 @@ from functools import partial
 from itertools import count
 from typing import TYPE_CHECKING, TypeAlias
 
-from claudetrace._budgets._records import Denied, Totals
+from claudetrace._budgets._records import Denied
 from claudetrace._budgets._refusals import is_retryable
 from claudetrace._budgets._steps import answer_of
+from claudetrace._budgets._totals import Totals
 from claudetrace._budgets._writer import Job, arrive, arrive_in
 from claudetrace._clock import monotonic
 from claudetrace._forks import Forks, watch

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from claudetrace._budgets._budget import Budget
-    from claudetrace._budgets._records import Denied, Totals
+    from claudetrace._budgets._records import Denied
+    from claudetrace._budgets._totals import Totals
 
 
 class CallNotKnown(BudgetExceeded):
@@ -70,7 +71,7 @@ class StoreUnusable(BudgetExceeded):
 
 def is_retryable(denied: Denied, picousd: int, calls: int) -> bool:
     """Whether a call that needs so much fits beside what is spent, so that running calls only have to settle."""
-    totals, budget = denied.totals, denied.totals.limited(denied.claim.budget)
+    totals, budget = denied.totals, denied.claim.budget.raised(denied.totals)
     limit, most = budget.limit_picousd, budget.max_calls
     fits = limit is None or totals.picousd + totals.held_picousd + picousd <= limit
     return fits and (most is None or totals.calls + calls <= most)
@@ -80,7 +81,7 @@ def exceeded(denied: Denied, needed: tuple[int | None, int], usual_s: float, now
     """The error of a call that a budget has no room for. `usual_s`: how long calls usually run."""
     _, key, window = denied.claim
     totals, resets_at = denied.totals, window.end_at
-    budget = totals.limited(denied.claim.budget)
+    budget = denied.claim.budget.raised(totals)
     if budget.per.startswith("rolling") and totals.oldest_slot is not None:
         # The first moment at which some of it is forgotten.
         length = rolling_s(budget.per)

@@ -15,10 +15,11 @@ if TYPE_CHECKING:
 
     from claudetrace._budgets._budget import Budget
     from claudetrace._budgets._budgets import Budgets
-    from claudetrace._budgets._records import Claim, Denied, Totals
+    from claudetrace._budgets._records import Claim, Denied
     from claudetrace._budgets._reservation import Owned
     from claudetrace._budgets._run import Run
     from claudetrace._budgets._store import Store
+    from claudetrace._budgets._totals import Totals
     from claudetrace._budgets._writer import Writer
 
 LEAST = 2
@@ -137,7 +138,7 @@ class Share:
             denied: Denied | None = self._writer.do(lambda store: store.reserve(share_id, self._claims, picousd, 0))
             if denied is not None:
                 self._undo(share_id, len(self._runs))
-                budget = denied.totals.limited(denied.claim.budget)
+                budget = denied.claim.budget.raised(denied.totals)
                 return exceeded(denied, (picousd, 0), 0.0, time.time()), _room_in(budget, denied.totals)
         return None, 0
 

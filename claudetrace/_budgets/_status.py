@@ -79,7 +79,7 @@ def state_of(view: View, each: Stored, key: str, now: float) -> BudgetState:
     """The budget in its window of now, of one for each value of a tag that of `key`."""
     window = window_of(each.budget.per, each.budget.timezone, now)
     sums, budget = view.totals(each, key, window), each.budget
-    limited = sums.limited(budget)
+    limited = budget.raised(sums)
     limit, most = limited.limit_picousd, limited.max_calls
     used = sums.picousd + sums.reserved_picousd + sums.held_picousd
     return BudgetState(

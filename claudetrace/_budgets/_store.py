@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 from claudetrace._alerts._alert import Outgoing, alert_from, alert_text
 from claudetrace._alerts._rules import mark_of, threshold_alert
 from claudetrace._budgets._budget import budget_from
-from claudetrace._budgets._records import Totals
 from claudetrace._budgets._steps import Ids, Step, correcting, reserving, settling, taking
+from claudetrace._budgets._totals import Totals
 from claudetrace._budgets._windows import ROLLING, window_of
 from claudetrace._clock import monotonic
 from claudetrace._ids import uuid7
@@ -223,7 +223,7 @@ class Store(ABC):
     def _passed(self, budget: Budget, key: str, slot: int, found: Totals) -> Iterator[tuple[Alert, str, bool]]:
         """An alert of each threshold that nobody is known to have told of, with its mark and whether it is silent: of
         several the highest alone is told."""
-        limited = found.limited(budget)
+        limited = budget.raised(found)
         limit, most = limited.limit_picousd, limited.max_calls
         part = max(found.picousd / limit if limit else 0.0, found.calls / most if most else 0.0)
         passed = [threshold for threshold in budget.thresholds if threshold <= part]

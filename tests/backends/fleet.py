@@ -22,7 +22,11 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
 import _hosts
+from _callers import ASK
+from _postgres import PASSWORD, Server, free_port
 
 import claudetrace
 from claudetrace._budgets import _connect
@@ -32,10 +36,6 @@ from claudetrace._budgets._windows import window_of
 from claudetrace._demo import _wire
 from claudetrace._demo._exchange import Exchange
 from claudetrace._demo._server import PlayServer
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
-from _postgres import PASSWORD, Server, free_port
 
 SPAWN = multiprocessing.get_context("spawn")
 HOSTS, PROCESSES, KILLS = 2, 4, 3
@@ -60,7 +60,7 @@ class Bill:
     def _message(self) -> Any:
         time.sleep(random.uniform(0, 0.02))
         counts = _wire.usage(random.randrange(1, 10), random.randrange(20, 490))
-        whole = _wire.message("Hello.", counts, model=_hosts.MODEL)
+        whole = _wire.message("Hello.", counts, model=ASK["model"])
         cost = claudetrace.price(whole).usd
         assert cost is not None
         with self._lock:

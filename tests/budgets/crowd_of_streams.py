@@ -6,17 +6,11 @@ import itertools
 from typing import Any
 
 import anthropic
-from crowd_of_calls import on_threads
+from _callers import ASK, on_threads
 
 import claudetrace
 
 CAP_USD = "0.30"
-ASK: dict[str, Any] = {
-    "model": "claude-sonnet-5",
-    "max_tokens": 500,
-    "messages": [{"role": "user", "content": "Say hello."}],
-    "stream": True,
-}
 
 
 def budget(cut_streams: Any) -> claudetrace.Budget:
@@ -33,7 +27,7 @@ def run(db: str, url: str, cut_streams: str, callers: int) -> None:
     def call_on() -> None:
         while True:
             try:
-                with client.messages.create(**ASK) as stream:
+                with client.messages.create(**ASK, stream=True) as stream:
                     if next(numbers) % 3:
                         list(stream)
                     else:

@@ -15,9 +15,10 @@ from claudetrace._budgets._budget import definition_of, shape_of
 from claudetrace._budgets._match import ALL
 from claudetrace._budgets._postgres._link import Link
 from claudetrace._budgets._postgres._url import ServerError
-from claudetrace._budgets._records import Claim, Denied, Totals
+from claudetrace._budgets._records import Claim, Denied
 from claudetrace._budgets._steps import Asked, Step, settling, windowed
 from claudetrace._budgets._store import KEEP_S, Store
+from claudetrace._budgets._totals import Totals
 from claudetrace._budgets._windows import ROLLING, rolling_s, window_of
 from claudetrace._clock import monotonic
 

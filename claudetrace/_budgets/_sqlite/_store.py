@@ -26,8 +26,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from claudetrace._budgets._budget import Budget
-    from claudetrace._budgets._records import Opening, Totals
+    from claudetrace._budgets._records import Opening
     from claudetrace._budgets._steps import Step
+    from claudetrace._budgets._totals import Totals
     from claudetrace._budgets._windows import Window
 
 DOWN_S = 2.0
