@@ -81,6 +81,8 @@ class Budgets(Forks):
             self._store = _connect.open_store(store, opening)
             self.writer = self.offers.writer = Writer(self._store, guard)
         self._admission = Admission(self._blocking, self.writer, self._local, guard, clock)
+        self.admit, self.admit_async = self._admission.admit, self._admission.admit_async
+        self.settle = self._admission.settle
         self.outbox = None if self.writer is None else StoreOutbox(self.writer)
         self.sender = Sender(channels, guard=guard, service=service, outbox=self.outbox)
         asked = (None, None) if self.writer is None else (self.totals, self._block)
@@ -180,24 +182,12 @@ class Budgets(Forks):
         self._running[ref(owned, self._dropped.append)] = reservation
         return owned
 
-    def admit(self, reservation: Reservation) -> None:
-        """As `Admission.admit`."""
-        self._admission.admit(reservation)
-
-    async def admit_async(self, reservation: Reservation) -> None:
-        """As `Admission.admit_async`."""
-        await self._admission.admit_async(reservation)
-
     def note_blocked(self, error: BudgetExceeded) -> None:
         """Has the call counted that was stopped like this. A run's are known to who entered it."""
         budget = next((each for each in self.budgets if each.name == error.budget), None)
         if budget is not None and all(run.budget.name != error.budget for run in runs.get()):
             window = window_of(budget.per, budget.timezone, self._clock())
             self.rules.note_blocked(Claim(budget, error.key or ALL, window), error.why())
-
-    def settle(self, reservation: Reservation) -> None:
-        """As `Admission.settle`."""
-        self._admission.settle(reservation)
 
     def _settle_dropped(self) -> None:
         """Settles calls that nobody has any more, as where a signal handler interrupted their end."""

@@ -412,11 +412,13 @@ def test_a_raised_limit_is_told_of_again(
     said: dict[str, Any] = {"per": per, "thresholds": (0.5, 1.0)}
     kept = keep(Budget("b", **limit, **said))
     kept.outbox.open_channel("log")
-    kept.put([row(f"a{number}", 1) for number in range(12)])
+    for number in range(12):
+        kept.put([row(f"a{number}", 1)])
     kept.close()
     for once in (True, False):
         higher = keep(Budget("b", **raised, **said))
-        higher.put([row(f"b{once}{number}", 1) for number in range(4)])
+        for number in range(4):
+            higher.put([row(f"b{once}{number}", 1)])
         higher.close()
 
     told = [each.alert for each in all_waiting(keep(Budget("b", **raised, **said)), "log")]

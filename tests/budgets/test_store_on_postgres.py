@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from datetime import UTC, datetime, timedelta
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -24,7 +23,6 @@ from claudetrace._budgets import _commands, _connect
 from claudetrace._budgets._budget import Budget
 from claudetrace._budgets._postgres._url import ServerUrl
 from claudetrace._budgets._records import Claim, Grant
-from claudetrace._budgets._store import Store
 from claudetrace._budgets._windows import window_of
 from claudetrace._errors import BudgetExceeded
 
@@ -39,6 +37,7 @@ ON_BOTH = (
     "test_a_call_is_charged_to_the_window_of_its_start",
     "test_a_full_window_has_room_again_with_the_next",
     "test_a_mixed_failure_ends_each_job_once",
+    "test_a_raised_limit_is_told_of_again",
     "test_a_rolling_window_forgets_no_sooner_than_it_may",
     "test_a_row_that_comes_while_the_call_runs_is_left_to_its_owner",
     "test_an_alert_waits_in_the_store_until_its_channel_has_it",
@@ -142,22 +141,6 @@ def test_a_threshold_that_nobody_could_tell_of_is_told_by_the_next_look(
     assert [each.alert.threshold for each in all_waiting(kept, "log")] == [0.8]
 
 
-def test_another_limit_is_told_of_again(keep: Callable[..., Served]) -> None:
-    """Each threshold once for each limit of a window: to raise it is what the alert advises."""
-    said: dict[str, Any] = {"per": "day", "thresholds": (0.5, 1.0)}
-    kept = keep(Budget("b", usd=10, **said))
-    kept.outbox.open_channel("log")
-    for number in range(12):
-        kept.put([row(f"a{number}", 1)])
-    for once in (True, False):
-        higher = keep(Budget("b", usd=20, **said))
-        for number in range(4):
-            higher.put([row(f"b{once}{number}", 1)])
-
-    told = [(each.alert.threshold, each.alert.limit_usd) for each in all_waiting(kept, "log")]
-    assert told == [(0.5, 10), (1, 10), (0.5, 20), (1, 20)]
-
-
 def test_a_grant_is_room_at_once_in_every_process_until_it_ends(
     keep: Callable[..., Served], database: str, clock: ServerClock
 ) -> None:
@@ -188,27 +171,18 @@ def test_a_grant_is_room_at_once_in_every_process_until_it_ends(
         assert [each.ended_by for each in view.grants(5)] == ["bob", None]
 
 
-def test_stopped_calls_are_counted_over_all_hosts(keep: Callable[..., Served]) -> None:
-    """In their window."""
-    one, other = keep(Budget("b", **BLOCK)), keep(Budget("b", **BLOCK))
-    claim = Claim(one.budgets[0], "", window_of("day", "UTC", NOON))
-    assert one.writer.do(lambda store: store.block(claim, 2)) == 2
-    assert other.writer.do(lambda store: store.block(claim._replace(budget=other.budgets[0]), 3)) == 5
-
-
-def block(claim: Claim, calls: int, store: Store) -> int:
-    return store.block(claim, calls)
-
-
-def test_stopped_calls_are_counted(keep: Callable[..., Served], database: str, clock: ServerClock) -> None:
-    """Also of a key that has spent nothing; each is shown with its number."""
+def test_stopped_calls_are_counted_over_all_hosts(
+    keep: Callable[..., Served], database: str, clock: ServerClock
+) -> None:
+    """In their window, also of a key that has spent nothing; each is shown with its number."""
     budget = Budget("b", usd=10, per="day", on_exceeded="block", tags={"user": "*"})
-    kept = keep(budget)
+    one, other = keep(budget), keep(budget)
     claim = Claim(budget, "ann", window_of("day", "UTC", clock.now))
-    assert [kept.writer.do(partial(block, claim, calls)) for calls in (1, 4)] == [1, 5]
+    assert one.writer.do(lambda store: store.block(claim, 1)) == 1
+    assert other.writer.do(lambda store: store.block(claim, 4)) == 5
 
     with _connect.view(ServerUrl(database)) as view:
         (each,) = view.budgets()
         spread = view.spread(each, claim.window)
     assert (spread.keys, spread.reached, spread.blocked_calls) == (1, 0, 5)
-    assert [(state.key, state.blocked_calls) for state in kept.status()] == [("ann", 5)]
+    assert [(state.key, state.blocked_calls) for state in one.status()] == [("ann", 5)]

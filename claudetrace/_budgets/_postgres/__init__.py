@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from claudetrace._budgets._postgres._link import Link
+from claudetrace._budgets._postgres._link import linked
 from claudetrace._budgets._postgres._store import PostgresStore
 from claudetrace._budgets._records import Fact, Opening
 from claudetrace._budgets._steps import Step
@@ -18,6 +18,7 @@ from claudetrace._guard import Guard
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    from claudetrace._budgets._postgres._link import Link
     from claudetrace._budgets._postgres._url import ServerUrl
 
 LONGEST_S = 30.0
@@ -38,12 +39,9 @@ def exists(url: ServerUrl) -> bool:  # noqa: ARG001 - as of a file
 @contextmanager
 def view(url: ServerUrl) -> Iterator[View]:
     """As `_connect.view`. Each question sees the store as it is then. Raises `ServerError`."""
-    link = Link(url)
-    look = partial(_look, link, LONGEST_S)
-    try:
+    with linked(url) as link:
+        look = partial(_look, link, LONGEST_S)
         yield View(look, partial(_facts, look))
-    finally:
-        link.drop()
 
 
 def _look(link: Link, longest_s: float, what: str, **said: Any) -> Any:

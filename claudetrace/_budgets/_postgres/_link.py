@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 import os
 import select
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from claudetrace._budgets._postgres._url import ServerError, ServerUrl
 from claudetrace._clock import monotonic
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from psycopg import pq
 
@@ -124,3 +124,13 @@ class Link:
                 nowhere = os.open(os.devnull, os.O_RDWR)
                 os.dup2(nowhere, connection.socket)
                 os.close(nowhere)
+
+
+@contextmanager
+def linked(url: ServerUrl) -> Iterator[Link]:
+    """A connection for as long as the block takes."""
+    link = Link(url)
+    try:
+        yield link
+    finally:
+        link.drop()

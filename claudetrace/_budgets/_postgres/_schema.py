@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import json
-from contextlib import contextmanager
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
 from claudetrace._budgets._budget import definition_of, shape_of
-from claudetrace._budgets._postgres._link import Link
+from claudetrace._budgets._postgres._link import linked
 from claudetrace._errors import ClaudetraceError
 from claudetrace._version import __version__
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     from claudetrace._budgets._budget import Budget
     from claudetrace._budgets._postgres._url import ServerUrl
@@ -71,7 +70,7 @@ APPLY = """
 def init(url: ServerUrl, *, durable: bool = False) -> list[str]:
     """Makes the schema or brings it up to date, in one transaction, and gives the statements that let a role use it.
     Raises `ClaudetraceError`."""
-    with _link(url) as link:
+    with linked(url) as link:
         server = link.execute(SERVER, None, LONGEST_S)
         if server < OLDEST_SERVER:
             raise ClaudetraceError(f"{url} is PostgreSQL {server}; budgets need {OLDEST_SERVER} or later")
@@ -103,15 +102,6 @@ def apply(url: ServerUrl, budgets: Sequence[Budget]) -> tuple[list[str], list[st
         }
         for each in budgets
     ]
-    with _link(url) as link:
+    with linked(url) as link:
         set_, lifted = link.execute(APPLY, [json.dumps(given)], LONGEST_S)
     return sorted(set_ or []), sorted(lifted or [])
-
-
-@contextmanager
-def _link(url: ServerUrl) -> Iterator[Link]:
-    link = Link(url)
-    try:
-        yield link
-    finally:
-        link.drop()
