@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from claudetrace._budgets._steps import Asked
     from claudetrace._budgets._store import Store
     from claudetrace._call import Row
-    from claudetrace._pricing import Terms
+    from claudetrace._pricing._terms import Terms
     from claudetrace._pricing._upper_bound import Bound
 
 
