@@ -1,4 +1,4 @@
-"""Exchanges made from messages: a JSON answer, a stream, an error, a batch, with the API's headers."""
+"""Exchanges with the API's headers: a JSON answer, a stream, an error, a batch."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SSE = "text/event-stream; charset=utf-8"
 
 
 def api_headers(content_type: str = JSON, *, headroom: float = 0.9) -> dict[str, str]:
-    """The headers of an answer of the API: its request id, the organization and what is left of the limits."""
+    """The headers of an answer: its request id, the organization, and what is left of the limits."""
     limits = {"requests": 4000, "input-tokens": 2_000_000, "output-tokens": 400_000}
     headers = {
         "content-type": content_type,
@@ -33,33 +33,33 @@ def api_headers(content_type: str = JSON, *, headroom: float = 0.9) -> dict[str,
 
 
 def answer(whole: Mapping[str, Any] | None = None, **exchange: Any) -> Exchange:
-    """The answer that gives a message (or any JSON) at once; `exchange` are further fields of `Exchange`."""
+    """An answer with a message, or any JSON, at once. `exchange` sets further fields of `Exchange`."""
     body = _wire.json_bytes(_wire.message() if whole is None else whole)
     headers = {**api_headers(), **exchange.pop("headers", {})}
     return Exchange(body=body, headers=headers, **exchange)
 
 
 def stream(whole: Mapping[str, Any] | None = None, *, pieces: int = 4, **exchange: Any) -> Exchange:
-    """The answer that gives a message as server-sent events, a chunk each."""
+    """An answer that streams a message as server-sent events, a chunk each."""
     events = _wire.stream_events(_wire.message() if whole is None else whole, pieces=pieces)
     return stream_of(events, **exchange)
 
 
 def stream_of(events: Sequence[Mapping[str, Any]], **exchange: Any) -> Exchange:
-    """The answer that gives these events, a chunk each."""
+    """An answer that streams these events, a chunk each."""
     headers = {**api_headers(SSE), "cache-control": "no-cache", **exchange.pop("headers", {})}
     return Exchange(body=_wire.sse(events), headers=headers, **exchange)
 
 
 def failure(status: int, kind: str, words: str = "Something went wrong.", **exchange: Any) -> Exchange:
-    """The answer that is an error of the API."""
+    """An answer with an error of the API."""
     headers = {**api_headers(), **exchange.pop("headers", {})}
     body = _wire.json_bytes(_wire.error(kind, words))
     return Exchange(status=status, body=body, headers=headers, **exchange)
 
 
 def batch(batch_id: str, results: Mapping[str, Mapping[str, Any]], **exchange: Any) -> list[Exchange]:
-    """The answers that create a batch, say that it has ended, and give its results, each any number of times."""
+    """The answers that create a batch, say that it has ended, and give its results. Each works any number of times."""
     failed = sum(whole["type"] == "error" for whole in results.values())
     counts = {"succeeded": len(results) - failed, "errored": failed}
     path = "/v1/messages/batches"

@@ -1,4 +1,4 @@
-"""`Exchange`: one answer of the play server, and which request it answers. `Received`: a request as it came."""
+"""`Exchange`: an answer of the play server and the requests it is for. `Received`: a request that came."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
 Body: TypeAlias = bytes | list[bytes]
-"""Whole bytes are sent with their length; a list is sent a chunk each, with chunked encoding."""
+"""Bytes are sent whole, with their length; a list is sent in chunks, with chunked encoding."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Received:
-    """One request as it came. `path` is without the query; the names of `headers` are in lower case."""
+    """A request. `path` is without the query; header names are in lower case."""
 
     method: str
     path: str
@@ -27,7 +27,7 @@ class Received:
 
     @property
     def json(self) -> Any:
-        """The body read as JSON, or `None` where it is none."""
+        """The body parsed as JSON, or `None` if it is not JSON."""
         try:
             return json.loads(self.body)
         except ValueError:
@@ -41,12 +41,11 @@ class Received:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Exchange:
-    """An answer, and the requests it answers: those of `method` and `path` for whose JSON `when` holds.
+    """An answer to requests with this `method` and `path`, if `when` returns true for their JSON.
 
-    `path` may hold `*`. An exchange answers `times` requests, `None` for any number. `body` may be made from
-    the request. `pause_s` passes before each chunk but the first; `before_chunk` is called with each chunk's
-    index, and may block. After `cut_after` bytes of the body the connection is closed; with `hang_up` it is
-    closed without an answer.
+    `path` may contain `*`. The exchange answers `times` requests; `None` means any number. `body` may be a function of
+    the request. `pause_s` is the wait before each chunk except the first; `before_chunk` gets each of their indexes, and
+    may block. After `cut_after` bytes of the body the connection closes; with `hang_up` it closes without an answer.
     """
 
     method: str = "POST"
@@ -64,7 +63,7 @@ class Exchange:
     hang_up: bool = False
 
     def answers(self, request: Received) -> bool:
-        """Whether this is an answer to `request`."""
+        """Whether it answers `request`."""
         return (
             self.method in ("*", request.method)
             and fnmatchcase(request.path, self.path)
@@ -72,7 +71,7 @@ class Exchange:
         )
 
     def body_for(self, request: Received) -> Body:
-        """The body as it goes over the wire, packed as `encoding` says."""
+        """The body as it is sent, compressed by `encoding`."""
         body = self.body(request) if callable(self.body) else self.body
         if self.encoding is None:
             return body
@@ -81,7 +80,7 @@ class Exchange:
 
 
 def packed_chunks(chunks: Iterable[bytes], encoding: Literal["gzip", "deflate"]) -> Iterator[bytes]:
-    """Each chunk packed so that it can be unpacked as soon as it has come, and the end of the packing."""
+    """Each chunk compressed so that it can be read on arrival, and the end of the compressed data."""
     packer = zlib.compressobj(wbits=31 if encoding == "gzip" else 15)
     for chunk in chunks:
         yield packer.compress(chunk) + packer.flush(zlib.Z_SYNC_FLUSH)

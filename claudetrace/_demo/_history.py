@@ -1,10 +1,11 @@
-"""Made-up rows of ninety days of a help desk, the same for every demo."""
+"""Made-up calls of a help desk over ninety days, the same in every demo."""
 
 from __future__ import annotations
 
 import json
 from dataclasses import dataclass
 from datetime import timedelta
+from itertools import count
 from random import Random
 from typing import TYPE_CHECKING, Any
 
@@ -23,9 +24,9 @@ WEEKEND = 0.3
 GROWTH = 0.9
 """How much the number of sessions grows from the first day to the last."""
 CACHED_SINCE_DAYS = 38
-"""When the desk began to cache its manual."""
+"""How many days ago the desk began to cache."""
 FAULTY_DAYS_AGO = (23, 24)
-"""When the API was busy."""
+"""The days on which the API was overloaded."""
 UNPRICED_DAYS_AGO = range(8, 11)
 HOURS = (1, 1, 1, 1, 1, 2, 4, 8, 14, 18, 19, 18, 15, 17, 19, 18, 16, 12, 8, 6, 4, 3, 2, 1)
 CUSTOMERS = {"acme": 9, "globex": 6, "initech": 4, "umbrella": 3, "stark": 2, "wayne": 1, "hooli": 1}
@@ -34,7 +35,7 @@ MODELS = {
     "haiku": ("claude-haiku-5-5", "claude-haiku-4-5", 19),
     "opus": ("claude-opus-5-5", "claude-opus-5", 47),
 }
-"""The model of each kind, its predecessor, and how many days ago the desk changed to it."""
+"""Each kind's model, its predecessor, and how many days ago the desk switched."""
 MS_A_TOKEN = {"sonnet": 13.0, "haiku": 6.0, "opus": 21.0}
 FIRST_MS = {"sonnet": 900.0, "haiku": 420.0, "opus": 1500.0}
 ERRORS = (("overloaded_error", 529), ("rate_limit_error", 429), ("api_error", 500), ("timeout_error", None))
@@ -43,7 +44,7 @@ LIMITS = {"sonnet": 0.35, "haiku": 0.2, "opus": 0.45}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """What the desk uses Claude for: how often, with which models, and what its calls look like."""
+    """A use of Claude: how often, with which models, and the shape of its calls."""
 
     weight: int
     models: dict[str, int]
@@ -90,69 +91,62 @@ JOBS = {
 
 def history(now: datetime, service: str, days: int = DAYS) -> Iterator[Row]:
     """The calls of the `days` before `now`, oldest first, without their prices."""
-    desk = _Desk(Random(SEED), now, service)  # noqa: S311 - made up, not secret
+    random, sessions = Random(SEED), count(1)  # noqa: S311 - made up, not secret
+    until = utc_text(int(now.timestamp() * 1e9))
     for days_ago in range(days, -1, -1):
-        yield from desk.day(days_ago, days)
+        midnight = (now - timedelta(days=days_ago)).replace(hour=0, minute=0, second=0, microsecond=0)
+        many = SESSIONS_A_DAY * (1 + GROWTH * (days - days_ago) / max(days, 1)) * random.uniform(0.85, 1.15)
+        for _ in range(round(many * (WEEKEND if midnight.weekday() >= 5 else 1))):
+            (hour,) = random.choices(range(24), HOURS)
+            start = midnight + timedelta(hours=hour, seconds=random.uniform(0, 3600))
+            for row in _session(random, next(sessions), start, days_ago):
+                if row["started_at"] < until:
+                    yield {**row, "service": service, "environment": "history"}
 
 
-class _Desk:
-    def __init__(self, random: Random, now: datetime, service: str) -> None:
-        self.random = random
-        self.now = now
-        self.service = service
-        self.sessions = 0
-
-    def day(self, days_ago: int, days: int) -> Iterator[Row]:
-        midnight = (self.now - timedelta(days=days_ago)).replace(hour=0, minute=0, second=0, microsecond=0)
-        many = SESSIONS_A_DAY * (1 + GROWTH * (days - days_ago) / max(days, 1)) * self.random.uniform(0.85, 1.15)
-        if midnight.weekday() >= 5:
-            many *= WEEKEND
-        for _ in range(round(many)):
-            (hour,) = self.random.choices(range(24), HOURS)
-            start = midnight + timedelta(hours=hour, seconds=self.random.uniform(0, 3600))
-            for row in self._session(start, days_ago):
-                if row["started_at"] < utc_text(int(self.now.timestamp() * 1e9)):
-                    yield row
-
-    def _session(self, at: datetime, days_ago: int) -> Iterator[Row]:
-        (feature,) = self.random.choices(list(JOBS), [job.weight for job in JOBS.values()])
-        job = JOBS[feature]
-        (kind,) = self.random.choices(list(job.models), list(job.models.values()))
-        (customer,) = self.random.choices(list(CUSTOMERS), list(CUSTOMERS.values()))
-        self.sessions += 1
-        turns = self.random.randint(*job.turns)
-        if job.tools and self.random.random() < 0.02:
-            turns = 44  # an agent that does not find out of its loop
-        said = 0
-        user = f"{customer}-{int(self.random.triangular(1, 14, 1)):02d}@example.com"
-        for turn in range(turns):
-            call = _Call(self.random, job, kind, at, days_ago, turn, turns, said)
-            row = call.row()
-            row |= {
-                "feature": feature,
-                "customer": customer,
-                "user_id": user,
-                "session_id": f"{feature}-{self.sessions:05d}",
-                "tags": json.dumps({"team": "care" if feature in ("chat", "manual") else "platform"}),
-                "service": self.service,
-                "environment": "history",
-            }
-            row |= {"prompt": job.prompt} if job.prompt else {}
-            yield row
-            said += call.input_tokens + call.output_tokens
-            at += timedelta(milliseconds=row["duration_ms"], seconds=self.random.uniform(0.4, 4 if job.tools else 95))
+def _session(random: Random, number: int, at: datetime, days_ago: int) -> Iterator[Row]:
+    (feature,) = random.choices(list(JOBS), [job.weight for job in JOBS.values()])
+    job = JOBS[feature]
+    (kind,) = random.choices(list(job.models), list(job.models.values()))
+    (customer,) = random.choices(list(CUSTOMERS), list(CUSTOMERS.values()))
+    turns = random.randint(*job.turns)
+    if job.tools and random.random() < 0.02:
+        turns = 44  # an agent that never leaves its loop
+    said = 0
+    whose = {
+        "feature": feature,
+        "customer": customer,
+        "user_id": f"{customer}-{int(random.triangular(1, 14, 1)):02d}@example.com",
+        "session_id": f"{feature}-{number:05d}",
+        "tags": json.dumps({"team": "care" if feature in ("chat", "manual") else "platform"}),
+        **({"prompt": job.prompt} if job.prompt else {}),
+    }
+    for turn in range(turns):
+        call = _Call(random, job, kind, at, days_ago, turn, turns, said)
+        row = {**call.row(), **whose}
+        yield row
+        said += call.input_tokens + call.output_tokens
+        at += timedelta(milliseconds=row["duration_ms"], seconds=random.uniform(0.4, 4 if job.tools else 95))
 
 
+@dataclass(slots=True)
 class _Call:
     """One call of a session: `turn` of `turns`, after `said` tokens of conversation."""
 
-    def __init__(
-        self, random: Random, job: Job, kind: str, at: datetime, days_ago: int, turn: int, turns: int, said: int
-    ) -> None:
-        self.random, self.job, self.kind, self.at, self.days_ago = random, job, kind, at, days_ago
-        self.turn, self.turns, self.said = turn, turns, said
-        self.input_tokens = int(random.triangular(*job.input_tokens, job.input_tokens[0]))
-        self.output_tokens = int(random.triangular(*job.output_tokens, job.output_tokens[0]))
+    random: Random
+    job: Job
+    kind: str
+    at: datetime
+    days_ago: int
+    turn: int
+    turns: int
+    said: int
+    input_tokens: int = 0
+    output_tokens: int = 0
+
+    def __post_init__(self) -> None:
+        self.input_tokens = int(self.random.triangular(*self.job.input_tokens, self.job.input_tokens[0]))
+        self.output_tokens = int(self.random.triangular(*self.job.output_tokens, self.job.output_tokens[0]))
 
     def row(self) -> Row:
         new, old, changed = MODELS[self.kind]
@@ -182,10 +176,8 @@ class _Call:
         }
         if self.job.tools:
             row["tools_offered"] = 4
-        return row | (self._failed() if self._fails() else self._answered(model))
-
-    def _fails(self) -> bool:
-        return self.random.random() < (0.16 if self.days_ago in FAULTY_DAYS_AGO else 0.007)
+        fails = self.random.random() < (0.16 if self.days_ago in FAULTY_DAYS_AGO else 0.007)
+        return row | (self._failed() if fails else self._answered(model))
 
     def _failed(self) -> Row:
         error_type, status = self.random.choices(ERRORS, (6, 3, 1, 1))[0]
@@ -237,7 +229,7 @@ class _Call:
         return "refusal" if self.random.random() < self.job.refused else "end_turn"
 
     def _usage(self) -> dict[str, Any]:
-        """The usage object. From `CACHED_SINCE_DAYS` on, the desk caches what does not change."""
+        """The usage object. From `CACHED_SINCE_DAYS` on, the desk caches what stays the same."""
         fixed = self.job.system_tokens + (self.said if self.job.tools else 0)
         cached = fixed > 2000 and self.days_ago < CACHED_SINCE_DAYS
         hit = cached and self.job.rereads and (self.turn > 0 or self.random.random() < 0.55)

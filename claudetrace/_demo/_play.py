@@ -1,4 +1,4 @@
-"""Plays a small help desk's calls through the anthropic SDK, tagged as a help desk would tag them."""
+"""Makes a small help desk's calls through the anthropic SDK, with the tags that a help desk would set."""
 
 from __future__ import annotations
 
@@ -37,12 +37,12 @@ _number = count(1)
 
 
 def play(port: int = 0, on_step: Callable[[str], None] | None = None) -> None:
-    """Makes the demo's calls, to a server on loopback. They are recorded if `instrument()` is running."""
+    """Makes the demo's calls to a server on loopback. They are recorded if `instrument()` is running."""
     import anthropic
 
     with (
         PlayServer(port=port) as server,
-        # A proxy of the environment would send calls to loopback out.
+        # A proxy in the environment would send loopback calls to the network.
         anthropic.DefaultHttpxClient(trust_env=False) as http_client,
         anthropic.Anthropic(base_url=server.url, api_key="demo", http_client=http_client) as client,
     ):
@@ -69,7 +69,7 @@ def _ask(words: str, model: str = SONNET, **more: Any) -> dict[str, Any]:
 
 
 def _message(content: Any, counts: dict[str, Any], model: str) -> dict[str, Any]:
-    """A message with an id of its own: two answers with one id would look like a cache's replay."""
+    """A message with an id of its own: two answers with one id would look like a replay from a cache."""
     return _wire.message(content, counts, model=model, message_id=f"msg_demo_desk_{next(_number)}")
 
 
@@ -118,7 +118,7 @@ def _closed_tab(client: anthropic.Anthropic, server: PlayServer) -> None:
 
 
 def _manual(client: anthropic.Anthropic, server: PlayServer) -> None:
-    """The first call writes the manual to the cache, later ones read it."""
+    """The first call writes the manual to the cache; later ones read it."""
     system: Any = [{"type": "text", "text": "(the manual)", "cache_control": {"type": "ephemeral"}}]
     for user, cached in (("cho", "write_5m"), ("eve", "cache_read"), ("cho", "cache_read"), ("fay", "cache_read")):
         counts = usage(64, 118, **{cached: MANUAL_TOKENS})
@@ -128,7 +128,7 @@ def _manual(client: anthropic.Anthropic, server: PlayServer) -> None:
 
 
 def _agent(client: anthropic.Anthropic, server: PlayServer) -> None:
-    """Three turns of an agent that looks an order up, sends the money back, and says so."""
+    """Three turns of an agent that looks up an order, sends the money back, and says so."""
     find = tool_use("find_order", {"order": "A-1042"}, call_id="toolu_demo_1")
     send = tool_use("send_money_back", {"order": "A-1042", "usd": "24.90"}, call_id="toolu_demo_2")
     turns: list[tuple[list[dict[str, Any]], dict[str, Any]]] = [
@@ -168,7 +168,7 @@ def _batch(client: anthropic.Anthropic, server: PlayServer) -> None:
 
 
 def _faults(client: anthropic.Anthropic, server: PlayServer) -> None:
-    """A limit that is hit and answered on the second try, and an error that no second try makes good."""
+    """A rate limit that a retry passes, and an error that no retry can fix."""
     import anthropic
 
     busy = "This request would exceed your limit."

@@ -1,4 +1,4 @@
-"""`PlayServer`: an HTTP server on loopback that plays exchanges to whoever asks, such as the anthropic SDK."""
+"""`PlayServer`: an HTTP server on loopback that plays exchanges to a client such as the anthropic SDK."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 STOPPING_S = 5.0
-"""How long `stop` waits for answers that are being written."""
+"""How long `stop` waits for answers in progress."""
 
 
 @dataclass(slots=True)
@@ -27,10 +27,10 @@ class _Entry:
 
 
 class PlayServer:
-    """A context manager that answers on `url` until it is left, on a free port unless one is given.
+    """A context manager that answers requests to `url`, on a free port unless one is given.
 
-    Each request gets the first exchange that fits it and is not used up; without one, status 404 and an error in the
-    API's form that names the request. `requests` are those that came, in order.
+    Each request gets the first exchange that fits and is not used up, or else status 404 and an error in the API's form
+    that names the request. `requests` lists the requests in order.
     """
 
     def __init__(self, *exchanges: Exchange, port: int = 0) -> None:
@@ -47,12 +47,12 @@ class PlayServer:
 
     @property
     def url(self) -> str:
-        """The base URL to give to a client."""
+        """The base URL for a client."""
         return f"http://127.0.0.1:{self._http.server_port}"
 
     @property
     def unplayed(self) -> list[Exchange]:
-        """The exchanges that are not used up, without those that answer any number of requests."""
+        """The exchanges that are not used up, except those for any number of requests."""
         with self._lock:
             return [entry.exchange for entry in self._script if entry.left]
 
@@ -62,7 +62,7 @@ class PlayServer:
             self._script.extend(_Entry(exchange, exchange.times) for exchange in exchanges)
 
     def exchange_for(self, request: Received) -> Exchange:
-        """The exchange for `request`, which is then used once more. On a connection's thread."""
+        """The exchange for `request`, counted as used. Called on a connection's thread."""
         with self._lock:
             self.requests.append(request)
             for entry in self._script:
@@ -81,7 +81,7 @@ class PlayServer:
         self._http.server_close()
 
     def start(self) -> Self:
-        """Answers from now on."""
+        """Starts answering."""
         self._thread.start()
         return self
 
@@ -112,7 +112,7 @@ class _HTTPServer(ThreadingHTTPServer):
         super().__init__(address, _Handler)
 
     def server_bind(self) -> None:
-        # HTTPServer's own looks up the host's name, which may ask a name server.
+        # HTTPServer's own method looks up the host's name, which may query a name server.
         socket.socket.bind(self.socket, self.server_address)
         self.server_address = self.socket.getsockname()
         self.server_name, self.server_port = "127.0.0.1", self.server_address[1]
@@ -129,7 +129,7 @@ class _HTTPServer(ThreadingHTTPServer):
             self._changed.notify_all()
 
     def close_connections(self) -> None:
-        """Wakes the threads that wait for a next request, and waits until all have closed."""
+        """Wakes the threads that wait for another request, and waits until all connections are closed."""
         with self._changed:
             for connection in self._open:
                 with suppress(OSError):
@@ -137,7 +137,7 @@ class _HTTPServer(ThreadingHTTPServer):
             self._changed.wait_for(lambda: not self._open, timeout=STOPPING_S)
 
     def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ARG002 - the base class calls it
-        # A client that hangs up is no failure: tests and demos do so on purpose.
+        # A client that hangs up is no failure: tests and the demo do it on purpose.
         if (error := sys.exc_info()[1]) is not None and not isinstance(error, OSError):
             self.play.failures.append(error)
 
@@ -145,7 +145,7 @@ class _HTTPServer(ThreadingHTTPServer):
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
-    # Status line and headers leave in one packet with a short body.
+    # Sends the status line and headers in one packet with a short body.
     wbufsize = 65536
     server: _HTTPServer
 
@@ -158,7 +158,7 @@ class _Handler(BaseHTTPRequestHandler):
         """Says nothing."""
 
     def answer(self) -> None:
-        """Reads the request and plays the exchange that answers it."""
+        """Reads the request and plays the exchange for it."""
         play = self.server.play
         path, _, query = self.path.partition("?")
         request = Received(

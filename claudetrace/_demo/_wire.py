@@ -1,4 +1,4 @@
-"""Bodies as the API sends them: messages, streams of events, results of batches, errors."""
+"""Bodies in the API's form: messages, streams of events, batch results, errors."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 Event: TypeAlias = dict[str, Any]
-"""One event of a stream, as its `data:` holds it."""
+"""The `data:` of one event of a stream."""
 
 MODEL = "claude-sonnet-5-5"
 
@@ -28,7 +28,7 @@ def usage(
     write_1h: int = 0,
     **more: Any,
 ) -> dict[str, Any]:
-    """A usage object in the API's names; `more` goes into it as it is."""
+    """A usage object; `more` goes into it unchanged."""
     return {
         "input_tokens": input_tokens,
         "cache_creation_input_tokens": write_5m + write_1h,
@@ -46,7 +46,7 @@ def text(words: str) -> dict[str, Any]:
 
 
 def tool_use(name: str, given: Mapping[str, Any], *, call_id: str = "toolu_demo_1") -> dict[str, Any]:
-    """A block that asks for the tool `name`."""
+    """A block that calls the tool `name`."""
     return {"type": "tool_use", "id": call_id, "name": name, "input": dict(given)}
 
 
@@ -59,7 +59,7 @@ def message(
     stop_reason: str | None = None,
     **more: Any,
 ) -> dict[str, Any]:
-    """A message of the Messages API. Its stop reason is `tool_use` where it asks for a tool."""
+    """A message of the Messages API. Its stop reason is `tool_use` if it calls a tool."""
     blocks = [text(content)] if isinstance(content, str) else [dict(block) for block in content]
     asks = any(block.get("type") == "tool_use" for block in blocks)
     return {
@@ -79,13 +79,13 @@ _TOTALS = (
     *("input_tokens", "cache_creation_input_tokens", "cache_read_input_tokens", "output_tokens"),
     *("output_tokens_details", "server_tool_use"),
 )
-"""The counts that the end of a stream states again."""
+"""The counts that the end of a stream repeats."""
 
 
 def stream_events(whole: Mapping[str, Any], *, pieces: int = 4) -> list[Event]:
-    """The events that stream `whole`, a message, with each text in `pieces` deltas.
+    """The events that stream the message `whole`, with each text in `pieces` deltas.
 
-    As from the API, `message_start` has the counts of the input and one output token, and `message_delta` the totals.
+    As the API does, `message_start` has the input counts and one output token, and `message_delta` has the totals.
     """
     counts = dict(whole["usage"])
     start = {**whole, "content": [], "stop_reason": None, "usage": {**counts, "output_tokens": 1}}
@@ -116,17 +116,17 @@ def _block_events(index: int, block: Mapping[str, Any], pieces: int) -> Iterator
 
 
 def sse(events: Iterable[Mapping[str, Any]]) -> list[bytes]:
-    """Server-sent events, a chunk for each."""
+    """Server-sent events, a chunk each."""
     return [b"event: %s\ndata: %s\n\n" % (event["type"].encode(), json_bytes(event)) for event in events]
 
 
 def error(kind: str = "api_error", words: str = "Something went wrong.", **more: Any) -> dict[str, Any]:
-    """An error as the API sends it, as a body or, in a stream, as an event."""
+    """An error of the API: a body or, in a stream, an event."""
     return {"type": "error", "error": {"type": kind, "message": words}, "request_id": "req_demo_error", **more}
 
 
 def batch(batch_id: str, *, ended: bool, succeeded: int, errored: int = 0, url: str = "") -> dict[str, Any]:
-    """A batch of the Batches API, whose results are at `url` once it has ended."""
+    """A batch of the Batches API. Once it has ended, its results are at `url`."""
     requests = succeeded + errored
     counts = {"processing": 0 if ended else requests, "canceled": 0, "expired": 0}
     counts |= {"succeeded": succeeded if ended else 0, "errored": errored if ended else 0}
@@ -145,7 +145,7 @@ def batch(batch_id: str, *, ended: bool, succeeded: int, errored: int = 0, url: 
 
 
 def batch_results(results: Mapping[str, Mapping[str, Any]]) -> list[bytes]:
-    """Lines of JSON, a chunk each: by custom id, a message that succeeded or an error."""
+    """Lines of JSON, a chunk each: for each custom id, a message or an error."""
     lines = []
     for custom_id, whole in results.items():
         if whole["type"] == "error":

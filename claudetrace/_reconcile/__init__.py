@@ -1,1 +1,1 @@
-"""The ledger held against Anthropic's own figures of usage and cost."""
+"""Compares the ledger with Anthropic's own figures of usage and cost."""

@@ -1,4 +1,4 @@
-"""Anthropic's figures, asked for with an Admin key or read from files."""
+"""Reads Anthropic's figures: from its APIs, with an Admin key, or from files."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ ADMIN_REPORTS: Mapping[str, tuple[str, ...]] = {
     "/v1/organizations/cost_report": ("workspace_id", "description"),
 }
 NOT_FOR_THIS_ORGANIZATION = (400, 403, 404)
-"""How the analytics API answers a key or an organization that it is not for."""
+"""How the analytics API answers an organization or a key that cannot use it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asked:
-    """Which figures are meant: UTC days from `since` until before `until`, of these workspaces and keys, or of all."""
+    """Which figures to read: UTC days from `since` until before `until`, of these workspaces and keys, or of all."""
 
     since: date
     until: date
@@ -47,11 +47,11 @@ class Asked:
 
     @property
     def scope(self) -> str:
-        """Its workspaces and keys in words, empty for the whole organization."""
+        """The ids of its workspaces and keys; empty for the whole organization."""
         return " ".join((*sorted(self.workspace_ids), *sorted(self.api_key_ids)))
 
     def chunks(self) -> Iterator[dict[str, str]]:
-        """The time in ranges that Anthropic answers for."""
+        """The days in ranges that the APIs accept."""
         since, now = self.since, datetime.now(UTC)
         while since < self.until:
             until = min(self.until, since + timedelta(days=LONGEST_RANGE_DAYS))
@@ -60,13 +60,13 @@ class Asked:
             since = until
 
     def filters(self) -> dict[str, list[str]]:
-        """What is asked of the usage report and of analytics."""
+        """The filters for analytics and the usage report."""
         named = {"workspace_ids": [*self.workspace_ids], "api_key_ids": [*self.api_key_ids]}
         return {name: ids for name, ids in named.items() if ids}
 
 
 def admin_key(fd: int | None) -> str:
-    """The Admin key, from the file descriptor `fd` or the environment. Raises `ClaudetraceError` without one."""
+    """The Admin key, from the file descriptor `fd` or the environment. Raises `ClaudetraceError` if there is none."""
     key = os.environ.get(KEY_VARIABLE, "")
     if fd is not None:
         try:
@@ -81,10 +81,10 @@ def admin_key(fd: int | None) -> str:
 
 
 def fetch(asked: Asked, key: str, base_url: str | None, api: str | None) -> Figures:
-    """What Anthropic says. The analytics API is asked first, where no `api` is named. Raises `ClaudetraceError`."""
+    """Anthropic's figures. Without an `api`, analytics is asked first. Raises `ClaudetraceError`."""
     import anthropic
 
-    # A base URL of the environment may be a gateway's, which an Admin key is not for.
+    # A base URL in the environment may be a gateway's, which must not see an Admin key.
     client = anthropic.Anthropic(api_key=key, base_url=base_url or API, max_retries=RETRIES)
     analytics = getattr(getattr(client.beta, "organization", None), "analytics", None)
     if api == ANALYTICS and not hasattr(analytics, "cost"):
@@ -124,14 +124,14 @@ def _analytics(analytics: Any, asked: Asked) -> Figures:
                 take(item.to_dict(mode="json") for item in page.data)
                 if (at := page.data_refreshed_at) is not None:
                     figures.refreshed_at = min(figures.refreshed_at or at, at)
-    # Also where the answer is that there was nothing.
+    # True even if the answer was that there is nothing.
     figures.has_usage = figures.has_cost = True
     return figures
 
 
 def _admin(client: Anthropic, asked: Asked, source: str) -> Figures:
     if asked.api_key_ids:
-        raise ClaudetraceError("the Admin API tells no cost by key; leave out --api-key-id or name a workspace")
+        raise ClaudetraceError("the Admin API has no cost by key; leave out --api-key-id, or name a workspace")
     figures = Figures(source)
     for path, group_by in ADMIN_REPORTS.items():
         for chunk in asked.chunks():
@@ -146,11 +146,11 @@ def _admin(client: Anthropic, asked: Asked, source: str) -> Figures:
 
 def _pages(client: Anthropic, path: str, params: dict[str, Any]) -> Iterator[Mapping[str, Any]]:
     while True:
-        # As the API wants lists; how the SDK writes them depends on its version.
+        # Lists as the API wants them: the SDK's own encoding depends on its version.
         pairs = [(f"{name}[]" if isinstance(value, list) else name, value) for name, value in params.items()]
         page: Any = client.get(f"{path}?{urlencode(pairs, doseq=True)}", cast_to=object)
         if not isinstance(page, Mapping) or not isinstance(page.get("data"), list):
-            raise ClaudetraceError(f"{path} answered something else than figures")
+            raise ClaudetraceError(f"{path} answered with something other than figures")
         yield page
         if not page.get("has_more") or not page.get("next_page"):
             return
@@ -158,14 +158,14 @@ def _pages(client: Anthropic, path: str, params: dict[str, Any]) -> Iterator[Map
 
 
 def _of_workspaces(buckets: Iterable[Mapping[str, Any]], ids: tuple[str, ...]) -> Iterator[Mapping[str, Any]]:
-    # The cost report has no filter.
+    # The cost report cannot be filtered.
     for bucket in buckets:
         results = [each for each in bucket["results"] if not ids or each.get("workspace_id") in ids]
         yield {**bucket, "results": results}
 
 
 def read_files(paths: Iterable[Path]) -> Figures:
-    """What saved answers of either API or the Console's CSV files say. Raises `ClaudetraceError`."""
+    """The figures in saved answers of either API and in the Console's CSV files. Raises `ClaudetraceError`."""
     figures = Figures("")
     for path in paths:
         try:
@@ -175,15 +175,15 @@ def read_files(paths: Iterable[Path]) -> Figures:
             raise ClaudetraceError(f"{path} cannot be read: {error.strerror}") from error
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise ClaudetraceError(
-                f"{path} holds no figures of Anthropic's: a CSV of the Console's cost or usage page was expected, or "
-                f"JSON of the analytics or Admin API ({error!r:.200})"
+                f"{path} holds no figures of Anthropic's: give a CSV of the Console's cost or usage page, or JSON of "
+                f"the analytics or Admin API ({error!r:.200})"
             ) from error
         figures.source = ", ".join(filter(None, (figures.source, path.name)))
     return figures
 
 
 def _items(text: str) -> Iterable[Mapping[str, Any]]:
-    """The rows of a CSV file, of an answer, of a list of answers, or of one answer a line."""
+    """The rows of a CSV file, an answer, a list of answers, or one answer a line."""
     if "usage_date_utc" in text.partition("\n")[0]:
         return csv_items(csv.DictReader(text.splitlines()))
     try:

@@ -1,5 +1,4 @@
-"""Anthropic's own figures, in every shape that they come in: the analytics API, the Admin API, saved JSON, the
-Console's CSV files."""
+"""Anthropic's figures in every form: the analytics API, the Admin API, saved JSON, the Console's CSV files."""
 
 from __future__ import annotations
 
@@ -39,13 +38,13 @@ KINDS = {
     **dict.fromkeys(("server_tool_use.web_search_requests", "web_search_count", "web_search"), SEARCHES),
     REQUESTS: REQUESTS,
 }
-"""What the ledger calls each kind that both know, by each of Anthropic's spellings. Other kinds are theirs alone."""
+"""The ledger's name of each kind, by each of Anthropic's names for it. Any other kind is Anthropic's alone."""
 PICOUSD_PER_CENT = 10**10
 STANDARD = "standard"
 
 
 class Cell(NamedTuple):
-    """What a figure is of. Where all of this is the same, Anthropic's figure and the ledger's are of the same thing."""
+    """What a figure counts. The figures of both sides with the same cell count the same thing."""
 
     day: str
     model: str
@@ -58,16 +57,16 @@ class Cell(NamedTuple):
 
 @dataclass(slots=True)
 class Figure:
-    """What Anthropic says of a cell. `None`: the report that says it was not read."""
+    """Anthropic's figure for a cell. `None`: the report that has it was not read."""
 
     quantity: int | None = None
     list_picousd: int | None = None
     billed_picousd: int | None = None
     step_picousd: int = 0
-    """What rounding can have taken from or added to the amounts."""
+    """How far rounding can have moved the amounts."""
 
     def add(self, other: Figure) -> None:
-        """Adds the figure of another cell."""
+        """Adds another figure."""
         for name in ("quantity", "list_picousd", "billed_picousd"):
             amounts = [amount for each in (self, other) if (amount := getattr(each, name)) is not None]
             setattr(self, name, sum(amounts) if amounts else None)
@@ -76,21 +75,21 @@ class Figure:
 
 @dataclass(slots=True)
 class Figures:
-    """What Anthropic says of some days."""
+    """Anthropic's figures for some days."""
 
     source: str
     cells: dict[Cell, Figure] = field(default_factory=dict)
     keys: dict[tuple[str, str], Figure] = field(default_factory=dict)
-    """Requests and amounts by day and key: the ledger knows no keys, but who reads it does."""
+    """Requests and amounts by day and key. The ledger has no keys; whoever reads the report knows them."""
     refreshed_at: datetime | None = None
     has_cost: bool = False
     has_usage: bool = False
     tells_requests: bool = False
     tells_speed: bool = False
-    """Whether cost is told apart by speed."""
+    """Whether the cost is split by speed."""
 
     def add(self, items: Iterable[Mapping[str, Any]]) -> None:
-        """Adds rows of the analytics API or buckets of the Admin API, usage or cost."""
+        """Adds rows of the analytics API or buckets of the Admin API, of usage or of cost."""
         for item in items:
             day = date.fromisoformat(item["starting_at"][:10]).isoformat()
             for group in item["results"] if "results" in item else [item["group"]]:
@@ -115,7 +114,7 @@ class Figures:
             quantity: Any = body
             for name in theirs.split("."):
                 quantity = quantity.get(name) if isinstance(quantity, Mapping) else None
-            # Containers of executed code are counted as requests of no model.
+            # Containers of code execution count as requests without a model.
             if quantity and (kind != REQUESTS or group.get("model")):
                 figure = self._figure(day, group, kind)
                 figure.quantity = (figure.quantity or 0) + int(quantity)
@@ -135,7 +134,7 @@ class Figures:
                 figure.step_picousd += step
 
     def fold(self, *, by_workspace: bool) -> dict[str, str]:
-        """What cannot be told apart, each with what stands for all: here, and to be so in the ledger's cells."""
+        """Merges the cells that one side cannot tell apart. Returns the fields to replace in the ledger's cells."""
         fold = {} if self.tells_speed or not self.has_cost else {"speed": STANDARD}
         if not by_workspace:
             fold["workspace_id"] = ""
@@ -150,7 +149,7 @@ class Figures:
 
 
 def cell_of(day: str, group: Mapping[str, Any], kind: str) -> Cell:
-    """The cell of a figure or of a part of a call. Only what is of tokens or requests is of a model and its terms."""
+    """The cell of a figure or of a part of a call. Only tokens and requests have a model and its terms."""
     workspace = group.get("workspace_id") or ""
     if kind not in TOKEN_KINDS and kind != REQUESTS:
         return Cell(day, "", workspace, STANDARD, STANDARD, "", kind)
@@ -160,14 +159,14 @@ def cell_of(day: str, group: Mapping[str, Any], kind: str) -> Cell:
 
 
 def own_name(model: str) -> str:
-    """The model's own id, whether it is told as an id, an alias or by its name; else as it is told."""
+    """The model's own id, given an id, an alias or its name; any other text as it is."""
     if model.startswith("claude-"):
         return read_id(model, book().ids).model or model
     return next((id_ for id_, each in book().models.items() if each.get("name") == model), model)
 
 
 def csv_items(rows: Iterable[Mapping[str, str]]) -> Iterable[Mapping[str, Any]]:
-    """The rows of the Console's CSV files, of usage or cost, as `Figures.add` takes them."""
+    """The rows of the Console's CSV files, of usage or of cost, in the form that `Figures.add` takes."""
     for row in rows:
         group: dict[str, Any] = {
             **{name: row.get(name) for name in ("token_type", "inference_geo", "speed")},
@@ -188,11 +187,11 @@ def csv_items(rows: Iterable[Mapping[str, str]]) -> Iterable[Mapping[str, Any]]:
 
 
 def _picousd(text: object, unit: int) -> tuple[int, int]:
-    """An amount in picodollars, and half of the unit of its last digit."""
+    """An amount in picodollars, and half a unit of its last digit."""
     try:
         amount = Decimal(str(text))
         _, _, exponent = amount.as_tuple()
         assert isinstance(exponent, int)
         return round(amount * unit), int(Decimal(unit).scaleb(exponent) / 2)
     except (InvalidOperation, AssertionError, OverflowError) as error:
-        raise ClaudetraceError(f"{str(text)!r:.60} is no amount of money; Anthropic's figures were expected") from error
+        raise ClaudetraceError(f"{str(text)!r:.60} is no amount of money, as Anthropic's figures have it") from error

@@ -1,4 +1,4 @@
-"""What explains each difference between the ledger and Anthropic's figures."""
+"""Explains each difference between the ledger and Anthropic's figures."""
 
 from __future__ import annotations
 
@@ -14,51 +14,51 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
 CAUSES = ("unseen", "unpriced", "misrated", "own_prices", "only_theirs", "priority")
-"""What a difference in dollars is made of; each is a column of the table `bill` with the unit behind it."""
+"""The causes of a difference in dollars. Each is a column of the table `bill`, with `_picousd` added."""
 SAME_PICOUSD = 10**6
-"""A ten-thousandth of a cent: amounts of a cell that differ by no more are equal."""
+"""A ten-thousandth of a cent: amounts that differ by no more are equal."""
 SAME_DISCOUNT = Fraction(1, 1000)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Compared:
-    """A cell as both have it. The causes add up to what Anthropic's list price is more than ours, but for rounding."""
+    """A cell of both sides. Except for rounding, the causes add up to Anthropic's list price less our cost."""
 
     cell: Cell
     our_quantity: int = 0
     their_quantity: int | None = None
     our_picousd: int = 0
     list_picousd: int | None = None
-    """`None` where no report of cost was read."""
+    """`None` if no report of cost was read."""
     billed_picousd: int | None = None
     unseen_picousd: int = 0
-    """Of calls that are not in the ledger; below 0: of calls that are in the ledger alone."""
+    """Calls that are not in the ledger; below 0: calls that are only there."""
     unpriced_picousd: int = 0
-    """Of calls whose cost the ledger does not know."""
+    """Calls whose cost the ledger does not know."""
     misrated_picousd: int = 0
-    """Of the same tokens at another rate."""
+    """The same tokens at another rate."""
     own_prices_picousd: int = 0
-    """The same where the ledger has the user's own prices, which are no list prices."""
+    """The same, where the ledger has the user's own prices instead of list prices."""
     only_theirs_picousd: int = 0
-    """Of what no response tells: code execution, session time."""
+    """What no response tells: code execution, session time."""
     priority_picousd: int = 0
-    """Of the priority tier, which is in no report of cost."""
+    """The priority tier, which no report of cost includes."""
     unbilled_quantity: int = 0
-    """Tokens that are used and not billed: of refusals and blocked requests."""
+    """Tokens that were used and not billed: of refusals and blocked requests."""
     our_rate: Fraction | None = None
     their_rate: Fraction | None = None
-    """Both where they differ: picodollars a unit."""
+    """Both rates in picodollars a unit, where they differ."""
     judged: bool = True
-    """False: its day is too young."""
+    """False if its day is too recent."""
 
     @property
     def is_shared(self) -> bool:
-        """Whether both can know what it costs."""
+        """Whether both sides can know its cost."""
         return self.cell.kind in COUNTS and not _is_priority(self.cell)
 
 
 def compare(figures: Figures, ours: Mapping[Cell, Sum], judged: tuple[str, str]) -> list[Compared]:
-    """Each cell that either side has, in order. Days before and from those of `judged` on are not judged."""
+    """Each cell of either side, in order. Days outside the span `judged` are not judged."""
     found = [
         _compared(cell, figures.cells.get(cell, Figure()), ours.get(cell, Sum()), figures)
         for cell in sorted({*figures.cells, *ours})
@@ -99,8 +99,8 @@ def _compared(cell: Cell, figure: Figure, ours: Sum, figures: Figures) -> Compar
 
 
 def _fits(left: int, more: int, rates: set[Fraction], step: int) -> bool:
-    """Whether our rates may be right: what Anthropic's amount is more than ours is a price for the tokens that it
-    has more than we do, at our rates or, since some are not billed, at less."""
+    """Whether our rates can be right: the difference in amount pays for the difference in tokens, at our rates or,
+    since some tokens are not billed, at less."""
     ends = (0, max(rates) * more) if more >= 0 else (max(rates) * more, min(rates) * more)
     return ends[0] - step <= left <= ends[1] + step
 
@@ -119,7 +119,7 @@ def _misrated(told: Compared, ours: Sum) -> Compared:
 
 
 def _explained(told: Compared, ours: Sum, left: int, more: int | None) -> Compared:
-    """`told`, with what is `left` of the difference put down to calls; `more`: the tokens that Anthropic has more."""
+    """`told`, with the difference that is `left` put down to calls. `more`: how many tokens more Anthropic has."""
     unpriced = round(Fraction(left * min(ours.unpriced, more), more)) if more and more > 0 else 0
     unbilled = 0
     if more and more > 0 and len(ours.rates) == 1 and told.list_picousd is not None:
@@ -129,8 +129,8 @@ def _explained(told: Compared, ours: Sum, left: int, more: int | None) -> Compar
 
 
 def _with_common_rates(found: list[Compared], figures: Figures, ours: Mapping[Cell, Sum]) -> list[Compared]:
-    """`found`, where amounts that unbilled tokens would explain are put down to another rate if they are the same
-    lower rate in several cells: unbilled tokens are never so regular."""
+    """`found`, with amounts put down to another rate, not to unbilled tokens, where several cells show the same lower
+    rate: unbilled tokens are never that regular."""
     alike: dict[tuple[str, ...], list[int]] = defaultdict(list)
     for number, each in enumerate(found):
         if each.unbilled_quantity > ours.get(each.cell, Sum()).free and each.list_picousd:
@@ -150,8 +150,8 @@ def _with_common_rates(found: list[Compared], figures: Figures, ours: Mapping[Ce
 
 
 def with_list(figures: Figures, ours: Mapping[Cell, Sum], discount: Fraction | None) -> Fraction | None:
-    """The discount by which list prices were put in where a report tells only what is billed: as `discount` says,
-    else the one that most of the amount has in common. `None` where the report tells both."""
+    """Fills in list prices where a report has only billed amounts, and returns the discount used: `discount`, or else
+    the one that most of the amount has in common. `None` if the report has both."""
     told = [figure for figure in figures.cells.values() if figure.billed_picousd is not None]
     if not told or any(figure.list_picousd is not None for figure in told):
         return None
@@ -179,8 +179,7 @@ def _common_discount(figures: Figures, ours: Mapping[Cell, Sum]) -> Fraction:
 
 
 def groups(cells: Iterable[Compared]) -> dict[Cell, int]:
-    """What is not seen of each model and its terms, over all days: calls that the two sides have on different days
-    are nobody's gap."""
+    """The unseen cost by model and terms, over all days: a call that the two sides count on other days is no gap."""
     sums: dict[Cell, int] = defaultdict(int)
     for each in cells:
         sums[each.cell._replace(day="", kind="")] += each.unseen_picousd
@@ -188,8 +187,8 @@ def groups(cells: Iterable[Compared]) -> dict[Cell, int]:
 
 
 def capture_ratio(cells: Iterable[Compared]) -> Fraction | None:
-    """The share of Anthropic's list price, of what both can know, that is of calls in the ledger; of judged days.
-    Without a report of cost: the same of tokens."""
+    """The share of Anthropic's list price for calls in the ledger, of what both sides can know, on judged days. Without
+    a report of cost, the share of tokens."""
     shared = [each for each in cells if each.judged and each.is_shared]
     if all(each.list_picousd is None for each in shared):
         pairs = [(each.our_quantity, each.their_quantity or 0) for each in shared if each.cell.kind in TOKEN_KINDS]

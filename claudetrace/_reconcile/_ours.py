@@ -1,4 +1,4 @@
-"""What the ledger says of the days that Anthropic's figures are of."""
+"""Sums up the ledger's responses in the cells of Anthropic's figures."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ Key: TypeAlias = tuple[Any, ...]
 
 COUNTS = (*TOKEN_KINDS, SEARCHES)
 LONGEST_READING_DAYS = 30
-"""A batch's results can be read so long after the day of the batch, by whose rates they are priced."""
+"""How long after a batch its results can be read. They are priced by the rates of the batch's day."""
 FREE, UNPRICED = "free", "unpriced"
-"""In place of a rate: tokens of a refusal, which cost nothing; tokens whose cost is not known."""
-# What Anthropic does not bill to this organization is not looked for in its figures.
+"""In place of a rate: for tokens of a refusal, which cost nothing, and for tokens whose cost is unknown."""
+# The query leaves out what Anthropic does not bill to this organization.
 HEAD = {
     "day": "COALESCE(CASE WHEN operation = :result THEN pricing_terms ->> 'day' END, SUBSTR(started_at, 1, 10))",
     "day_of_end": """CASE
@@ -43,7 +43,7 @@ HEAD = {
     "has_own_rates": """COALESCE(cost_flags, '[]') <> '[]' AND INSTR(cost_flags, '"custom_rates"') > 0""",
     "model": "model",
 }
-"""What the parts of one response share."""
+"""What all parts of a response have in common."""
 RESPONSES = f"""
     SELECT
         {", ".join(f"{sql} AS {name}" for name, sql in HEAD.items())},
@@ -71,26 +71,26 @@ RESPONSES = f"""
 
 @dataclass(slots=True)
 class Sum:
-    """What the calls of a cell add up to."""
+    """The sum of the calls in a cell."""
 
     quantity: int = 0
-    """What has a price."""
+    """Tokens, searches or requests with a price."""
     picousd: int = 0
     rates: set[Fraction] = field(default_factory=set)
     unpriced: int = 0
-    """Tokens of calls whose cost is not known."""
+    """Tokens of calls whose cost is unknown."""
     free: int = 0
     """Tokens of refusals, which cost nothing."""
     own_rates: bool = False
-    """Whether the user's own prices are in it, which are no list prices."""
+    """Whether it includes the user's own prices, which are no list prices."""
 
     @property
     def seen(self) -> int:
-        """All of it."""
+        """All of them."""
         return self.quantity + self.unpriced + self.free
 
     def put(self, rate: int | str | None, quantity: int, picousd: int, own: bool) -> None:
-        """Adds parts of calls that have one rate."""
+        """Adds parts of calls with one rate."""
         self.own_rates |= own
         if rate == UNPRICED:
             self.unpriced += quantity
@@ -104,27 +104,27 @@ class Sum:
 
 
 class Midnight(NamedTuple):
-    """Calls that were asked on one day and ended on the next."""
+    """Calls that began on one day and ended on the next."""
 
     calls: int = 0
     picousd: int = 0
 
 
 class Ours:
-    """The sums of the ledger's responses, by cell."""
+    """The ledger's responses, summed by cell."""
 
     def __init__(self, since: date, until: date) -> None:
         self._since, self._until = since.isoformat(), until.isoformat()
         self.cells: dict[Cell, Sum] = {}
         self.by_end = False
-        """Whether a call counts on the day when it ended: else on that when it was asked."""
+        """Whether calls count on the day they ended, not the day they began."""
         self.midnight = Midnight()
         self.cut_short = self.without_workspace = 0
         self._counted: dict[Key, dict[Key, list[int]]] = {}
         self._cut: Counter[Key] = Counter()
 
     def read(self, connection: sqlite3.Connection) -> None:
-        """Counts the responses of the days."""
+        """Reads the responses of these days."""
         since, until = (date.fromisoformat(day) for day in (self._since, self._until))
         asked = {
             "result": BATCHES_RESULT.name,
@@ -150,12 +150,12 @@ class Ours:
                     sum_[1] += part["picousd"]
 
     def names_workspaces(self) -> bool:
-        """Whether every response of the days names one."""
+        """Whether every response of these days names a workspace."""
         return all(head[2] for head in self._counted if self._since <= head[0] < self._until)
 
     def attribute(self, theirs: Mapping[Cell, Figure], fold: Mapping[str, str], workspaces: Sequence[str]) -> None:
-        """Adds up the responses, those of `workspaces` alone where some are named, each on the day when it was asked or
-        on that when it ended, whichever fits `theirs`. `fold`: what is the same for all cells."""
+        """Sums up the responses, only those of `workspaces` if any are named, by the day they began or ended,
+        whichever fits `theirs` better. `fold`: the fields to replace in every cell."""
         asked, ended = (self._sums(fold, workspaces, by_end=by_end) for by_end in (False, True))
         self.by_end = _distance(theirs, ended) < _distance(theirs, asked)
         self.cells = ended if self.by_end else asked
@@ -183,7 +183,7 @@ class Ours:
 
 
 def _distance(theirs: Mapping[Cell, Figure], ours: Mapping[Cell, Sum]) -> tuple[int, int]:
-    """How badly the two fit: first by what ours has more, which no call that was not seen explains."""
+    """How badly the two fit. What only ours has counts first, since no unseen call explains it."""
     more = [
         (ours[cell].seen if cell in ours else 0) - ((theirs[cell].quantity or 0) if cell in theirs else 0)
         for cell in {*theirs, *ours}
@@ -192,7 +192,7 @@ def _distance(theirs: Mapping[Cell, Figure], ours: Mapping[Cell, Sum]) -> tuple[
 
 
 def _without_price(usage: str, cost: int | None) -> Iterator[dict[str, Any]]:
-    """The counts of a response that has no parts, in their form."""
+    """The counts of a response without parts, in the form of parts."""
     columns = usage_columns(orjson.loads(usage))
     for name in COUNTS:
         if quantity := columns.get(name):
