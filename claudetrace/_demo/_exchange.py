@@ -44,7 +44,7 @@ class Exchange:
     """An answer to requests with this `method` and `path`, if `when` returns true for their JSON.
 
     `path` may contain `*`. The exchange answers `times` requests; `None` means any number. `body` may be a function of
-    the request. `pause_s` is the wait before each chunk except the first; `before_chunk` gets each of their indexes, and
+    the request. `pause_s` is the wait before each chunk except the first; `before_chunk` gets each chunk's index, and
     may block. After `cut_after` bytes of the body the connection closes; with `hang_up` it closes without an answer.
     """
 

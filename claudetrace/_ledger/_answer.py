@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from claudetrace._call import exact_usd
 from claudetrace._ledger._proof import pruned_before
-from claudetrace._ledger._question import CALLS, IN_HOURS, IN_SUMS, Filter, Question, Source
+from claudetrace._ledger._question import CALENDAR, CALLS, IN_HOURS, IN_SUMS, Filter, Question, Source, tag_of
 from claudetrace._ledger._rollups import OTHER
 from claudetrace._ledger._spend import NOTHING, SUMMED, Key, Others, Spend, Spends, Totals, check_order, less, spends
 from claudetrace._ledger._times import DAY, HOUR, Span, after, begin_of
@@ -99,7 +99,7 @@ def read_spend(
     answer.read()
     return spends(
         answer.totals,
-        question.names,
+        question.by,
         answer.answered_from,
         answer.pruned_before,
         is_named=answer.is_named,
@@ -112,7 +112,7 @@ def _top_sessions(connection: sqlite3.Connection, question: Question, top: int) 
     """The most expensive sessions of all time, which are too many to add up: found by the sum that the ledger keeps of
     each. All other calls are the rest, with or without a session. `None` for any other question."""
     known = known_span(connection)
-    if known is None or question.names != ("session",) or question.where:
+    if known is None or question.by != ("session",) or question.where:
         return None
     if question.span.since > known.since or question.span.until < known.until:
         return None
@@ -146,7 +146,7 @@ class _Answer:
     ) -> None:
         self.totals: Totals = {} if question.by else {(): NOTHING}
         self._connection, self._question, self._progress = connection, question, progress
-        self._tag = next((each.tag for each in question.used if each.tag is not None), None)
+        self._tag = next(filter(None, map(tag_of, question.used)), None)
         """The tag whose sums may answer."""
         self._summed: list[Span] = []
         self._calls_read = 0
@@ -180,7 +180,7 @@ class _Answer:
             if unit is not None:
                 self._add(Source(tables[unit], unit, self._tag), part, shift)
                 self._summed.append(part)
-        if self._tag and self._summed and all(each.dimension.tag is None for each in self._question.where):
+        if self._tag and self._summed and all(tag_of(each.name) is None for each in self._question.where):
             self._add_untagged()
         for unit, part, shift in parts:
             if unit is None:
@@ -189,11 +189,11 @@ class _Answer:
     def _tables(self) -> dict[str, str]:
         """The sums that have every dimension, by unit of time; none where only the calls do."""
         used = self._question.used
-        others = {each.name for each in used if each.tag is None and not each.is_calendar}
-        tags = {each.tag for each in used} - {None}
+        others = {each for each in used if tag_of(each) is None} - {*CALENDAR}
+        tags = {tag_of(each) for each in used} - {None}
         if not tags:
             return HOURS if others <= {*IN_SUMS, *IN_HOURS} else {}
-        asked = [each for each in self._question.where if each.dimension.tag is not None]
+        asked = [each for each in self._question.where if tag_of(each.name) is not None]
         if len(tags) > 1 or not others <= IN_SUMS.keys() or any(each.negated or "" in each.values for each in asked):
             return {}
         # On a day with others, a value in a filter may be one of them.
@@ -212,12 +212,12 @@ class _Answer:
         """Adds what `source` has of `span`, and returns how many responses that is."""
         keys, key_values = self._question.keys(source, shift)
         condition, values = self._question.condition(source, span, shift)
-        others = "others" if source.tag and any(each.tag == source.tag for each in self._question.by) else "0"
+        others = "others" if source.tag and source.tag in map(tag_of, self._question.by) else "0"
         groups = ", ".join(str(number) for number in range(1, len(keys) + 2))
         # Names and conditions come from this package; everything from outside is a parameter.
         sums = WITH_WRITES if self._question.with_writes else SUMS
         sql = f"SELECT {', '.join((others, *keys))}, {sums} FROM {source.table} WHERE {condition} GROUP BY {groups}"  # noqa: S608
-        places = {number for number, each in enumerate(self._question.by) if each.tag is not None}
+        places = {number for number, each in enumerate(self._question.by) if tag_of(each) is not None}
         responses = 0
         for of_others, *found in self._connection.execute(sql, (*key_values, *values)):
             key: Key = tuple(value or None for value in found[: len(keys)])
@@ -243,7 +243,7 @@ class _Answer:
 
     def _add_untagged(self) -> None:
         """Adds the calls without the tag: all calls of the time less those that have it."""
-        place = next(number for number, each in enumerate(self._question.by) if each.tag is not None)
+        place = next(number for number, each in enumerate(self._question.by) if tag_of(each) is not None)
         whole = Span(self._summed[0].since, self._summed[-1].until)
         others = self._question.by[:place] + self._question.by[place + 1 :]
         everything = _Answer(self._connection, self._question._replace(by=others, span=whole), None)
@@ -272,7 +272,7 @@ class _Answer:
             self._days_of_others = [
                 each[1] for each in asked if self._connection.execute(IS_OF_OTHERS, each).fetchone()
             ]
-        value = None if row.others else next(row[each.name] for each in self._question.by if each.tag is not None)
+        value = None if row.others else next(row[each] for each in self._question.by if tag_of(each) is not None)
         if value not in self._named:
             named = ((self._tag, day, value) for day in self._days_of_others)
             self._named[value] = all(self._connection.execute(IS_NAMED, each).fetchone() for each in named)

@@ -50,7 +50,7 @@ def read_latencies(connection: sqlite3.Connection, question: Question) -> Latenc
             of_kind = counts.setdefault(each, {}).setdefault(kind, {})
             of_kind[bucket] = of_kind.get(bucket, 0) + responses
     whole = counts.pop((), {}) if question.by else counts.get((), {})
-    rows = [_latency(question.names, key, each) for key, each in counts.items() if question.by]
+    rows = [_latency(question.by, key, each) for key, each in counts.items() if question.by]
     rows.sort(key=lambda row: (-row.responses, next(iter(row.dimensions.values())) or ""))
     pruned = None if has_sums(question) else pruned_before(connection, question.span.since)
     return Latencies(rows, _latency((), (), whole), pruned)
@@ -58,8 +58,7 @@ def read_latencies(connection: sqlite3.Connection, question: Question) -> Latenc
 
 def has_sums(question: Question) -> bool:
     """Whether sums can answer it, so that no calls have to be read."""
-    names = {each.name for each in question.used}
-    return names <= {"model", "platform", "feature", "day", "week", "month"} and not question.is_shifted
+    return question.used <= {"model", "platform", "feature", "day", "week", "month"} and not question.is_shifted
 
 
 def _latency(names: tuple[str, ...], key: tuple[str | None, ...], counts: dict[str, dict[int, int]]) -> Latency:
@@ -75,7 +74,7 @@ def _latency(names: tuple[str, ...], key: tuple[str | None, ...], counts: dict[s
 def _counts(
     connection: sqlite3.Connection, question: Question
 ) -> Iterator[tuple[tuple[str | None, ...], str, int, int]]:
-    by_feature = "feature" in {each.name for each in question.used}
+    by_feature = "feature" in question.used
     is_summed = has_sums(question)
     for shift, span in question.shifts(known_span(connection)):
         for unit, part in span.pieces(("day",) if is_summed else ()):

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from claudetrace._ledger._answer import parts_of
 from claudetrace._ledger._latencies import FEATURE_SUMS, SUMS, has_sums
-from claudetrace._ledger._question import CALLS, IN_HOURS, IN_SUMS, Question, Source
+from claudetrace._ledger._question import CALLS, IN_HOURS, IN_SUMS, Question, Source, tag_of
 from claudetrace._ledger._times import Span, after, begin_of
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def plan_latencies(connection: sqlite3.Connection, question: Question) -> Plan:
     """What `read_latencies` takes."""
     units = ("day",) if has_sums(question) else ()
     pieces = [*question.span.pieces(units)]
-    table = (FEATURE_SUMS if "feature" in {each.name for each in question.used} else SUMS).table
+    table = (FEATURE_SUMS if "feature" in question.used else SUMS).table
     used = {table} if any(unit for unit, _ in pieces) else set()
     return _plan(connection, question, [part for unit, part in pieces if unit is None], used)
 
@@ -63,7 +63,7 @@ def _plan(connection: sqlite3.Connection, question: Question, spans: Iterable[Sp
 def _by_index(connection: sqlite3.Connection, question: Question, span: Span) -> int | None:
     """How many responses the index of users or of sessions leads to; `None` where neither is asked for."""
     for each in question.where:
-        column = BY_INDEX.get(each.dimension.name)
+        column = BY_INDEX.get(each.name)
         if column and not each.negated and "" not in each.values:
             places = ", ".join("?" * len(each.values))
             sql = f"SELECT COUNT(*) FROM calls WHERE {column} IN ({places}) AND started_at >= ? AND started_at < ?"  # noqa: S608 - names of ours
@@ -73,13 +73,13 @@ def _by_index(connection: sqlite3.Connection, question: Question, span: Span) ->
 
 def _by_sums(connection: sqlite3.Connection, question: Question, span: Span) -> int:
     """How many responses the sums have of what they know of the question."""
-    known = [each for each in question.where if each.dimension.name in {*IN_SUMS, *IN_HOURS}]
+    known = [each for each in question.where if each.name in {*IN_SUMS, *IN_HOURS}]
     found = _responses(connection, question._replace(where=tuple(known)), HOURS, span)
     whole_days = Span(begin_of("day", span.since), after("day", begin_of("day", span.until)))
     for each in question.where:
-        tag = each.dimension.tag
+        tag = tag_of(each.name)
         if tag is not None and not each.negated and "" not in each.values:
-            summed = [other for other in known if other.dimension.name in IN_SUMS]
+            summed = [other for other in known if other.name in IN_SUMS]
             days = Source("rollup_tag_days", "day", tag)
             found = min(found, _responses(connection, question._replace(where=(each, *summed)), days, whole_days))
     return found

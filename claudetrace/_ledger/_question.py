@@ -45,33 +45,10 @@ STAMP_CHARS = {"month": 7, "week": 10, "day": 10, "hour": 13}
 NO_SHIFT = timedelta(0)
 
 
-class Dimension(NamedTuple):
-    """A name that groups or filters calls."""
-
-    name: str
-
-    @property
-    def tag(self) -> str | None:
-        """The tag, where the ledger keeps sums by its values."""
-        free = self.name.startswith(FREE_TAG)
-        return self.name.removeprefix(FREE_TAG) if free else self.name if self.name in TAG_COLUMNS else None
-
-    @property
-    def is_calendar(self) -> bool:
-        """Whether it is a unit of time."""
-        return self.name in CALENDAR
-
-    def sql(self) -> tuple[str, list[str]]:
-        """The SQL of its value in a row of `measured_calls` or of a sum that has it, with the parameters."""
-        if self.name.startswith(FREE_TAG):
-            return VALUE_OF_FREE_TAG, [self.name.removeprefix(FREE_TAG)]
-        return COLUMNS[self.name], []
-
-
 class Filter(NamedTuple):
     """The values of a dimension to keep, or with `negated` to leave out. Empty text stands for no value."""
 
-    dimension: Dimension
+    name: str
     values: tuple[str, ...]
     negated: bool
 
@@ -98,7 +75,7 @@ CALLS = Source("measured_calls", None)
 class Question(NamedTuple):
     """What to sum up by, which filters to apply, and over which time. Days are those of `zone`; `span` is UTC."""
 
-    by: tuple[Dimension, ...] = ()
+    by: tuple[str, ...] = ()
     where: tuple[Filter, ...] = ()
     span: Span = EVER
     zone: tzinfo = UTC
@@ -119,19 +96,14 @@ class Question(NamedTuple):
         return cls(dimensions(by), filters(where or {}), span(since, until, zone=zone).utc(), zone)
 
     @property
-    def names(self) -> tuple[str, ...]:
-        """The names of `by`."""
-        return tuple(each.name for each in self.by)
-
-    @property
-    def used(self) -> list[Dimension]:
+    def used(self) -> set[str]:
         """Every dimension it needs."""
-        return [*self.by, *(each.dimension for each in self.where)]
+        return {*self.by, *(each.name for each in self.where)}
 
     @property
     def calendar(self) -> set[str]:
         """The units of time among them."""
-        return {each.name for each in self.used if each.is_calendar}
+        return self.used & {*CALENDAR}
 
     @property
     def is_shifted(self) -> bool:
@@ -153,8 +125,8 @@ class Question(NamedTuple):
         if source.tag is not None:
             asked.insert(0, ("tag = ?", [source.tag]))
         for each in self.where:
-            condition, values = each.sql(*self._sql(each.dimension, source, shift))
-            named = f"{condition} AND NOT others" if source.tag and source.tag == each.dimension.tag else condition
+            condition, values = each.sql(*self._sql(each.name, source, shift))
+            named = f"{condition} AND NOT others" if source.tag and source.tag == tag_of(each.name) else condition
             asked.append((named, values))
         return " AND ".join(sql for sql, _ in asked), [value for _, values in asked for value in values]
 
@@ -165,10 +137,14 @@ class Question(NamedTuple):
             condition = f"id IN (SELECT id FROM measured_calls WHERE {condition})"  # noqa: S608 - SQL of ours
         return condition, values
 
-    def _sql(self, each: Dimension, source: Source, shift: timedelta) -> tuple[str, list[str]]:
-        if each.is_calendar:
-            return self._period(each.name, source, shift), []
-        return ("value", []) if source.tag is not None and source.tag == each.tag else each.sql()
+    def _sql(self, name: str, source: Source, shift: timedelta) -> tuple[str, list[str]]:
+        if name in CALENDAR:
+            return self._period(name, source, shift), []
+        if source.tag is not None and source.tag == tag_of(name):
+            return "value", []
+        if name.startswith(FREE_TAG):
+            return VALUE_OF_FREE_TAG, [name.removeprefix(FREE_TAG)]
+        return COLUMNS[name], []
 
     def _period(self, name: str, source: Source, shift: timedelta) -> str:
         """The SQL of a row's hour, day, week or month, as text."""
@@ -216,7 +192,7 @@ def _shift(at: datetime, zone: tzinfo) -> timedelta:
     return at.astimezone(zone).utcoffset() or NO_SHIFT
 
 
-def dimensions(by: By) -> tuple[Dimension, ...]:
+def dimensions(by: By) -> tuple[str, ...]:
     """The dimensions that `by` names. Raises `ClaudetraceError` with the nearest right name."""
     named = () if by is None else (by,) if isinstance(by, str) else tuple(by)
     found = tuple(dict.fromkeys(map(dimension, named)))
@@ -237,13 +213,18 @@ def filters(where: Where) -> tuple[Filter, ...]:
     return tuple(found)
 
 
-def dimension(name: str) -> Dimension:
-    """The dimension with that name. Raises `ClaudetraceError`."""
+def tag_of(name: str) -> str | None:
+    """The tag, where the ledger keeps sums by its values."""
+    return name.removeprefix(FREE_TAG) if name.startswith(FREE_TAG) else name if name in TAG_COLUMNS else None
+
+
+def dimension(name: str) -> str:
+    """The dimension that `name` means. Raises `ClaudetraceError` with the nearest right name."""
     tag = name.removeprefix(FREE_TAG)
     if tag in RESERVED_TAGS:
-        return Dimension(tag)
+        return tag
     if name in NAMES or (tag and tag != name):
-        return Dimension(name)
+        return name
     near = get_close_matches(name.strip().lower().replace(" ", "_").replace("-", "_"), NAMES, n=1, cutoff=0.75)
     if near:
         raise ClaudetraceError(f"{name}: did you mean {near[0]}? Tags of your own are tag:KEY, as tag:workflow")

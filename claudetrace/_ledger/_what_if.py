@@ -101,10 +101,10 @@ def read_what_if(
     found: dict[tuple[str | None, ...], WhatIf] = {}
     for key, row in _rows(connection, question, trace_id):
         if key not in found:
-            found[key] = WhatIf(dimensions=dict(zip(question.names, key, strict=True)))
+            found[key] = WhatIf(dimensions=dict(zip(question.by, key, strict=True)))
         found[key].add(row, what)
     rows = sorted(found.values(), key=lambda each: (-each.cost_picousd, -each.responses, each.key or ""))
-    if question.names and question.names[0] in CALENDAR:
+    if question.by and question.by[0] in CALENDAR:
         rows.sort(key=lambda each: each.key or "")
     return rows
 

@@ -108,7 +108,7 @@ def _with_discount(ledger: Ledger, asked: Asked) -> tuple[Asked, Discount]:
 
 def _unknown_payer(connection: sqlite3.Connection, question: Question) -> list[str]:
     """How much of the sum is of imported sessions for which nobody said who pays, in a sentence."""
-    if not has_imported(connection) or any(each.dimension.name == "billing" for each in question.where):
+    if not has_imported(connection) or any(each.name == "billing" for each in question.where):
         return []
     where = (*question.where, *filters({"billing": "unknown"}))
     total = read_spend(connection, question._replace(by=(), where=where)).total

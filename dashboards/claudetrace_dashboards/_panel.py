@@ -177,7 +177,7 @@ async def _answer(scope: Scope, ask: Ask, reader: Reader, *, whole: bool) -> Ans
     columns = (*(found.rows[0] if found.rows else ()),)
     query = Query(name=str(ask.query), page="", sql="", columns=columns)
     since, until = (f"{end:%Y-%m-%dT%H}" for end in question.span)
-    by_hour = question.names[:1] == ("hour",)
+    by_hour = question.by[:1] == ("hour",)
     statement = Statement(query, "", {"period_chars": 13 if by_hour else 10}, frozenset(), since, until)
     return Answer(
         found.rows, statement, tuple(note for note in notes if note), bool(found.rest), found.total, found.rest

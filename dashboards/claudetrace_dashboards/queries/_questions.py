@@ -9,7 +9,7 @@ from claudetrace._call import RESERVED_TAGS
 from claudetrace._ledger._answer import read_spend
 from claudetrace._ledger._latencies import read_latencies
 from claudetrace._ledger._plan import Plan, plan_calls, plan_latencies, plan_spend
-from claudetrace._ledger._question import IN_SUMS, Filter, Question, Source, dimension, dimensions
+from claudetrace._ledger._question import IN_SUMS, Filter, Question, Source, dimension, dimensions, tag_of
 from claudetrace._ledger._times import Span, after, begin_of
 
 if TYPE_CHECKING:
@@ -117,7 +117,7 @@ class Sums:
             return self.named[name]
         if name in ("hour", "day") and "period" in self.by:
             return "period"
-        return "value" if "tag" in self.by and dimension(name).tag is not None else name
+        return "value" if "tag" in self.by and tag_of(dimension(name)) is not None else name
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +160,7 @@ class Headroom:
         return question_of(filters, ("period",))
 
     def plan(self, connection: sqlite3.Connection, question: Question) -> Plan:
-        if {each.name for each in question.used} <= {*IN_SUMS, "hour", "day"}:
+        if question.used <= {*IN_SUMS, "hour", "day"}:
             return Plan(frozenset({"rollup_headroom"}))
         return plan_calls(connection, question)
 
@@ -173,7 +173,7 @@ class Headroom:
             condition, values = question.condition(Source("rollup_headroom", "hour"), question.span)
             period, rest = "hour", f"FROM rollup_headroom WHERE {condition}"
             least, limit = "least_headroom", "rate_limit"
-        chars = 13 if question.names == ("hour",) else 10
+        chars = 13 if question.by == ("hour",) else 10
         sql = f"SELECT SUBSTR({period}, 1, {chars}) AS at, {limit} AS lim, MIN({least}) {rest} GROUP BY at, lim"
         names = ("period", "rate_limit", "least_headroom")
         return Found([dict(zip(names, row, strict=True)) for row in connection.execute(sql, values)])
