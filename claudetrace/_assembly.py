@@ -89,12 +89,16 @@ class Assembly:
         return {} if self._writer is None else self._writer.health()
 
     def flush(self, timeout_s: float) -> bool:
-        """Whether all that was recorded is in the ledger and handed to exporters. Blocks at most `timeout_s`."""
+        """Whether all that was recorded is in the ledger, acknowledged where records are sent, and with exporters.
+        Blocks at most `timeout_s`."""
         until = monotonic() + timeout_s
         self.recorder.end_late()
-        written = True if self._writer is None else self._writer.flush(timeout_s)
         if self.budgets is not None:
+            # First: a receiver of records that is away may take all of the time.
+            if self._loader is not None:
+                self._loader.load(timeout_s)
             self.budgets.flush(min(FLUSH_BUDGETS_S, until - monotonic()))
+        written = True if self._writer is None else self._writer.flush(max(0.0, until - monotonic()))
         left_s = max(0.0, until - monotonic())
         return (True if self._providers is None else self._providers.flush(left_s)) and written
 

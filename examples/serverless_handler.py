@@ -1,7 +1,8 @@
-"""A function of a serverless platform: only a temporary folder can be written, and it may stop after each answer.
+"""A function of a serverless platform: only a temporary folder can be written, and that goes with the instance.
 
-Where OTEL_EXPORTER_OTLP_LOGS_ENDPOINT names a central ledger (`claudetrace collect`), `flush` sends each call there
-before the answer leaves, so that nothing is lost when the instance and its disk go.
+`flush` settles budgets and sends the rows before the answer leaves. They go to where OTEL_EXPORTER_OTLP_LOGS_ENDPOINT
+says, such as a `claudetrace collect`; without it they are lines on standard output, which the platform's log keeps and
+`claudetrace import` reads.
 """
 
 import os
@@ -17,7 +18,10 @@ import claudetrace
 # Outside the handler: made once, used by each request that this instance answers.
 METER = claudetrace.instrument(
     db=Path(tempfile.gettempdir()) / "claudetrace" / "ledger.db",
-    records="otlp" if os.environ.get("OTEL_EXPORTER_OTLP_LOGS_ENDPOINT") else None,
+    records="otlp" if os.environ.get("OTEL_EXPORTER_OTLP_LOGS_ENDPOINT") else "stdout",
+    budgets=[claudetrace.Budget("user", usd=5, per="day", tags={"user": "*"}, on_exceeded="block")],
+    # Instances share one budget where it is in a database.
+    budget_store="env:DATABASE_URL" if os.environ.get("DATABASE_URL") else None,
 )
 CLIENT = anthropic.Anthropic()
 

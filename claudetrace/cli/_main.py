@@ -39,6 +39,10 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
 """Each command with its module and its line in the help, which needs no import of it."""
 
 
+MAY_BE_LEFT_OUT = ("datasette", "uvicorn")
+"""Packages of pages and `collect` alone. A lean image of a program has neither."""
+
+
 class Refused(click.ClickException):
     """A `ClaudetraceError` on the command line: its message and status 2."""
 
@@ -76,6 +80,12 @@ class _Commands(click.Group):
             return super().invoke(ctx)
         except ClaudetraceError as error:
             raise Refused(str(error)) from error
+        except ModuleNotFoundError as error:
+            if error.name not in MAY_BE_LEFT_OUT:
+                raise
+            raise Refused(
+                f"this needs the package {error.name}, which is left out here: pip install {error.name}"
+            ) from error
         except PermissionError as error:
             raise Refused(
                 f"{error.filename or 'a file'} cannot be used by this user: {error.strerror or error}"

@@ -83,7 +83,10 @@ class Collecting:
 
 
 def ask(db: Path, sql: str) -> list[Any]:
+    """What the ledger says; nothing while it is being made."""
     with closing(sqlite3.connect(f"file:{db}?mode=ro", uri=True, timeout=PATIENCE_S)) as connection:
+        if connection.execute("PRAGMA user_version").fetchone() == (0,):
+            return []
         return connection.execute(sql).fetchall()
 
 
