@@ -32,9 +32,10 @@ if TYPE_CHECKING:
     from claudetrace._ledger._store import Store
 
 TAIL_S = 0.2
-ORPHANS_S = 2.0
-LOOK_S = 1.0
-"""How often an idle process looks whether its ledger is still there: a log that is left behind waits for that."""
+"""How long rows wait where a budget waits for them, or only memory has them."""
+GATHER_S = 2.0
+"""How long they wait elsewhere, unless somebody flushes: a transaction costs as much as many rows. An idle process also
+looks no more often whether its ledger is still there, and whether others have left rows."""
 TICK_S = 1.0
 LONGEST_RETRY_S = 5.0
 FORK_WAIT_S = 0.5
@@ -96,7 +97,7 @@ class LedgerWriter(Forks):
         self._sender: RecordSender | None = None
         self._retry_s = 0.0
         self._locked: tuple[float, int] | None = None
-        self._next_orphans = self._next_look = self._next_tick = 0.0
+        self._next_look = self._next_tick = 0.0
         self._retention: Retention | None = None
 
     def append(self, row: Row) -> None:
@@ -186,7 +187,7 @@ class LedgerWriter(Forks):
         loader = self._loader or self._open()
         if not self._closing:
             self._step(loader)
-            return self._retry_s or TAIL_S
+            return self._retry_s or (TAIL_S if self._on_tick is not None or self.journal.kept else GATHER_S)
         while not (self._last_steps(loader) or self._given_up):
             time.sleep(self._retry_s)
         with self._gate:
@@ -255,13 +256,12 @@ class LedgerWriter(Forks):
                 self._on_tick()
         if self._closing or loader.leaves:
             return
-        if now >= self._next_orphans:
-            self._next_orphans = now + ORPHANS_S
+        if now >= self._next_look:
+            self._next_look = now + GATHER_S
             loader.load_orphans()
-        if self._store is not None and now >= self._next_look:
-            self._next_look = now + LOOK_S
-            with self._gate:
-                self._store.look()
+            if self._store is not None:
+                with self._gate:
+                    self._store.look()
         if self._retention is not None:
             self._retention.step()
 
