@@ -52,7 +52,9 @@ def usage_columns(usage: Mapping[str, Any] | None) -> dict[str, Any]:
     _fill_written(columns, get(WRITTEN), get(SPLIT))
     for outer, name, column in NESTED_COUNTS:
         inner = get(outer)
-        if (type(inner) is dict or isinstance(inner, Mapping)) and (count := count_of(inner.get(name))) is not None:
+        if not inner or not (type(inner) is dict or isinstance(inner, Mapping)):
+            continue
+        if (count := count_of(inner.get(name))) is not None:
             columns[column] = count
     for word in WORDS:
         if value := get(word):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import orjson
 
@@ -10,7 +10,7 @@ from claudetrace._call import RESERVED_TAGS, is_lower_bound, spend_of
 from claudetrace._pricing._rates import CACHE_WRITE_PARTS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Mapping
 
     from claudetrace._call import Row
 
@@ -51,38 +51,16 @@ CACHE_WRITE_PICOUSD = f"""(CASE
         END)"""  # noqa: S608 - names of ours
 
 
-class Measure(NamedTuple):
-    """One number that is added up: as SQL over a row `c` of `calls`, and from a `Row`."""
-
-    name: str
-    sql: str
-    of: Callable[[Row], int]
+def _counts(names: tuple[str, ...]) -> dict[str, str]:
+    return {name: f"COALESCE(c.{name}, 0)" for name in names}
 
 
-def _column(name: str) -> Measure:
-    return Measure(name, f"COALESCE(c.{name}, 0)", lambda row: row.get(name) or 0)
-
-
-def _money(name: str, of: Callable[[Row], int | None], sql: str | None = None) -> tuple[Measure, Measure]:
+def _money(name: str, sql: str | None = None) -> dict[str, str]:
     """Whole microdollars and what is left of them, rounded down also below zero, because a bare sum of
     picodollars overflows 64 bits at 9.2 million dollars."""
     picousd = sql or f"COALESCE(c.{name}_picousd, 0)"
     rest = f"((({picousd} % 1000000) + 1000000) % 1000000)"
-    return (
-        Measure(f"{name}_microusd", f"(({picousd} - {rest}) / 1000000)", lambda row: (of(row) or 0) // 10**6),
-        Measure(f"{name}_rest_picousd", rest, lambda row: (of(row) or 0) % 10**6),
-    )
-
-
-def _is_blocked(row: Row) -> bool:
-    return row["outcome"] == "error" and row.get("error_type") == "BudgetExceeded"
-
-
-def _cache_write_picousd(row: Row) -> int:
-    text = row.get("cost_parts")
-    if not text or not any(name in text for name in CACHE_WRITES) or not spend_of(row):
-        return 0
-    return sum(part["picousd"] for part in orjson.loads(text) if part["name"] in CACHE_WRITE_PARTS)
+    return {f"{name}_microusd": f"(({picousd} - {rest}) / 1000000)", f"{name}_rest_picousd": rest}
 
 
 LOWER_BOUND = """(CASE
@@ -93,43 +71,55 @@ LOWER_BOUND = """(CASE
         OR INSTR(COALESCE({0}cost_flags, ''), '"unpriced_component"') > 0
 END)"""
 """`is_lower_bound` in SQL, of the columns behind a prefix."""
-MEASURES = (
-    Measure("responses", "1", lambda _: 1),
-    # `Sums` sets it: whether a row is the first of its call is a question to the table.
-    Measure("calls", FIRST_OF_CALL, lambda _: 0),
-    Measure(
-        "errors",
-        "(c.outcome = 'error' AND COALESCE(c.error_type, '') <> 'BudgetExceeded')",
-        lambda row: int(row["outcome"] == "error" and row.get("error_type") != "BudgetExceeded"),
-    ),
-    Measure("unpriced_calls", "(c.cost_picousd IS NULL)", lambda row: int(row.get("cost_picousd") is None)),
-    Measure(
-        "lower_bound_calls",
-        f"({LOWER_BOUND.format('c.')} AND c.cost_picousd IS NOT NULL)",
-        lambda row: int(
-            is_lower_bound(row["usage_is_final"], row.get("cost_flags") or "") and row.get("cost_picousd") is not None
-        ),
-    ),
-    *map(_column, TOKEN_COLUMNS),
-    *map(_column, ("web_search_requests", "tool_calls", "retries")),
+OTHER_COUNTS = ("web_search_requests", "tool_calls", "retries")
+_BLOCKED = "c.outcome = 'error' AND COALESCE(c.error_type, '') = 'BudgetExceeded'"
+MEASURES: Mapping[str, str] = {
+    "responses": "1",
+    "calls": FIRST_OF_CALL,
+    "errors": "(c.outcome = 'error' AND COALESCE(c.error_type, '') <> 'BudgetExceeded')",
+    "unpriced_calls": "(c.cost_picousd IS NULL)",
+    "lower_bound_calls": f"({LOWER_BOUND.format('c.')} AND c.cost_picousd IS NOT NULL)",
+    **_counts(TOKEN_COLUMNS),
+    **_counts(OTHER_COUNTS),
     # Whole milliseconds: sums of floats would depend on their order.
-    Measure(
-        "duration_ms",
-        "CAST(COALESCE(c.duration_ms, 0) + 0.5 AS INTEGER)",
-        lambda row: int((row.get("duration_ms") or 0) + 0.5),
-    ),
-    *_money("spend", spend_of),
-    *_money("cache_saved", lambda row: row.get("cache_saved_picousd")),
-    Measure(
-        "blocked_calls",
-        "(c.outcome = 'error' AND COALESCE(c.error_type, '') = 'BudgetExceeded')",
-        lambda row: int(_is_blocked(row)),
-    ),
-    *_money("cache_write", _cache_write_picousd, CACHE_WRITE_PICOUSD),
-)
-MEASURE_NAMES = tuple(measure.name for measure in MEASURES)
-CALLS = MEASURE_NAMES.index("calls")
-FORMULAS = tuple(measure.of for measure in MEASURES)
+    "duration_ms": "CAST(COALESCE(c.duration_ms, 0) + 0.5 AS INTEGER)",
+    **_money("spend"),
+    **_money("cache_saved"),
+    "blocked_calls": f"({_BLOCKED})",
+    **_money("cache_write", CACHE_WRITE_PICOUSD),
+}
+"""Each number that is added up, as SQL over a row `c` of `calls`; `amounts_of` has the same from a `Row`."""
+MEASURE_NAMES = tuple(MEASURES)
+_COUNTS = (*TOKEN_COLUMNS, *OTHER_COUNTS)
+
+
+def amounts_of(row: Row, *, is_first: bool) -> list[int]:
+    """What a row adds to each of `MEASURES`, in their order. Whether it is the first of its call is a question to the
+    table."""
+    get = row.get
+    failed, cost, spend = row["outcome"] == "error", get("cost_picousd"), spend_of(row) or 0
+    blocked = failed and get("error_type") == "BudgetExceeded"
+    return [
+        1,
+        int(is_first),
+        int(failed and not blocked),
+        int(cost is None),
+        int(is_lower_bound(row["usage_is_final"], get("cost_flags") or "") and cost is not None),
+        *[get(name) or 0 for name in _COUNTS],
+        int((get("duration_ms") or 0) + 0.5),
+        *divmod(spend, 10**6),
+        *divmod(get("cache_saved_picousd") or 0, 10**6),
+        int(blocked),
+        *divmod(_cache_write_picousd(get("cost_parts")) if spend else 0, 10**6),
+    ]
+
+
+def _cache_write_picousd(parts: str | None) -> int:
+    if not parts or not any(name in parts for name in CACHE_WRITES):
+        return 0
+    return sum([part["picousd"] for part in orjson.loads(parts) if part["name"] in CACHE_WRITE_PARTS])
+
+
 TEXTS = (
     *("id", "call_id", "started_at", "platform", "model", "feature", "operation", "outcome", "stop_reason"),
     *("error_type", "session_id", "rate_limit", *ROLLED_UP_COLUMNS),

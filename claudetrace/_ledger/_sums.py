@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from operator import add
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -10,7 +11,7 @@ import orjson
 from claudetrace._call import PROMPT_TOKENS, RESERVED_TAGS
 from claudetrace._ledger import _rollups
 from claudetrace._ledger._latency import buckets_of
-from claudetrace._ledger._measures import CALLS, FIRST_OF_CALL, FORMULAS, MEASURE_NAMES, TAG_COLUMNS, TEXTS
+from claudetrace._ledger._measures import FIRST_OF_CALL, MEASURE_NAMES, TAG_COLUMNS, TEXTS, amounts_of
 from claudetrace._ledger._rollups import (
     BY_TABLE,
     FEATURE_LATENCIES,
@@ -43,6 +44,7 @@ FIRST_OF_FURTHER = f"SELECT c.id FROM calls AS c WHERE c.id IN (SELECT value FRO
 OF_SESSIONS = "v.session_id IN (SELECT value FROM json_each(?))"
 REMOVE_SESSIONS = f"DELETE FROM rollup_sessions AS v WHERE {OF_SESSIONS}"  # noqa: S608 - SQL of ours
 MAKE_SESSIONS = f"INSERT INTO rollup_sessions ({SESSIONS.columns}) {SESSIONS.rows(OF_SESSIONS)}"
+_TEXT_OR_NONE = frozenset((str, type(None)))
 PROMPT = tuple(MEASURE_NAMES.index(name) for name in PROMPT_TOKENS)
 IN_SESSION = {name: MEASURE_NAMES.index(name) for name in SESSIONS.measures if name in MEASURE_NAMES}
 COUNTS = tuple(place for name, place in IN_SESSION.items() if not name.startswith("spend"))
@@ -63,8 +65,7 @@ class Sums:
         self.sessions: Totals = {}
         for row in rows:
             _require_texts(row)
-            amounts = [formula(row) for formula in FORMULAS]
-            amounts[CALLS] = int(row["id"] == row["call_id"] or row["id"] in further_firsts)
+            amounts = amounts_of(row, is_first=row["id"] == row["call_id"] or row["id"] in further_firsts)
             if max(amounts) > LARGEST_IN_A_ROW or min(amounts) < -LARGEST_IN_A_ROW:
                 raise ValueError("a count is too large to be true")
             self._add(row, amounts)
@@ -74,7 +75,7 @@ class Sums:
         platform, model, feature = whose = (row["platform"], row.get("model") or "", row.get("feature") or "")
         reason = row.get("stop_reason" if outcome == "ok" else "error_type") or ""
         _accumulate(self.hours, (hour, *whose, row["operation"], outcome, reason), amounts)
-        for tag, value in _tags(row).items():
+        for tag, value in _tags(row):
             _accumulate(self.tag_days, (tag, day, value, *whose), amounts)
         for kind, bucket in buckets_of(row):
             _accumulate(self.latencies, (kind, day, feature, bucket, platform, model), [1])
@@ -168,21 +169,22 @@ def _less(totals: Totals, taken: Totals) -> Totals:
 
 
 def _require_texts(row: Row) -> None:
-    for name in TEXTS:
-        value = row.get(name)
-        if value is not None and value.__class__ is not str:
-            raise TypeError(f"{name} is not text")
+    if not _TEXT_OR_NONE.issuperset(map(type, map(row.get, TEXTS))):
+        wrong = [name for name in TEXTS if type(row.get(name)) not in _TEXT_OR_NONE]
+        raise TypeError(f"{', '.join(wrong)} is not text")
 
 
-def _tags(row: Row) -> dict[str, str]:
+def _tags(row: Row) -> list[tuple[str, str]]:
     """Each tag of the row that `rollup_tag_days` has, with its value."""
-    free: dict[str, Any] = orjson.loads(row["tags"]) if row.get("tags") else {}
-    tags = {tag: value for tag, value in free.items() if tag not in RESERVED_TAGS}
-    if any(value.__class__ is not str for value in tags.values()):
+    own = [(tag, value) for tag, column in TAG_COLUMNS.items() if (value := row.get(column)) is not None]
+    return own + _free_tags(text) if (text := row.get("tags")) else own
+
+
+@lru_cache(maxsize=1024)
+def _free_tags(text: str) -> list[tuple[str, str]]:
+    tags = [(tag, value) for tag, value in orjson.loads(text).items() if tag not in RESERVED_TAGS]
+    if any(value.__class__ is not str for _, value in tags):
         raise TypeError("a tag is not text")
-    for tag, column in TAG_COLUMNS.items():
-        if (value := row.get(column)) is not None:
-            tags[tag] = value
     return tags
 
 

@@ -6,7 +6,7 @@ from claudetrace._call import RESERVED_TAGS
 from claudetrace._ledger._latency import VIEW as MEASURED_LATENCIES
 from claudetrace._ledger._measures import LOWER_BOUND, MEASURE_NAMES, MEASURES, TAG_COLUMNS
 
-_MEASURED = ",\n    ".join(f"{measure.sql} AS {measure.name}" for measure in MEASURES)
+_MEASURED = ",\n    ".join(f"{sql} AS {name}" for name, sql in MEASURES.items())
 AS_THEY_ARE = (
     *("model_requested", "source", "server_address", "billing", "agent", "project", "service", "environment"),
     *("instance", "workspace_id", "organization_id"),

@@ -116,7 +116,7 @@ def _any_tells_counts(iterations: list[Any] | None) -> bool:
 def ran_code(usage: Mapping[str, Any] | None) -> bool:
     """Whether code was executed. No response says how long its container ran."""
     tools = usage.get("server_tool_use") if usage else None
-    if not isinstance(tools, Mapping):
+    if not tools or not isinstance(tools, Mapping):
         return False
     return bool(count_of(tools.get("code_execution_requests")))
 

@@ -32,14 +32,19 @@ def price_row(row: Mapping[str, Any], batch_created_at: str | None = None) -> Ro
     """
     if row.get("operation") in FREE or (usage := usage_of(row)) is None:
         return None
+    return _columns(row, usage, usage_columns(usage), batch_created_at)
+
+
+def _columns(row: Mapping[str, Any], usage: dict[str, Any], counts: Row, batch_created_at: str | None = None) -> Row:
     terms, day = terms_of(row, batch_created_at)
-    return _priced(row, usage, terms, day).columns(_terms_json(row, terms), row.get("cache_missed_input_tokens"))
+    priced = _priced(row, usage, counts, terms, day)
+    return priced.columns(_terms_json(row, terms), row.get("cache_missed_input_tokens"))
 
 
-def _priced(row: Mapping[str, Any], usage: dict[str, Any], terms: Terms, day: str) -> Priced:
+def _priced(row: Mapping[str, Any], usage: dict[str, Any], counts: Row, terms: Terms, day: str) -> Priced:
     return price_response(
         usage,
-        usage_columns(usage),
+        counts,
         model=row.get("model"),
         model_requested=row.get("model_requested"),
         stop_reason=row.get("stop_reason"),
@@ -63,8 +68,9 @@ def rest_of_cut(row: Mapping[str, Any]) -> int | None:
 
 
 def _spend(row: Mapping[str, Any], usage: dict[str, Any]) -> int | None:
-    priced, columns = _priced(row, usage, *terms_of(row)), usage_columns(usage)
-    if not tells_tokens(priced.flags, columns):
+    counts = usage_columns(usage)
+    priced = _priced(row, usage, counts, *terms_of(row))
+    if not tells_tokens(priced.flags, counts):
         return None
     return spend_picousd(priced.picousd, priced.flags, row.get("billing"))
 
@@ -73,7 +79,9 @@ def with_price(row: Row) -> Row:
     """`row` with the columns of its usage and its price, unless the caller's thread filled them."""
     if "cost_flags" in row or (usage := usage_of(row)) is None:
         return row
-    return {**row, **row_columns(usage_columns(usage)), **(price_row(row) or {})}
+    counts = usage_columns(usage)
+    priced = {} if row.get("operation") in FREE else _columns(row, usage, counts)
+    return {**row, **row_columns(counts), **priced}
 
 
 def at_day_of_batch(row: Row, created_at: str) -> Row:
@@ -123,13 +131,15 @@ def terms_of(row: Mapping[str, Any], batch_created_at: str | None = None) -> tup
 def _terms_json(row: Mapping[str, Any], terms: Terms) -> str:
     # Keep the text if it still holds: a newer version may have written more into it.
     text = row.get("pricing_terms")
-    return text if isinstance(text, str) and Terms.from_json(text) == terms else terms.text
+    return text if isinstance(text, str) and Terms.from_json(text).text == terms.text else terms.text
 
 
 def kept_flags(row: Mapping[str, Any]) -> tuple[str, ...]:
     """The flags of `row` that pricing does not set: those of the call, and those of newer versions."""
+    if not (text := row.get("cost_flags")):
+        return ()
     try:
-        flags = orjson.loads(row.get("cost_flags") or "[]")
+        flags = orjson.loads(text)
     except ValueError:
         return ()
     return tuple(flag for flag in flags if flag in FLAGS_OF_THE_CALL or flag not in FLAGS)
