@@ -183,7 +183,8 @@ class CallRecorder:
             self._spans.stand_in(call, base_url, options)
 
     def usage_known(self, call: LiveCall, answer: Answer) -> None:
-        if self._spans is None:
+        # A span of ours is told once, with the row.
+        if self._spans is None or call.span is None or not call.span.native:
             return
         try:
             if self._spans.records(call):
@@ -223,8 +224,13 @@ class CallRecorder:
             self._fill(call, row, answer)
             if self._spans is not None and call.span is not None:
                 self._spans.recorded(call, row)
+                if answer is not None and self._spans.awaits_row(call):
+                    columns, priced, _ = self._price(call, answer)
+                    self._spans.update(call, answer, columns, priced, row)
             if call.tags.scopes or call.admission is not None:
-                return self._spends_picousd(call, row, answer)
+                flags = row.get("cost_flags") or ()
+                spend = spend_picousd(row.get("cost_picousd"), flags)
+                return spend, spend if tells_tokens(flags, row) else None
         except Exception as error:  # noqa: BLE001 - any failure of ours ends at the guard
             self.guard.caught("price a call", error)
             if "usage" not in row:
@@ -282,26 +288,19 @@ class CallRecorder:
             row.update(_FREE)
         elif usage is None and call.operation.batch:
             row.update(_UNBILLED_RESULT)
-        elif usage is None or call.abandoned:
-            self._fill_price(call, row, answer)
+        elif usage is None or call.abandoned or self._is_priced_here(call, answer):
+            columns, priced, terms = self._price(call, answer)
+            row.update(row_columns(columns))
+            row.update(priced.columns(terms.text, row.get("cache_missed_input_tokens")))
         else:
             # The loader works the price out from the row, as `reprice` would: nobody waits for it there.
             row["pricing_terms"] = self._terms(call, answer).text
 
-    def _fill_price(self, call: LiveCall, row: Row, answer: Answer) -> None:
-        """Fills what the row alone does not tell: that an attempt before it was given up, or that nothing was used."""
-        columns, priced, terms = self._price(call, answer)
-        row.update(row_columns(columns))
-        row.update(priced.columns(terms.text, row.get("cache_missed_input_tokens")))
-
-    def _spends_picousd(self, call: LiveCall, row: Row, answer: Answer | None) -> tuple[int | None, int | None]:
-        """What a response adds to the totals of the `tag` blocks around it, and to budgets."""
-        flags, picousd, columns = row.get("cost_flags"), row.get("cost_picousd"), row
-        if flags is None and answer is not None:
-            columns, priced, _ = self._price(call, answer)
-            flags, picousd = priced.flags, priced.picousd
-        spend = spend_picousd(picousd, flags or ())
-        return spend, spend if tells_tokens(flags or (), columns) else None
+    def _is_priced_here(self, call: LiveCall, answer: Answer) -> bool:
+        """Whether somebody on this thread sees the price: a `tag` block, a budget or a span."""
+        if answer.priced is not None or call.tags.scopes or call.admission is not None:
+            return True
+        return self._spans is not None and self._spans.awaits_row(call)
 
     def _price(self, call: LiveCall, answer: Answer) -> tuple[Row, Priced, Terms]:
         """The columns of the usage, its price and its terms, worked out once for each state of the answer."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import threading
 from collections import deque
-from itertools import pairwise
+from operator import sub
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import orjson
@@ -19,6 +19,7 @@ from claudetrace._clock import monotonic
 from claudetrace._forks import Forks, watch
 from claudetrace._operations import BATCHES_RESULT
 from claudetrace._telemetry import _attributes as names
+from claudetrace._telemetry._gathered import Gathered
 from claudetrace._telemetry._instruments import INFERENCE, Instruments, forget
 
 if TYPE_CHECKING:
@@ -72,13 +73,12 @@ class Series:
             self._errors[error] = {**self.attributes, "error.type": str(error)}
         return self._errors[error]
 
-    def further_usd(self, picousd: int) -> float:
+    def further_usd(self) -> float:
         """What to add to a float counter, so that it is as near to the exact sum as a float can be.
 
         Adding each cost as a float would add an error each time. Never below 0, which a counter refuses: what was too
         much is subtracted from the next.
         """
-        self.spent_picousd += picousd
         further = self.spent_picousd / PICOUSD_PER_USD - self.told_usd
         if further <= 0:
             return 0.0
@@ -120,6 +120,7 @@ class Metrics(Forks):
         """Which budget has stopped the call of a row that is to come."""
         self._series: dict[tuple[tuple[str, str], ...], Series] = {}
         self._by_row: dict[tuple[Any, ...], Series] = {}
+        self._by_limit: dict[tuple[str | None, str | None], Attributes] = {}
         self._values: dict[str, set[str]] = {}
 
     @property
@@ -145,11 +146,13 @@ class Metrics(Forks):
             if instruments is None:
                 self._look_again_at = monotonic() + LOOK_AGAIN_S
                 return
+            gathered = Gathered(self._guard)
             for row in rows:
                 try:
-                    self._record(instruments, row)
-                except Exception as error:  # noqa: BLE001 - one row, or the app's own provider; the next may do
+                    self._record(instruments, gathered, row)
+                except Exception as error:  # noqa: BLE001 - one row; the next may do
                     self._guard.caught("record the metrics of a call", error)
+            gathered.tell()
 
     def close(self) -> None:
         """Stops recording and observing. A provider keeps its instruments for good."""
@@ -180,13 +183,13 @@ class Metrics(Forks):
             # Their rows never came.
             del self._chunks[next(iter(self._chunks))]
 
-    def _record(self, to: Instruments, row: Row) -> None:
+    def _record(self, of: Instruments, to: Gathered, row: Row) -> None:
         error = row.get("error_type")
         if error == "BudgetExceeded":
             # It was never made.
             if (budget := self._blocked.pop(row["id"], None)) is not None:
                 limited = {name: self._limited(f"{name} of {budget[names.BUDGET]}", budget[name]) for name in budget}
-                to.blocked.add(1, limited)
+                of.blocked.add(1, limited)
             return
         series = self._series_of(row)
         failed = row["outcome"] in ("error", "incomplete")
@@ -194,44 +197,52 @@ class Metrics(Forks):
         # Downloading a batch's results is one call, however many results there are.
         if row["id"] == row["call_id"] and row["operation"] != BATCHES_RESULT.name:
             if (took_ms := row.get("duration_ms")) is not None:
-                to.duration_of(row["operation"]).record(took_ms / 1e3, with_error)
+                to.record(of.duration_of(row["operation"]), (took_ms / 1e3,), with_error)
             if row["streamed"] and (first_ms := row.get("time_to_first_token_ms")) is not None:
-                to.time_to_first_chunk.record(first_ms / 1e3, series.attributes)
-        for before_s, after_s in pairwise(self._chunks.pop(row["id"], ())[:MOST_CHUNKS]):
-            to.time_per_output_chunk.record(after_s - before_s, series.attributes)
+                to.record(of.time_to_first_chunk, (first_ms / 1e3,), series.attributes)
+        times_s = self._chunks.pop(row["id"], ())[:MOST_CHUNKS]
+        if len(times_s) > 1:
+            to.record(of.time_per_output_chunk, map(sub, times_s[1:], times_s), series.attributes)
         input_tokens = prompt_tokens(row)
-        self._record_tokens(to, row, series, with_error, input_tokens)
-        self._record_cost(to, row, series, answered=input_tokens is not None)
+        self._record_tokens(of, to, row, series, with_error, input_tokens)
+        self._record_cost(of, to, row, series, answered=input_tokens is not None)
         if (headroom := row.get("rate_limit_headroom")) is not None:
-            to.headroom.set(headroom, self._limit_attributes(row))
+            to.set(of.headroom, headroom, self._limit_attributes(row))
 
     def _record_tokens(
-        self, to: Instruments, row: Row, series: Series, with_error: Attributes, input_tokens: int | None
+        self,
+        of: Instruments,
+        to: Gathered,
+        row: Row,
+        series: Series,
+        with_error: Attributes,
+        input_tokens: int | None,
     ) -> None:
         output_tokens = row.get("output_tokens")
-        if to.tokens is not None:
+        if of.tokens is not None:
             if input_tokens is not None:
-                to.tokens.record(input_tokens, series.input)
+                to.record(of.tokens, (input_tokens,), series.input)
             if output_tokens is not None:
-                to.tokens.record(output_tokens, series.output)
+                to.record(of.tokens, (output_tokens,), series.output)
         elif row["operation"] in INFERENCE or input_tokens is not None:
             # The future conventions want 0 for failed calls, so that averages include them.
-            to.usage["input"].add(input_tokens or 0, series.modality)
-            to.usage["output"].add(output_tokens or 0, series.modality)
-            to.usage["cache_read"].add(row.get("cache_read_tokens") or 0, series.modality)
-            to.usage["cache_write"].add(names.cache_write_tokens(row) or 0, series.modality)
-            to.usage["reasoning"].add(row.get("thinking_tokens") or 0, series.modality)
-            to.operation_input.record(input_tokens or 0, with_error)
-            to.operation_output.record(output_tokens or 0, with_error)
+            to.add(of.usage["input"], input_tokens or 0, series.modality)
+            to.add(of.usage["output"], output_tokens or 0, series.modality)
+            to.add(of.usage["cache_read"], row.get("cache_read_tokens") or 0, series.modality)
+            to.add(of.usage["cache_write"], names.cache_write_tokens(row) or 0, series.modality)
+            to.add(of.usage["reasoning"], row.get("thinking_tokens") or 0, series.modality)
+            to.record(of.operation_input, (input_tokens or 0,), with_error)
+            to.record(of.operation_output, (output_tokens or 0,), with_error)
 
-    def _record_cost(self, to: Instruments, row: Row, series: Series, *, answered: bool) -> None:
+    def _record_cost(self, of: Instruments, to: Gathered, row: Row, series: Series, *, answered: bool) -> None:
         # The spend, so that dashboards agree with the report. An unpriced answer adds nothing, and an operation that is
         # always free has no cost to record.
         spend = spend_of(row)
         if spend is None or not (spend or answered):
             return
-        to.operation_cost.record(spend / PICOUSD_PER_USD, series.attributes)
-        to.cost.add(series.further_usd(spend), series.attributes)
+        to.record(of.operation_cost, (spend / PICOUSD_PER_USD,), series.attributes)
+        series.spent_picousd += spend
+        to.add_later(of.cost, series.further_usd, series.attributes)
 
     def _series_of(self, row: Row) -> Series:
         free = self._free_attributes(row) if self._free_tags else {}
@@ -265,11 +276,14 @@ class Metrics(Forks):
         return {name: self._limited(name, value) for name, value in attributes.items() if value is not None}
 
     def _limit_attributes(self, row: Row) -> Attributes:
-        attributes = {
-            "claudetrace.rate_limit": row.get("rate_limit"),
-            "gen_ai.request.model": row.get("model_requested"),
-        }
-        return {name: self._limited(name, value) for name, value in attributes.items() if value is not None}
+        key = row.get("rate_limit"), row.get("model_requested")
+        if key not in self._by_limit:
+            told = {"claudetrace.rate_limit": key[0], "gen_ai.request.model": key[1]}
+            attributes = {name: self._limited(name, value) for name, value in told.items() if value is not None}
+            if len(self._by_limit) >= MOST_CACHED:
+                self._by_limit.clear()
+            self._by_limit[key] = attributes
+        return self._by_limit[key]
 
     def _limited(self, name: str, value: str) -> str:
         """`value`, or `(other)` beyond the first hundred values of this attribute."""

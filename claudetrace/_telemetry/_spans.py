@@ -129,10 +129,16 @@ class Spans:
         """Whether the call has a span that takes attributes: it is sampled and has not ended."""
         return call.span is not None and bool(call.span.span.is_recording())
 
-    def update(self, call: LiveCall, answer: Answer, columns: Mapping[str, Any], priced: Priced) -> None:
-        """Sets on the call's span, which records, what a response has said so far."""
+    def awaits_row(self, call: LiveCall) -> bool:
+        """Whether the call has a span of ours, which is told of a response when its row is complete."""
+        return not (call.span is None or call.span.native or call.operation.batch) and self.records(call)
+
+    def update(
+        self, call: LiveCall, answer: Answer, columns: Mapping[str, Any], priced: Priced, row: Row | None = None
+    ) -> None:
+        """Sets on the call's span, which records, what a response has said so far, and what only its row tells."""
         own: CallSpan = call.span
-        attributes: dict[str, Any] = {}
+        attributes: dict[str, Any] = {} if row is None else names.row_attributes(row)
         if not own.tells_answer:
             attributes.update(names.response_attributes(answer))
         if call.operation.billed and not call.operation.batch:
@@ -148,13 +154,10 @@ class Spans:
             own.span.set_attributes(attributes)
 
     def recorded(self, call: LiveCall, row: Row) -> None:
-        """Gives the row the ids of its span, and our span what only the row tells."""
+        """Gives the row the ids of its span."""
         own: CallSpan = call.span
-        if own.trace_id is None or own.span_id is None:
-            return
-        row["trace_id"], row["span_id"] = own.trace_id, own.span_id
-        if not own.native and not call.operation.batch and own.span.is_recording():
-            own.span.set_attributes(names.row_attributes(row))
+        if own.trace_id is not None and own.span_id is not None:
+            row["trace_id"], row["span_id"] = own.trace_id, own.span_id
 
     def _enter(self, call: LiveCall, *, inside: bool = False) -> None:
         """Makes our span current until `leave`."""
