@@ -15,6 +15,7 @@ from claudetrace_dashboards._access import Problem, reason
 from claudetrace_dashboards._cells import cell
 from claudetrace_dashboards._filters import NAMES
 from claudetrace_dashboards._panel import Ask, answer, plain_rows
+from claudetrace_dashboards._pieces import link
 from claudetrace_dashboards._reading import DeniedError
 from claudetrace_dashboards._times import local_time
 
@@ -137,6 +138,10 @@ def value(scope: Scope, name: str, row: Row) -> Any:
         page = "session" if name == "session_id" else "calls"
         url = scope.url(page, scope.filters.but(**{FILTERED[name]: stored}))
         return Markup('<a href="{}">{}</a>').format(url, stored)
+    if name in ("customer", "prompt") and stored != "":
+        return link(scope.url("calls", scope.filters.but(tag=(name, stored))), stored)
+    if name in ("trace_id", "request_id", "batch_id"):
+        return link(scope.url("find", None, id=stored), stored)
     if name == "started_at":
         return local_time(stored)
     if name == "streamed":

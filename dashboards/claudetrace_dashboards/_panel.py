@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import quote
 
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from claudetrace_dashboards.queries._questions import Reader
 
 BASE = "/-/claudetrace"
+OF_CALLS = ("calls", "panel/calls", "data/calls.csv", "data/calls.json")
+"""Where links keep what is asked of the list of calls alone."""
 SLOW_S = 1.5
 """How long a page waits for its panels; the others are sent for by the page itself."""
 
@@ -62,6 +64,8 @@ class Scope:
     def url(self, page: str = "", filters: Filters | None = None, /, **more: str) -> str:
         """The URL of a page of ours with these filters, or with others."""
         asked = filters or self.filters
+        kept = tuple(each for each in asked.extra if page in OF_CALLS and each[0] not in more)
+        asked = replace(asked, extra=kept)
         path = f"{BASE}/{page}" if page else BASE
         return f"{self.datasette.urls.path(path)}?{asked.query(**self.named(), **more)}"
 

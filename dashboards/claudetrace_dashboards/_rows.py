@@ -8,6 +8,8 @@ from claudetrace._ledger._measures import LOWER_BOUND
 from claudetrace_dashboards.queries import Query, Statement
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from claudetrace_dashboards._panel import Row, Scope
 
 PAGE_ROWS = 50
@@ -18,10 +20,10 @@ LISTED = (
     *("model", "model_requested", "outcome", "stop_reason", "error_type", "http_status", "retries", "tool_calls"),
     *("input_tokens", "cache_read_tokens", "cache_write_5m_tokens", "cache_write_1h_tokens", "output_tokens"),
     *("usage_is_final", "cost_picousd", "cost_flags", "user_id", "session_id", "feature", "customer", "prompt"),
+    *("request_id", "trace_id"),
 )
 # `spend_picousd` bears the ending of money, and is whole already.
 SQL_LISTED = ",\n    ".join(LISTED)
-REASON = "CASE WHEN outcome = 'ok' THEN stop_reason ELSE error_type END"
 CUT = "outcome IN ('cancelled', 'incomplete')"
 WROTE = "(cache_write_5m_tokens > 0 OR cache_write_1h_tokens > 0)"
 ONLY = {
@@ -41,8 +43,20 @@ CONDITIONS = {
     "customer": "customer = :customer",
     "prompt": "prompt = :prompt",
     "outcome": "outcome = :outcome",
-    "reason": f"COALESCE({REASON}, '') = :reason",
+    "error": "outcome <> 'ok' AND error_type = :error",
+    "stop": "outcome = 'ok' AND stop_reason = :stop",
 }
+IN_HOURS = {
+    "outcome": "outcome = :outcome",
+    "error": "outcome <> 'ok' AND reason = :error",
+    "stop": "outcome = 'ok' AND reason = :stop",
+}
+"""What a list of calls can be asked for beside the filters of all pages, and in which hours' sums there are some."""
+KEPT = (*IN_HOURS, "only", "sort", "columns")
+"""What of the URL of a list of calls stays when something else of it changes."""
+STOPS = frozenset(
+    ("end_turn", "tool_use", "stop_sequence", "max_tokens", "refusal", "pause_turn", "model_context_window_exceeded")
+)
 TAGGED = "EXISTS (SELECT 1 FROM json_each(tags) AS free WHERE free.key = :tag_key AND free.value = :tag_value)"
 SUMMED = ("model", "feature", "platform")
 SPANS = """
@@ -80,6 +94,14 @@ RESERVED = {"user": "user", "session": "session", "feature": "feature", "custome
 
 def _query(name: str, columns: tuple[str, ...]) -> Query:
     return Query(name=name, page="calls", sql="", columns=columns)
+
+
+def kept(arguments: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
+    """What of the URL is of the list alone; `reason` is a stop reason or a type of error, as the outcome says."""
+    found = {name: arguments[name] for name in KEPT if arguments.get(name)}
+    if reason := arguments.get("reason"):
+        found["stop" if found.get("outcome") == "ok" or reason in STOPS else "error"] = reason
+    return tuple(found.items())
 
 
 def calls(scope: Scope) -> Statement:
@@ -141,7 +163,7 @@ def _spans(scope: Scope, asked: dict[str, str], only: str | None) -> tuple[str, 
     if "user" in asked or "session" in asked:
         return "", "calls"
     in_sums = [f"{name} = :{name}" for name in SUMMED if name in asked]
-    in_hours = [*in_sums, *(f"{name} = :{name}" for name in ("outcome", "reason") if name in asked)]
+    in_hours = [*in_sums, *(condition for name, condition in IN_HOURS.items() if name in asked)]
     in_hours += [only] if only else []
     if scope.filters.tag and scope.filters.tag[0] != "feature":
         # A day of the tag may have none that is also of an hour's kind, so that no number of days is enough.
@@ -160,7 +182,7 @@ def _spans(scope: Scope, asked: dict[str, str], only: str | None) -> tuple[str, 
 def _asked(scope: Scope) -> dict[str, str | None]:
     filters = scope.filters
     asked = {name: getattr(filters, name) for name in ("model", "feature", "platform", "user", "session")}
-    asked |= {name: scope.arguments.get(name) for name in ("outcome", "reason") if scope.arguments.get(name)}
+    asked |= {name: value for name, value in kept(scope.arguments) if name in IN_HOURS}
     if filters.tag and filters.tag[0] in RESERVED:
         asked[RESERVED[filters.tag[0]]] = filters.tag[1]
     return asked

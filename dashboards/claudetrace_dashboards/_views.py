@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import json
 import sqlite3
+from dataclasses import replace
 from datetime import timedelta
 from functools import cache
 from importlib.resources import files
@@ -15,7 +16,8 @@ from urllib.parse import unquote
 from datasette.utils.asgi import Forbidden, Response
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from claudetrace_dashboards import _call, _export, _search
+from claudetrace_dashboards import _call, _export, _rows, _search
+from claudetrace_dashboards import _format as words
 from claudetrace_dashboards._access import Ledger, Problem, examine, may_see
 from claudetrace_dashboards._filters import DAY, NAMES, PRESETS, Filters
 from claudetrace_dashboards._panel import BASE, Ask, Scope, answer, show, show_all
@@ -61,6 +63,9 @@ NO_LEDGER = Problem(
 )
 OF_LATE = timedelta(days=90)
 OPTIONS = ("model", "feature", "platform")
+OF_LIST = {"outcome": "outcome", "error": "error_type", "stop": "stop_reason"}
+"""What a list of calls can be filtered by, and the dimensions of these."""
+LABELS = {"stop": "Stop reason"}
 PANELS = {panel.name: panel for page in PAGES.values() for panel in page.panels}
 
 
@@ -130,6 +135,8 @@ async def hides(datasette: Datasette, actor: dict[str, Any] | None) -> bool:
 async def scope_of(datasette: Datasette, request: Request) -> Scope | list[Problem]:
     """What is asked for, of the ledger that is named or of the first that the reader may see; else why not."""
     arguments = {name: request.args[name] for name in request.args}
+    if "columns" in arguments:
+        arguments["columns"] = ",".join(request.args.getlist("columns"))
     ledgers, problems = await ledgers_of(datasette, request.actor)
     if not ledgers and not problems and await hides(datasette, request.actor):
         # Datasette's own way: a plugin that asks who somebody is may send them to its form.
@@ -161,8 +168,11 @@ async def page(datasette: Datasette, request: Request) -> Response:
     scope = await scope_of(datasette, request)
     if isinstance(scope, list):
         return no_ledger(datasette, scope)
-    scope.page, scope.patient = name, False
+    enter(scope, name)
+    scope.patient = False
     choices = await choices_of(scope)
+    if name == "calls":
+        choices |= await kinds_of(scope)
     if name == "find" and (only := await only_hit(scope)) is not None:
         return Response.redirect(only)
     panels = await show_all(scope, shown.panels)
@@ -172,6 +182,8 @@ async def page(datasette: Datasette, request: Request) -> Response:
         page=shown,
         panels=panels,
         choices=choices,
+        chosen=dict([*((name, getattr(scope.filters, name)) for name in OPTIONS), *scope.filters.extra]),
+        labels=LABELS,
         chips=chips(scope),
         heading=_heading(scope),
         request_url=request.full_path,
@@ -224,9 +236,16 @@ async def panel(datasette: Datasette, request: Request) -> Response:
     scope = await scope_of(datasette, request)
     if wanted is None or isinstance(scope, list):
         return nothing(scope)
-    scope.page = request.args.get("page") or ""
+    enter(scope, request.args.get("page") or "")
     await choices_of(scope)
     return html("_panel.html", scope, shown=await show(scope, wanted))
+
+
+def enter(scope: Scope, page: str) -> None:
+    """The scope is that of this page; a list of calls has filters of its own."""
+    scope.page = page
+    if page == "calls":
+        scope.filters = replace(scope.filters, extra=_rows.kept(scope.arguments))
 
 
 def nothing(scope: Scope | list[Problem]) -> Response:
@@ -247,10 +266,7 @@ async def data(datasette: Datasette, request: Request) -> Response:
 
 async def choices_of(scope: Scope) -> dict[str, list[str]]:
     """What the filters can be set to: what there was of late or in the range, and what is set."""
-    until = scope.filters.until.replace(hour=0) + DAY
-    # Whole days, and many of them, so that a model keeps its colour from one range to the next.
-    since = min(scope.filters.since.replace(hour=0), until - OF_LATE)
-    span = scope.filters.within(since, until).but(**dict.fromkeys((*NAMES, "tag")))
+    span = _of_late(scope)
     found = await asyncio.gather(*(_values(scope, f"cost_by_{name}", name, span) for name in OPTIONS))
     choices = {
         name: sorted({each for each in (*values, getattr(scope.filters, name)) if each})
@@ -259,6 +275,28 @@ async def choices_of(scope: Scope) -> dict[str, list[str]]:
     scope.models, scope.features = choices["model"], choices["feature"]
     scope.tags = await _values(scope, "tags", "tag", span)
     return choices
+
+
+def _of_late(scope: Scope) -> Filters:
+    """All calls of the range and of the time before it."""
+    until = scope.filters.until.replace(hour=0) + DAY
+    # Whole days, which the smallest sums have.
+    since = min(scope.filters.since.replace(hour=0), until - OF_LATE)
+    return scope.filters.within(since, until).but(**dict.fromkeys((*NAMES, "tag")))
+
+
+async def kinds_of(scope: Scope) -> dict[str, list[str]]:
+    """The outcomes, types of errors and stop reasons of late or in the range, and those that are set."""
+    span = _of_late(scope)
+    chosen = dict(scope.filters.extra)
+    found: dict[str, set[str]] = {name: {chosen.get(name, "")} for name in OF_LIST}
+    try:
+        rows = (await answer(scope, Ask("kinds", lambda _: span))).rows
+    except (sqlite3.Error, OSError, DeniedError):
+        rows = []
+    for name, column in OF_LIST.items():
+        found[name] |= {row[column] for row in rows}
+    return {name: sorted(values - {""}) for name, values in found.items()}
 
 
 async def _values(scope: Scope, query: str, column: str, span: Filters) -> list[str]:
@@ -279,6 +317,11 @@ def chips(scope: Scope) -> list[tuple[str, str, str]]:
     if scope.filters.tag:
         key, value = scope.filters.tag
         found.append((key, value, scope.url(scope.page, scope.filters.but(tag=None))))
+    for name, value in scope.filters.extra:
+        if name not in ("sort", "columns"):
+            rest = tuple(each for each in scope.filters.extra if each[0] != name)
+            label = LABELS.get(name, name).lower()
+            found.append((label, words.words(value), scope.url(scope.page, replace(scope.filters, extra=rest))))
     return found
 
 

@@ -243,6 +243,7 @@ QUESTIONS: dict[str, Reader] = {
     "errors_by_type": _outcomes(_is_error),
     "blocked_calls": _outcomes(lambda row: row["reason"] == BLOCKED),
     "stop_reasons": Sums(by=("period", "stop_reason"), where=(("outcome", "ok"),), named={"stop_reason": "reason"}),
+    "kinds": Sums(by=("outcome", "stop_reason", "error_type")),
     "latency_kpi": Times(),
     "latency_by_time": Times(("period",)),
     "latency_by_model": Times(("model",)),
