@@ -162,7 +162,7 @@ async def test_hostile_names_are_text(desk: Path, site: Site, page: str) -> None
     assert IMAGE not in html
     assert markup.handlers == []
     assert [link for link in markup.links if not link.startswith(("/", "#"))] == []
-    assert markup.scripts == 1
+    assert markup.scripts == 2
 
 
 async def test_hostile_filters_are_text(site: Site) -> None:
