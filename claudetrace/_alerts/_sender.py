@@ -6,7 +6,7 @@ import random
 import time
 from collections import deque
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from claudetrace._alerts._alert import Outgoing
 from claudetrace._alerts._channel import DeliveryFailed, Notice
@@ -16,12 +16,14 @@ from claudetrace._ids import uuid7
 from claudetrace._worker import Worker
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from claudetrace._alerts._alert import Alert
     from claudetrace._alerts._channel import Channel
     from claudetrace._budgets._writer import Writer
     from claudetrace._guard import Guard
+
+T = TypeVar("T")
 
 EXIT_S = 1.0
 MOST_WAITING = 1000
@@ -36,6 +38,7 @@ GIVE_UP_S = 3 * 86_400.0
 
 class MemoryOutbox:
     """The alerts that wait in this process for one channel: all that a callable or the log gets, and what no store has.
+    It has the verbs of a store's outbox.
 
     `add` may be called on any thread and takes no lock; the rest is called on the channel's thread.
     """
@@ -57,7 +60,11 @@ class MemoryOutbox:
         now = monotonic()
         self._waiting.append(outgoing._replace(since=now, due=now))
 
-    def claim(self, channel: str, *, max_age_s: float) -> Outgoing | None:  # noqa: ARG002 - as of a store
+    def do(self, act: Callable[[Any], T]) -> T:
+        """As `Writer.do`, at once."""
+        return act(self)
+
+    def claim(self, *_asked: object) -> Outgoing | None:
         """The next alert that is due, which no longer waits."""
         waiting = self._waiting
         for _ in range(len(waiting)):
@@ -72,7 +79,7 @@ class MemoryOutbox:
         """Gone."""
         self._claimed = None
 
-    def mark_failed(self, *_alert: str, wait_s: float, reason: str) -> None:  # noqa: ARG002 - of interest to a store alone
+    def mark_failed(self, _id: str, _channel: str, wait_s: float, _reason: str) -> None:
         """Due again after `wait_s`, unless there were enough tries."""
         each, self._claimed = self._claimed, None
         if each is None:
@@ -89,37 +96,6 @@ class MemoryOutbox:
         waiting, self._waiting = self._waiting, deque()
         claimed, self._claimed = self._claimed, None
         return [each.alert for each in ([] if claimed is None else [claimed]) + list(waiting)]
-
-
-class StoreOutbox:
-    """The alerts in the budgets' store that wait for the channels on the wire, whichever process raised them.
-
-    A channel is known to the store by its public name, which holds no secret and is the same in all processes. Every
-    process sends through the channels that it has: so an alert outlives the process that raised it.
-    """
-
-    def __init__(self, writer: Writer) -> None:
-        self._do = writer.do
-
-    def raise_alert(self, alert: Alert, *, mark: str) -> str | None:
-        """As `Store.raise_alert`."""
-        return self._do(lambda store: store.raise_alert(alert, mark))  # type: ignore[no-any-return]  # what that gives
-
-    def open_channel(self, channel: str) -> None:
-        """As `Store.open_channel`."""
-        self._do(lambda store: store.open_channel(channel))
-
-    def claim(self, channel: str, *, lease_s: float = LEASE_S, max_age_s: float = GIVE_UP_S) -> Outgoing | None:
-        """As `Store.claim`."""
-        return self._do(lambda store: store.claim(channel, lease_s, max_age_s))  # type: ignore[no-any-return]  # what that gives
-
-    def mark_delivered(self, alert_id: str, channel: str) -> None:
-        """As `Store.mark_delivered`."""
-        self._do(lambda store: store.mark_delivered(alert_id, channel))
-
-    def mark_failed(self, alert_id: str, channel: str, *, wait_s: float, reason: str) -> None:
-        """As `Store.mark_failed`; `reason` holds no secret and is for `claudetrace budgets`."""
-        self._do(lambda store: store.mark_failed(alert_id, channel, wait_s, reason))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -157,12 +133,12 @@ class Sender(Forks):
         *,
         guard: Guard,
         service: str,
-        outbox: StoreOutbox | None = None,
+        writer: Writer | None = None,
         pace: Pace = NO_PACE,
     ) -> None:
-        self._guard, self._outbox = guard, outbox
+        self._guard, self._writer = guard, writer
         self.threads = tuple(
-            ChannelThread(channel, guard=guard, service=service, outbox=outbox, pace=pace) for channel in channels
+            ChannelThread(channel, guard=guard, service=service, writer=writer, pace=pace) for channel in channels
         )
         self._started = False
         watch(self)
@@ -172,17 +148,14 @@ class Sender(Forks):
         first call. Looks from now on for what other processes left there, and ended ones did."""
         self._started = True
         for thread in self.threads:
-            if thread.stored is not None:
-                with self._guard("make a channel known to the budgets' store"):
-                    thread.stored.open_channel(thread.channel.name)
-                thread.wake()
+            thread.begin()
 
     def raise_alert(self, alert: Alert, mark: str) -> None:
         """Sends `alert`, unless its budget has fired `mark` in a process of the store already. Never raises."""
         stored_as = None
-        if self._outbox is not None:
+        if self._writer is not None:
             try:
-                stored_as = self._outbox.raise_alert(alert, mark=mark)
+                stored_as = self._writer.do(lambda store: store.raise_alert(alert, mark))
             except Exception as error:  # noqa: BLE001 - better told by each process than by none
                 self._guard.caught("put an alert into the budgets' store", error)
             else:
@@ -223,9 +196,10 @@ class Sender(Forks):
 class ChannelThread:
     """Sends to one channel, in its own time, so that no channel holds up another. No method raises."""
 
-    def __init__(self, channel: Channel, *, guard: Guard, service: str, outbox: StoreOutbox | None, pace: Pace) -> None:
+    def __init__(self, channel: Channel, *, guard: Guard, service: str, writer: Writer | None, pace: Pace) -> None:
         self.channel = channel
-        self.stored = None if channel.of_process else outbox
+        self.stored = None if channel.of_process else writer
+        """What asks the store, whose outbox has what any process raised."""
         self._guard, self._service, self._pace = guard, service, pace
         self._worker = Worker(self._work, guard, "deliver alerts")
         self.reset()
@@ -236,6 +210,13 @@ class ChannelThread:
         self._unmarked: set[str] = set()
         self._failures = 0
         self._paused_until = 0.0
+
+    def begin(self) -> None:
+        """Makes the channel known to the store, and looks into its outbox from now on."""
+        if self.stored is not None:
+            with self._guard("make a channel known to the budgets' store"):
+                self.stored.do(lambda store: store.open_channel(self.channel.name))
+            self.wake()
 
     def wake(self) -> None:
         """Has the outboxes looked into now. Waits for no lock."""
@@ -265,13 +246,14 @@ class ChannelThread:
                     self._send(outbox, found)
                     sent = True
 
-    def _claim(self, outbox: MemoryOutbox | StoreOutbox) -> Outgoing | None:
+    def _claim(self, outbox: MemoryOutbox | Writer) -> Outgoing | None:
         if monotonic() >= self._paused_until:
             with self._guard("read the alerts that wait in the budgets' store"):
-                return outbox.claim(self.channel.name, max_age_s=self._pace.give_up_s)
+                name, longest_s = self.channel.name, self._pace.give_up_s
+                return outbox.do(lambda store: store.claim(name, LEASE_S, longest_s))  # type: ignore[no-any-return]  # what that gives
         return None
 
-    def _send(self, outbox: MemoryOutbox | StoreOutbox, found: Outgoing) -> None:
+    def _send(self, outbox: MemoryOutbox | Writer, found: Outgoing) -> None:
         try:
             if found.id not in self._unmarked:
                 self.channel.send(Notice(id=found.id, alert=found.alert, service=self._service))
@@ -282,10 +264,10 @@ class ChannelThread:
         # Sent, whatever happens now: where it cannot be marked, it is not sent again by this process.
         self._unmarked.add(found.id)
         with self._guard("mark an alert as delivered"):
-            outbox.mark_delivered(found.id, self.channel.name)
+            outbox.do(lambda store: store.mark_delivered(found.id, self.channel.name))
             self._unmarked.discard(found.id)
 
-    def _failed(self, outbox: MemoryOutbox | StoreOutbox, found: Outgoing, error: Exception) -> None:
+    def _failed(self, outbox: MemoryOutbox | Writer, found: Outgoing, error: Exception) -> None:
         self._failures += 1
         said = error
         if isinstance(error, DeliveryFailed):
@@ -298,7 +280,7 @@ class ChannelThread:
         wait_s = max(self._pace.after(found.tries + 1), at_least_s)
         reason = str(error)[:200] if isinstance(error, DeliveryFailed) else type(error).__name__
         with self._guard("put off an alert in the budgets' store"):
-            outbox.mark_failed(found.id, self.channel.name, wait_s=wait_s, reason=reason)
+            outbox.do(lambda store: store.mark_failed(found.id, self.channel.name, wait_s, reason))
 
 
 def _about(seconds: float) -> float:

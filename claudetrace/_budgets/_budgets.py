@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from weakref import ref
 
 from claudetrace._alerts._rules import Rules
-from claudetrace._alerts._sender import EXIT_S, Sender, StoreOutbox
+from claudetrace._alerts._sender import EXIT_S, Sender
 from claudetrace._budgets import _connect
 from claudetrace._budgets._admission import Admission
 from claudetrace._budgets._local import Local
@@ -83,8 +83,7 @@ class Budgets(Forks):
         self._admission = Admission(self._blocking, self.writer, self._local, guard, clock)
         self.admit, self.admit_async = self._admission.admit, self._admission.admit_async
         self.settle = self._admission.settle
-        self.outbox = None if self.writer is None else StoreOutbox(self.writer)
-        self.sender = Sender(channels, guard=guard, service=service, outbox=self.outbox)
+        self.sender = Sender(channels, guard=guard, service=service, writer=self.writer)
         asked = (None, None) if self.writer is None else (self.totals, self._block)
         self.rules = Rules(self.budgets, self.sender.raise_alert, *asked, guard=guard, clock=clock)
         self.observed = Observed(self.budgets, store, guard)

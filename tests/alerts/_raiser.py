@@ -22,7 +22,7 @@ PACE = Pace(first_s=0.02, longest_s=0.1, longest_pause_s=0.1, poll_s=0.05)
 def main(store: str, url: str, marks: int, seconds: float) -> None:
     guard = Guard()
     budgets = Budgets([Budget("all", usd=10)], Path(store), guard=guard)
-    sender = Sender(channels("alert_to", url), guard=guard, service="tests", outbox=budgets.outbox, pace=PACE)
+    sender = Sender(channels("alert_to", url), guard=guard, service="tests", writer=budgets.writer, pace=PACE)
     sender.start()
     print("ready", flush=True)
     sys.stdin.readline()

@@ -52,11 +52,11 @@ def begin(store):
     def begun(alert_to, *, stored=True, pace=PACE):
         guard = Guard()
         keeper = Kept([BUDGET], store, guard=guard) if stored else None
-        outbox = keeper.outbox if keeper else None
-        sender = Sender(channels("alert_to", alert_to), guard=guard, service="shop", outbox=outbox, pace=pace)
+        writer = keeper.writer if keeper else None
+        sender = Sender(channels("alert_to", alert_to), guard=guard, service="shop", writer=writer, pace=pace)
         sender.start()
         running.append((sender, keeper))
-        return Process(sender, outbox, guard, keeper)
+        return Process(sender, guard, keeper)
 
     yield begun
     for sender, keeper in running:
@@ -66,8 +66,9 @@ def begin(store):
 
 
 class Process:
-    def __init__(self, sender, outbox, guard, keeper):
-        self.sender, self.outbox, self.guard, self.keeper = sender, outbox, guard, keeper
+    def __init__(self, sender, guard, keeper):
+        self.sender, self.guard, self.keeper = sender, guard, keeper
+        self.outbox = keeper.outbox if keeper else None
 
     def raise_(self, number=0):
         alert = an_alert(number)
@@ -281,21 +282,21 @@ def test_a_lease_keeps_others_away_and_ends(begin, receiver):
     assert ids(receiver) == {stored_as: 1}
 
 
-def test_sent_and_not_marked_is_not_sent_again(begin, receiver):
+def test_sent_and_not_marked_is_not_sent_again(begin, receiver, monkeypatch):
     """Where the store cannot note that an alert was delivered, this process does not deliver it twice."""
+    monkeypatch.setattr(_sender, "LEASE_S", 0.1)
     process = begin(f"http://{receiver.at}/")
-    kept = process.outbox.mark_delivered
+    kept = process.keeper._store.mark_delivered
     tries, marked = [], []
 
     def fails_first(alert_id, channel):
         tries.append(alert_id)
         if len(tries) == 1:
-            process.outbox.mark_failed(alert_id, channel, wait_s=0.0, reason="")
             raise OSError("the disk is full")
         kept(alert_id, channel)
         marked.append(alert_id)
 
-    process.outbox.mark_delivered = fails_first
+    process.keeper._store.mark_delivered = fails_first
     process.raise_()
 
     assert until(lambda: marked)

@@ -6,6 +6,7 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from claudetrace._alerts._sender import GIVE_UP_S, LEASE_S
 from claudetrace._budgets._budgets import Budgets
 from claudetrace._budgets._reservation import Reservation
 from claudetrace._pricing._upper_bound import Bound
@@ -14,8 +15,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
+    from claudetrace._alerts._alert import Alert, Outgoing
     from claudetrace._budgets._budget import Budget
     from claudetrace._budgets._status import BudgetState
+    from claudetrace._budgets._writer import Writer
     from claudetrace._guard import Guard
 
 TOP = 10
@@ -32,6 +35,28 @@ class Demand:
     calls: int = 1
 
 
+class Outbox:
+    """The outbox of a store, as a process asks for it."""
+
+    def __init__(self, writer: Writer) -> None:
+        self._do = writer.do
+
+    def raise_alert(self, alert: Alert, *, mark: str) -> str | None:
+        return self._do(lambda store: store.raise_alert(alert, mark))
+
+    def open_channel(self, channel: str) -> None:
+        self._do(lambda store: store.open_channel(channel))
+
+    def claim(self, channel: str, *, lease_s: float = LEASE_S, max_age_s: float = GIVE_UP_S) -> Outgoing | None:
+        return self._do(lambda store: store.claim(channel, lease_s, max_age_s))
+
+    def mark_delivered(self, alert_id: str, channel: str) -> None:
+        self._do(lambda store: store.mark_delivered(alert_id, channel))
+
+    def mark_failed(self, alert_id: str, channel: str, *, wait_s: float, reason: str) -> None:
+        self._do(lambda store: store.mark_failed(alert_id, channel, wait_s, reason))
+
+
 class Kept(Budgets):
     """The budgets of one process in a store."""
 
@@ -46,6 +71,8 @@ class Kept(Budgets):
     ) -> None:
         super().__init__(budgets, path, guard=guard, clock=clock, **more)
         self.path = path
+        assert self.writer is not None
+        self.outbox = Outbox(self.writer)
 
     def asked(self, demand: Demand) -> Reservation:
         """A reservation with nothing set aside yet."""
