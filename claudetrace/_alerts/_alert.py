@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from claudetrace._budgets._budget import Budget
     from claudetrace._budgets._windows import Window
 
+_TIMES = ("window_start", "window_end", "at")
+_MONEY = ("spent_usd", "limit_usd")
 RECENT = timedelta(minutes=10)
 CALLS = "claudetrace tail --once -n 50"
 REASONS = {"blocked": ("error_type", "BudgetExceeded"), "unpriced": ("cost_status", "unpriced")}
@@ -27,6 +29,57 @@ REASONS = {"blocked": ("error_type", "BudgetExceeded"), "unpriced": ("cost_statu
 COMMANDS = {"lost": "claudetrace doctor", "unseen": "claudetrace reconcile"}
 IN_LINKS = ("model", "feature", "user", "session")
 """What the dashboard has a filter of its own for."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Alert:
+    """What `alert_to=` functions receive. Each is raised once per window of its budget.
+
+    def page(alert):
+        if alert.kind in ("threshold", "blocked"):
+            send(alert.message, alert.link)
+    """
+
+    kind: Literal[
+        "threshold", "forecast", "spike", "loop", "unpriced", "unbounded", "blocked", "untagged", "lost", "unseen"
+    ]
+    budget: str | None = None
+    """The budget's name; `None` if the alert concerns none."""
+    threshold: float | None = None
+    """The part of the limit that was reached, such as 0.8."""
+    spent_usd: Decimal | None = None
+    limit_usd: Decimal | None = None
+    window_start: datetime | None = None
+    window_end: datetime | None = None
+    key: str | None = None
+    """The value of the tag, for a budget of which each value has its own."""
+    at: datetime = field()
+    message: str = ""
+    """One sentence for people."""
+    service: str | None = None
+    environment: str | None = None
+    host: str | None = None
+    """Where it was raised."""
+    command: str | None = None
+    """A shell command that lists the calls behind it on that host."""
+    link: str | None = None
+    """The same calls on the dashboard, if `dashboard_url` is set."""
+
+
+class Outgoing(NamedTuple):
+    """An alert on its way to one channel."""
+
+    id: str
+    """The same over all tries, channels and processes: a receiver deduplicates by it."""
+    alert: Alert
+    tries: int = 0
+    """How many failed so far."""
+    since: float = 0.0
+    due: float = 0.0
+    """In memory, by the monotonic clock: when it was raised, and when it may be tried."""
+
+
+_FIELDS = frozenset(each.name for each in fields(Alert))
 
 
 class Origin(NamedTuple):
@@ -97,61 +150,6 @@ def _since(kind: str, window: Window | None, now: float) -> datetime | None:
     if kind == "spike":
         return datetime.fromtimestamp(now, UTC) - RECENT
     return None if window is None or window.start <= 0 else window.start_at
-
-
-_TIMES = ("window_start", "window_end", "at")
-_MONEY = ("spent_usd", "limit_usd")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Alert:
-    """What `alert_to=` functions receive. Each is raised once per window of its budget.
-
-    def page(alert):
-        if alert.kind in ("threshold", "blocked"):
-            send(alert.message, alert.link)
-    """
-
-    kind: Literal[
-        "threshold", "forecast", "spike", "loop", "unpriced", "unbounded", "blocked", "untagged", "lost", "unseen"
-    ]
-    budget: str | None = None
-    """The budget's name; `None` if the alert concerns none."""
-    threshold: float | None = None
-    """The part of the limit that was reached, such as 0.8."""
-    spent_usd: Decimal | None = None
-    limit_usd: Decimal | None = None
-    window_start: datetime | None = None
-    window_end: datetime | None = None
-    key: str | None = None
-    """The value of the tag, for a budget of which each value has its own."""
-    at: datetime = field()
-    message: str = ""
-    """One sentence for people."""
-    service: str | None = None
-    environment: str | None = None
-    host: str | None = None
-    """Where it was raised."""
-    command: str | None = None
-    """A shell command that lists the calls behind it on that host."""
-    link: str | None = None
-    """The same calls on the dashboard, if `dashboard_url` is set."""
-
-
-class Outgoing(NamedTuple):
-    """An alert on its way to one channel."""
-
-    id: str
-    """The same over all tries, channels and processes: a receiver deduplicates by it."""
-    alert: Alert
-    tries: int = 0
-    """How many failed so far."""
-    since: float = 0.0
-    due: float = 0.0
-    """In memory, by the monotonic clock: when it was raised, and when it may be tried."""
-
-
-_FIELDS = frozenset(each.name for each in fields(Alert))
 
 
 def alert_of(

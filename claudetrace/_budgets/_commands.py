@@ -36,6 +36,10 @@ if TYPE_CHECKING:
 
 
 LONGEST_WHY = 500
+MARK = re.compile(r"(\w+(?: [\d.e+-]+)?(?: of \S+)? -?\d+ |loop session )(.*)", re.DOTALL)
+"""What a mark begins with, and whose it is."""
+ANSWERED = "its answer named somebody who is forgotten"
+"""In place of what a receiver said of an alert, which may say whose it is."""
 T = TypeVar("T", Decimal, int)
 
 
@@ -81,16 +85,6 @@ def revoke(store: StoreName, name: str, key: str | None, *, now: datetime) -> li
     return take_back(store, each, key or ALL, window, now, _who())
 
 
-def release(name: StoreName, budget: str, key: str | None = None) -> list[int]:
-    """Lets go of all that the budget holds for cut streams, or of what it holds for one value of its tag, and gives
-    the picodollars of each stream. Raises as `view` does."""
-    with _connect.view(name) as seen:
-        if budget not in seen.unusable():
-            seen.find(budget, name)
-    with _connect.changing(name) as store:
-        return store.do({"do": "release", "name": budget, "key": key})  # type: ignore[no-any-return]  # amounts
-
-
 def give(name: StoreName, each: Stored, window: Window, given: Grant) -> None:
     """Raises the limit of one window, at once in every process. Raises as `view` does."""
     said = {
@@ -115,16 +109,8 @@ def take_back(name: StoreName, each: Stored, key: str, window: Window, at: datet
     return found[::-1]
 
 
-def forget(
-    name: StoreName, user: str, sessions: set[str], rows: Mapping[str, str], of: str = "user"
-) -> tuple[int, list[str]]:
-    """How many entries of the store were of `user`, a value of the tag `of`, or of one of `sessions`, and are of nobody
-    now; and the budgets that name them in their own definition, which stay. Rows that are counted get the names that
-    `rows` has. Raises as `view` does, and where a file cannot be rid of them."""
-    with _connect.changing(name, wholly=True) as store:
-        forgetting = Forgetting(store.look("told"), user, sessions, of)
-        results = [(row_id, *item.split("/", 1)) for item, row_id in rows.items()]
-        return store.do({"do": "forget_who", **forgetting.said, "results": results}), forgetting.defined
+def _claim(each: Stored, key: str, window: Window) -> dict[str, Any]:
+    return {"b": each.id, "k": key, "s": window.slot, "e": window.end, "since": window.since, "until": window.until}
 
 
 def _find(view: View, store: StoreName, name: str, key: str | None) -> Stored:
@@ -179,14 +165,26 @@ def _who() -> str:
     return f"{user}@{platform.node()}"
 
 
-def _claim(each: Stored, key: str, window: Window) -> dict[str, Any]:
-    return {"b": each.id, "k": key, "s": window.slot, "e": window.end, "since": window.since, "until": window.until}
+def release(name: StoreName, budget: str, key: str | None = None) -> list[int]:
+    """Lets go of all that the budget holds for cut streams, or of what it holds for one value of its tag, and gives
+    the picodollars of each stream. Raises as `view` does."""
+    with _connect.view(name) as seen:
+        if budget not in seen.unusable():
+            seen.find(budget, name)
+    with _connect.changing(name) as store:
+        return store.do({"do": "release", "name": budget, "key": key})  # type: ignore[no-any-return]  # amounts
 
 
-MARK = re.compile(r"(\w+(?: [\d.e+-]+)?(?: of \S+)? -?\d+ |loop session )(.*)", re.DOTALL)
-"""What a mark begins with, and whose it is."""
-ANSWERED = "its answer named somebody who is forgotten"
-"""In place of what a receiver said of an alert, which may say whose it is."""
+def forget(
+    name: StoreName, user: str, sessions: set[str], rows: Mapping[str, str], of: str = "user"
+) -> tuple[int, list[str]]:
+    """How many entries of the store were of `user`, a value of the tag `of`, or of one of `sessions`, and are of nobody
+    now; and the budgets that name them in their own definition, which stay. Rows that are counted get the names that
+    `rows` has. Raises as `view` does, and where a file cannot be rid of them."""
+    with _connect.changing(name, wholly=True) as store:
+        forgetting = Forgetting(store.look("told"), user, sessions, of)
+        results = [(row_id, *item.split("/", 1)) for item, row_id in rows.items()]
+        return store.do({"do": "forget_who", **forgetting.said, "results": results}), forgetting.defined
 
 
 class Forgetting:

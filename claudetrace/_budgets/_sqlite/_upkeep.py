@@ -80,6 +80,9 @@ KEYED = ("counters", "charges", "held", "grants")
 """The tables that have a key."""
 
 
+# The alerts' outbox.
+
+
 def raise_alert(work: Work, said: Said) -> str | None:
     """The id of the alert, now in the outbox; `None` where the mark was fired before, or only fires."""
     if not work.count(FIRED, said["budget"], said["mark"], said["forget_at"]) or "silent" in said:
@@ -109,6 +112,9 @@ def delivered(work: Work, said: Said) -> None:
 
 def failed(work: Work, said: Said) -> None:
     work.run(FAILED, said["id"], said["channel"], int(work.now * 1000 + said["wait_ms"]), said["reason"])
+
+
+# What budgets and commands change.
 
 
 def block(work: Work, said: Said) -> int:
@@ -159,6 +165,8 @@ def forget_who(work: Work, said: Said) -> int:
 def _ms(work: Work) -> int:
     return int(work.now * 1000)
 
+
+# What keeps the store in order.
 
 GRACE_S = 5.0
 """How long the journal of a process that died may take to say what its calls cost, before they are estimated."""
