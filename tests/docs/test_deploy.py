@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
 import time
@@ -20,6 +19,7 @@ from typing import Any
 
 import pytest
 from _postgres import MISSING, Server, free_port, programs
+from processes.test_lean import LEAN
 
 import claudetrace
 from claudetrace._demo import _answers, _wire
@@ -89,6 +89,14 @@ def test_the_image_gets_what_it_needs() -> None:
     assert needed <= copied
 
 
+def test_a_smaller_image_has_what_is_tested() -> None:
+    """The packages that docs/deployment.md names are those with which the meter is tested alone."""
+    page = (DEPLOY.parents[1] / "docs" / "deployment.md").read_text()
+    told = page.partition("pip install --no-deps claudetrace\npip install ")[2].partition("```")[0]
+
+    assert sorted(told.replace("\\", "").split()) == sorted(LEAN)
+
+
 def test_manifests_hold_together() -> None:
     """Selectors find their pods, mounts their volumes, probes their ports, and secrets their keys."""
     keys = set(_of("Secret", "claudetrace")["stringData"])
@@ -121,7 +129,7 @@ def test_the_two_ways_are_one() -> None:
 
 def test_its_commands_work_together(tmp_path: Path) -> None:
     """A customer who has spent the day's limit in one service is refused in the other, every row is in the central
-    ledger, also of a function whose disk is gone, and its pages ask who somebody is."""
+    ledger, and its pages ask who somebody is."""
     pytest.importorskip("fastapi")
     pytest.importorskip("datasette_auth_passwords")
     if programs() is None:
@@ -150,16 +158,14 @@ def test_its_commands_work_together(tmp_path: Path) -> None:
         assert '"budget":"customer"' in refused[1]
         assert _get(f"{search}/ask?customer=globex&question=Hello") == (200, "Hello.")
 
-        _call_function(running, central)
-
-        _until(lambda: running.rows() >= 7)
+        _until(lambda: running.rows() >= 5)
         running.end("desk", "search")
         with claudetrace.Ledger(running.central) as ledger:
             rows = Counter((call.service, call.customer, call.outcome) for call in ledger.calls(limit=None))
         # What was spent in one service may reach the database while the other asks once more.
         assert rows.pop(("search", "acme", "ok"), 0) <= 1
         assert rows.pop(("search", "acme", "error")) == 1
-        assert rows == {("desk", "acme", "ok"): 2, ("search", "globex", "ok"): 2, ("function", None, "ok"): 2}
+        assert rows == {("desk", "acme", "ok"): 2, ("search", "globex", "ok"): 2}
         assert _get(f"{central}/readyz")[0] == 200
 
 
@@ -229,23 +235,6 @@ def _service(running: _Running, name: str, api: PlayServer, server: Server, cent
     command = [{"8000": port, "0.0.0.0": "127.0.0.1"}.get(word, word) for word in told["command"]]
     running.start(name, command, **environment)
     return f"http://127.0.0.1:{port}"
-
-
-def _call_function(running: _Running, central: str) -> None:
-    """Two requests to the serverless example, whose disk is gone afterwards."""
-    disk = running.folder / "function"
-    disk.mkdir()
-    told = {"OTEL_SERVICE_NAME": "function", "TMPDIR": str(disk)}
-    token = running.environment["TOKEN"]
-    where = {
-        "OTEL_EXPORTER_OTLP_LOGS_ENDPOINT": f"{central}/v1/logs",
-        "OTEL_EXPORTER_OTLP_LOGS_HEADERS": f"Authorization=Bearer%20{token}",
-    }
-    command = [sys.executable, "-W", "error", str(DEPLOY.parent / "serverless_handler.py")]
-    environment = {**running.environment, **told, **where}
-    ran = subprocess.run(command, env=environment, check=True, capture_output=True, text=True)
-    assert "still on this instance" not in ran.stdout
-    shutil.rmtree(disk)
 
 
 def _get(url: str) -> tuple[int, str]:
