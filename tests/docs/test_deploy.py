@@ -87,6 +87,8 @@ def test_the_image_gets_what_it_needs() -> None:
 
     assert [each for each in copied if not (root / each).exists()] == []
     assert needed <= copied
+    let_in = re.findall(r"^!(.*)$", (DEPLOY / "Dockerfile.dockerignore").read_text(), re.MULTILINE)
+    assert [each for each in copied if not any(Path(each).is_relative_to(name) for name in let_in)] == []
 
 
 def test_a_smaller_image_has_what_is_tested() -> None:
