@@ -19,7 +19,6 @@ from claudetrace._tags import tag_faults
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from os import PathLike
-    from types import TracebackType
 
     from claudetrace._alerts._alert import Alert
     from claudetrace._budgets._budget import Budget
@@ -180,12 +179,7 @@ class Instrumentation:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_error: object) -> None:
         self.uninstrument()
 
     def __repr__(self) -> str:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 VERSION = 1
 OLDEST_SERVER = 14
-PARTS = ("tables", "charges", "rows", "steps", "look")
+PARTS = ("tables", "charges", "rows", "commands", "steps", "look")
 ENTRIES = ("exchange_v1(jsonb)", "look_v1(jsonb)")
 """What programs may call."""
 LONGEST_S = 60.0
