@@ -51,6 +51,8 @@ class Point:
     texts: tuple[str, ...]
     href: str | None = None
     total: str | None = None
+    partial: bool = False
+    """Whether its time is not over, so that its numbers will grow."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,10 +130,11 @@ class Chart:
         return number * width, width
 
     def _bars(self, scale: Scale) -> Markup:
-        parts = []
+        parts: list[str] = []
         for number, point in enumerate(self.points):
             left, width = self._place(number)
             below = 0.0
+            parts.append('<g class="partial">' if point.partial else "<g>")
             for series, value in zip(self.series, point.values, strict=True):
                 if not value:
                     continue
@@ -139,6 +142,7 @@ class Chart:
                 below += value
                 place = f'x="{left + width * GAP / 2:.3f}%" y="{high:.2f}" width="{width * (1 - GAP):.3f}%"'
                 parts.append(block(series.css(), f'{place} height="{max(low - high, 0.4):.2f}"'))
+            parts.append("</g>")
         return Markup('<g class="bars">{}</g>').format(Markup("".join(parts)))  # noqa: S704 - numbers and names of ours
 
     def _lines(self, scale: Scale) -> Markup:

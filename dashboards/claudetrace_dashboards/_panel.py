@@ -17,7 +17,8 @@ from claudetrace_dashboards._colors import told_apart
 from claudetrace_dashboards._filters import DAY, HOUR
 from claudetrace_dashboards._reading import DeniedError, LateError, TooMuchError, reading
 from claudetrace_dashboards.queries import Query, Statement
-from claudetrace_dashboards.queries._questions import MOST_CALLS, MOST_LOOKED_AT, QUESTIONS
+from claudetrace_dashboards.queries._questions import QUESTIONS
+from claudetrace_dashboards.queries._readers import MOST_CALLS, MOST_LOOKED_AT
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from claudetrace_dashboards._access import Ledger
     from claudetrace_dashboards._charts import Chart
     from claudetrace_dashboards._filters import Filters
-    from claudetrace_dashboards.queries._questions import Reader
+    from claudetrace_dashboards.queries._readers import Reader
 
 BASE = "/-/claudetrace"
 OF_CALLS = ("calls", "panel/calls", "data/calls.csv", "data/calls.json")
@@ -137,6 +138,8 @@ class Panel:
     """What makes the picture and its notes where that takes more than questions to the ledger."""
     width: str = "third"
     empty: str = "No calls in this range."
+    leads: str = ""
+    """The page that has more of it."""
     bare: bool = False
     exported: Callable[[Scope, Row | None], Statement] | None = None
     """What CSV and JSON have instead of the first question, piece by piece: the rows that come after a row."""
@@ -286,7 +289,8 @@ def _narrow(scope: Scope, panel: Panel, plan: Plan) -> Markup:
 def _notes(scope: Scope, panel: Panel, answers: Mapping[str, Answer]) -> tuple[str, ...]:
     """What is to be known of the panel's figures, each once."""
     told = [_widened(scope, panel, answers), *(note for answer in answers.values() for note in answer.notes)]
-    return tuple(dict.fromkeys(note for note in told if note))
+    # What leads on to a page of its own says in its last rows that it has not all.
+    return tuple(dict.fromkeys(note for note in told if note and not (panel.leads and note.startswith("The first"))))
 
 
 def _widened(scope: Scope, panel: Panel, answers: Mapping[str, Answer]) -> str:

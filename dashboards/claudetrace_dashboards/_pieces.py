@@ -1,4 +1,4 @@
-"""What several pages draw: a ranking with bars, a table, the change against the period before."""
+"""What several pages draw: tables, cards, charts over time, the change against the period before."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from markupsafe import Markup, escape
 
 from claudetrace_dashboards import _format as show
-from claudetrace_dashboards._charts import Chart, Part, Point, Series, row_bar
+from claudetrace_dashboards._charts import Chart, Point, Series
 from claudetrace_dashboards._times import by_period, periods, unit
 
 if TYPE_CHECKING:
@@ -35,32 +35,40 @@ class Column:
         self.css = " ".join(kind for kind in kinds if kind)
 
 
-def table(caption: str, columns: Sequence[Column], rows: Iterable[Row], css: str = "") -> Markup:
-    """The rows as a table that scrolls within its panel."""
+def table(
+    caption: str, columns: Sequence[Column], rows: Iterable[Row], css: str = "", *,
+    foot: Sequence[Row] = (), most: int | None = None,
+) -> Markup:  # fmt: skip
+    """The rows as a table that scrolls within its panel. Those after the first `most` wait behind a button."""
     heads = Markup("").join(
         Markup('<th scope="col" class="{}">{}</th>').format(column.css, column.head) for column in columns
     )
+    made = [Markup("").join(_cell(each, row) for each in columns) for row in rows]
     body = Markup("").join(
-        Markup("<tr>{}</tr>").format(Markup("").join(_cell(each, row) for each in columns)) for row in rows
+        Markup("<tr{}>{}</tr>").format(Markup(' class="more"') if most is not None and number >= most else "", cells)
+        for number, cells in enumerate(made)
     )
-    return Markup(
+    sums = Markup("").join(
+        Markup("<tr>{}</tr>").format(Markup("").join(_cell(each, row) for each in columns)) for row in foot
+    )
+    shown = Markup(
         '<div class="scroll" tabindex="0" role="region" aria-label="{0}"><table class="{1}">'
-        '<caption class="hidden">{0}</caption><thead><tr>{2}</tr></thead><tbody>{3}</tbody></table></div>'
-    ).format(caption, css, heads, body)
+        '<caption class="hidden">{0}</caption><thead><tr>{2}</tr></thead><tbody>{3}</tbody>{4}</table></div>'
+    ).format(caption, css, heads, body, Markup("<tfoot>{}</tfoot>").format(sums) if sums else "")
+    if most is None or len(made) <= most:
+        return shown
+    return shown + Markup('<button type="button" class="further" data-more>{:,} more</button>').format(len(made) - most)
 
 
 def _cell(column: Column, row: Row) -> Markup:
     return Markup('<td class="{}">{}</td>').format(column.css, column.cell(row))
 
 
-def shortened(caption: str, columns: Sequence[Column], rows: Sequence[Row], css: str, most: int = TOP) -> Markup:
+def shortened(
+    caption: str, columns: Sequence[Column], rows: Sequence[Row], css: str, most: int = TOP, foot: Sequence[Row] = ()
+) -> Markup:
     """The first of the rows; the others behind “more”."""
-    shown = table(caption, columns, rows[:most], css)
-    if len(rows) <= most:
-        return shown
-    rest = table(f"{caption}, continued", columns, rows[most:], css)
-    more = Markup('<details class="behind"><summary>{} more</summary>{}</details>')
-    return shown + more.format(len(rows) - most, rest)
+    return table(caption, columns, rows, css, foot=foot, most=most)
 
 
 def link(href: str, text: object, css: str = "") -> Markup:
@@ -88,66 +96,14 @@ def value_name(row: Row, href: Callable[[str], str] | None, key: str = "value") 
     return link(href(row[key]), row[key]) if href else escape(row[key])
 
 
-def card(title: str, figure: Any, *notes: Any) -> Markup:
-    """A figure with its name above and what is to be known of it below."""
+def card(title: str, figure: Any, *notes: Any, href: str = "") -> Markup:
+    """A figure with its name above and what is to be known of it below; `href` is where there is more of it."""
     css = "figure long" if len(escape(figure).striptags()) > LONG else "figure"
     below = Markup("").join(Markup('<span class="note">{}</span>').format(note) for note in notes if note)
+    name = link(href, title) if href else escape(title)
     return Markup('<div class="card"><h3>{}</h3><p class="{}">{}</p><p class="notes">{}</p></div>').format(
-        title, css, figure, below
+        name, css, figure, below
     )
-
-
-def ranking(
-    scope: Scope,
-    answer: Answer,
-    key: str,
-    head: str,
-    href: Callable[[str], str] | None,
-    *,
-    color: bool = False,
-    split: Answer | None = None,
-) -> Markup | None:
-    """The dearest values of `key` with a bar each; the rest behind “more”. `split` parts the bars by model."""
-    rows = answer.rows
-    if not rows:
-        return None
-    longest = max((row["spend_picousd"] or 0 for row in rows), default=0)
-    total = sum(row["spend_picousd"] or 0 for row in rows)
-
-    def bar(row: Row) -> Markup:
-        of_what = " of what is shown" if answer.cut else ""
-        share = f"{show.usd_text(row['spend_picousd'])}, {show.share_text(row['spend_picousd'], total)}{of_what}"
-        parts = _parts_by_model(scope, split, key, row) if split else []
-        name = row[key] or NONE
-        whole = Part(name=name, color=scope.color(name) if color else 0, value=row["spend_picousd"] or 0, text=share)
-        return row_bar(parts or [whole], longest)
-
-    columns = (
-        Column(head, lambda row: value_name(row, href, key), wide=True),
-        Column("Share", bar),
-        Column("Calls", lambda row: show.count(row["calls"]), number=True),
-        Column("Cost", spend, number=True),
-    )
-    return shortened(f"Cost by {head.lower()}", columns, rows, "ranking")
-
-
-def _parts_by_model(scope: Scope, split: Answer, key: str, whole: Row) -> list[Part]:
-    """What each model costs of the calls with the value of `whole`, and what is left of them, so that the bar is as
-    long as the figure beside it."""
-    parts = [
-        Part(
-            name=row["model"] or "no model",
-            color=scope.color(row["model"]),
-            value=row["spend_picousd"] or 0,
-            text=show.usd_text(row["spend_picousd"]),
-        )
-        for row in split.rows
-        if row[key] == whole[key]
-    ]
-    left = (whole["spend_picousd"] or 0) - sum(int(part.value) for part in parts)
-    if left > 0 and parts:
-        parts.append(Part(name="further models", color="rest", value=left, text=show.usd_text(left)))
-    return parts
 
 
 def stacked(
@@ -163,6 +119,7 @@ def stacked(
     none: str = NONE,
     scale: float = 1,
     rows: Mapping[str, str] | None = None,
+    page: str = "calls",
 ) -> Chart | None:
     """The values of `key` on top of each other, hour by hour or day by day."""
     names, found = by_period(answer, key, value)
@@ -181,9 +138,17 @@ def stacked(
         amounts += [sum(sums.get(name, 0) for name in others)] if others else []
         values, texts = tuple(amount / scale for amount in amounts), tuple(map(text, amounts))
         total = text(sum(amounts))
-        return Point(label=period.label, title=period.title, values=values, texts=texts, href=period.href, total=total)
+        return Point(
+            label=period.label,
+            title=period.title,
+            values=values,
+            texts=texts,
+            href=period.href,
+            total=total,
+            partial=period.partial,
+        )
 
-    points = tuple(point(period) for period in periods(scope, answer, rows))
+    points = tuple(point(period) for period in periods(scope, answer, rows, page))
     return _chart("bars", answer, summary, tuple(series), points, axis, total_head="Total")
 
 
@@ -217,18 +182,24 @@ def lines(
     axis: Callable[[float], str],
     top: float | None = None,
     rows: Mapping[str, str] | None = None,
+    page: str = "calls",
 ) -> Chart | None:
     """A line for each of `series`, hour by hour or day by day; a gap where there is nothing."""
     if not answer.rows:
         return None
     found = {row["period"]: row for row in answer.rows}
     points = []
-    for period in periods(scope, answer, rows):
+    for period in periods(scope, answer, rows, page):
         row = found.get(period.key)
         values = tuple(of(row) if row else None for _, of in series)
         points.append(
             Point(
-                label=period.label, title=period.title, values=values, texts=tuple(map(text, values)), href=period.href
+                label=period.label,
+                title=period.title,
+                values=values,
+                texts=tuple(map(text, values)),
+                href=period.href,
+                partial=period.partial,
             )
         )
     return _chart("lines", answer, summary, tuple(each for each, _ in series), tuple(points), axis, top=top)

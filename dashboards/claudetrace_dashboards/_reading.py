@@ -10,7 +10,7 @@ from weakref import WeakKeyDictionary
 
 from datasette.utils import sqlite_timelimit
 
-from claudetrace_dashboards.queries._questions import in_whole_days, is_late, is_too_much
+from claudetrace_dashboards.queries._readers import in_whole_days, is_late, is_too_much
 
 if TYPE_CHECKING:
     import sqlite3
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from claudetrace._ledger._plan import Plan
     from claudetrace._ledger._question import Question
     from claudetrace_dashboards._panel import Scope
-    from claudetrace_dashboards.queries._questions import Found, Reader
+    from claudetrace_dashboards.queries._readers import Found, Reader
 
 KEPT = 256
 """How many answers are kept for who asks next, until the ledger changes."""
@@ -53,14 +53,16 @@ async def reading(scope: Scope, reader: Reader, question: Question, more: dict[s
     """The answer to `question`. Raises `LateError`, `TooMuchError`, `DeniedError`, or what SQLite raises."""
 
     def planned(connection: sqlite3.Connection) -> tuple[Question, Plan]:
-        found, plan = question, reader.plan(connection, question)
-        if is_late(plan) and len(plan.tables) > 1:
+        found, plan = question, reader.plan(connection, question, **more)
+        if is_late(plan) and len(plan.tables) > 1 and "before" not in more:
             wide = in_whole_days(question)
-            plan_of_wide = reader.plan(connection, wide)
+            plan_of_wide = reader.plan(connection, wide, **more)
             found, plan = (question, plan) if is_late(plan_of_wide) else (wide, plan_of_wide)
         return found, plan
 
-    asked, plan = await _shared(scope, ("plan", question), lambda: execute(scope, planned))
+    asked, plan = await _shared(
+        scope, ("plan", reader, question, tuple(sorted(more.items()))), lambda: execute(scope, planned)
+    )
     await _require_seen(scope, plan)
     if not whole and is_too_much(plan):
         raise TooMuchError(plan)

@@ -23,12 +23,14 @@ class Period(NamedTuple):
     label: str
     title: str
     href: str
+    partial: bool = False
+    """Whether it is not over."""
 
 
-def periods(scope: Scope, answer: Answer, rows: Mapping[str, str] | None = None) -> list[Period]:
+def periods(scope: Scope, answer: Answer, rows: Mapping[str, str] | None = None, page: str = "calls") -> list[Period]:
     """Every hour or day that `answer` is about, up to now, whether anything was found in it or not.
 
-    `rows` narrows what their links lead to.
+    `rows` narrows what their links lead to, on `page`.
     """
     hourly = unit(answer) == "hour"
     at, until = _moment(answer.statement.since), _moment(answer.statement.until)
@@ -37,12 +39,15 @@ def periods(scope: Scope, answer: Answer, rows: Mapping[str, str] | None = None)
     found: list[Period] = []
     while at < until and len(found) < MOST_POINTS:
         within = scope.filters.within(at, at + step)
+        partial = at + step > scope.filters.now
+        so_far = ", so far" if partial else ""
         found.append(
             Period(
                 f"{at:%Y-%m-%dT%H}" if hourly else f"{at:%Y-%m-%d}",
                 f"{at:%H:00}" if hourly else f"{at.day} {at:%b}",
-                f"{at:%a %Y-%m-%d %H:00} UTC" if hourly else f"{at:%a %Y-%m-%d}",
-                scope.url("calls", within, **(rows or {})),
+                (f"{at:%a %Y-%m-%d %H:00} UTC" if hourly else f"{at:%a %Y-%m-%d}") + so_far,
+                scope.url(page, within, **(rows or {})),
+                partial,
             )
         )
         at += step

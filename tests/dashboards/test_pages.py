@@ -12,7 +12,7 @@ from pathlib import Path
 
 import anthropic
 import pytest
-from claudetrace_dashboards.queries import _questions
+from claudetrace_dashboards.queries import _readers
 
 from claudetrace import Budget, instrument, tag
 from claudetrace._demo import _answers
@@ -21,7 +21,19 @@ from claudetrace._demo._server import PlayServer
 from ._made import HOSTILE, IMAGE, SCRIPT, amounts, asked, picousd, plain_row, write
 from .conftest import Site
 
-PAGES = ("", "/cache", "/latency", "/reliability", "/sessions", "/session", "/calls", "/budgets")
+PAGES = (
+    "",
+    "/changed",
+    "/statement",
+    "/cost",
+    "/cache",
+    "/latency",
+    "/reliability",
+    "/sessions",
+    "/session",
+    "/calls",
+    "/budgets",
+)
 SUMS = """
     SELECT
         COUNT(DISTINCT call_id),
@@ -108,11 +120,11 @@ async def test_one_user_session_or_tag(site: Site, desk: Path, name: str, column
 async def test_what_no_sum_has_is_read_from_the_calls(site: Site, desk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What a filter leaves to single calls loads after the page; where they are too many the panel says what to narrow,
     and its file has all of it."""
-    monkeypatch.setattr(_questions, "LATE_CALLS", 0)
+    monkeypatch.setattr(_readers, "LATE_CALLS", 0)
     customer = {"tag": "customer:acme"}
     page = (await site.get("/reliability", **customer)).text
     panel = (await site.get("/panel/stop_reasons", **customer)).text
-    monkeypatch.setattr(_questions, "MOST_CALLS", 5)
+    monkeypatch.setattr(_readers, "MOST_CALLS", 5)
     narrow = (await site.get("/panel/stop_reasons", **customer)).text
     rows = (await site.get("/data/stop_reasons.json", **customer)).json()["rows"]
     since, until = thirty_days()
@@ -162,7 +174,7 @@ async def test_hostile_names_are_text(desk: Path, site: Site, page: str) -> None
     assert IMAGE not in html
     assert markup.handlers == []
     assert [link for link in markup.links if not link.startswith(("/", "#"))] == []
-    assert markup.scripts == 2
+    assert markup.scripts == html.count('<script src="/-/claudetrace/static/')
 
 
 async def test_hostile_filters_are_text(site: Site) -> None:
@@ -188,9 +200,11 @@ async def test_a_span_that_is_none_is_told(site: Site, span: tuple[str, str]) ->
 
 
 async def test_rows_lead_to_calls_and_sessions(site: Site, desk: Path) -> None:
-    """A bar leads to its calls, a call to its parts, which add up to its cost, and to its session."""
+    """A bar leads to what changed on its day, that to its calls, a call to its parts, which add up to its cost, and to
+    its session."""
     chart = (await site.get("/panel/cost_by_time", range="7d")).text
-    href = unescape(re.findall(r'<a href="([^"]+)" tabindex', chart)[0])
+    changed = await site.datasette.client.get(unescape(re.findall(r'<a href="([^"]+)" tabindex', chart)[0]))
+    href = unescape(re.findall(r'<a href="([^"]+)" class="">Now</a>', changed.text)[0])
     listed = await site.datasette.client.get(href)
     call = unescape(re.findall(r'href="(/-/claudetrace/call/[^"]+)"', listed.text)[0])
     shown = (await site.datasette.client.get(call)).text

@@ -118,8 +118,8 @@ def _words(spent: int, forecast: int, limit: Limit | None) -> Markup:
 
 BURN_DOWN = Panel(
     name="budget",
-    title="Budget burn-down",
-    about="This month, UTC, whatever the range",
+    title="This month",
+    about="What is left of its budget, or spent; UTC, whatever the range",
     asks={"cost": Ask("cost_by_time", this_month), "payers": Ask("latest_payers")},
     draw=draw,
 )

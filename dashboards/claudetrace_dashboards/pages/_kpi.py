@@ -60,19 +60,22 @@ def draw(scope: Scope, answers: Mapping[str, Answer]) -> Markup | None:
     return cards(
         _spend(scope, now, before),
         card("Calls", show.count(now["calls"], at_least=lacking), change(now["calls"], before.get("calls")),
-             f"{now['responses']:,} responses" if now["responses"] != now["calls"] else ""),
-        card("Tokens", show.count(tokens(now), at_least=lacking), change(tokens(now), tokens(before))),
-        _saved(now),
+             f"{now['responses']:,} responses" if now["responses"] != now["calls"] else "", href=scope.url("calls")),
+        card("Tokens", show.count(tokens(now), at_least=lacking), change(tokens(now), tokens(before)),
+             href=scope.url("cost")),
+        _saved(scope, now),
         card(
-            "Cache hit rate", show.share_text(hit_rate(now)), points_change(hit_rate(now), hit_rate(before), good="up")
+            "Cache hit rate", show.share_text(hit_rate(now)), points_change(hit_rate(now), hit_rate(before), good="up"),
+            href=scope.url("cache"),
         ),
         card(
             "Error rate",
             show.share_text(error_rate(now)),
             points_change(error_rate(now), error_rate(before), good="down"),
             f"{now['retries'] or 0:,} retries",
+            href=scope.url("reliability"),
         ),
-        *_p95(answers),
+        *_p95(scope, answers),
     )  # fmt: skip
 
 
@@ -81,21 +84,23 @@ def _spend(scope: Scope, now: Row, before: Row) -> Markup:
     inexact = is_too_low(now)
     digits = 2 if abs(spent) < LARGE_PICOUSD else None
     figure = show.usd(spent, digits, at_least=inexact)
-    return card("Spend", figure, change(spent, before.get("spend_picousd"), good="down"), bounds(scope, now))
+    return card("Spend", figure, change(spent, before.get("spend_picousd"), good="down"), bounds(scope, now),
+                href=scope.url("changed"))  # fmt: skip
 
 
-def _saved(now: Row) -> Markup:
+def _saved(scope: Scope, now: Row) -> Markup:
     saved, spent = now["cache_saved_picousd"] or 0, now["spend_picousd"] or 0
     off = f"{show.share_text(saved, saved + spent)} off the plain price" if saved + spent > 0 else ""
-    return card("Saved by caching", show.usd(saved, 2), off)
+    return card("Saved by caching", show.usd(saved, 2), off, href=scope.url("cache"))
 
 
-def _p95(answers: Mapping[str, Answer]) -> list[Markup]:
+def _p95(scope: Scope, answers: Mapping[str, Answer]) -> list[Markup]:
     """How long an answer takes at most, nineteen times of twenty."""
     took, earlier = current(answers["took"]), current(answers["took_before"])
     if not took:
         return []
-    return [card("p95 duration", show.duration(took["p95"]), change(took["p95"], earlier.get("p95"), good="down"))]
+    changed = change(took["p95"], earlier.get("p95"), good="down")
+    return [card("p95 duration", show.duration(took["p95"]), changed, href=scope.url("latency"))]
 
 
 KPI = Panel(

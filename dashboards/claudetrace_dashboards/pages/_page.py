@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Page:
-    """A page of panels. `name` is its place in the URL; the cost page has none."""
+    """A page of panels. `name` is its place in the URL; the first page has none."""
 
     name: str
     title: str
