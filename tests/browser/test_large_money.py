@@ -54,7 +54,7 @@ def rich(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 def test_no_amount_is_cut(open_tab: Callable[..., Tab], rich: str, width: int, scheme: str) -> None:
     """Every amount of the cost and the cache page lies within its cell or card, and the page within its window."""
     tab = open_tab(width, scheme, rich)
-    for page in ("", "/cache", "/sessions"):
+    for page in ("", "/cost", "/cache", "/sessions", "/changed", "/statement"):
         tab.go(page)
         tab.shot(f"large{page.replace('/', '-')}-{width}-{scheme}")
 
