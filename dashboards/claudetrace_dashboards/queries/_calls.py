@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from claudetrace._ledger._answer import read_spend
 from claudetrace._ledger._plan import Plan, plan_calls, plan_spend
 from claudetrace._ledger._question import CALLS, Filter, Question, dimension
-from claudetrace_dashboards.queries._questions import Found, question_of
+from claudetrace_dashboards.queries._readers import Found, question_of
 
 if TYPE_CHECKING:
     import sqlite3
@@ -73,7 +73,7 @@ class CallSums:
     def question(self, filters: Filters, **more: Any) -> Question:
         return question(filters, more["asked"])
 
-    def plan(self, connection: sqlite3.Connection, question: Question) -> Plan:
+    def plan(self, connection: sqlite3.Connection, question: Question, **_: Any) -> Plan:
         return plan_spend(connection, question)
 
     def read(self, connection: sqlite3.Connection, question: Question, **_: Any) -> Found:
@@ -95,7 +95,7 @@ class CallSums:
 class ColumnSums(CallSums):
     """The same of a kind that is told by a column, from the calls."""
 
-    def plan(self, connection: sqlite3.Connection, question: Question) -> Plan:
+    def plan(self, connection: sqlite3.Connection, question: Question, **_: Any) -> Plan:
         return plan_calls(connection, question)
 
     def read(self, connection: sqlite3.Connection, question: Question, **more: Any) -> Found:
@@ -121,7 +121,7 @@ class Sorted:
     def question(self, filters: Filters, **more: Any) -> Question:
         return question(filters, more["asked"])
 
-    def plan(self, connection: sqlite3.Connection, question: Question) -> Plan:
+    def plan(self, connection: sqlite3.Connection, question: Question, **_: Any) -> Plan:
         return plan_calls(connection, question)
 
     def read(self, connection: sqlite3.Connection, question: Question, **more: Any) -> Found:
