@@ -19,7 +19,7 @@ from claudetrace._pricing._own import load_own_rates
 from claudetrace._pricing._row import with_price
 from claudetrace._pricing._terms import Terms
 from claudetrace._transcripts._files import Transcript, config_folders, transcripts_in
-from claudetrace._transcripts._rows import row_of
+from claudetrace._transcripts._responses import row_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

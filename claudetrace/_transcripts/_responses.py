@@ -1,18 +1,37 @@
-"""`Response`: one response of the API, as the records of a transcript or the messages of the CLI tell of it."""
+"""`Response`: a response of the API, read from the records of a transcript or the messages of the CLI; and its row."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from datetime import UTC, datetime
-from typing import Any
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import orjson
 
 from claudetrace._content import Content
+from claudetrace._ids import response_id
 from claudetrace._kept import kept_usage
+from claudetrace._operations import MESSAGES_CREATE
+from claudetrace._pricing._engine import ran_code
 from claudetrace._text import bounded
-from claudetrace._usage import merged_usage
+from claudetrace._usage import count_of, merged_usage
 
+if TYPE_CHECKING:
+    from claudetrace._call import Row
+    from claudetrace._pricing._terms import Terms
+
+Hashed = Callable[[str, str | None], str | None]
+AGENT_SDK, CLAUDE_CODE = "agent_sdk", "claude_code"
+_PLATFORMS = {"msg_bdrk_": "bedrock", "msg_vrtx_": "vertex"}
+"""How the ids of a cloud's messages begin."""
+_DETACHED = "HEAD"
+_HOME = re.compile(r"^(?:/(?:home|Users)/[^/]+|/root)(?=/|$)")
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MS = timedelta(milliseconds=1)
 SYNTHETIC = "<synthetic>"
-"""The model of messages that the CLI has written itself, as of an API error."""
+"""The model of messages that the CLI wrote itself, such as for an API error."""
 FACTS = {
     "request_id": ("requestId", "request_id"),
     "requested": ("requestedModel",),
@@ -22,11 +41,11 @@ FACTS = {
     "branch": ("gitBranch",),
     "entrypoint": ("entrypoint",),
 }
-"""What is known of a response beside its message, and how transcripts and messages call it."""
+"""What is known of a response besides its message, by its names in transcripts and messages."""
 
 
 class Response:
-    """The facts of one response. Several records tell of it, one for each block of its content; it keeps none."""
+    """The facts of one response. There is a record for each block of its content; no content is kept."""
 
     __slots__ = ("at", "content", "final", "message_id", "model", "stop_reason", "tool_calls", "usage", *FACTS)
     request_id: str | None
@@ -52,7 +71,7 @@ class Response:
             setattr(self, name, None)
 
     def add(self, record: Mapping[str, Any], message: Mapping[str, Any]) -> None:
-        """Takes a record of it. Of several the last has the usage and the first the time."""
+        """Reads a record. Of several, the last has the usage and the first the time."""
         self.at = self.at or moment(record.get("timestamp"))
         for name, keys in FACTS.items():
             for key in keys:
@@ -69,14 +88,14 @@ class Response:
         self.stop_reason = reason or self.stop_reason
 
     def ended(self, reason: object, usage: object) -> None:
-        """Takes what the last event of a stream says: running totals, so what they leave out stays."""
+        """Reads the last event of a stream. Its counts are running totals, so those that it leaves out stay."""
         if (told := text(reason)) is not None and isinstance(usage, dict):
             self.stop_reason, self.final = told, True
             self.usage = merged_usage(self.usage, kept_usage(usage))
 
 
 def message_of(record: Mapping[str, Any]) -> tuple[str, Mapping[str, Any]] | None:
-    """The message of the API in `record`, with its id, or `None` where it is none."""
+    """The API's message in `record`, with its id, or `None` if there is none."""
     message = record.get("message")
     if record.get("type") != "assistant" or not isinstance(message, Mapping):
         return None
@@ -87,7 +106,7 @@ def message_of(record: Mapping[str, Any]) -> tuple[str, Mapping[str, Any]] | Non
 
 
 def moment(told: object) -> datetime | None:
-    """The time that a record has, in UTC."""
+    """The time of a record, in UTC."""
     if not isinstance(told, str):
         return None
     try:
@@ -98,5 +117,61 @@ def moment(told: object) -> datetime | None:
 
 
 def text(value: object) -> str | None:
-    """`value` if it is text that says something."""
+    """`value` if it is text and not empty."""
     return bounded(value) if isinstance(value, str) and value else None
+
+
+def row_of(response: Response, who: Row, terms: Terms, hashed: Hashed, *, source: str | None = None) -> Row:
+    """The row of `response`, without its price. `who`: the columns that say who it is for; `hashed`: a tag's value as
+    the ledger stores it."""
+    at = response.at or datetime.now(UTC)
+    terms = _terms(response, terms)
+    row_id = response_id((at - _EPOCH) // _MS * 1_000_000, CLAUDE_CODE, response.message_id)
+    row: Row = {
+        **who,
+        "id": row_id,
+        "call_id": row_id,
+        "started_at": at.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+        "source": source or (AGENT_SDK if (response.entrypoint or "").startswith("sdk") else CLAUDE_CODE),
+        "operation": MESSAGES_CREATE.name,
+        "platform": terms.platform,
+        "streamed": 1,
+        "model_requested": response.requested,
+        "model": response.model,
+        "outcome": "ok",
+        "stop_reason": response.stop_reason,
+        "tool_calls": response.tool_calls,
+        "request_id": response.request_id,
+        "message_id": response.message_id,
+        "usage": None if response.usage is None else orjson.dumps(response.usage).decode(),
+        "usage_is_final": int(response.final),
+        "pricing_terms": terms.text,
+        "session_id": who.get("session_id") or hashed("session", response.session),
+        "agent": response.agent,
+        "project": project_of(response.cwd),
+    }
+    if response.usage is None:
+        row["cost_flags"] = '["no_usage"]'
+    if response.branch not in (None, _DETACHED):
+        row["tags"] = orjson.dumps({"branch": response.branch, **orjson.loads(who.get("tags") or "{}")}).decode()
+    return row
+
+
+def project_of(cwd: str | None) -> str | None:
+    """The folder that a session worked in. Below any home it is `~/…`, so that it names no user and is the same on
+    every host."""
+    return None if cwd is None else _HOME.sub("~", cwd)
+
+
+def _terms(response: Response, terms: Terms) -> Terms:
+    platform = next((name for start, name in _PLATFORMS.items() if response.message_id.startswith(start)), None)
+    if platform is not None and not terms.told_platform:
+        terms = replace(terms, platform=platform)
+    code = response.content.ran_code or ran_code(response.usage)
+    empty = response.stop_reason == "refusal" and response.content.is_empty(
+        count_of((response.usage or {}).get("output_tokens"))
+    )
+    if not (code or empty):
+        return terms
+    free = response.content.frees_code
+    return replace(terms, content_empty=empty, code_execution=code and not free, free_code=code and free)

@@ -17,8 +17,7 @@ from claudetrace._pricing._row import with_price
 from claudetrace._seam._agent_sdk._totals import Totals
 from claudetrace._seam._where import Where
 from claudetrace._transcripts._files import Transcript, config_folders, session_files
-from claudetrace._transcripts._responses import Response, message_of, text
-from claudetrace._transcripts._rows import AGENT_SDK, row_of
+from claudetrace._transcripts._responses import AGENT_SDK, Response, message_of, row_of, text
 
 if TYPE_CHECKING:
     from claudetrace._call import Row
