@@ -68,14 +68,12 @@ class Ledger:
     def _require_ledger(self) -> None:
         if self.path.is_dir():
             raise ClaudetraceError(f"{self.path} is a folder; name a file in it as the ledger")
-        if not self.path.is_file() and not self._spool().is_dir() and not left_elsewhere(self._spool()):
+        spool = spool_of(self.path)
+        if not self.path.is_file() and not spool.is_dir() and not left_elsewhere(spool):
             raise ClaudetraceError(
                 f"there is no ledger at {self.path}; call claudetrace.instrument() in the program whose calls it is "
                 "to hold, or name another with db= or CLAUDETRACE_DB"
             )
-
-    def _spool(self) -> Path:
-        return spool_of(self.path)
 
     def spend(
         self,
@@ -192,8 +190,8 @@ class Ledger:
 
     def _opened(self) -> sqlite3.Connection:
         if is_writable(self.path):
-            # Beside a journal it may be that a program is just making the ledger.
-            return open_ledger(self.path, make=self._spool().is_dir())
+            # Where there is a journal, a program may be making the ledger right now.
+            return open_ledger(self.path, make=spool_of(self.path).is_dir())
         connection = connect_to_read(self.path)
         try:
             self._require_current(ledger_version(connection, self.path))

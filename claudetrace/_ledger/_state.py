@@ -60,15 +60,6 @@ MISMATCHES = """
 """
 
 
-class Contents(NamedTuple):
-    """How many rows there are, from when, and the version of the schema."""
-
-    rows: int
-    oldest: str | None
-    newest: str | None
-    schema: int
-
-
 class Mismatches(NamedTuple):
     """Rows where Claude Code's own total differs from its rows: how many, and both amounts of the latest."""
 
@@ -77,9 +68,10 @@ class Mismatches(NamedTuple):
     rows_picousd: int | None = None
 
 
-def contents(connection: sqlite3.Connection) -> Contents:
-    """What is in the ledger."""
-    return Contents(*connection.execute(CONTENTS).fetchone())
+def contents(connection: sqlite3.Connection) -> tuple[int, str | None, str | None, int]:
+    """How many rows there are, when the first and the last began, and the version of the schema."""
+    rows, oldest, newest, schema = connection.execute(CONTENTS).fetchone()
+    return rows, oldest, newest, schema
 
 
 def loaded_bytes(connection: sqlite3.Connection) -> dict[str, int]:

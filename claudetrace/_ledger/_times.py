@@ -1,4 +1,4 @@
-"""Ranges of time: as people say them, and as the ledger's whole hours, days and months with their edges."""
+"""Ranges of time: in people's words, and split into whole hours, days, weeks and months with the ends beside them."""
 
 from __future__ import annotations
 
@@ -27,8 +27,7 @@ class Span(NamedTuple):
     until: datetime
 
     def pieces(self, units: tuple[str, ...]) -> Iterator[tuple[str | None, Span]]:
-        """It in parts: of whole units as large as can be, the first of `units` being the largest; with `None` what is
-        no whole one of the last."""
+        """Its parts: whole units, the largest first as in `units`; and with `None` what is left at the ends."""
         if self.since >= self.until:
             return
         if not units:
@@ -54,9 +53,10 @@ class Span(NamedTuple):
         return stamp(self.since), stamp(self.until)
 
     def before(self, since: When, until: When) -> Span:
-        """The time to compare it with that was said as these: as long, and just before it; of a calendar's unit that
-        has begun, the same part of the one before."""
-        unit = THIS.get(_plain(since))
+        """The time to compare it with, given the words for it: just as long, right before it. For a calendar unit that
+        is not over, the same part of the unit before."""
+        named = NAMED.get(_plain(since))
+        unit = named[0] if named and named[1] == 0 else None
         if unit is None and until is not None and all(end == begin_of("month", end) for end in self):
             unit = "month"
             months = self.until.year * 12 + self.until.month - self.since.year * 12 - self.since.month
@@ -80,18 +80,17 @@ def zone_of(name: str) -> tzinfo:
 
 
 def span(since: When, until: When, now: datetime | None = None, zone: tzinfo = UTC) -> Span:
-    """The range that is meant by `since` and `until`, its days those of `zone`. Raises `ClaudetraceError`."""
+    """The range from `since` until `until`, in days of `zone`. Raises `ClaudetraceError`."""
     now = (now or datetime.now(UTC)).astimezone(zone)
     return Span(_moment("since", since, now) or FIRST, _moment("until", until, now) or LAST)
 
 
 def period(name: str, said: str, zone: tzinfo = UTC) -> Span:
-    """The time that `said` names: `last month`, `yesterday`, `2026-10`, a day. Raises `ClaudetraceError`."""
+    """The period that `said` names: `last month`, `yesterday`, `2026-10`, a day. Raises `ClaudetraceError`."""
     now = datetime.now(UTC).astimezone(zone)
     begin, words = _moment(name, said, now), _plain(said)
-    named = {**NAMED, **{word: (unit, 0) for word, unit in THIS.items()}}
-    if words in named:
-        unit = named[words][0]
+    if words in NAMED:
+        unit = NAMED[words][0]
     elif found := re.fullmatch(r"\d{4}(-\d\d)?(-\d\d)?", words):
         unit = "day" if found[2] else "month" if found[1] else "year"
     else:
@@ -101,17 +100,17 @@ def period(name: str, said: str, zone: tzinfo = UTC) -> Span:
 
 
 def moment_of(name: str, said: str) -> datetime:
-    """The moment that the option `name` was told as. Raises `ClaudetraceError` for what is no time."""
+    """The moment that `said`, the value of the option `name`, means. Raises `ClaudetraceError` if it is no time."""
     return _moment(name, said, datetime.now(UTC)) or FIRST
 
 
 def stamp(at: datetime) -> str:
-    """`at` as `started_at` spells it: cut to the millisecond as that is, so that `since` a moment misses no call."""
+    """`at` in the form of `started_at`: cut to the millisecond like that, so that `since` a moment misses no call."""
     return at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def begin_of(unit: str, at: datetime) -> datetime:
-    """When the unit began that `at` is in."""
+    """The beginning of the unit that `at` is in."""
     at = at.replace(minute=0, second=0, microsecond=0)
     if unit == "hour":
         return at
@@ -121,7 +120,7 @@ def begin_of(unit: str, at: datetime) -> datetime:
 
 
 def after(unit: str, at: datetime, count: int = 1) -> datetime:
-    """The beginning `at` of a unit, so many units later; the last moment that there is where that is too late."""
+    """The beginning of the unit that is `count` units after the one at `at`, within what a datetime can hold."""
     try:
         if unit not in MONTHS:
             return at + count * {"hour": timedelta(hours=1), "day": timedelta(days=1), "week": timedelta(days=7)}[unit]
@@ -132,9 +131,16 @@ def after(unit: str, at: datetime, count: int = 1) -> datetime:
 
 
 MONTHS = {"month": 1, "year": 12}
-THIS = {"today": "day", "this week": "week", "this month": "month", "this year": "year"}
-NAMED = {"yesterday": ("day", -1), **{f"last {unit}": (unit, -1) for unit in ("week", "month", "year")}}
-"""Each name of a period with its unit, and how many of them it is from this one."""
+NAMED = {
+    "today": ("day", 0),
+    "yesterday": ("day", -1),
+    **{
+        f"{which} {unit}": (unit, ago)
+        for which, ago in (("this", 0), ("last", -1))
+        for unit in ("week", "month", "year")
+    },
+}
+"""Each name of a period with its unit, and how many units it is from the current one."""
 
 
 def _plain(said: When) -> str:
@@ -142,14 +148,14 @@ def _plain(said: When) -> str:
 
 
 def _moment(name: str, when: When, now: datetime) -> datetime | None:
-    """Where what `when` names begins, in the zone of `now`."""
+    """The beginning of what `when` names, in the zone of `now`."""
     if when is None or _plain(when) == "all":
         return None
     try:
         if isinstance(when, str):
             words = _plain(when)
-            if words in THIS or words in NAMED:
-                unit, count = NAMED.get(words) or (THIS[words], 0)
+            if words in NAMED:
+                unit, count = NAMED[words]
                 return after(unit, begin_of(unit, now), count)
             if ago := re.fullmatch(r"(\d{1,9})([smhdwy])", words):
                 count = int(ago[1])
@@ -158,7 +164,7 @@ def _moment(name: str, when: When, now: datetime) -> datetime | None:
             when = datetime.fromisoformat(f"{month[1]}{month[2] or '-01'}-01" if month else when.strip())
         if not isinstance(when, datetime):
             when = datetime.combine(when, time())
-        # A time without a zone is of the zone that the days are of.
+        # A time without a zone is in the zone of the days.
         return when.replace(tzinfo=now.tzinfo) if when.tzinfo is None else when.astimezone(now.tzinfo)
     except (ValueError, OverflowError, TypeError, AttributeError) as error:
         raise ClaudetraceError(f"{name}={when!r} is no time; give {FORMS}") from error

@@ -69,7 +69,7 @@ def _priced(row: Mapping[str, Any], usage: dict[str, Any], what: Otherwise, term
     served = (serving_model(iterations) if isinstance(iterations, list) else None) or row.get("model")
     changed = _usage_otherwise(usage, served or row.get("model_requested"), what)
     model = what.model or served
-    for each in (changed, _at_standard_speed(changed)):
+    for each in (changed, {**changed, "speed": "standard"}):
         priced = price_response(
             each,
             usage_columns(each),
@@ -82,7 +82,7 @@ def _priced(row: Mapping[str, Any], usage: dict[str, Any], what: Otherwise, term
             any_size=True,
         )
         # A batch is never fast, nor is a model that has no fast rates.
-        if priced.picousd is not None or not _is_fast(changed):
+        if priced.picousd is not None or changed.get("speed") != "fast":
             break
     return priced
 
@@ -112,11 +112,3 @@ def _without_cache(usage: dict[str, Any]) -> dict[str, Any]:
         return dict(usage)
     changed = {**usage, "input_tokens": prompt_tokens(columns), "cache_creation": None}
     return changed | {name: 0 for name in _CACHE_COUNTS if name in usage}
-
-
-def _is_fast(usage: Mapping[str, Any]) -> bool:
-    return usage.get("speed") == "fast"
-
-
-def _at_standard_speed(usage: dict[str, Any]) -> dict[str, Any]:
-    return {**usage, "speed": "standard"}
