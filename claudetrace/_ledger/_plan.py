@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Iterable
 
-HOURS = Source("rollup_hours", "hour")
+DAYS, HOURS = Source("rollup_days", "day"), Source("rollup_hours", "hour")
 BY_INDEX = {"user": "user_id", "session": "session_id"}
 
 
@@ -74,7 +74,12 @@ def _by_index(connection: sqlite3.Connection, question: Question, span: Span) ->
 def _by_sums(connection: sqlite3.Connection, question: Question, span: Span) -> int:
     """How many responses the sums have of what they know of the question."""
     known = [each for each in question.where if each.name in {*IN_SUMS, *IN_HOURS}]
-    found = _responses(connection, question._replace(where=tuple(known)), HOURS, span)
+    of_known = question._replace(where=tuple(known))
+    # Days are fewer than hours by far; what is no whole hour is counted as one.
+    found = sum(
+        _responses(connection, of_known, DAYS if unit == "day" else HOURS, part)
+        for unit, part in span.pieces(("day", "hour"))
+    )
     whole_days = Span(begin_of("day", span.since), after("day", begin_of("day", span.until)))
     for each in question.where:
         tag = tag_of(each.name)

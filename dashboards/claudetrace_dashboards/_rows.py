@@ -60,12 +60,25 @@ STOPS = frozenset(
 TAGGED = "EXISTS (SELECT 1 FROM json_each(tags) AS free WHERE free.key = :tag_key AND free.value = :tag_value)"
 SUMMED = ("model", "feature", "platform")
 SPANS = """
-    SELECT hour AS since
+    SELECT hour AS since, SUM(responses) AS responses
     FROM rollup_hours
     WHERE hour >= :since AND hour < :until AND hour <= SUBSTR(:before_at, 1, 13) AND {conditions}
     GROUP BY hour
     ORDER BY hour DESC
     LIMIT {rows}
+"""
+# The newest of these hours that have enough; of the one where a list goes on only a part is left.
+ENOUGH = """
+    SELECT since
+    FROM (
+        SELECT
+            since,
+            SUM(responses * (since < SUBSTR(:before_at, 1, 13))) OVER (
+                ORDER BY since DESC ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
+            ) AS newer
+        FROM ({hours})
+    )
+    WHERE COALESCE(newer, 0) < :rows
 """
 # The newest days with enough calls; what a day has is not counted where only a part of it is asked for.
 SPANS_OF_TAG = """
@@ -176,6 +189,8 @@ def _spans(scope: Scope, asked: dict[str, str], only: str | None) -> tuple[str, 
     if not in_hours:
         return "", "calls"
     hours = SPANS.format(conditions=" AND ".join(in_hours), rows=":rows + 1")
+    if only is None:
+        hours = ENOUGH.format(hours=hours)
     return f"WITH hours AS ({hours})", SPANNED.format(span="hours", end=";")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,7 @@ from claudetrace_dashboards import _format as show
 from claudetrace_dashboards import _rows
 from claudetrace_dashboards._panel import Drawn, Panel, plain_rows
 from claudetrace_dashboards._pieces import Column, link, table
-from claudetrace_dashboards._reading import LateError, TooMuchError, reading
+from claudetrace_dashboards._reading import LATE_TIMES, LateError, TooMuchError, execute, reading
 from claudetrace_dashboards._times import local_time
 from claudetrace_dashboards.pages._page import Page
 from claudetrace_dashboards.queries._calls import PAGE_ROWS, SORTS, Sorted, sums_of
@@ -163,7 +164,7 @@ async def _own(scope: Scope) -> Drawn:
         # It reads every call that matches, unlike the newest.
         raise LateError
     matching = await _matching(scope, asked)
-    rows = await (_most(scope, asked, sort) if sort in SORTS else plain_rows(scope, _rows.calls(scope)))
+    rows = await (_most(scope, asked, sort) if sort in SORTS else _newest(scope))
     if not rows:
         return Drawn(None)
     shown = rows[:PAGE_ROWS]
@@ -174,6 +175,25 @@ async def _own(scope: Scope) -> Drawn:
     listed = table(caption, [known[name] for name in _chosen(scope)], shown, css)
     more = len(rows) > len(shown)
     return Drawn(head + listed + Markup('<p class="pages">{}</p>').format(_pages(scope, sort, shown, more=more)))
+
+
+async def _newest(scope: Scope) -> list[Row]:
+    """The newest that match. Few of many are looked for in many hours, which a page does not wait for."""
+    statement = _rows.calls(scope)
+    try:
+        return await plain_rows(scope, statement)
+    except sqlite3.OperationalError as error:
+        if "interrupted" not in str(error):
+            raise
+    if not scope.patient:
+        raise LateError
+
+    def read(connection: sqlite3.Connection) -> list[Row]:
+        found = connection.execute(statement.sql, statement.parameters)
+        return [dict(zip(_rows.LISTED, row, strict=True)) for row in found]
+
+    rows: list[Row] = await execute(scope, read, LATE_TIMES)
+    return rows
 
 
 async def _most(scope: Scope, asked: tuple[tuple[str, str], ...], sort: str) -> list[Row]:
