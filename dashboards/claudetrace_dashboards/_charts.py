@@ -96,7 +96,7 @@ class Chart:
         if self.total_head:
             heads.append(self.total_head)
         return (
-            Markup('<details class="behind"><summary>Table</summary><div class="scroll" tabindex="0" role="region"')
+            Markup('<details class="behind"><summary>Table</summary><div class="scroll" tabindex="0" role="group"')
             + Markup(' aria-label="{}"><table><thead><tr>').format(self.summary)
             + Markup("").join(Markup('<th scope="col">{}</th>').format(head) for head in heads)
             + Markup("</tr></thead><tbody>")

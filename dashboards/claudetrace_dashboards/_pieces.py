@@ -52,7 +52,7 @@ def table(
         Markup("<tr>{}</tr>").format(Markup("").join(_cell(each, row) for each in columns)) for row in foot
     )
     shown = Markup(
-        '<div class="scroll" tabindex="0" role="region" aria-label="{0}"><table class="{1}">'
+        '<div class="scroll" tabindex="0" role="group" aria-label="{0}"><table class="{1}">'
         '<caption class="hidden">{0}</caption><thead><tr>{2}</tr></thead><tbody>{3}</tbody>{4}</table></div>'
     ).format(caption, css, heads, body, Markup("<tfoot>{}</tfoot>").format(sums) if sums else "")
     if most is None or len(made) <= most:

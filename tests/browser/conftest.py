@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from claudetrace.cli._demo import _budget as set_budgets
 from tests.dashboards._made import help_desk, hostile_rows, write
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -52,7 +53,9 @@ def chromium() -> Iterator[Any]:
 @pytest.fixture(scope="session")
 def desk(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A ledger of ninety days, with hostile names among them."""
-    return write(tmp_path_factory.mktemp("browser") / "ledger.db", help_desk(90) + hostile_rows())
+    path = write(tmp_path_factory.mktemp("browser") / "ledger.db", help_desk(90) + hostile_rows())
+    set_budgets(path)
+    return path
 
 
 @pytest.fixture(scope="session")
@@ -118,13 +121,14 @@ class Tab:
         return int(self.page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth"))
 
     def axe(self) -> list[str]:
-        """What axe-core finds that is serious."""
+        """What axe-core finds that is serious or moderate, with all that can be opened open."""
+        self.page.evaluate("document.querySelectorAll('details').forEach(each => { each.open = true })")
         self.page.evaluate(AXE.read_text())
         found = self.page.evaluate("axe.run(document, {resultTypes: ['violations']})")
         return [
             f"{each['id']}: {node['target']} {node['failureSummary'][:200]}"
             for each in found["violations"]
-            if each["impact"] in ("serious", "critical")
+            if each["impact"] in ("moderate", "serious", "critical")
             for node in each["nodes"][:3]
         ]
 

@@ -19,8 +19,10 @@ from .conftest import Tab, serve
 PAGES = {
     "overview": "", "changed": "/changed?range=7d", "statement": "/statement?split=feature",
     "cost": "/cost", "cache": "/cache", "latency": "/latency", "reliability": "/reliability", "calls": "/calls",
-    "sessions": "/sessions", "one-session": "/session?session={session}", "call": "/call/{call}",
+    "budgets": "/budgets", "find": "/find?id=nobody", "sessions": "/sessions",
+    "one-session": "/session?session={session}", "call": "/call/{call}",
 }  # fmt: skip
+WIDTHS = (390, 768, 1024, 1400)
 Open = Callable[..., Tab]
 
 
@@ -57,17 +59,21 @@ def figures(tab: Tab) -> tuple[int, int]:
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [1400, 390])
 @pytest.mark.parametrize("name", PAGES)
-def test_each_page_looks_right(open_tab: Open, desk: Path, name: str, width: int, scheme: str) -> None:
-    """A page fits its window, no panel of it failed, axe finds nothing serious, and a picture of it is kept."""
-    tab = open_tab(width, scheme)
+def test_each_page_looks_right(open_tab: Open, desk: Path, name: str, scheme: str) -> None:
+    """A page fits every window, no panel of it failed, axe finds nothing with all details open; pictures are kept."""
+    tab = open_tab(WIDTHS[-1], scheme)
     answer = tab.go(url_of(name, desk))
-    tab.shot(f"{name}-{width}-{scheme}")
+    wide = {}
+    for width in WIDTHS:
+        tab.page.set_viewport_size({"width": width, "height": 900})
+        tab.shot(f"{name}-{width}-{scheme}")
+        wide[width] = tab.overflow()
 
     assert answer.status == 200
-    assert tab.overflow() <= 0
+    assert wide == dict.fromkeys(WIDTHS, 0)
     assert tab.page.locator(".is-failed, .is-denied").count() == 0
+    tab.page.set_viewport_size({"width": WIDTHS[-1] if scheme == "light" else WIDTHS[0], "height": 900})
     assert tab.axe() == []
 
 
@@ -275,3 +281,70 @@ def test_an_empty_ledger_and_none(open_tab: Open, tmp_path: Path) -> None:
         assert "No calls in this range" in tab.page.locator("main").inner_text()
         assert tab.axe() == []
         tab.shot("empty")
+
+
+def test_keys_on_a_closed_list_do_not_reload(open_tab: Open) -> None:
+    """An arrow key on a closed list chooses and stays; Enter, or the button that appears, applies what is chosen."""
+    tab = open_tab()
+    tab.go("")
+    apply = tab.page.locator(".filters > button")
+    assert not apply.is_visible()
+    tab.page.locator("select[name=model]").focus()
+    url = tab.page.url
+    tab.page.keyboard.press("ArrowDown")
+    tab.page.keyboard.press("ArrowDown")
+    chosen = tab.page.locator("select[name=model]").input_value()
+    assert chosen
+    assert tab.page.url == url
+    assert apply.is_visible()
+    with tab.page.expect_navigation():
+        tab.page.keyboard.press("Enter")
+    assert f"model={chosen}" in tab.page.url
+
+
+def test_the_search_box_suggests_and_finds(open_tab: Open, desk: Path) -> None:
+    """What is typed is completed from users, sessions and tags; keys choose, Escape closes, and an id leads to its
+    call."""
+    ((user, id_, message),) = asked(
+        desk, "SELECT user_id, id, message_id FROM calls WHERE user_id IS NOT NULL AND message_id IS NOT NULL LIMIT 1"
+    )
+    tab = open_tab()
+    tab.go("/cache")
+    tab.page.keyboard.press("/")
+    tab.page.keyboard.type(user[:6])
+    tab.page.locator("#suggested li").first.wait_for()
+    tab.page.keyboard.press("Escape")
+    assert not tab.page.locator("#suggested").is_visible()
+    tab.page.keyboard.type(user[6:])
+    tab.page.locator("#suggested li", has_text=user).first.wait_for()
+    assert tab.axe() == []
+    tab.page.keyboard.press("ArrowDown")
+    assert tab.page.locator("[aria-selected=true]").count() == 1
+    with tab.page.expect_navigation():
+        tab.page.keyboard.press("Enter")
+    assert "user=" in tab.page.url
+    tab.page.get_by_role("combobox", name="Search").fill(message)
+    with tab.page.expect_navigation():
+        tab.page.keyboard.press("Enter")
+    assert f"/call/{id_}" in tab.page.url
+
+
+def test_the_list_of_calls_is_sorted_and_shows_what_is_chosen(open_tab: Open, desk: Path) -> None:
+    """A click on a head sorts, columns can be chosen, and the filters stay through both as chips."""
+    ((most,),) = asked(desk, "SELECT id FROM calls WHERE outcome = 'ok' ORDER BY cost_picousd DESC, id DESC LIMIT 1")
+    tab = open_tab()
+    tab.go("/calls?range=90d&outcome=ok")
+    tab.page.locator("th a", has_text="Cost").click()
+    tab.settle()
+    assert most in tab.page.locator("td.time a").first.get_attribute("href")
+    tab.page.locator("summary", has_text="Columns").click()
+    tab.page.get_by_label("Prompt").check()
+    tab.page.get_by_role("button", name="Show these").click()
+    tab.settle()
+    assert tab.page.locator("th", has_text="Prompt").is_visible()
+    assert "sort=cost" in tab.page.url
+    assert tab.page.locator(".chips li").all_inner_texts() == ["outcome: ok ×"]
+    tab.page.get_by_label("Remove the filter outcome").click()
+    tab.settle()
+    assert "sort=cost" in tab.page.url
+    assert "outcome" not in tab.page.url

@@ -151,9 +151,25 @@
     }
   });
 
+  // A key on a closed list goes from choice to choice, and each is a change: only Enter, Apply or the pointer says which.
+  let keyed = false;
+  const listOf = (event) => event.target instanceof HTMLSelectElement && event.target.form?.classList.contains("filters")
+    ? event.target : null;
+  document.addEventListener("pointerdown", () => { keyed = false; }, true);
+  document.addEventListener("keydown", (event) => {
+    const list = listOf(event);
+    if (!list) return;
+    keyed = event.key !== "Enter";
+    if (event.key === "Enter" && list.form.classList.contains("pending")) {
+      event.preventDefault();
+      list.form.requestSubmit();
+    }
+  }, true);
   document.addEventListener("change", (event) => {
-    const form = event.target.form;
-    if (event.target.tagName === "SELECT" && form?.classList.contains("filters")) form.requestSubmit();
+    const list = listOf(event);
+    if (!list) return;
+    if (keyed) list.form.classList.add("pending");
+    else list.form.requestSubmit();
   });
 
   // Empty fields would only make the URL longer.
