@@ -43,7 +43,9 @@
     for (const table of document.querySelectorAll("main .scroll table:not([data-sorts])")) {
       table.dataset.sorts = "";
       const body = table.tBodies[0];
-      if (!body || body.rows.length < LEAST || table.classList.contains("steps")) continue;
+      // A page of a longer list is sorted by its own links, as a whole.
+      const linked = table.tHead?.querySelector("a");
+      if (!body || linked || body.rows.length < LEAST || table.classList.contains("steps")) continue;
       for (const head of table.tHead?.rows[0]?.cells ?? []) {
         if (!head.textContent.trim()) continue;
         const button = document.createElement("button");
