@@ -22,8 +22,6 @@ from playwright.sync_api import Browser, sync_playwright
 FOLDER = Path(__file__).resolve().parents[1] / "pictures"
 WIDE, HIGH = 1200, 760
 COLOURS = 64
-# The demo has no budget of a month; the page tells of its spend against this one.
-SETTINGS = "plugins: {claudetrace: {budget_usd_a_month: 80}}\n"
 LAST_S = 60.0
 
 
@@ -34,11 +32,9 @@ def main() -> None:
         ledger = Path(made) / "ledger.db"
         claudetrace = (sys.executable, "-m", "claudetrace")
         subprocess.run([*claudetrace, "demo", "--no-serve", "--db", ledger], check=True, capture_output=True)
-        settings = Path(made) / "settings.yaml"
-        settings.write_text(SETTINGS)
         with socket.create_server(("127.0.0.1", 0)) as free:
             port = str(free.getsockname()[1])
-        serve = [*claudetrace, "dashboard", "--no-open", "--port", port, "--db", ledger, "--config", settings]
+        serve = [*claudetrace, "dashboard", "--no-open", "--port", port, "--db", ledger]
         with subprocess.Popen(serve, stdout=subprocess.DEVNULL) as server:
             try:
                 take(f"http://127.0.0.1:{port}/-/claudetrace?range=30d")
