@@ -20,7 +20,7 @@ from PIL import Image
 from playwright.sync_api import Browser, sync_playwright
 
 FOLDER = Path(__file__).resolve().parents[1] / "pictures"
-WIDE, HIGH = 1200, 760
+WIDE, HIGH = 1440, 810
 COLOURS = 64
 LAST_S = 60.0
 
