@@ -155,7 +155,8 @@ KINDS = [
     Kind(
         name="timeout",
         call=create,
-        options={"timeout": 0.2},
+        # Long enough for the request to arrive also on a machine that has much else to do.
+        options={"timeout": 0.6},
         plays=lambda: [json_answer(delay_s=3)],
         rows=[TIMED_OUT],
         raises="APITimeoutError",
@@ -163,14 +164,14 @@ KINDS = [
     Kind(
         name="timeout, then an answer",
         call=create,
-        options={"timeout": 0.5, "max_retries": 1},
+        options={"timeout": 0.8, "max_retries": 1},
         plays=lambda: [json_answer(delay_s=3), json_answer()],
         rows=[RETRIED_TIMEOUT],
     ),
     Kind(
         name="timeout twice",
         call=create,
-        options={"timeout": 0.2, "max_retries": 1},
+        options={"timeout": 0.6, "max_retries": 1},
         plays=lambda: [json_answer(delay_s=3, times=2)],
         rows=[{**TIMED_OUT, "retries": 1, "cost_flags": ("no_usage", "retried_after_timeout")}],
         raises="APITimeoutError",
