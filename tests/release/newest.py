@@ -5,6 +5,7 @@ A failure here tells of a release of others before a user does. Each part has an
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -14,6 +15,8 @@ from check import FAST, KEPT, PYTEST, ROOT, TESTERS, Report, environment, lines,
 
 PAGES = ("tests/dashboards/test_datasette.py", "tests/dashboards/test_pages.py", "tests/dashboards/test_command.py")
 PRE = "--pre"
+LEFT_OUT = {"claude-2", "claude-v1"}
+"""Models that were gone before our price list begins."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,10 +55,17 @@ def tested(part: Part) -> str:
 
 
 def prices() -> str:
-    """Our prices beside those of the newest genai-prices and litellm; a difference that is not known is a finding."""
+    """Our prices beside those of the newest genai-prices and litellm; a difference that has no reason is a finding."""
     made = environment("newest-prices", sys.executable, "-e", ROOT, "genai-prices", "litellm")
-    said = run(made.parent / "claudetrace", "prices", "--check")
-    return said.strip().splitlines()[-1]
+    check = [made.parent / "claudetrace", "prices", "--check", "--json"]
+    ran = subprocess.run(check, capture_output=True, text=True, check=False)
+    assert ran.returncode in (0, 1), ran.stderr
+    told, new = [], []
+    for opinion in json.loads(ran.stdout)["opinions"]:
+        told.append(f"{opinion['source']} {opinion['version']}: {opinion['compared']} models compared")
+        new += [each for each in opinion["differences"] if not each["known"] and each["model"] not in LEFT_OUT]
+    assert not new, f"differences without a reason: {json.dumps(new, indent=1)}"
+    return ", ".join(told)
 
 
 def reports() -> str:
