@@ -197,7 +197,7 @@ class _Answer:
         if len(tags) > 1 or not others <= IN_SUMS.keys() or any(each.negated or "" in each.values for each in asked):
             return {}
         # On a day with others, a value in a filter may be one of them.
-        return {} if asked and self._has_others() else TAGS
+        return {} if asked and self._has_others(asked) else TAGS
 
     def _units(self, tables: dict[str, str], shift: timedelta) -> tuple[str, ...]:
         """The units of the sums that are fine enough, the largest first."""
@@ -256,23 +256,28 @@ class _Answer:
             if any(amounts):
                 self.totals[(*rest[:place], None, *rest[place:])] = amounts
 
-    def _has_others(self) -> bool:
+    def _has_others(self, asked: list[Filter]) -> bool:
+        """Whether calls of a value that is asked for may be among the others of a day."""
         since, until = (end[:7] for end in self._question.span.stamps())
-        return self._connection.execute(HAS_OTHERS, (self._tag, since, until, OTHER)).fetchone() is not None
+        if self._connection.execute(HAS_OTHERS, (self._tag, since, until, OTHER)).fetchone() is None:
+            return False
+        return not all(self._names(value, self._question.span) for each in asked for value in each.values)
 
     def is_named(self, row: Spend) -> bool:
         """Whether the row's value of the tag has a sum of its own on every day that has others."""
+        value = None if row.others else next(row[each] for each in self._question.by if tag_of(each) is not None)
+        return self._names(value, Span(self._summed[0].since, self._summed[-1].until))
+
+    def _names(self, value: str | None, span: Span) -> bool:
         if self._days_of_others is None:
             known = known_span(self._connection)
             assert known is not None
-            since = begin_of("day", max(self._summed[0].since, known.since))
-            until = min(self._summed[-1].until, known.until)
+            since, until = begin_of("day", max(span.since, known.since)), min(span.until, known.until)
             days = (f"{since + number * DAY:%Y-%m-%d}" for number in range(-((since - until) // DAY)))
             asked = ((self._tag, day, OTHER) for day in days)
             self._days_of_others = [
                 each[1] for each in asked if self._connection.execute(IS_OF_OTHERS, each).fetchone()
             ]
-        value = None if row.others else next(row[each] for each in self._question.by if tag_of(each) is not None)
         if value not in self._named:
             named = ((self._tag, day, value) for day in self._days_of_others)
             self._named[value] = all(self._connection.execute(IS_NAMED, each).fetchone() for each in named)

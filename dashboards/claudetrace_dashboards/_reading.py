@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
 KEPT = 256
 """How many answers are kept for who asks next, until the ledger changes."""
-LATE_TIMES = 10
-"""How many times Datasette's limit of time a question has that reads single calls."""
+QUICK_TIMES, LATE_TIMES = 5, 20
+"""How many times Datasette's limit of time a question has, which is several statements; and one of single calls."""
 _kept: WeakKeyDictionary[Datasette, OrderedDict[Any, asyncio.Future[Any]]] = WeakKeyDictionary()
 
 
@@ -68,7 +68,7 @@ async def reading(scope: Scope, reader: Reader, question: Question, more: dict[s
         raise TooMuchError(plan)
     if not whole and is_late(plan) and not scope.patient:
         raise LateError
-    times = None if whole else LATE_TIMES if is_late(plan) else 1
+    times = None if whole else LATE_TIMES if is_late(plan) else QUICK_TIMES
 
     def read() -> Coroutine[Any, Any, Found]:
         return execute(scope, lambda connection: reader.read(connection, asked, whole=whole, **more), times)
@@ -78,7 +78,7 @@ async def reading(scope: Scope, reader: Reader, question: Question, more: dict[s
     return Reading(await _shared(scope, (reader, asked, tuple(sorted(more.items()))), read), asked)
 
 
-async def execute(scope: Scope, work: Callable[[sqlite3.Connection], Any], times: int | None = 1) -> Any:
+async def execute(scope: Scope, work: Callable[[sqlite3.Connection], Any], times: int | None = QUICK_TIMES) -> Any:
     """What `work` makes of the ledger in one state of it, within `times` the limit of time that Datasette has."""
 
     def run(connection: sqlite3.Connection) -> Any:

@@ -2,8 +2,9 @@
 
     python tests/bench/dashboards.py [ROWS] [--db FILE] [--prove] [--all]
 
-CPU of this thread, the best of three. The ledger is generated where FILE is not there; `--prove` checks in SQL that
-each rollup equals the calls, which takes minutes; `--all` shows each filter, not only the slowest.
+CPU of this thread, the best of three; what no sum has is read from the calls, as far as a panel reads them. The ledger
+is generated where FILE is not there; `--prove` checks in SQL that each rollup equals the calls, which takes minutes;
+`--all` shows each filter, not only the slowest.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import itertools
 import sqlite3
 import sys
 import time
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -25,7 +26,8 @@ sys.path[:0] = [str(Path(__file__).parent), str(ROOT / "dashboards")]
 from _table import Row, show
 from claudetrace_dashboards import _rows
 from claudetrace_dashboards._filters import Filters as PageFilters
-from claudetrace_dashboards.queries import QUERIES, Filters, statement
+from claudetrace_dashboards.queries import QUERIES, QUESTIONS, Filters, statement
+from claudetrace_dashboards.queries._readers import Reader, is_late, is_too_much
 from generate import DAYS, LAST_DAY, generate
 
 from claudetrace._ledger._proof import rollup_differences
@@ -36,9 +38,11 @@ LIST_LIMIT_MS = 1000
 """Of a list of calls, which reads rows and not sums: Datasette's own limit. Most take less than 50 ms; a kind of call
 of one value of a tag is looked for in every hour that has both."""
 BILL_LIMIT_MS = 5000
+SUMS_LIMIT_MS, LATE_LIMIT_MS = 600, 5000
+"""Of an answer from sums or an index, several of which make a page; and of one that comes after the page."""
+BY = ("change", "statement")
 BASE = {"model": "claude-sonnet-4-5", "feature": "support-chat", "platform": "anthropic"}
 RARE = {"model": "claude-opus-4-1", "feature": "onboarding", "platform": "vertex"}
-KINDS = ("duration_ms", "time_to_first_token_ms", "output_tokens_per_s")
 TAGS = ("user", "customer", "prompt", "team")
 
 
@@ -61,7 +65,8 @@ def main() -> int:
     connection = sqlite3.connect(f"{db.absolute().as_uri()}?mode=ro", uri=True)
     ((rows,),) = connection.execute("SELECT COUNT(*) FROM calls").fetchall()
     print(f"{rows:,} calls of {DAYS} days, {db.stat().st_size / 1e9:.2f} GB; SQLite {sqlite3.sqlite_version}\n")
-    figures = measure(connection) | measure_lists(connection) | measure_bill(connection)
+    figures = measure(connection) | measure_questions(connection)
+    figures |= measure_lists(connection) | measure_bill(connection)
     slowest = [max(each, key=lambda row: row.measured) for each in figures.values()]
     show([row for each in figures.values() for row in each] if told.all else slowest)
     over = [row for each in figures.values() for row in each if not row.kept]
@@ -75,14 +80,52 @@ def measure(connection: sqlite3.Connection) -> dict[str, list[Row]]:
     figures: dict[str, list[Row]] = {}
     for query in QUERIES.values():
         for said, filters in all_filters(connection):
-            if filters.given() - query.honours:
-                continue
             for more in asked_with(query.defaults, connection):
                 took_ms, found = best_of_three(connection, query.name, filters, more)
                 what = " ".join((query.name, *(str(value)[:24] for value in more.values())))
                 row = Row(what=what, measured=took_ms, unit="ms", limit=LIMIT_MS, beside=f"{said}: {found} rows")
                 figures.setdefault(what, []).append(row)
     return figures
+
+
+def measure_questions(connection: sqlite3.Connection) -> dict[str, list[Row]]:
+    """The figures of each question of the query layer; what a panel would not read is left out."""
+    figures: dict[str, list[Row]] = {}
+    for name, reader in QUESTIONS.items():
+        for said, plain in all_filters(connection):
+            filters = page_filters(plain)
+            for more in [{"by": tag} for tag in TAGS] if name.endswith("_by_tag") or name in BY else [{}]:
+                question = reader.question(filters, **more)
+                plan = reader.plan(connection, question, **more)
+                if is_too_much(plan):
+                    continue
+                what = " ".join((name, *more.values()))
+                took_ms, found = _best(connection, reader, question, more)
+                limit = LATE_LIMIT_MS if is_late(plan) else SUMS_LIMIT_MS
+                row = Row(what=what, measured=took_ms, unit="ms", limit=limit, beside=f"{said}: {found} rows")
+                figures.setdefault(f"{what}{' from calls' if is_late(plan) else ''}", []).append(row)
+    return figures
+
+
+def _best(connection: sqlite3.Connection, reader: Reader, question: Any, more: dict[str, str]) -> tuple[float, int]:
+    """CPU in milliseconds, the best of three or of one that takes long, and how many rows were found."""
+    taken: list[float] = []
+    while len(taken) < 3 and sum(taken) < LATE_LIMIT_MS / 5:
+        began = time.thread_time()
+        found = len(reader.read(connection, question, whole=False, **more).rows)
+        taken.append((time.thread_time() - began) * 1e3)
+    return min(taken), found
+
+
+def page_filters(filters: Filters) -> PageFilters:
+    """The same as a page has them."""
+    arguments = {name: value for name in (*BASE, "user", "session") if (value := getattr(filters, name)) is not None}
+    if filters.tag_key:
+        arguments["tag"] = f"{filters.tag_key}:{filters.tag_value}"
+    since, until = (
+        datetime.strptime(hour, "%Y-%m-%dT%H").replace(tzinfo=UTC) for hour in (filters.since, filters.until)
+    )
+    return PageFilters.read(arguments, now=LAST_DAY).within(since, until)
 
 
 def measure_lists(connection: sqlite3.Connection) -> dict[str, list[Row]]:
@@ -98,7 +141,7 @@ def measure_lists(connection: sqlite3.Connection) -> dict[str, list[Row]]:
         "free tag": {"tag": "env:staging"},
     }
     figures: dict[str, list[Row]] = {}
-    for kind in ({}, *({"only": only} for only in _rows.ONLY), {"outcome": "error"}, {"reason": "max_tokens"}):
+    for kind in ({}, *({"only": only} for only in _rows.ONLY), {"outcome": "error"}, {"stop": "max_tokens"}):
         what = " ".join(("list of calls", *kind.values()))
         for said, filters in whose.items():
             arguments = {"range": "custom", "from": "2026-08-23", "to": "2026-11-20", **filters, **kind}
@@ -163,10 +206,6 @@ def all_filters(connection: sqlite3.Connection) -> list[tuple[str, Filters]]:
 
 def asked_with(defaults: Any, connection: sqlite3.Connection) -> list[dict[str, Any]]:
     """What a query is asked beside the filters."""
-    if "by" in defaults:
-        return [{"by": tag} for tag in TAGS]
-    if "kind" in defaults:
-        return [{"kind": kind} for kind in KINDS]
     if "id" in defaults:
         return [{"id": connection.execute("SELECT id FROM calls WHERE rowid = 1000").fetchone()[0]}]
     return [{}]
@@ -180,7 +219,7 @@ def best_of_three(
     for _ in range(3):
         began = time.thread_time()
         asked = statement(name, filters, **more)
-        found = asked.rows(connection.execute(asked.sql, asked.parameters))
+        found = asked.rows(connection.execute(asked.sql, asked.parameters).fetchall())
         taken.append((time.thread_time() - began) * 1e3)
     return min(taken), len(found)
 

@@ -52,7 +52,7 @@ def _draw(scope: Scope, answers: Mapping[str, Answer]) -> Markup | None:
     columns = [
         Column(by.capitalize(), lambda line: _name(line, 0), css="name"),
         *(Column(name.capitalize(), _part(place), css="name") for place, name in enumerate(split, 1)),
-        *(Column(_head(scope, month), _of(month), number=True, minor=len(months) > 1) for month in months),
+        *(Column(_head(scope, month), _of(month), number=True, minor=True) for month in months),
         Column("Total", lambda line: _money(line["whole"]), number=True),
     ]
     caption = f"Cost by {' and '.join([by, *split])} and month"
