@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from claudetrace._collect._decode import Refused, decoded, records, unpacked
 from claudetrace._ledger._loader import LedgerWriter
 from claudetrace._ledger._row_check import RowCheck
+from claudetrace._usable import UnusableError, check_room
 
 if TYPE_CHECKING:
     from collections.abc import Container
@@ -52,7 +53,7 @@ class Intake:
     def __init__(self, db: Path, settings: Settings, guard: Guard) -> None:
         self.taken = self.rejected = 0
         """How many records came since the start: doubles among them, and those that are none."""
-        self.guard = guard
+        self._db, self.guard = db, guard
         self._check = RowCheck()
         self._writer = LedgerWriter(
             db, guard=guard, retention_days=settings.retention_days, max_db_mb=settings.max_db_mb
@@ -65,7 +66,7 @@ class Intake:
 
     def trouble(self) -> Reply | None:
         """Why nothing is taken now, or `None`."""
-        if self._writer.journal.kept:
+        if self._writer.journal.kept or not self._has_room():
             return Reply(503, NO_ROOM, retry_after_s=NO_ROOM_S)
         pending = self._writer.health()["pending"]
         if pending > MOST_PENDING:
@@ -122,6 +123,13 @@ class Intake:
             # Nothing is set aside at the sender: its token may be put right.
             raise Refused(403, "the token is of another service")
         return rows, rejected
+
+    def _has_room(self) -> bool:
+        try:
+            check_room(self._db)
+        except UnusableError:
+            return False
+        return True
 
     def _faults(self) -> int:
         return sum(count for doing, count in list(self.guard.failures.items()) if doing.startswith("write the journal"))

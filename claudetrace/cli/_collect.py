@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sqlite3
 import threading
+from contextlib import closing, suppress
 from pathlib import Path
 
 import click
@@ -78,7 +80,9 @@ def collect(
     """
     from claudetrace._collect._serve import serve, tokens_of
     from claudetrace._config import resolve
-    from claudetrace._ledger._schema import open_ledger
+    from claudetrace._guard import Guard
+    from claudetrace._ledger._store import Store
+    from claudetrace._usable import UnusableError
 
     settings = resolve({"db": db, "retention": retention})
     if settings.db is None:
@@ -87,8 +91,9 @@ def collect(
     described = read_config(config)
     if pages is not None:
         refuse_open_host(pages[0], described, insecure, "--dashboard")
-    # What can be no ledger is refused before anything is acknowledged.
-    open_ledger(settings.db).close()
+    # What can be no ledger is refused before anything is acknowledged; for a disk that is full now, rows can wait.
+    with suppress(sqlite3.Error, UnusableError), closing(Store(settings.db, Guard())) as store:
+        store.connection()
     listener = bound(*listen, "--listen")
     if pages is not None:
         bring_up_to_date(settings.db)
