@@ -143,6 +143,8 @@ class Panel:
     bare: bool = False
     exported: Callable[[Scope, Row | None], Statement] | None = None
     """What CSV and JSON have instead of the first question, piece by piece: the rows that come after a row."""
+    counted: Callable[[Scope], Awaitable[int]] | None = None
+    """How many rows those pieces have together."""
 
 
 class Shown(NamedTuple):

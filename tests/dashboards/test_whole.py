@@ -205,3 +205,22 @@ async def test_a_batch_is_one_call_of_many_responses(tmp_path: Path) -> None:
     assert ('<data value="1"' in kpi, "10 responses" in kpi, "40.0 %" in kpi) == (True, True, True)
     assert "10 responses" in session
     assert "40.0 % of 10 responses" in reliability
+
+
+async def test_files_say_what_they_hold(tmp_path: Path) -> None:
+    """A file bears its range in its name and is whole; with a limit its first line says how many of how many it has."""
+    site = Site(write(tmp_path / "ledger.db", of_one_name(30, "customer")))
+    day = f"{NOW - timedelta(days=1):%Y-%m-%d}"
+    span = {"range": "custom", "from": day, "to": day}
+    for panel, rows in (("calls", 30), ("cost_by_customer", 30), ("cost_by_model", 1)):
+        whole = await site.get(f"/data/{panel}.csv", **span)
+        some = await site.get(f"/data/{panel}.csv", **span, limit="7")
+        told = (await site.get(f"/data/{panel}.json", **span, limit="7")).json()
+        words = f"The first {min(7, rows)} of {rows} rows; without limit= the file has all."
+
+        assert f'filename="claudetrace-{panel}-{day}-to-{day}.csv"' in whole.headers["content-disposition"]
+        assert len(whole.text.splitlines()) == rows + 1
+        assert some.text.splitlines()[0] == f"# {words}"
+        assert some.text.splitlines()[1:] == whole.text.splitlines()[: 1 + min(7, rows)]
+        assert (told["limited"], len(told["rows"])) == (words, min(7, rows))
+    assert (await site.get("/data/calls.csv", limit="some")).status_code == 400

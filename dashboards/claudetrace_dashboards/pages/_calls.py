@@ -157,6 +157,14 @@ async def _matching(scope: Scope, asked: tuple[tuple[str, str], ...]) -> Markup:
     )  # fmt: skip
 
 
+async def _count(scope: Scope) -> int:
+    """How many responses match: what the file has."""
+    asked = tuple(each for each in _rows.kept(scope.arguments) if each[0] not in ("sort", "columns"))
+    sums = sums_of(asked)
+    found = await reading(scope, sums, sums.question(scope.filters, asked=asked), {"asked": asked}, whole=True)
+    return int(found.found.rows[0]["responses"])
+
+
 async def _own(scope: Scope) -> Drawn:
     asked = tuple(each for each in _rows.kept(scope.arguments) if each[0] not in ("sort", "columns"))
     sort = scope.arguments.get("sort", "")
@@ -232,6 +240,7 @@ CALLS = Page(
             width="full",
             own=_own,
             exported=_rows.calls_after,
+            counted=_count,
             empty="No such call in this range.",
         ),
     ),
