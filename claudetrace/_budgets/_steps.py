@@ -33,8 +33,9 @@ class Step(NamedTuple):
         if said.get("rest") or said.get("rests"):
             said["bound"] = ids.bound
         if self.claims:
-            rows = ((place, each, ids.of(each.budget)) for place, each in enumerate(self.claims))
-            said["claims"] = [_claim(place, each, row) for place, each, row in rows if row is not None]
+            rows = [ids.of(each.budget) for each in self.claims]
+            claims = enumerate(zip(self.claims, rows, strict=True))
+            said["claims"] = [_claim(place, each, row) for place, (each, row) in claims if row is not None]
         return said
 
     @property
@@ -89,7 +90,8 @@ class Ids(dict[int, int]):
 
     def of(self, budget: Budget) -> int | None:
         """The row of a budget, also of one that has been set anew since a call began."""
-        return self.get(id(budget), self._by_name.get(budget.name))
+        known = self.get(id(budget))
+        return self._by_name.get(budget.name) if known is None else known
 
 
 def windowed(claim: Claim, now: float) -> Claim:

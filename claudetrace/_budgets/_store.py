@@ -19,7 +19,7 @@ from claudetrace._clock import monotonic
 from claudetrace._ids import uuid7
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Sequence
     from contextlib import AbstractContextManager
 
     from claudetrace._alerts._alert import Alert
@@ -220,20 +220,22 @@ class Store(ABC):
         for alert, mark, silent in due:
             self._telling.append((alert, mark, self.raise_alert(alert, mark, silent=silent)))
 
-    def _passed(self, budget: Budget, key: str, slot: int, found: Totals) -> Iterator[tuple[Alert, str, bool]]:
+    def _passed(self, budget: Budget, key: str, slot: int, found: Totals) -> list[tuple[Alert, str, bool]]:
         """An alert of each threshold that nobody is known to have told of, with its mark and whether it is silent: of
         several the highest alone is told."""
         limited = budget.raised(found)
         limit, most = limited.limit_picousd, limited.max_calls
         part = max(found.picousd / limit if limit else 0.0, found.calls / most if most else 0.0)
         passed = [threshold for threshold in budget.thresholds if threshold <= part]
+        due: list[tuple[Alert, str, bool]] = []
         for threshold in passed:
             mark = mark_of(limited, f"threshold {threshold:g}", slot, key, of_limit=True)
             if (budget.name, mark) not in self._told:
                 now = self.now()
                 window = window_of(budget.per, budget.timezone, now if budget.per.startswith(ROLLING) else slot)
                 alert = threshold_alert(limited, key, window, threshold, (found.picousd, found.calls), now)
-                yield alert, mark, threshold != passed[-1]
+                due.append((alert, mark, threshold != passed[-1]))
+        return due
 
     def _committed(self) -> None:
         """What was told of thresholds is known from now on, and handed on."""
