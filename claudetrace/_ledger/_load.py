@@ -18,7 +18,7 @@ from claudetrace._places import spool_of
 from claudetrace._pricing._row import with_price
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from pathlib import Path
 
     from claudetrace._call import Row
@@ -50,6 +50,7 @@ class JournalLoader:
         has_ledger: bool = True,
         on_rows: Callable[[list[Row], bool], None] | None = None,
         on_marked: Callable[[int], None] | None = None,
+        pace: Callable[[list[Row]], Iterable[Row]] = iter,
     ) -> None:
         self.spool = spool
         self.handled = 0
@@ -66,6 +67,7 @@ class JournalLoader:
         self._journal = journal
         self._on_rows = on_rows
         self._on_marked = on_marked
+        self._pace = pace
         self._tidied = False
         self._taken: set[str] = set()
         """Names of segments of this process whose descriptors the host has closed."""
@@ -190,7 +192,7 @@ class JournalLoader:
     def _priced(self, rows: list[Row]) -> list[Row]:
         """`rows`, priced where their callers had no need of a price."""
         priced = []
-        for row in rows:
+        for row in self._pace(rows):
             try:
                 priced.append(with_price(row))
             except Exception as error:  # noqa: BLE001 - a row without a price can be repriced, a lost one cannot

@@ -22,7 +22,7 @@ from claudetrace._places import spool_of
 from claudetrace._worker import Worker
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from claudetrace._call import Row
@@ -37,6 +37,8 @@ GATHER_S = 2.0
 """How long they wait elsewhere, unless somebody flushes: a transaction costs as much as many rows. An idle process also
 looks no more often whether its ledger is still there, and whether others have left rows."""
 TICK_S = 1.0
+AT_A_TIME, PAUSE_S = 8, 0.0001
+"""So many rows are worked on before callers, who cannot run meanwhile, get a pause to go on."""
 LONGEST_RETRY_S = 5.0
 FORK_WAIT_S = 0.5
 IN_FLIGHT_S = 0.01
@@ -92,7 +94,7 @@ class LedgerWriter(Forks):
         self._gate = threading.Lock()
         self._waiting: deque[threading.Event] = deque()
         self._started = self._ended = False
-        self._closing = self._given_up = False
+        self._closing = self._given_up = self._hurries = False
         self._loader: JournalLoader | None = None
         self._sender: RecordSender | None = None
         self._retry_s = 0.0
@@ -212,6 +214,7 @@ class LedgerWriter(Forks):
             has_ledger=self.db is not None,
             on_rows=self._on_rows,
             on_marked=self._sender.marked if self._sender else None,
+            pace=self._pace,
         )
         return self._loader
 
@@ -223,16 +226,26 @@ class LedgerWriter(Forks):
             from claudetrace._ledger._record_sender import RecordSender
             from claudetrace._ledger._store import Store
 
-        self._store = Store(db, self._guard, only_outbox=self._only_outbox, before_commit=self._before_commit)
+        self._store = Store(
+            db, self._guard, only_outbox=self._only_outbox, before_commit=self._before_commit, pace=self._pace
+        )
         self._retention = Retention(self._store, self._gate, self._guard, self._wall_clock, *self._limits)
         warn_of_fragile(db, "its ledger", "db")
         if self._records is not None:
             self._sender = RecordSender(self._store, self._gate, self._guard, self._records)
             self._sender.start()
 
+    def _pace(self, rows: list[Row]) -> Iterator[Row]:
+        """`rows`, with pauses while nobody waits for them: the interpreter would give others a turn after 5 ms only."""
+        for number, row in enumerate(rows, 1):
+            yield row
+            if number % AT_A_TIME == 0 and not (self._waiting or self._hurries):
+                time.sleep(PAUSE_S)
+
     def _step(self, loader: JournalLoader) -> bool:
         """Whether all that waited before is loaded."""
         waiting = [self._waiting.popleft() for _ in range(len(self._waiting))]
+        self._hurries = self._closing or bool(waiting)
         try:
             loader.load_own()
             done = not (self.journal.kept or (loader.waits_for_others and not self._closing))

@@ -40,7 +40,7 @@ DISKS = ("/var/tmp", "/dev/shm")  # noqa: S108 - each folder of ours in there is
 """Where rows go, beside the temporary folder, that the ledger's disk had no room for when their process ended. What is
 in memory is gone after a restart, and there until then."""
 READ_BYTES = 1 << 20
-MAX_ROWS = 1000
+MAX_ROWS = 500
 
 
 @dataclass(slots=True, eq=False)

@@ -23,7 +23,7 @@ from claudetrace._pricing._row import at_day_of_batch
 from claudetrace._tags import OWN_TAGS, with_tags
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from pathlib import Path
 
     from claudetrace._call import Row
@@ -76,7 +76,7 @@ class Store(LedgerFile):
     """Writes rows to the ledger at `path`. Only one thread at a time may use it.
 
     One that is only an outbox keeps no sums: its rows are deleted once they are sent. `before_commit` gets the rows
-    that are new before the commit, and again where that fails.
+    that are new before the commit, and again where that fails. `pace` gives each row when it is its turn.
     """
 
     def __init__(
@@ -86,8 +86,10 @@ class Store(LedgerFile):
         *,
         only_outbox: bool = False,
         before_commit: Callable[[list[Row]], None] | None = None,
+        pace: Callable[[list[Row]], Iterable[Row]] = iter,
     ) -> None:
         super().__init__(path, guard)
+        self._pace = pace
         self._before_commit = before_commit
         self.only_outbox = only_outbox
         self.batch_rows = BatchRows(guard)
@@ -168,7 +170,7 @@ class Store(LedgerFile):
         connection.execute("SAVEPOINT some_rows")
         try:
             new = _insert_all(connection, rows)
-            sums_of_new = Sums(new, further_firsts(connection, new))
+            sums_of_new = Sums(self._pace(new), further_firsts(connection, new))
         except FAULTS_OF_A_ROW as error:
             connection.execute("ROLLBACK TO some_rows")
             connection.execute("RELEASE some_rows")
