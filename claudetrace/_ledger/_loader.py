@@ -239,13 +239,13 @@ class LedgerWriter(Forks):
         """`rows`, with pauses while nobody waits for them: the interpreter would give others a turn after 5 ms only."""
         for number, row in enumerate(rows, 1):
             yield row
-            if number % AT_A_TIME == 0 and not (self._waiting or self._hurries):
+            if number % AT_A_TIME == 0 and not (self._waiting or self._hurries or self._closing):
                 time.sleep(PAUSE_S)
 
     def _step(self, loader: JournalLoader) -> bool:
         """Whether all that waited before is loaded."""
         waiting = [self._waiting.popleft() for _ in range(len(self._waiting))]
-        self._hurries = self._closing or bool(waiting)
+        self._hurries = bool(waiting)
         try:
             loader.load_own()
             done = not (self.journal.kept or (loader.waits_for_others and not self._closing))
