@@ -34,7 +34,7 @@ def burn(state: BudgetState, *, of_calls: bool) -> Markup:
     def at(amount: float) -> float:
         return min(100.0, 100 * amount / whole)
 
-    css = "s-bad" if spent >= limit else "s1"
+    css = "s-bad" if spent >= limit else "s-plain"
     drawn = BLOCK.format("track", 0, at(limit)) + BLOCK.format(css, 0, at(spent))
     drawn += BLOCK.format(f"{css} aside", at(spent), at(spent + aside) - at(spent)) if aside else ""
     for threshold in state.budget.thresholds:

@@ -91,7 +91,7 @@ def _bars(scope: Scope, answer: Answer, key: str, *, color: bool, split: Answer 
         share = f"{show.usd_text(row['spend_picousd'])}, {show.share_text(row['spend_picousd'], total)}"
         parts = _parts_by_model(scope, split, key, row) if split else []
         name = row[key] or NONE
-        whole = Part(name=name, color=scope.color(name) if color else 0, value=row["spend_picousd"], text=share)
+        whole = Part(name=name, color=scope.color(name) if color else "plain", value=row["spend_picousd"], text=share)
         return row_bar(parts or [whole], longest)
 
     return bar

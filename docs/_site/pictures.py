@@ -1,4 +1,5 @@
-"""Makes the pictures of the README: `python docs/_site/pictures.py`, with the groups `browser` and `docs` installed.
+"""Makes the pictures of the README and of dashboards.md: `python docs/_site/pictures.py`, with the groups `browser` and
+`docs` installed.
 
 The demo's ledger in the real dashboard, by the system's Chromium, light and dark. Few colours keep them small.
 """
@@ -14,6 +15,7 @@ import tempfile
 import time
 import urllib.request
 from contextlib import suppress
+from itertools import product
 from pathlib import Path
 
 from PIL import Image
@@ -22,11 +24,19 @@ from playwright.sync_api import Browser, sync_playwright
 FOLDER = Path(__file__).resolve().parents[1] / "pictures"
 WIDE, HIGH = 1440, 810
 COLOURS = 64
+PAGES = {
+    "dashboard": ("?range=30d", HIGH),
+    "changed": ("/changed?range=7d", 900),
+    "calls": ("/calls?range=30d&outcome=ok&sort=cost&tag=customer:acme", 620),
+    "budgets": ("/budgets", 760),
+    "session": ("/session?session=agent-1", 900),
+}
+"""Each picture: of which page, and how high."""
 LAST_S = 60.0
 
 
 def main() -> None:
-    """Writes `dashboard-light.png` and `dashboard-dark.png`."""
+    """Writes a picture of each page, light and dark."""
     FOLDER.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory() as made:
         ledger = Path(made) / "ledger.db"
@@ -37,7 +47,7 @@ def main() -> None:
         serve = [*claudetrace, "dashboard", "--no-open", "--port", port, "--db", ledger]
         with subprocess.Popen(serve, stdout=subprocess.DEVNULL) as server:
             try:
-                take(f"http://127.0.0.1:{port}/-/claudetrace?range=30d")
+                take(f"http://127.0.0.1:{port}/-/claudetrace")
             finally:
                 server.terminate()
 
@@ -49,17 +59,17 @@ def take(url: str) -> None:
             break
         time.sleep(0.2)
     with sync_playwright() as playwright:
-        path = shutil.which("chromium") or shutil.which("google-chrome")
-        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox", "--disable-gpu"])
-        for scheme in ("light", "dark"):
-            target = FOLDER / f"dashboard-{scheme}.png"
-            target.write_bytes(small(picture(browser, url, scheme)))
+        chromium = shutil.which("chromium") or shutil.which("google-chrome")
+        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
+        for (name, (path, high)), scheme in product(PAGES.items(), ("light", "dark")):
+            target = FOLDER / f"{name}-{scheme}.png"
+            target.write_bytes(small(picture(browser, url + path, scheme, high)))
             print(f"{target.name}: {target.stat().st_size / 1024:.0f} KiB")
         browser.close()
 
 
-def picture(browser: Browser, url: str, scheme: str) -> bytes:
-    page = browser.new_page(viewport={"width": WIDE, "height": HIGH}, color_scheme=scheme)  # type: ignore[arg-type]
+def picture(browser: Browser, url: str, scheme: str, high: int) -> bytes:
+    page = browser.new_page(viewport={"width": WIDE, "height": high}, color_scheme=scheme)  # type: ignore[arg-type]
     page.goto(url)
     page.wait_for_load_state("networkidle")
     return page.screenshot()

@@ -9,12 +9,17 @@ from typing import Any
 
 import pytest
 
+from claudetrace import Budget, instrument
 from tests.dashboards._made import plain_row, write
 
 from .conftest import Tab, serve
 
 # Picodollars: what $1,234,567.89 and its like are.
+AMOUNT = "1234567.89"
 AMOUNTS = (1_234_567_890_000_000_000, 98_765_432_100_000_000, 1_234_560_000_000_000, 999_990_000_000_000)
+PAGES = ("", "/changed?range=7d", "/statement", "/cost", "/cache", "/sessions", "/calls", "/budgets",
+         "/session?session=a-rather-long-name-of-number-0")  # fmt: skip
+WIDTHS = (390, 720, 768, 1024, 1100, 1400)
 CUT = """nodes => nodes.filter(node => {
     const box = node.getBoundingClientRect();
     const cell = node.closest('.ranking td, .scroll, .card').getBoundingClientRect();
@@ -46,17 +51,21 @@ def rich(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
                 "usage_is_final": int(number != 1),
             }
         )
-    yield from serve(write(tmp_path_factory.mktemp("rich") / "ledger.db", rows))
+    path = write(tmp_path_factory.mktemp("rich") / "ledger.db", rows)
+    budgets = [Budget("all-of-the-company", usd="2345678.91"), Budget("each", usd=AMOUNT, tags={"customer": "*"})]
+    with instrument(db=path, budgets=budgets, force=True) as meter:
+        meter.flush()
+    yield from serve(path)
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [390, 720, 1100, 1400])
-def test_no_amount_is_cut(open_tab: Callable[..., Tab], rich: str, width: int, scheme: str) -> None:
-    """Every amount of the cost and the cache page lies within its cell or card, and the page within its window."""
-    tab = open_tab(width, scheme, rich)
-    for page in ("", "/cost", "/cache", "/sessions", "/changed", "/statement"):
+def test_no_amount_is_cut(open_tab: Callable[..., Tab], rich: str, scheme: str) -> None:
+    """Every amount of every page that has amounts lies within its cell or card, and the page within its window."""
+    tab = open_tab(1400, scheme, rich)
+    for page in PAGES:
         tab.go(page)
-        tab.shot(f"large{page.replace('/', '-')}-{width}-{scheme}")
+        for width in WIDTHS:
+            tab.page.set_viewport_size({"width": width, "height": 900})
 
-        assert tab.page.locator("td .usd, .card .usd").evaluate_all(CUT) == []
-        assert tab.overflow() == 0
+            assert tab.page.locator("td .usd, .card .usd").evaluate_all(CUT) == [], (page, width)
+            assert tab.overflow() == 0, (page, width)

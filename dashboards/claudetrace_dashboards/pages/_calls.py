@@ -43,8 +43,12 @@ def at_least(row: Row) -> bool:
 
 
 def cost(row: Row) -> Markup:
-    return show.usd(row["cost_picousd"], 6 if (row["cost_picousd"] or 0) < 10**9 else 4,
-                    at_least=at_least(row))  # fmt: skip
+    return show.usd(row["cost_picousd"], digits(row["cost_picousd"] or 0), at_least=at_least(row))
+
+
+def digits(picousd: int) -> int:
+    """How many digits of a call's dollars tell something."""
+    return 6 if picousd < 10**9 else 4 if picousd < 10**15 else 2
 
 
 def columns(scope: Scope) -> dict[str, Column]:

@@ -13,7 +13,7 @@ from claudetrace_dashboards._charts import Chart, Part, Point, Series, row_bar
 from claudetrace_dashboards._panel import Ask, Panel
 from claudetrace_dashboards._pieces import Column, axis_usd, card, link, table
 from claudetrace_dashboards._times import local_time
-from claudetrace_dashboards.pages._calls import at_least, cost, ending
+from claudetrace_dashboards.pages._calls import at_least, cost, digits, ending
 from claudetrace_dashboards.pages._page import Page
 from claudetrace_dashboards.pages._sessions import SESSION_LIST
 
@@ -120,7 +120,7 @@ def _timeline(scope: Scope, answers: Mapping[str, Answer]) -> Markup | None:
         Column("Tokens in", lambda row: show.count(prompt_tokens(row)), number=True, minor=True),
         Column("out", lambda row: show.count(row["output_tokens"]), number=True, minor=True),
         Column("Cost", cost, number=True),
-        Column("So far", lambda row: show.usd(totals[row["id"]], 4), number=True),
+        Column("So far", lambda row: show.usd(totals[row["id"]], min(4, digits(totals[row["id"]]))), number=True),
     )
     return table("The calls of the session in their order", shown, rows, "calls")
 
