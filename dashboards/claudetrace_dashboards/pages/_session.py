@@ -53,7 +53,7 @@ def _figures(_: Scope, answers: Mapping[str, Answer]) -> Markup | None:
     return Markup('<div class="cards">{}</div>').format(
         Markup("").join(
             (
-                card("Cost", show.usd(_running(rows)[-1], 4, at_least=bool(inexact or most)),
+                card("Cost", show.usd(_running(rows)[-1], min(4, digits(_running(rows)[-1])), at_least=bool(inexact or most)),
                      f"{len(inexact):,} unpriced or a lower bound" if inexact else ""),
                 card("Calls", show.count(calls, at_least=most),
                      f"{len(rows):,} responses" if calls != len(rows) else "",
