@@ -48,12 +48,12 @@ def _figures(_: Scope, answers: Mapping[str, Answer]) -> Markup | None:
     inexact = [row for row in rows if row["cost_picousd"] is None or at_least(row)]
     calls = len({row["call_id"] for row in rows})
     failed = sum(row["outcome"] == "error" for row in rows)
-    most = answers["calls"].cut
+    most, spent = answers["calls"].cut, _running(rows)[-1]
     models = sorted({row["model"] for row in rows if row["model"]})
     return Markup('<div class="cards">{}</div>').format(
         Markup("").join(
             (
-                card("Cost", show.usd(_running(rows)[-1], min(4, digits(_running(rows)[-1])), at_least=bool(inexact or most)),
+                card("Cost", show.usd(spent, min(4, digits(spent)), at_least=bool(inexact or most)),
                      f"{len(inexact):,} unpriced or a lower bound" if inexact else ""),
                 card("Calls", show.count(calls, at_least=most),
                      f"{len(rows):,} responses" if calls != len(rows) else "",
