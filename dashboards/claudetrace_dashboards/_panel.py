@@ -38,6 +38,8 @@ SLOW_S = 1.5
 """How long a page waits for its panels; the others are sent for by the page itself."""
 
 Row = dict[str, Any]
+OF_PAGES = {"cost": ("by",), "statement": ("by", "split"), "changed": ("against", "vs_from", "vs_to")}
+"""What the URL of a page says beside the filters, and keeps when they change."""
 
 
 @dataclass(slots=True)
@@ -67,6 +69,11 @@ class Scope:
         asked = filters or self.filters
         kept = tuple(each for each in asked.extra if page in OF_CALLS and each[0] not in more)
         asked = replace(asked, extra=kept)
+        if page == self.page:
+            more = {
+                **{name: self.arguments[name] for name in OF_PAGES.get(page, ()) if self.arguments.get(name)},
+                **more,
+            }
         path = f"{BASE}/{page}" if page else BASE
         return f"{self.datasette.urls.path(path)}?{asked.query(**self.named(), **more)}"
 

@@ -20,7 +20,7 @@ from claudetrace_dashboards import _call, _export, _rows, _search
 from claudetrace_dashboards import _format as words
 from claudetrace_dashboards._access import Ledger, Problem, examine, may_see
 from claudetrace_dashboards._filters import DAY, NAMES, PRESETS, Filters
-from claudetrace_dashboards._panel import BASE, Ask, Scope, answer, show, show_all
+from claudetrace_dashboards._panel import BASE, OF_PAGES, Ask, Scope, answer, show, show_all
 from claudetrace_dashboards._reading import DeniedError
 from claudetrace_dashboards._waiting import awaited
 from claudetrace_dashboards.pages import PAGES
@@ -182,6 +182,7 @@ async def page(datasette: Datasette, request: Request) -> Response:
         page=shown,
         panels=panels,
         choices=choices,
+        kept=OF_PAGES.get(name, ()),
         chosen=dict([*((name, getattr(scope.filters, name)) for name in OPTIONS), *scope.filters.extra]),
         labels=LABELS,
         chips=chips(scope),

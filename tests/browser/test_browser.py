@@ -233,14 +233,16 @@ def test_refresh_keeps_the_place(open_tab: Open) -> None:
     assert tab.page.locator("#cost_by_time details").evaluate("each => each.open") is True
 
 
-def test_times_are_the_browsers_and_days_are_utc(open_tab: Open, desk: Path) -> None:
-    """A time of day is shown by the browser's clock, with UTC beside; the range says that it is UTC."""
+def test_times_carry_their_zone(open_tab: Open, desk: Path) -> None:
+    """A time is of UTC and says so; a switch shows it by the browser's clock. The range says that it is UTC."""
     ((call, at),) = asked(desk, "SELECT id, started_at FROM calls ORDER BY started_at LIMIT 1 OFFSET 100")
     tab = open_tab(timezone_id="Asia/Tokyo")
     tab.go(f"/call/{call}")
     local = datetime.fromisoformat(at) + timedelta(hours=9)
 
-    assert f"{local:%Y-%m-%d %H:%M:%S}" in tab.page.locator("h1 + p").inner_text()
+    assert f"{at[:10]} {at[11:19]} UTC" in tab.page.locator("h1 + p").inner_text()
+    tab.page.locator("[data-zone]").click()
+    assert f"{local:%Y-%m-%d %H:%M:%S} UTC+9" in tab.page.locator("h1 + p").inner_text()
     assert tab.page.locator("time").first.get_attribute("title") == f"{at[:10]} {at[11:19]} UTC"
     tab.go("")
     assert "UTC" in tab.page.locator(".when").inner_text()

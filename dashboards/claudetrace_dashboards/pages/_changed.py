@@ -111,7 +111,7 @@ def _against(scope: Scope) -> Markup:
     kept = _kept(scope)
     pills = Markup("").join(
         Markup('<a href="{}"{}>{}</a>').format(
-            scope.url("changed", **({"against": name} if name else {})),
+            scope.url("changed", against=name, vs_from="", vs_to=""),
             Markup(' aria-current="true"') if "vs_from" not in kept and kept.get("against", "") == name else "", words,
         )
         for name, words in AGAINST.items()
@@ -151,7 +151,7 @@ def _by(by: str, head: str) -> Callable[[Scope, Mapping[str, Answer]], Markup | 
 
         def narrowed(value: str) -> str:
             changes: dict[str, Any] = {by: value} if by in ("model", "feature", "user") else {"tag": (by, value)}
-            return scope.url("changed", scope.filters.but(**changes), **_kept(scope))
+            return scope.url("changed", scope.filters.but(**changes))
 
         foot = [{**found.rest, "label": f"{found.rest['rest']:,} others"}] if found.rest else []
         foot.append({**(found.total or {}), "label": "Total"})

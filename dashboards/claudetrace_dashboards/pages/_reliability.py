@@ -14,6 +14,7 @@ from claudetrace_dashboards._panel import Ask, Panel
 from claudetrace_dashboards._pieces import Column, axis_count, axis_share, card, lines, link, stacked, table
 from claudetrace_dashboards.pages._page import Page
 from claudetrace_dashboards.pages._sessions import TOOL_LOOPS
+from claudetrace_dashboards.pages._shares import FAILURES, SMALL, axis_percent, shares
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -83,12 +84,12 @@ def _data(number: int) -> Markup:
 def _errors(scope: Scope, answers: Mapping[str, Answer]) -> Chart | None:
     return stacked(
         scope,
-        answers["errors"],
+        shares(answers["errors"], answers["outcomes"]),
         "reason",
-        "responses",
+        "share",
         summary="Failed calls and type of error",
-        text=_count,
-        axis=axis_count,
+        text=show.share_text,
+        axis=axis_percent,
         colors=_color_of(ERROR_COLORS),
         none="unknown",
         rows={"outcome": "error"},
@@ -98,12 +99,12 @@ def _errors(scope: Scope, answers: Mapping[str, Answer]) -> Chart | None:
 def _stops(scope: Scope, answers: Mapping[str, Answer]) -> Chart | None:
     return stacked(
         scope,
-        answers["stops"],
+        shares(answers["stops"]),
         "reason",
-        "responses",
+        "share",
         summary="Answers and stop reason",
-        text=_count,
-        axis=axis_count,
+        text=show.share_text,
+        axis=axis_percent,
         colors=_color_of(STOP_COLORS),
         none="none given",
         rows={"outcome": "ok"},
@@ -188,9 +189,9 @@ RELIABILITY_PANELS = (
     Panel(
         name="errors_by_type",
         title="Failed calls over time",
-        about="By the type of error, after all retries",
+        about="Share of responses by the type of error, after all retries",
         width="wide",
-        asks={"errors": Ask("errors_by_type")},
+        asks={"errors": Ask("errors_by_type"), "outcomes": Ask("outcomes")},
         draw=_errors,
         empty="No call failed in this range.",
     ),
@@ -202,10 +203,11 @@ RELIABILITY_PANELS = (
         draw=_reasons("errors", "error"),
         empty="No call failed in this range.",
     ),
+    FAILURES,
     Panel(
         name="stop_reasons",
         title="How answers ended",
-        about="Stop reason of answered calls",
+        about="Share of answers by stop reason",
         width="wide",
         asks={"stops": Ask("stop_reasons")},
         draw=_stops,
@@ -217,6 +219,7 @@ RELIABILITY_PANELS = (
         asks={"stops": Ask("stop_reasons")},
         draw=_reasons("stops", "ok"),
     ),
+    *SMALL,
     Panel(
         name="retries",
         title="Retries",

@@ -65,6 +65,10 @@ QUESTIONS: dict[str, Reader] = {
     "blocked_calls": _outcomes(lambda row: row["reason"] == BLOCKED),
     "stop_reasons": Sums(by=("period", "stop_reason"), where=(("outcome", "ok"),), named={"stop_reason": "reason"}),
     "kinds": Sums(by=("outcome", "stop_reason", "error_type")),
+    "failures": Sums(
+        by=("error_type", "model", "feature"), where=(("outcome", "error"), ("error_type!", BLOCKED)), sort="errors",
+        most=50, named={"error_type": "reason"},
+    ),
     "latency_kpi": Times(),
     "latency_by_time": Times(("period",)),
     "latency_by_model": Times(("model",)),

@@ -8,16 +8,24 @@
   const tip = document.getElementById("tip");
   const SVG = "http://www.w3.org/2000/svg";
 
+  const CLOCK = "claudetrace-clock";
+  const isLocal = () => { try { return localStorage.getItem(CLOCK) === "local"; } catch { return false; } };
+
+  // Times carry their zone: UTC, or the browser's where the reader has chosen so.
   function clocks(within) {
+    const timeZone = isLocal() ? undefined : "UTC";
+    const options = {
+      year: "numeric", month: "2-digit", day: "2-digit", hour: "2-digit", minute: "2-digit", second: "2-digit",
+      hour12: false, timeZone,
+    };
     for (const each of within.querySelectorAll("time[datetime]")) {
       const at = new Date(each.dateTime);
       if (isNaN(at)) continue;
-      const day = { year: "numeric", month: "2-digit", day: "2-digit" };
-      const time = { hour: "2-digit", minute: "2-digit", second: "2-digit", hour12: false };
-      each.textContent = each.dataset.only === "time"
-        ? at.toLocaleTimeString(undefined, time)
-        : `${at.toLocaleDateString("sv", day)} ${at.toLocaleTimeString("sv", time)}`;
+      const zone = new Intl.DateTimeFormat("en", { timeZoneName: "shortOffset", timeZone }).formatToParts(at)
+        .find((part) => part.type === "timeZoneName").value.replace("GMT", "UTC");
+      each.textContent = `${at.toLocaleString("sv", options)} ${zone}`;
     }
+    for (const each of within.querySelectorAll("[data-zone]")) each.textContent = isLocal() ? "Times: local" : "Times: UTC";
   }
 
   function prepare(within) {
@@ -141,6 +149,12 @@
     for (const open of document.querySelectorAll("details.custom[open]")) {
       if (!open.contains(event.target)) open.open = false;
     }
+  });
+
+  document.addEventListener("click", (event) => {
+    if (!(event.target instanceof Element) || !event.target.closest("[data-zone]")) return;
+    try { localStorage.setItem(CLOCK, isLocal() ? "utc" : "local"); } catch { return; }
+    clocks(document);
   });
 
   document.addEventListener("keydown", (event) => {
