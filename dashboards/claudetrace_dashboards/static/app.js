@@ -22,7 +22,7 @@
       const at = new Date(each.dateTime);
       if (isNaN(at)) continue;
       const zone = new Intl.DateTimeFormat("en", { timeZoneName: "shortOffset", timeZone }).formatToParts(at)
-        .find((part) => part.type === "timeZoneName").value.replace("GMT", "UTC");
+        .find((part) => part.type === "timeZoneName").value.replace("GMT", "UTC").replace(/\+0$/, "");
       each.textContent = `${at.toLocaleString("sv", options)} ${zone}`;
     }
     for (const each of within.querySelectorAll("[data-zone]")) each.textContent = isLocal() ? "Times: local" : "Times: UTC";
