@@ -105,7 +105,8 @@ class Crowd:
         assert dict(found) == self.api.billed
         for service, ledger in self.ledgers.items():
             sums = f"SELECT COUNT(*), SUM(cost_picousd) FROM calls WHERE service = '{service}'"
-            assert ask(central, sums) == ask(ledger, sums)
+            # The last rows may be on their way from the journal.
+            wait_for(lambda sums=sums, ledger=ledger: ask(central, sums) == ask(ledger, sums))
         with closing(open_ledger(central)) as connection:
             (rolled,) = connection.execute("SELECT SUM(calls) FROM rollup_days").fetchone()
             assert rolled == len(ask(central, "SELECT id FROM calls"))

@@ -69,7 +69,7 @@ def lean(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     for each in (*_closure(LEAN).values(), distribution("claudetrace")):
         for file in each.files or ():
             source, target = Path(str(each.locate_file(file))), view / file
-            if ".." not in file.parts and file.suffix != ".pyc" and source.exists():
+            if ".." not in file.parts and source.exists():
                 target.parent.mkdir(parents=True, exist_ok=True)
                 if not target.exists():
                     target.symlink_to(source)
