@@ -111,7 +111,9 @@ def pythons() -> dict[str, str]:
         told = "import sys; print('%d.%d' % sys.version_info[:2])"
         try:
             ran = subprocess.run([name, "-c", told], capture_output=True, text=True, check=True)
-        except (OSError, subprocess.CalledProcessError):
+        except (OSError, subprocess.CalledProcessError) as error:
+            if given:
+                sys.exit(f"PYTHONS names {name}, which cannot be run: {error}")
             continue
         if ran.stdout.strip() in {f"3.{minor}" for minor in MINORS}:
             found.setdefault(ran.stdout.strip(), name)
@@ -275,7 +277,9 @@ def main() -> int:
     report.step("installed alone", lambda: str(environment("plain", sys.executable, wheel())) and "")
     report.step("licences", lambda: licences(plain))
     report.step("bill of materials", lambda: bill_of_materials(tools, plain))
-    for name, python in pythons().items():
+    if not (there := pythons()):
+        sys.exit("no Python from 3.11 to 3.14 is here to try the wheel on")
+    for name, python in there.items():
         for which in ("lowest", "newest"):
             report.step(
                 f"Python {name}, {which}", lambda python=python, name=name, which=which: tested(python, name, which)
