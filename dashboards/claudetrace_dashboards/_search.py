@@ -185,4 +185,6 @@ def _url(scope: Scope, kind: str, value: str, tag: str = "") -> str:
     nothing = scope.filters.but(**dict.fromkeys((*NAMES, "tag")))
     if kind == "session":
         return scope.url("session", nothing.but(session=value))
+    # Far back enough for what was found to have calls there.
+    nothing = nothing.but(preset="90d")
     return scope.url("calls", nothing.but(tag=(tag, value)) if kind == "tag" else nothing.but(**{kind: value}))

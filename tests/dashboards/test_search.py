@@ -74,10 +74,10 @@ async def test_a_trace_lists_its_calls(mixed: Path) -> None:
     ("text", "where"),
     [
         ("chat-3", "/session?range=30d&session=chat-3"),
-        ("user-2@example.com", "/calls?range=30d&user=user-2@example.com"),
-        ("cust-2", "/calls?range=30d&tag=customer:cust-2"),
-        ("team:blue-1", "/calls?range=30d&tag=team:blue-1"),
-        ("support@v12", "/calls?range=30d&tag=prompt:support@v12"),
+        ("user-2@example.com", "/calls?range=90d&user=user-2@example.com"),
+        ("cust-2", "/calls?range=90d&tag=customer:cust-2"),
+        ("team:blue-1", "/calls?range=90d&tag=team:blue-1"),
+        ("support@v12", "/calls?range=90d&tag=prompt:support@v12"),
     ],
 )
 async def test_a_name_leads_to_its_page(mixed: Path, text: str, where: str) -> None:
