@@ -112,9 +112,12 @@ def test_a_batch_that_is_refused_gives_back_what_it_reserved(start: Any) -> None
     """An error of the API bills nothing."""
     start(budgets=budgets())
     refused = _answers.failure(400, "invalid_request_error", path="/v1/messages/batches")
-    with PlayServer(refused) as api, pytest.raises(anthropic.BadRequestError):
-        with anthropic.Anthropic(api_key="k", base_url=api.url, max_retries=0) as client:
-            create(client)
+    with (
+        PlayServer(refused) as api,
+        anthropic.Anthropic(api_key="k", base_url=api.url, max_retries=0) as client,
+        pytest.raises(anthropic.BadRequestError),
+    ):
+        create(client)
 
     assert {state.reserved_usd for state in states()} == {0}
     assert {state.spent_usd for state in states()} == {0}
