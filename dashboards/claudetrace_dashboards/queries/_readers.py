@@ -134,9 +134,16 @@ class Times:
     def plan(self, connection: sqlite3.Connection, question: Question, **_: Any) -> Plan:
         return plan_latencies(connection, question)
 
-    def read(self, connection: sqlite3.Connection, question: Question, *, kind: str = "duration_ms", **_: Any) -> Found:
+    def read(self, connection: sqlite3.Connection, question: Question, *, kind: str | None = None, **_: Any) -> Found:
+        """All kinds, which are read together; or the rows of one."""
         found = read_latencies(connection, question)
-        rows, total = [_times_of(each, kind) for each in found.rows], _times_of(found.total, kind)
+        read = Found([{"latency": each} for each in found.rows], {"latency": found.total})
+        return read if kind is None else self.of_kind(read, kind)
+
+    def of_kind(self, read: Found, kind: str) -> Found:
+        """The rows of one kind."""
+        rows = [_times_of(row["latency"], kind) for row in read.rows]
+        total = _times_of((read.total or {})["latency"], kind)
         rows = [row for row in rows if row["responses"]]
         if self.by == ("period",):
             rows.sort(key=lambda row: str(row["period"]))
