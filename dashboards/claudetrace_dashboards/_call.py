@@ -13,11 +13,11 @@ from claudetrace_dashboards import _format as show
 from claudetrace_dashboards import _rows
 from claudetrace_dashboards._access import Problem, reason
 from claudetrace_dashboards._cells import cell
-from claudetrace_dashboards._filters import NAMES
 from claudetrace_dashboards._panel import Ask, answer, plain_rows
 from claudetrace_dashboards._pieces import link
 from claudetrace_dashboards._reading import DeniedError
 from claudetrace_dashboards._times import local_time
+from claudetrace_dashboards.queries._filters import HOSTS, NAMES
 
 if TYPE_CHECKING:
     from claudetrace_dashboards._filters import Filters
@@ -54,7 +54,8 @@ GROUPS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("Where it belongs", ("id", "call_id", "trace_id", "span_id", "billing", "rates_version", "pricing_terms")),
 )  # fmt: skip
 MOST_SIBLINGS = 101
-FILTERED = {"user_id": "user", "session_id": "session", "feature": "feature", "model": "model", "platform": "platform"}
+FILTERED = {"user_id": "user", "session_id": "session", "feature": "feature", "model": "model", "platform": "platform",
+            **{name: name for name in HOSTS}}  # fmt: skip
 
 
 def _anything(filters: Filters) -> Filters:

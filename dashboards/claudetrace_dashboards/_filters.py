@@ -8,6 +8,8 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import urlencode
 
+from claudetrace_dashboards.queries._filters import NAMES
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
@@ -16,7 +18,6 @@ DAY = timedelta(days=1)
 PRESETS = {"24h": "24 hours", "7d": "7 days", "30d": "30 days", "90d": "90 days", "month": "Month"}
 DAYS = {"7d": 7, "30d": 30, "90d": 90}
 DEFAULT = "30d"
-NAMES = ("model", "feature", "platform", "user", "session")
 STAMP = re.compile(r"\d{4}-\d\d-\d\d(T\d\d)?", re.ASCII)
 LONGEST_DAYS = 3660
 MOST_HOURLY = 2 * DAY
@@ -39,6 +40,9 @@ class Filters:
     platform: str | None = None
     user: str | None = None
     session: str | None = None
+    service: str | None = None
+    environment: str | None = None
+    instance: str | None = None
     tag: tuple[str, str] | None = None
     extra: tuple[tuple[str, str], ...] = ()
     problems: tuple[str, ...] = field(default=(), compare=False)

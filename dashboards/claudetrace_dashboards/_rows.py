@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from claudetrace._ledger._measures import LOWER_BOUND
 from claudetrace_dashboards.queries import Query, Statement
+from claudetrace_dashboards.queries._filters import NAMES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -20,7 +21,7 @@ LISTED = (
     *("model", "model_requested", "outcome", "stop_reason", "error_type", "http_status", "retries", "tool_calls"),
     *("input_tokens", "cache_read_tokens", "cache_write_5m_tokens", "cache_write_1h_tokens", "output_tokens"),
     *("usage_is_final", "cost_picousd", "cost_flags", "user_id", "session_id", "feature", "customer", "prompt"),
-    *("request_id", "trace_id"),
+    *("request_id", "trace_id", "service", "environment", "instance"),
 )
 # `spend_picousd` bears the ending of money, and is whole already.
 SQL_LISTED = ",\n    ".join(LISTED)
@@ -40,6 +41,9 @@ CONDITIONS = {
     "platform": "platform = :platform",
     "user": "user_id = :user",
     "session": "session_id = :session",
+    "service": "service = :service",
+    "environment": "environment = :environment",
+    "instance": "instance = :instance",
     "customer": "customer = :customer",
     "prompt": "prompt = :prompt",
     "outcome": "outcome = :outcome",
@@ -196,7 +200,7 @@ def _spans(scope: Scope, asked: dict[str, str], only: str | None) -> tuple[str, 
 
 def _asked(scope: Scope) -> dict[str, str | None]:
     filters = scope.filters
-    asked = {name: getattr(filters, name) for name in ("model", "feature", "platform", "user", "session")}
+    asked = {name: getattr(filters, name) for name in NAMES}
     asked |= {name: value for name, value in kept(scope.arguments) if name in IN_HOURS}
     if filters.tag and filters.tag[0] in RESERVED:
         asked[RESERVED[filters.tag[0]]] = filters.tag[1]

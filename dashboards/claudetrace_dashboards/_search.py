@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, NamedTuple
 from claudetrace._errors import ClaudetraceError
 from claudetrace._ledger._calls import INDEXED_IDS, OTHER_IDS
 from claudetrace_dashboards import _format as show
-from claudetrace_dashboards._filters import NAMES
 from claudetrace_dashboards._reading import DeniedError, execute
+from claudetrace_dashboards.queries._filters import NAMES
 
 if TYPE_CHECKING:
     from claudetrace_dashboards._panel import Scope

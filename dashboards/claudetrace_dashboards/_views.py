@@ -19,12 +19,13 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from claudetrace_dashboards import _call, _export, _rows, _search
 from claudetrace_dashboards import _format as words
 from claudetrace_dashboards._access import Ledger, Problem, examine, may_see
-from claudetrace_dashboards._filters import DAY, NAMES, PRESETS, Filters
+from claudetrace_dashboards._filters import DAY, PRESETS, Filters
 from claudetrace_dashboards._panel import BASE, OF_PAGES, Ask, Scope, answer, show, show_all
 from claudetrace_dashboards._reading import DeniedError
 from claudetrace_dashboards._waiting import awaited
 from claudetrace_dashboards.pages import PAGES
 from claudetrace_dashboards.pages._find import asked
+from claudetrace_dashboards.queries._filters import NAMES
 
 if TYPE_CHECKING:
     from pathlib import Path

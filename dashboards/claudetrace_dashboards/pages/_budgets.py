@@ -14,6 +14,7 @@ from claudetrace_dashboards._panel import Drawn, Panel
 from claudetrace_dashboards._pieces import Column, card, cards, link, table
 from claudetrace_dashboards._times import local_time
 from claudetrace_dashboards.pages._page import Page
+from claudetrace_dashboards.queries._filters import NAMES
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -122,7 +123,7 @@ def window(scope: Scope, state: BudgetState) -> Filters:
     since = state.window_start.replace(minute=0, second=0, microsecond=0)
     until = scope.filters.now.replace(minute=0, second=0, microsecond=0) + HOUR
     filters = scope.filters.within(max(since, until - timedelta(days=3650)), until)
-    changes: dict[str, Any] = dict.fromkeys(("model", "feature", "platform", "user", "session", "tag"))
+    changes: dict[str, Any] = dict.fromkeys((*NAMES, "tag"))
     changes["model"] = state.budget.model
     for tag, value in (state.budget.tags or {}).items():
         told = state.key if tag == state.budget.each_tag else value

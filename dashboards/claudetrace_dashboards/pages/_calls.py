@@ -17,6 +17,7 @@ from claudetrace_dashboards._reading import LATE_TIMES, LateError, TooMuchError,
 from claudetrace_dashboards._times import local_time
 from claudetrace_dashboards.pages._page import Page
 from claudetrace_dashboards.queries._calls import PAGE_ROWS, SORTS, Sorted, sums_of
+from claudetrace_dashboards.queries._filters import NAMES
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -57,7 +58,7 @@ def columns(scope: Scope) -> dict[str, Column]:
     def filtered(name: str) -> Callable[[Row], Markup | str]:
         def cell(row: Row) -> Markup | str:
             value = row["user_id" if name == "user" else name]
-            own = name in ("model", "feature", "user", "platform")
+            own = name in NAMES
             filters = scope.filters.but(**({name: value} if own else {"tag": (name, value)})) if value else None
             return link(scope.url("calls", filters), value) if filters else ""
 
@@ -79,6 +80,9 @@ def columns(scope: Scope) -> dict[str, Column]:
         "customer": Column("Customer", filtered("customer"), minor=True),
         "prompt": Column("Prompt", filtered("prompt"), minor=True),
         "platform": Column("Platform", filtered("platform"), minor=True),
+        "service": Column("Service", filtered("service"), minor=True),
+        "environment": Column("Environment", filtered("environment"), minor=True),
+        "instance": Column("Instance", filtered("instance"), minor=True),
         "operation": Column("Operation", lambda row: row["operation"], minor=True),
         "trace": Column("Trace", lambda row: find(scope, row["trace_id"]), minor=True),
         "request": Column("Request", lambda row: find(scope, row["request_id"]), minor=True),

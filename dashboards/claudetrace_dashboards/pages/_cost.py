@@ -16,6 +16,7 @@ from claudetrace_dashboards.pages._burn_down import BURN_DOWN
 from claudetrace_dashboards.pages._kpi import KPI
 from claudetrace_dashboards.pages._page import Page
 from claudetrace_dashboards.pages._sessions import DEAREST
+from claudetrace_dashboards.queries._filters import NAMES
 from claudetrace_dashboards.queries._readers import tag_name
 
 if TYPE_CHECKING:
@@ -137,7 +138,7 @@ def _what_if(scope: Scope, _: Mapping[str, Answer]) -> Markup:
     """The commands that price each call again; what they answer takes as long as the calls are many."""
     filters = scope.filters
     asked = [f"--since {filters.first_day()}", f"--until {filters.until:%Y-%m-%d}"]
-    named = [(name, getattr(filters, name)) for name in ("model", "feature", "platform", "user", "session")]
+    named = [(name, getattr(filters, name)) for name in NAMES]
     if filters.tag:
         named.append((tag_name(filters.tag[0]), filters.tag[1]))
     asked += [f"--where {shlex.quote(f'{name}={value}')}" for name, value in named if value is not None]
@@ -200,6 +201,14 @@ COST = Page(
             asks=with_before("cost_by_tag", "before_by_tag", by_tag),
             draw=_any_tag,
             empty="No call in this range has a tag.",
+        ),
+        Panel(
+            name="cost_by_service",
+            title="Cost by service",
+            about="The programs that made the calls",
+            width="half",
+            asks=with_before("cost_by_service"),
+            draw=ranked("service", "Service"),
         ),
         DEAREST,
         Panel(

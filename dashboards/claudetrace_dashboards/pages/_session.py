@@ -16,6 +16,7 @@ from claudetrace_dashboards._times import local_time
 from claudetrace_dashboards.pages._calls import at_least, cost, digits, ending
 from claudetrace_dashboards.pages._page import Page
 from claudetrace_dashboards.pages._sessions import SESSION_LIST
+from claudetrace_dashboards.queries._filters import NAMES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
 def _whole(filters: Filters) -> Filters:
     """The session alone: of a part of it the running cost would be another."""
-    return filters.but(model=None, feature=None, platform=None, user=None, tag=None, session=filters.session or "")
+    return filters.but(**{**dict.fromkeys((*NAMES, "tag")), "session": filters.session or ""})
 
 
 OF_SESSION = Ask("session_calls", _whole, whole_range=True)

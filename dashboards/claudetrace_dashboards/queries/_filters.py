@@ -11,6 +11,9 @@ BY_HOUR = timedelta(hours=48)
 """A range up to this long is shown by hour, a longer one by day."""
 TAGS_OF_THEIR_OWN = ("feature", "user", "session")
 """Tags that are filters by their own name: `tag=user:u1` is `user=u1`."""
+HOSTS = ("service", "environment", "instance")
+"""Where calls were made: what a ledger of many programs is narrowed by."""
+NAMES = ("model", "feature", "platform", "user", "session", *HOSTS)
 FIRST, LAST = datetime(1, 1, 1), datetime(9999, 12, 27)
 
 
@@ -26,6 +29,9 @@ class Filters:
     platform: str | None = None
     user: str | None = None
     session: str | None = None
+    service: str | None = None
+    environment: str | None = None
+    instance: str | None = None
     tag_key: str | None = None
     tag_value: str | None = None
 
@@ -43,9 +49,7 @@ class Filters:
 
     def given(self) -> frozenset[str]:
         """The names of the filters that are set; a tag is `tag`."""
-        names = [
-            name for name in ("model", "feature", "platform", "user", "session") if getattr(self, name) is not None
-        ]
+        names = [name for name in NAMES if getattr(self, name) is not None]
         return frozenset([*names, "tag"] if self.tag_key is not None else names)
 
     def whole_days(self) -> Filters:

@@ -22,5 +22,8 @@ OF_TAG = """
                     AND t.tag = :tag_key
                     AND t.value = :tag_value
             )
-        )"""
-"""Which calls `c` have the tag that is asked for."""
+        )
+        AND (:service IS NULL OR c.service = :service)
+        AND (:environment IS NULL OR c.environment = :environment)
+        AND (:instance IS NULL OR c.instance = :instance)"""
+"""Which calls `c` have the tag that is asked for, and were made there."""

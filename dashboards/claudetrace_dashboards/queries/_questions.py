@@ -51,6 +51,7 @@ QUESTIONS: dict[str, Reader] = {
     "cost_by_feature_and_model": Sums(by=("feature", "model"), most=1000, with_writes=True),
     "cost_by_tag": Sums(by=("tag",), most=50),
     "before_by_tag": Sums(by=("tag",), most=5000),
+    "cost_by_service": Sums(by=("service",), most=50),
     "unpriced": Sums(by=("model", "feature", "platform"), sort="unpriced", most=100, keep=_inexact),
     "cache_by_time": Sums(by=("period",), with_writes=True),
     "cache_by_model": OF_MODELS,

@@ -11,6 +11,7 @@ from claudetrace._ledger._latencies import read_latencies
 from claudetrace._ledger._plan import Plan, plan_calls, plan_latencies, plan_spend
 from claudetrace._ledger._question import IN_SUMS, Filter, Question, Source, dimension, dimensions, tag_of
 from claudetrace._ledger._times import Span, after, begin_of
+from claudetrace_dashboards.queries._filters import NAMES
 
 if TYPE_CHECKING:
     import sqlite3
@@ -55,7 +56,7 @@ class Reader(Protocol):
 def question_of(filters: Filters, by: tuple[str, ...], where: tuple[tuple[str, str], ...] = ()) -> Question:
     """Sums by these dimensions, of which `period` is the hour or the day, of the calls that the filters leave."""
     names = tuple(("hour" if filters.hourly else "day") if name == "period" else name for name in by)
-    asked = [(name, getattr(filters, name)) for name in ("model", "feature", "platform", "user", "session")]
+    asked = [(name, getattr(filters, name)) for name in NAMES]
     if filters.tag:
         asked.append((tag_name(filters.tag[0]), filters.tag[1]))
     kept = [(dimension(name), value) for name, value in asked if value is not None]
