@@ -15,13 +15,14 @@ DAYS = """days (day) AS (
 OF_TAG = """
         AND (
             :tag_key IS NULL
-            OR EXISTS (
-                SELECT 1
-                FROM call_tags AS t
-                WHERE t.id = c.id
-                    AND t.tag = :tag_key
-                    AND t.value = :tag_value
-            )
+            OR :tag_value = CASE :tag_key
+                WHEN 'customer' THEN c.customer
+                WHEN 'prompt' THEN c.prompt
+                WHEN 'user' THEN c.user_id
+                WHEN 'session' THEN c.session_id
+                WHEN 'feature' THEN c.feature
+                ELSE (SELECT free.value FROM json_each(c.tags) AS free WHERE free.key = :tag_key)
+            END
         )
         AND (:service IS NULL OR c.service = :service)
         AND (:environment IS NULL OR c.environment = :environment)
