@@ -118,6 +118,7 @@ PLAIN: dict[str, tuple[dict[str, str], dict[str, str], str]] = {
     "cost_by_platform": ({"platform": "platform"}, SPEND, "TRUE"),
     "cost_by_operation": ({"operation": "operation"}, SPEND, "TRUE"),
     "cost_by_feature_and_model": ({"feature": FEATURE, "model": MODEL}, SPEND, "TRUE"),
+    "cost_by_service": ({"service": "COALESCE(service, '')"}, SPEND, "TRUE"),
     "cost_by_tag": ({"value": "COALESCE(user_id, '')"}, SPEND, "TRUE"),
     "kpi": ({}, KPI, "TRUE"),
     "cache_by_time": ({"period": PERIOD}, CACHE, "TRUE"),
@@ -150,6 +151,8 @@ CONDITIONS = {
     "session": "session_id = :session",
     "customer": "customer = :customer",
     "prompt": "prompt = :prompt",
+    "service": "service = :service",
+    "instance": "instance = :instance",
     "team": "(SELECT value FROM json_each(tags) WHERE key = 'team') = :team",
 }
 RANGES = (("2026-08-23", "2026-11-20"), ("2026-10-07", "2026-10-19"), ("2026-11-18", "2026-11-18"),
@@ -187,7 +190,9 @@ def asked_filters(ledger: sqlite3.Connection, seed: str, count: int = 14) -> Ite
     for _ in range(count):
         row, (first, last) = random.choice(rows), random.choice(RANGES)
         base = {name: row[name] for name in ("model", "feature", "platform") if random.random() < 0.4}
-        other = random.choice(("", "", "user", "session", "customer", "prompt", "team", "user+team"))
+        other = random.choice(
+            ("", "", "user", "session", "customer", "prompt", "team", "user+team", "service", "user+instance")
+        )
         values = {**base, **{name: row[COLUMNS.get(name, name)] for name in other.split("+") if name}}
         if None in values.values():
             continue
