@@ -168,12 +168,10 @@ class Headroom:
         return question_of(filters, ("period",))
 
     def plan(self, connection: sqlite3.Connection, question: Question, **_: Any) -> Plan:
-        if question.used <= {*IN_SUMS, "hour", "day"}:
-            return Plan(frozenset({"rollup_headroom"}))
-        return plan_calls(connection, question)
+        return Plan(frozenset({"rollup_headroom"})) if self._has_sums(question) else plan_calls(connection, question)
 
     def read(self, connection: sqlite3.Connection, question: Question, **_: Any) -> Found:
-        if self.plan(connection, question).looked_at:
+        if not self._has_sums(question):
             condition, values = question.of_rows()
             period, rest = "started_at", f"FROM calls WHERE rate_limit_headroom IS NOT NULL AND {condition}"
             least, limit = "rate_limit_headroom", "COALESCE(rate_limit, '')"
@@ -185,6 +183,10 @@ class Headroom:
         sql = f"SELECT SUBSTR({period}, 1, {chars}) AS at, {limit} AS lim, MIN({least}) {rest} GROUP BY at, lim"
         names = ("period", "rate_limit", "least_headroom")
         return Found([dict(zip(names, row, strict=True)) for row in connection.execute(sql, values)])
+
+    @staticmethod
+    def _has_sums(question: Question) -> bool:
+        return question.used <= {*IN_SUMS, "hour", "day"}
 
 
 def in_whole_days(question: Question) -> Question:
