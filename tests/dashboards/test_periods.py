@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
+import re
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -92,3 +94,46 @@ async def test_the_statement_adds_up(site: Site, desk: Path, split: str) -> None
 
     assert {key: cost for key, cost in shown.items() if key[0] >= f"{first:%Y-%m}"} == expected
     assert picousd(amounts(html)[-1]) == sum(shown.values())
+
+
+def ranks(desk: Path, value: str, since: datetime, until: datetime) -> dict[str, list[float]]:
+    """Each model's values of what was measured of its answers, in their order, by plain SQL."""
+    sql = (
+        f"SELECT model, {value} FROM calls WHERE started_at >= :since AND started_at < :until AND outcome = 'ok' "
+        f"AND output_tokens IS NOT NULL AND {value} IS NOT NULL ORDER BY 2"
+    )
+    found: dict[str, list[float]] = {}
+    for model, each in asked(desk, sql, since=f"{since:%Y-%m-%dT%H}", until=f"{until:%Y-%m-%dT%H}"):
+        found.setdefault(model, []).append(each)
+    return found
+
+
+@pytest.mark.parametrize("arguments", [DAYS, {"range": "7d"}])
+@pytest.mark.parametrize(
+    ("panel", "value", "percent"),
+    [
+        ("duration_by_model", "duration_ms", 95),
+        ("first_token_by_model", "time_to_first_token_ms", 95),
+        ("speed_by_model", "output_tokens * 1000.0 / response_ms", 50),
+    ],
+)
+async def test_times_by_model_against_the_week_before(
+    site: Site, desk: Path, panel: str, value: str, percent: int, arguments: dict[str, str]
+) -> None:
+    """Each model's percentile has its change against the same part of the week before, within 2.2 % of plain SQL."""
+    now = datetime.now(UTC).replace(minute=0, second=0, microsecond=0) + timedelta(hours=1)
+    last = TODAY - timedelta(days=1) if "from" in arguments else now
+    first = (last if "from" in arguments else TODAY + timedelta(days=1)) - timedelta(days=7)
+    week = timedelta(days=7)
+    before, after = ranks(desk, value, first - week, last - week), ranks(desk, value, first, last)
+    html = (await site.get(f"/panel/{panel}", **arguments)).text
+    cell = r'>(claude-[a-z0-9-]+)</a>(?:(?!</tr>).)*<data value="([^"]+)" class="[^>]*>([^<]+)</data>'
+    cells = re.findall(cell, html, re.DOTALL)
+
+    assert {model for model, _, _ in cells} == before.keys() & after.keys()
+    assert len(cells) > 1
+    for model, earlier, change in cells:
+        then, today = (each[model][math.ceil(percent * len(each[model]) / 100) - 1] for each in (before, after))
+        told = float(change.replace("−", "-").replace("±", "").rstrip(" %"))
+        assert float(earlier) == pytest.approx(then, rel=0.022)
+        assert 1 + told / 100 == pytest.approx(today / then, rel=0.046)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from markupsafe import Markup
+
 from claudetrace_dashboards import _format as show
 from claudetrace_dashboards._charts import Part, Series, row_bar
 from claudetrace_dashboards._panel import Ask, Panel
@@ -14,13 +16,13 @@ from claudetrace_dashboards.pages._page import Page
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from markupsafe import Markup
-
     from claudetrace_dashboards._charts import Chart
     from claudetrace_dashboards._panel import Answer, Row, Scope
 
 DURATION, FIRST, SPEED = "duration_ms", "time_to_first_token_ms", "output_tokens_per_s"
 PERCENTILES = (("p50", 3), ("p95", 2), ("p99", 0))
+COMPARED = {DURATION: ("p95", "down"), FIRST: ("p95", "down"), SPEED: ("p50", "up")}
+"""The percentile that a model is compared by, and which way is good: an answer's speed is slow where it is low."""
 ABOUT = "Answers without an error, whole UTC days, within 2.2 %"
 NO_STREAMS = "No streamed answer in this range."
 
@@ -87,6 +89,7 @@ def _by_model(kind: str, caption: str) -> Callable[[Scope, Mapping[str, Answer]]
         if not rows:
             return None
         text, longest = TEXTS[kind], max(row["p95"] for row in rows)
+        earlier = {row["model"]: row for row in answers["before"].rows}
 
         def bar(row: Row) -> Markup:
             return row_bar([Part(name="p95", color=scope.color(row["model"]), value=row["p95"], text=text(row["p95"]))],
@@ -97,11 +100,25 @@ def _by_model(kind: str, caption: str) -> Callable[[Scope, Mapping[str, Answer]]
                                              show.model_text(row["model"])), wide=True),
             Column("p95", bar, minor=True),
             *(Column(name, _cell(name, text), number=True) for name, _ in PERCENTILES),
+            Column(f"{COMPARED[kind][0]} change", lambda row: _change(kind, row, earlier.get(row["model"])),
+                   number=True),
             Column("Answers", lambda row: show.count(row["responses"]), number=True, minor=True),
         )  # fmt: skip
         return table(caption, columns, rows, "percentiles")
 
     return draw
+
+
+def _change(kind: str, row: Row, before: Row | None) -> Markup | str:
+    """The change of the percentile that models are compared by; it bears what it was before."""
+    name, good = COMPARED[kind]
+    said = show.change_text(row[name], before[name] if before else None)
+    if before is None or said is None:
+        return "new"
+    up = said.startswith(("+", "×"))
+    css = "" if said.startswith("±") else "better" if (good == "up") == up else "worse"
+    told = f"{name} in the same part of the period before: {TEXTS[kind](before[name])}, {before['responses']:,} answers"
+    return Markup('<data value="{}" class="{}" title="{}">{}</data>').format(before[name], css, told, said)
 
 
 def _cell(name: str, text: Callable[[Any], str]) -> Callable[[Row], str]:
@@ -122,9 +139,9 @@ def _panels(kind: str, name: str, title: str, empty: str) -> tuple[Panel, Panel]
         Panel(
             name=f"{name}_by_model",
             title=f"{title} by model",
-            about="Most answers first",
+            about="Most answers first; change against the same part of the period before",
             width="half",
-            asks={"model": _ask("latency_by_model", kind)},
+            asks={"model": _ask("latency_by_model", kind), "before": _ask("latency_by_model", kind, before=True)},
             draw=_by_model(kind, f"{title} by model"),
             empty=empty,
         ),
