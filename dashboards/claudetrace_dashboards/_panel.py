@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from claudetrace_dashboards.queries._readers import Reader
 
 BASE = "/-/claudetrace"
+OF_PANELS = ("panel/", "data/")
 OF_CALLS = ("calls", "panel/calls", "data/calls.csv", "data/calls.json")
 """Where links keep what is asked of the list of calls alone."""
 SLOW_S = 1.5
@@ -69,11 +70,9 @@ class Scope:
         asked = filters or self.filters
         kept = tuple(each for each in asked.extra if page in OF_CALLS and each[0] not in more)
         asked = replace(asked, extra=kept)
-        if page == self.page:
-            more = {
-                **{name: self.arguments[name] for name in OF_PAGES.get(page, ()) if self.arguments.get(name)},
-                **more,
-            }
+        if page == self.page or page.startswith(OF_PANELS):
+            own = OF_PAGES.get(self.page, ())
+            more = {**{name: self.arguments[name] for name in own if self.arguments.get(name)}, **more}
         path = f"{BASE}/{page}" if page else BASE
         return f"{self.datasette.urls.path(path)}?{asked.query(**self.named(), **more)}"
 
@@ -147,6 +146,8 @@ class Panel:
     empty: str = "No calls in this range."
     leads: str = ""
     """The page that has more of it."""
+    leads_with: Mapping[str, str] = field(default_factory=dict)
+    """What that page is asked beside the filters."""
     bare: bool = False
     exported: Callable[[Scope, Row | None], Statement] | None = None
     """What CSV and JSON have instead of the first question, piece by piece: the rows that come after a row."""

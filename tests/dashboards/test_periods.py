@@ -8,6 +8,7 @@ import json
 import math
 import re
 from datetime import UTC, datetime, timedelta
+from html import unescape
 from pathlib import Path
 from typing import Any
 
@@ -94,6 +95,23 @@ async def test_the_statement_adds_up(site: Site, desk: Path, split: str) -> None
 
     assert {key: cost for key, cost in shown.items() if key[0] >= f"{first:%Y-%m}"} == expected
     assert picousd(amounts(html)[-1]) == sum(shown.values())
+
+
+async def test_two_clicks_from_the_first_page_to_a_file_of_customers(site: Site, desk: Path) -> None:
+    """The first page leads to the statement by customer, feature and model, whose CSV sums up to the total."""
+    await site.datasette.invoke_startup()
+    months = {"range": "custom", "from": f"{TODAY - timedelta(days=35):%Y-%m}-01", "to": f"{TODAY:%Y-%m-%d}"}
+    first = (await site.get("", **months)).text
+    (statement,) = re.findall(r'<h2 id="top_customers-title"><a href="([^"]+)"', first)
+    page = (await site.datasette.client.get(unescape(statement))).text
+    (file,) = re.findall(r'<a href="([^"]+)" aria-label="Statement as CSV"', page)
+    text = (await site.datasette.client.get(unescape(file))).text
+    lines = list(csv.DictReader(io.StringIO(text)))
+    ((total,),) = asked(desk, "SELECT SUM(spend_picousd) FROM calls WHERE started_at >= :first", first=months["from"])
+
+    assert list(lines[0])[:4] == ["month", "customer", "feature", "model"]
+    assert len({(row["month"], row["customer"], row["feature"], row["model"]) for row in lines}) == len(lines)
+    assert sum(picousd(row["spend_usd"]) for row in lines) == total == picousd(amounts(page)[-1])
 
 
 def ranks(desk: Path, value: str, since: datetime, until: datetime) -> dict[str, list[float]]:

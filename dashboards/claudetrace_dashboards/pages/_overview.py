@@ -127,10 +127,11 @@ OVERVIEW = Page(
         Panel(
             name="top_customers",
             title="Customers",
-            about="",
+            about="The statement splits them by feature and model",
             asks=with_before("top_by_tag", "before_by_tag", lambda _: {"by": "customer"}),
             draw=by_value("customer", COMPACT, 5),
             leads="statement",
+            leads_with={"by": "customer", "split": "feature,model"},
             empty="No call in this range has the tag customer.",
         ),
         Panel(
