@@ -18,7 +18,10 @@ DAY = timedelta(days=1)
 PRESETS = {"24h": "24 hours", "7d": "7 days", "30d": "30 days", "90d": "90 days", "month": "Month"}
 DAYS = {"7d": 7, "30d": 30, "90d": 90}
 DEFAULT = "30d"
+ENDS = {"custom": ("from", "to"), "days": ("first", "last")}
+"""The arguments that say where a range of one's own begins and ends; `days` is what the form sends."""
 STAMP = re.compile(r"\d{4}-\d\d-\d\d(T\d\d)?", re.ASCII)
+HIDDEN = ("range", "from", "to", "no_model", "no_feature")
 LONGEST_DAYS = 3660
 MOST_HOURLY = 2 * DAY
 LONGEST_VALUE = 256
@@ -53,9 +56,9 @@ class Filters:
         now = now or datetime.now(UTC)
         problems: list[str] = []
         preset, since, until = _span(arguments, now, problems)
-        values = {name: arguments[name][:LONGEST_VALUE] for name in NAMES if arguments.get(name)}
         # An empty model or feature is a value: the calls that have none.
-        values |= {name: "" for name in ("model", "feature") if arguments.get(f"no_{name}") == "1"}
+        values = {name: "" for name in ("model", "feature") if arguments.get(f"no_{name}") == "1"}
+        values |= {name: arguments[name][:LONGEST_VALUE] for name in NAMES if arguments.get(name)}
         key, colon, value = arguments.get("tag", "").partition(":")
         if arguments.get("tag") and not (key and colon):
             problems.append(f"tag={arguments['tag'][:80]} is not key:value, so no tag is asked for.")
@@ -135,6 +138,10 @@ class Filters:
             found.append(("tag", ":".join(self.tag)))
         return found + list(self.extra)
 
+    def hidden(self) -> list[tuple[str, str]]:
+        """What of it no field of the form shows: the range, to its hours, and that a model or a feature is none."""
+        return [each for each in self.arguments() if each[0] in HIDDEN]
+
     def query(self, **more: str) -> str:
         """These filters as the query of a URL, with `more` arguments."""
         return urlencode(self.arguments() + list(more.items()))
@@ -173,9 +180,10 @@ class Filters:
 
 def _span(arguments: Mapping[str, str], now: datetime, problems: list[str]) -> tuple[str, datetime, datetime]:
     wanted = arguments.get("range") or ("custom" if arguments.get("from") else DEFAULT)
-    if wanted == "custom":
+    if wanted in ENDS:
+        first, last = ENDS[wanted]
         try:
-            return "custom", *_custom(arguments.get("from", ""), arguments.get("to", ""), now)
+            return "custom", *_custom(arguments.get(first, ""), arguments.get(last, ""), now)
         except ValueError as error:
             problems.append(f"{error} The last 30 days are shown.")
             wanted = DEFAULT

@@ -133,8 +133,8 @@ def test_own_days(open_tab: Open, desk: Path) -> None:
     tab = open_tab()
     tab.go("?model=claude-opus-5-5")
     tab.page.locator("summary", has_text="Custom").click()
-    tab.page.locator("input[name=from]").fill(first)
-    tab.page.locator("input[name=to]").fill(last)
+    tab.page.locator("input[name=first]").fill(first)
+    tab.page.locator("input[name=last]").fill(last)
     with tab.page.expect_navigation():
         tab.page.get_by_role("button", name="Show these days").click()
     tab.settle()
@@ -148,6 +148,22 @@ def test_own_days(open_tab: Open, desk: Path) -> None:
     tab.page.get_by_label("Next period").click()
     tab.settle()
     assert f"from={first}" in tab.page.url
+
+
+def test_hours_and_what_is_none_stay(open_tab: Open) -> None:
+    """A range of hours, and calls without a feature, stay when a filter changes or Enter is pressed in a field."""
+    tab = open_tab()
+    day = f"{datetime.now(UTC) - timedelta(days=9):%Y-%m-%d}"
+    tab.go(f"?range=custom&from={day}T05&to={day}T06&no_feature=1")
+    with tab.page.expect_navigation():
+        tab.page.locator("select[name=platform]").select_option("bedrock")
+    kept = (f"from={day}T05", f"to={day}T06", "no_feature=1", "platform=bedrock")
+    assert [part for part in kept if part not in tab.page.url] == []
+    tab.page.locator("summary", has_text="More").click()
+    tab.page.locator("input[name=user]").fill("nobody")
+    with tab.page.expect_navigation():
+        tab.page.locator("input[name=user]").press("Enter")
+    assert [part for part in (*kept, "user=nobody") if part not in tab.page.url] == []
 
 
 def test_from_a_bar_to_a_call_and_back(open_tab: Open, desk: Path) -> None:
@@ -289,7 +305,7 @@ def test_keys_on_a_closed_list_do_not_reload(open_tab: Open) -> None:
     """An arrow key on a closed list chooses and stays; Enter, or the button that appears, applies what is chosen."""
     tab = open_tab()
     tab.go("")
-    apply = tab.page.locator(".filters > button")
+    apply = tab.page.locator(".filters > button.plain")
     assert not apply.is_visible()
     tab.page.locator("select[name=model]").focus()
     url = tab.page.url

@@ -199,6 +199,23 @@ async def test_a_span_that_is_none_is_told(site: Site, span: tuple[str, str]) ->
     assert "The last 30 days are shown." in answer.text
 
 
+async def test_the_form_keeps_what_it_does_not_show(site: Site, desk: Path) -> None:
+    """Without script too, the hours of a range and what is none stay when another filter is chosen."""
+    day = f"{datetime.now(UTC) - timedelta(days=9):%Y-%m-%d}"
+    html = (await site.get("", range="custom", no_feature="1", **{"from": f"{day}T05", "to": f"{day}T16"})).text
+    form = html[html.index('<form class="filters"') : html.index("</form>", html.index('<form class="filters"'))]
+    found = re.findall(r'<input[^>]* name="([^"]+)" value="([^"]*)"', form)
+    await site.datasette.invoke_startup()
+    other = (await site.datasette.client.get("/-/claudetrace", params=[*found, ("platform", "anthropic")])).text
+    chosen = [(name, "2026-01-02" if name in ("first", "last") else value) for name, value in found]
+    days = (await site.datasette.client.get("/-/claudetrace", params=[("range", "days"), *chosen])).text
+
+    assert f"{day} 05:00 to {day} 17:00 UTC" in other
+    assert "2026-01-02 UTC" in days
+    for each in (other, days):
+        assert 'aria-label="Remove the filter feature"' in each
+
+
 async def test_rows_lead_to_calls_and_sessions(site: Site, desk: Path) -> None:
     """A bar leads to what changed on its day, that to its calls, a call to its parts, which add up to its cost, and to
     its session."""

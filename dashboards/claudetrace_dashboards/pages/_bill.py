@@ -111,7 +111,7 @@ def _captured(row: Row) -> str:
 BILL = Page(
     name="bill",
     title="Bill",
-    about="The ledger beside Anthropic's own figures",
+    about="The ledger beside Anthropic's own figures, whole days; of the filters, only the model narrows it",
     panels=(
         Panel(
             name="bill_figures",

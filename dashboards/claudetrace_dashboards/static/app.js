@@ -190,14 +190,21 @@
   document.addEventListener("submit", (event) => {
     const form = event.target;
     if (!form.classList.contains("filters")) return;
-    const custom = event.submitter?.value === "custom" || form.elements.range?.value === "custom";
+    const pressed = event.submitter?.value === "days";
+    const days = pressed || document.activeElement?.type === "date";
+    const range = form.querySelector("input[name=range]");
+    const named = range.value;
+    if (days) range.value = "days";
+    range.disabled = pressed;
     for (const field of form.querySelectorAll("input, select")) {
-      const days = field.name === "from" || field.name === "to";
-      if (!field.value || (days && !custom)) field.disabled = true;
-      if (field.type === "hidden" && event.submitter?.value === "custom") field.disabled = true;
+      const unasked = field.type === "date" ? !days : days && ["from", "to"].includes(field.name);
+      if (!field.value || unasked) field.disabled = true;
     }
     // Back in the history, the fields are wanted again.
-    setTimeout(() => form.querySelectorAll(":disabled").forEach((field) => { field.disabled = false; }));
+    setTimeout(() => {
+      form.querySelectorAll(":disabled").forEach((field) => { field.disabled = false; });
+      range.value = named;
+    });
   });
 
   prepare(document);
