@@ -14,7 +14,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-import generate
+import reference
 from links import faults_of
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -31,7 +31,7 @@ def main() -> int:
     shutil.rmtree(MADE, ignore_errors=True)
     shutil.copytree(DOCS, PAGES, ignore=shutil.ignore_patterns("*.py", "__pycache__", "zensical.toml"))
     for page in sorted(PAGES.rglob("*.md")):
-        page.write_text(led_inside(MARKER.sub(lambda found: generate.PARTS[found[1]](), page.read_text())))
+        page.write_text(led_inside(MARKER.sub(lambda found: reference.PARTS[found[1]](), page.read_text())))
     shutil.copy(DOCS / "_site" / "zensical.toml", MADE / "zensical.toml")
     command = [str(Path(sys.executable).parent / "zensical"), "build", "--strict", "-f", str(MADE / "zensical.toml")]
     built = subprocess.run(command, cwd=MADE, capture_output=True, text=True, check=False, env=environment())

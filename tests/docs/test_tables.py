@@ -22,14 +22,14 @@ from ._pages import DOCS, PAGES, ROOT, names, tables
 SETTINGS = tables("docs/settings.md", "## Keywords of `instrument()`")
 
 
-def _generate() -> ModuleType:
+def _reference() -> ModuleType:
     pytest.importorskip("yaml")
     sys.path.insert(0, str(DOCS / "_site"))
     try:
-        import generate
+        import reference
     finally:
         sys.path.pop(0)
-    return generate
+    return reference
 
 
 def test_settings() -> None:
@@ -93,7 +93,7 @@ def test_columns() -> None:
     connection = sqlite3.connect(":memory:")
     connection.executescript((files("claudetrace._ledger") / "schema.sql").read_text())
     columns = [name for (name,) in connection.execute("SELECT name FROM pragma_table_xinfo('calls')")]
-    told = re.findall(r"^\| `(\w+)` \| .* \| .+ \|$", _generate().columns(), re.MULTILINE)
+    told = re.findall(r"^\| `(\w+)` \| .* \| .+ \|$", _reference().columns(), re.MULTILINE)
 
     assert told == columns
     assert {each.name for each in dataclasses.fields(claudetrace.Call)} <= set(columns)
@@ -101,7 +101,7 @@ def test_columns() -> None:
 
 def test_the_command_line() -> None:
     """The generated page has each command of the group."""
-    told = re.findall(r"^#+ `(claudetrace [\w -]+)`$", _generate().command_line(), re.MULTILINE)
+    told = re.findall(r"^#+ `(claudetrace [\w -]+)`$", _reference().command_line(), re.MULTILINE)
 
     assert {"claudetrace report", "claudetrace budgets grant", "claudetrace collect"} <= set(told)
 

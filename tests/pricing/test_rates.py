@@ -92,7 +92,9 @@ def test_loading_takes_at_most_ten_milliseconds():
 def test_importing_loads_no_rates():
     """Importing the pricing room reads no rates and none of the heavy libraries."""
     code = (
-        "import sys, claudetrace._pricing as pricing; pricing.price_response, pricing.Terms\n"
+        "import sys\n"
+        "from claudetrace._pricing._engine import price_response\n"
+        "from claudetrace._pricing._terms import Terms\n"
         "from claudetrace._pricing._rates import book\n"
         "print(book.cache_info().currsize, [name for name in ('anthropic', 'sqlite3', 'opentelemetry',"
         " 'tomllib') if name in sys.modules])"

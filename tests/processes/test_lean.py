@@ -21,6 +21,7 @@ LEAN = (
     *("anthropic", "click", "opentelemetry-exporter-otlp-proto-http", "opentelemetry-sdk", "orjson", "platformdirs"),
     *("sqlite-utils", "wrapt"),
 )
+PAGES = "claudetrace_dashboards"
 LEFT_OUT = ("datasette", "uvicorn", "grpc", "jinja2", "opentelemetry.exporter.otlp.proto.grpc")
 PROGRAM = """
 import importlib.util, sys
@@ -69,11 +70,12 @@ def lean(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     for each in (*_closure(LEAN).values(), distribution("claudetrace")):
         for file in each.files or ():
             source, target = Path(str(each.locate_file(file))), view / file
-            if ".." not in file.parts and source.exists():
+            if ".." not in file.parts and file.parts[0] != PAGES and source.exists():
                 target.parent.mkdir(parents=True, exist_ok=True)
                 if not target.exists():
                     target.symlink_to(source)
-    (view / "claudetrace").symlink_to(ROOT / "claudetrace")
+    for source in (ROOT / "claudetrace", ROOT / "dashboards" / PAGES):
+        (view / source.name).symlink_to(source)
     return {**{k: v for k, v in os.environ.items() if not k.startswith("PYTEST")}, "PYTHONPATH": str(view)}
 
 

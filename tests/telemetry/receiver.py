@@ -25,7 +25,7 @@ from ._decode import Log, Metric, Point, Scope, Span
 __all__ = ["Log", "Metric", "Point", "Receiver", "Scope", "Span"]
 
 Fault = Literal["hang", "slow", "503", "refuse"]
-SLOW_S = 5.0
+SLOW_S = 20.0
 
 
 @dataclass(frozen=True)
