@@ -39,7 +39,17 @@ HAS_OTHERS = """
     LIMIT 1
 """
 IS_OF_OTHERS = "SELECT 1 FROM rollup_tag_days WHERE tag = ? AND day = ? AND value = ? AND others LIMIT 1"
-IS_NAMED = "SELECT 1 FROM rollup_tag_days WHERE tag = ? AND day = ? AND value = ? AND NOT others LIMIT 1"
+MANY = 500
+NAMED = """
+    WITH asked (value) AS (VALUES {}), days (day) AS (VALUES {})
+    SELECT value
+    FROM asked AS a
+    WHERE NOT EXISTS (
+        SELECT 1
+        FROM days AS d
+        WHERE NOT EXISTS (SELECT 1 FROM rollup_tag_days WHERE tag = ? AND day = d.day AND value = a.value AND NOT others)
+    )
+"""
 # The index finds the first sessions of each day, so that few rows of a day are read.
 MOST_EXPENSIVE_SESSIONS = """
     WITH RECURSIVE days (day) AS (
@@ -102,7 +112,7 @@ def read_spend(
         question.by,
         answer.answered_from,
         answer.pruned_before,
-        is_named=answer.is_named,
+        are_named=answer.are_named,
         top=top,
         sort=sort,
     )
@@ -153,8 +163,6 @@ class _Answer:
         self.pruned_before: str | None = None
         """The day before which calls are pruned, where pruned ones would have to be read."""
         self._from: set[str] = set()
-        self._named: dict[str | None, bool] = {None: True}
-        self._days_of_others: list[str] | None = None
 
     @property
     def answered_from(self) -> str:
@@ -261,27 +269,30 @@ class _Answer:
         since, until = (end[:7] for end in self._question.span.stamps())
         if self._connection.execute(HAS_OTHERS, (self._tag, since, until, OTHER)).fetchone() is None:
             return False
-        return not all(self._names(value, self._question.span) for each in asked for value in each.values)
+        values = {value for each in asked for value in each.values}
+        return not values <= self._named(values, self._question.span)
 
-    def is_named(self, row: Spend) -> bool:
-        """Whether the row's value of the tag has a sum of its own on every day that has others."""
-        value = None if row.others else next(row[each] for each in self._question.by if tag_of(each) is not None)
-        return self._names(value, Span(self._summed[0].since, self._summed[-1].until))
+    def are_named(self, rows: list[Spend]) -> list[bool]:
+        """Whether each row's value of the tag has a sum of its own on every day that has others."""
+        name = next(each for each in self._question.by if tag_of(each) is not None)
+        values = [None if row.others else row[name] for row in rows]
+        named = self._named({*values} - {None}, Span(self._summed[0].since, self._summed[-1].until))
+        return [value is None or value in named for value in values]
 
-    def _names(self, value: str | None, span: Span) -> bool:
-        if self._days_of_others is None:
-            known = known_span(self._connection)
-            assert known is not None
-            since, until = begin_of("day", max(span.since, known.since)), min(span.until, known.until)
-            days = (f"{since + number * DAY:%Y-%m-%d}" for number in range(-((since - until) // DAY)))
-            asked = ((self._tag, day, OTHER) for day in days)
-            self._days_of_others = [
-                each[1] for each in asked if self._connection.execute(IS_OF_OTHERS, each).fetchone()
-            ]
-        if value not in self._named:
-            named = ((self._tag, day, value) for day in self._days_of_others)
-            self._named[value] = all(self._connection.execute(IS_NAMED, each).fetchone() for each in named)
-        return self._named[value]
+    def _named(self, values: set[Any], span: Span) -> set[Any]:
+        """Those that have sums of their own on each day with others: many are asked at once, since there are many."""
+        known = known_span(self._connection)
+        assert known is not None
+        since, until = begin_of("day", max(span.since, known.since)), min(span.until, known.until)
+        every = (f"{since + number * DAY:%Y-%m-%d}" for number in range(-((since - until) // DAY)))
+        days = [day for day in every if self._connection.execute(IS_OF_OTHERS, (self._tag, day, OTHER)).fetchone()]
+        if not days:
+            return values
+        asked, found = [*values], set[Any]()
+        for some in (asked[start : start + MANY] for start in range(0, len(asked), MANY)):
+            sql = NAMED.format(", ".join(["(?)"] * len(some)), ", ".join(["(?)"] * len(days)))
+            found.update(value for (value,) in self._connection.execute(sql, (*some, *days, self._tag)))
+        return found
 
 
 class Miss(NamedTuple):

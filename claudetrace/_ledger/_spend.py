@@ -171,13 +171,13 @@ def spends(
     answered_from: str,
     pruned_before: str | None,
     *,
-    is_named: Callable[[Spend], bool],
+    are_named: Callable[[list[Spend]], list[bool]],
     top: int | None,
     sort: str | None,
 ) -> Spends:
     """The rows of `totals`: the most expensive first, or in the order of time where that is the first dimension.
 
-    `is_named` tells of a row whether each day with others names its value. With `top`, all beyond so many are one row.
+    `are_named` tells of each row whether every day with others names it. With `top`, all beyond so many are one row.
     """
     found = [each for each in totals.items() if each[1][0] or not by]
     found.sort(key=_most_expensive_first)
@@ -188,7 +188,8 @@ def spends(
     rows = [_spend(by, *each) for each in found[:most]]
     has_others = any(Others.ALL in key for key, _ in found)
     if has_others:
-        rows = [row if is_named(row) else replace(row, too_low=True) for row in rows]
+        named = zip(rows, are_named(rows), strict=True)
+        rows = [row if is_named else replace(row, too_low=True) for row, is_named in named]
     if sort is None and by and by[0] in CALENDAR:
         rows.sort(key=lambda row: (row.key or "", -row.spend_picousd))
     if rest := [amounts for _, amounts in found[most:]]:
