@@ -47,7 +47,9 @@ NAMED = """
     WHERE NOT EXISTS (
         SELECT 1
         FROM days AS d
-        WHERE NOT EXISTS (SELECT 1 FROM rollup_tag_days WHERE tag = ? AND day = d.day AND value = a.value AND NOT others)
+        WHERE NOT EXISTS (
+            SELECT 1 FROM rollup_tag_days WHERE tag = ? AND day = d.day AND value = a.value AND NOT others
+        )
     )
 """
 # The index finds the first sessions of each day, so that few rows of a day are read.
