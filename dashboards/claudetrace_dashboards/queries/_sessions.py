@@ -16,14 +16,15 @@ _NOTE = (
 )
 
 
+_IS_SUCH = f"""(:model IS NULL OR COALESCE(c.model, '') = :model)
+                    AND (:feature IS NULL OR COALESCE(c.feature, '') = :feature)
+                    AND (:platform IS NULL OR c.platform = :platform)
+                    AND (:user IS NULL OR c.user_id = :user){OF_TAG}"""
 _OF_CALLS = f"""EXISTS (
                 SELECT 1
                 FROM calls AS c
                 WHERE c.session_id = s.session_id
-                    AND (:model IS NULL OR COALESCE(c.model, '') = :model)
-                    AND (:feature IS NULL OR COALESCE(c.feature, '') = :feature)
-                    AND (:platform IS NULL OR c.platform = :platform)
-                    AND (:user IS NULL OR c.user_id = :user){OF_TAG}
+                    AND {_IS_SUCH}
             )"""  # noqa: S608 - SQL of ours
 # Each day's first are found by the index, so that the days are few rows each.
 _OF_ALL = """WITH RECURSIVE {days},
@@ -53,16 +54,18 @@ top AS (
     ORDER BY {order}
     LIMIT :rows
 )"""
+# A user's calls are looked at once: those of such a kind name the sessions.
 _OF_FEW = """WITH few (session_id) AS (
     SELECT :session
     WHERE :session IS NOT NULL
     UNION
-    SELECT session_id
-    FROM calls
+    SELECT c.session_id
+    FROM calls AS c
     WHERE :session IS NULL
-        AND user_id = :user
-        AND session_id IS NOT NULL
-        AND started_at >= :from
+        AND c.user_id = :user
+        AND c.session_id IS NOT NULL
+        AND c.started_at >= :from
+        AND {is_such}
 ),
 top AS (
     SELECT s.*
@@ -71,7 +74,7 @@ top AS (
         AND s.day >= SUBSTR(:from, 1, 10)
         AND s.day < SUBSTR(:until, 1, 10)
         AND {condition}
-        AND {of_calls}
+        AND (:session IS NULL OR {of_calls})
     ORDER BY {order}
     LIMIT :rows
 )"""
@@ -101,7 +104,7 @@ def _top(name: str, page: str, measure: str, index: str, condition: str, order: 
         columns=(*_SUMMED, "spend_picousd", "user", "feature", "model"),
         most=20,
         sql=f"{_OF_ALL.format(of_calls=_OF_CALLS, **of)}{_SHOWN}{order}\n",
-        of_few=f"{_OF_FEW.format(of_calls=_OF_CALLS, **of)}{_SHOWN}{order}\n",
+        of_few=f"{_OF_FEW.format(of_calls=_OF_CALLS, is_such=_IS_SUCH, **of)}{_SHOWN}{order}\n",
     )
 
 
