@@ -11,7 +11,7 @@ from claudetrace._call import exact_usd
 from claudetrace._ledger._proof import pruned_before
 from claudetrace._ledger._question import CALENDAR, CALLS, IN_HOURS, IN_SUMS, Filter, Question, Source, tag_of
 from claudetrace._ledger._rollups import OTHER
-from claudetrace._ledger._spend import NOTHING, SUMMED, Key, Others, Spend, Spends, Totals, check_order, less, spends
+from claudetrace._ledger._spend import NOTHING, SUMMED, Key, Others, Spends, Totals, check_order, less, spends
 from claudetrace._ledger._times import DAY, HOUR, Span, after, begin_of
 
 if TYPE_CHECKING:
@@ -274,12 +274,12 @@ class _Answer:
         values = {value for each in asked for value in each.values}
         return not values <= self._named(values, self._question.span)
 
-    def are_named(self, rows: list[Spend]) -> list[bool]:
-        """Whether each row's value of the tag has a sum of its own on every day that has others."""
-        name = next(each for each in self._question.by if tag_of(each) is not None)
-        values = [None if row.others else row[name] for row in rows]
-        named = self._named({*values} - {None}, Span(self._summed[0].since, self._summed[-1].until))
-        return [value is None or value in named for value in values]
+    def are_named(self, keys: list[Key]) -> list[bool]:
+        """Whether each key's value of the tag has a sum of its own on every day that has others."""
+        place = next(number for number, each in enumerate(self._question.by) if tag_of(each) is not None)
+        values = {key[place] for key in keys if isinstance(key[place], str)}
+        unnamed = values - self._named(values, Span(self._summed[0].since, self._summed[-1].until))
+        return [key[place] not in unnamed for key in keys]
 
     def _named(self, values: set[Any], span: Span) -> set[Any]:
         """Those that have sums of their own on each day with others: many are asked at once, since there are many."""

@@ -171,13 +171,13 @@ def spends(
     answered_from: str,
     pruned_before: str | None,
     *,
-    are_named: Callable[[list[Spend]], list[bool]],
+    are_named: Callable[[list[Key]], list[bool]],
     top: int | None,
     sort: str | None,
 ) -> Spends:
     """The rows of `totals`: the most expensive first, or in the order of time where that is the first dimension.
 
-    `are_named` tells of each row whether every day with others names it. With `top`, all beyond so many are one row.
+    `are_named` tells of each key whether every day with others names it. With `top`, all beyond so many are one row.
     """
     found = [each for each in totals.items() if each[1][0] or not by]
     found.sort(key=_most_expensive_first)
@@ -185,11 +185,9 @@ def spends(
         found.sort(key=lambda each: ORDERS[sort](_spend(by, *each)))
     # A row that stands for one other says less than that one.
     most = len(found) if top is None or len(found) <= top + 1 else top
-    rows = [_spend(by, *each) for each in found[:most]]
     has_others = any(Others.ALL in key for key, _ in found)
-    if has_others:
-        named = zip(rows, are_named(rows), strict=True)
-        rows = [row if is_named else replace(row, too_low=True) for row, is_named in named]
+    named = are_named([key for key, _ in found[:most]]) if has_others else [True] * most
+    rows = [_spend(by, *each, too_low=not is_named) for each, is_named in zip(found[:most], named, strict=True)]
     if sort is None and by and by[0] in CALENDAR:
         rows.sort(key=lambda row: (row.key or "", -row.spend_picousd))
     if rest := [amounts for _, amounts in found[most:]]:
@@ -224,7 +222,7 @@ _NO_COUNTS = {"dimensions", "rest", "others", "too_low", "cache_write_picousd"}
 _COUNTS = tuple(each.name for each in fields(Spend) if each.name not in _NO_COUNTS)
 
 
-def _spend(by: tuple[str, ...], key: Key, amounts: list[int]) -> Spend:
+def _spend(by: tuple[str, ...], key: Key, amounts: list[int], *, too_low: bool = False) -> Spend:
     named: dict[str, Any] = dict(zip(SUMMED, amounts, strict=False))
     for name in ("spend", "cache_saved", "cache_write"):
         if f"{name}_microusd" not in named:
@@ -233,4 +231,4 @@ def _spend(by: tuple[str, ...], key: Key, amounts: list[int]) -> Spend:
         named[f"{name}_picousd"] = whole * 10**6 + rest
     others = Others.ALL in key
     values = (OTHER if value is Others.ALL else value for value in key)
-    return Spend(dimensions=dict(zip(by, values, strict=True)), others=others, **named)
+    return Spend(dimensions=dict(zip(by, values, strict=True)), others=others, too_low=too_low, **named)
