@@ -139,7 +139,7 @@ def _panels(kind: str, name: str, title: str, empty: str) -> tuple[Panel, Panel]
         Panel(
             name=f"{name}_by_model",
             title=f"{title} by model",
-            about="Most answers first; change against the same part of the period before",
+            about="Most answers first; change against the same part of the period before, each within 2.2 %",
             width="half",
             asks={"model": _ask("latency_by_model", kind), "before": _ask("latency_by_model", kind, before=True)},
             draw=_by_model(kind, f"{title} by model"),
