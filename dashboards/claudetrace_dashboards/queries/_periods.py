@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 MOST_CHANGES, MOST_LINES = 50, 50
 PLAIN = ("model", "feature", "platform")
+NO_KEY = frozenset({"month", *MEASURES, "others", "too_low", "rest"})
 
 
 def _name(by: str) -> str:
@@ -118,8 +119,7 @@ def _line(month: str, spend: Spend) -> Row:
 
 def key_of(row: Row) -> tuple[Any, ...]:
     """Whose line it is: the values between the month and the first sum."""
-    return (*(value for name, value in row.items() if name not in {"month", *MEASURES, "others", "too_low", "rest"}),
-            row["others"])  # fmt: skip
+    return (*(value for name, value in row.items() if name not in NO_KEY), row["others"])
 
 
 def _first(rows: list[Row]) -> list[Row]:
