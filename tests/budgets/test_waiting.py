@@ -39,7 +39,8 @@ def waits(name: str = "all", usd: Any = 10, wait_s: float = 30, **said: Any) -> 
 
 @pytest.fixture
 def kept(path: Path, guard: Guard) -> Iterator[Kept]:
-    made = Kept([waits(), waits("user", usd=4, tags={"user": "*"})], path, guard=guard)
+    # Long enough for a machine that has much else to do.
+    made = Kept([waits(wait_s=120), waits("user", usd=4, tags={"user": "*"})], path, guard=guard)
     yield made
     made.close()
 
