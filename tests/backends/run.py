@@ -205,7 +205,7 @@ def carried_out(check: Check) -> tuple[str, str]:
             )
         except subprocess.TimeoutExpired:
             return "failed", f"{said}\n{command[-1]} took longer than {LONGEST_S} s"
-        said += ran.stdout + ran.stderr
+        said += ran.stderr + ran.stdout
         if ran.returncode:
             return "failed", said
     return "passed", said
