@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from claudetrace._call import RESERVED_TAGS
 from claudetrace._ledger._measures import LOWER_BOUND
 from claudetrace_dashboards.queries import Query, Statement
-from claudetrace_dashboards.queries._filters import NAMES
+from claudetrace_dashboards.queries._filters import HOSTS, NAMES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -21,7 +22,7 @@ LISTED = (
     *("model", "model_requested", "outcome", "stop_reason", "error_type", "http_status", "retries", "tool_calls"),
     *("input_tokens", "cache_read_tokens", "cache_write_5m_tokens", "cache_write_1h_tokens", "output_tokens"),
     *("usage_is_final", "cost_picousd", "cost_flags", "user_id", "session_id", "feature", "customer", "prompt"),
-    *("request_id", "trace_id", "service", "environment", "instance"),
+    *("request_id", "trace_id", *HOSTS),
 )
 # `spend_picousd` bears the ending of money, and is whole already.
 SQL_LISTED = ",\n    ".join(LISTED)
@@ -41,9 +42,7 @@ CONDITIONS = {
     "platform": "platform = :platform",
     "user": "user_id = :user",
     "session": "session_id = :session",
-    "service": "service = :service",
-    "environment": "environment = :environment",
-    "instance": "instance = :instance",
+    **{name: f"{name} = :{name}" for name in HOSTS},
     "customer": "customer = :customer",
     "prompt": "prompt = :prompt",
     "outcome": "outcome = :outcome",
@@ -106,7 +105,6 @@ SPANS_OF_TAG = """
 """
 OF_DAYS = "SUBSTR(hour, 1, 10) IN (SELECT since FROM days)"
 SPANNED = """{span} CROSS JOIN calls ON started_at >= {span}.since AND started_at < {span}.since || '{end}'"""
-RESERVED = {"user": "user", "session": "session", "feature": "feature", "customer": "customer", "prompt": "prompt"}
 
 
 def _query(name: str, columns: tuple[str, ...]) -> Query:
@@ -151,7 +149,7 @@ def _calls(scope: Scope, limit: int, before: str) -> Statement:
     conditions = [
         *("started_at >= :since", "started_at < :until", "(started_at, id) < (:before_at, :before_id)"),
         *(CONDITIONS[name] for name in asked),
-        *([TAGGED] if scope.filters.tag and scope.filters.tag[0] not in RESERVED else []),
+        *([TAGGED] if scope.filters.tag and scope.filters.tag[0] not in RESERVED_TAGS else []),
         *([only[0]] if only else []),
     ]
     spans, source = _spans(scope, asked, only[1] if only else None)
@@ -202,8 +200,8 @@ def _asked(scope: Scope) -> dict[str, str | None]:
     filters = scope.filters
     asked = {name: getattr(filters, name) for name in NAMES}
     asked |= {name: value for name, value in kept(scope.arguments) if name in IN_HOURS}
-    if filters.tag and filters.tag[0] in RESERVED:
-        asked[RESERVED[filters.tag[0]]] = filters.tag[1]
+    if filters.tag and filters.tag[0] in RESERVED_TAGS:
+        asked[filters.tag[0]] = filters.tag[1]
     return asked
 
 

@@ -165,16 +165,21 @@ async def _matching(scope: Scope, asked: tuple[tuple[str, str], ...]) -> Markup:
     )  # fmt: skip
 
 
+def _asked(scope: Scope) -> tuple[tuple[str, str], ...]:
+    """Which kinds of calls the URL asks for."""
+    return tuple(each for each in _rows.kept(scope.arguments) if each[0] not in ("sort", "columns"))
+
+
 async def _count(scope: Scope) -> int:
     """How many responses match: what the file has."""
-    asked = tuple(each for each in _rows.kept(scope.arguments) if each[0] not in ("sort", "columns"))
+    asked = _asked(scope)
     sums = sums_of(asked)
     found = await reading(scope, sums, sums.question(scope.filters, asked=asked), {"asked": asked}, whole=True)
     return int(found.found.rows[0]["responses"])
 
 
 async def _own(scope: Scope) -> Drawn:
-    asked = tuple(each for each in _rows.kept(scope.arguments) if each[0] not in ("sort", "columns"))
+    asked = _asked(scope)
     sort = scope.arguments.get("sort", "")
     if sort in SORTS and not scope.patient:
         # It reads every call that matches, unlike the newest.
