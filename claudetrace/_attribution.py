@@ -46,6 +46,7 @@ class Attribution:
         self._hashed = settings.hash_tags
         self._hash = tag_hasher(settings.hash_key, settings.db) if settings.hash_tags else None
         self._plain_columns = {**resource, **tag_columns(self._process_tags)}
+        self._plain = TagContext(self._process_tags, ())
 
     def fill(self, columns: Row, client: object, user: object) -> TagContext:
         """Puts the tags in force into `columns`; gives them with the scopes that count the call."""
@@ -53,7 +54,7 @@ class Attribution:
         bound = client_tags(client)
         if not (here.tags or bound or self._baggage or self._hashed or user is not None):
             columns.update(self._plain_columns)
-            return TagContext(self._process_tags, here.scopes) if self._process_tags else here
+            return TagContext(self._process_tags, here.scopes) if here.scopes else self._plain
         tags = {**self._process_tags, **self._from_baggage(), **here.tags, **bound}
         if user is not None and "user" not in tags:
             tags.update(clean_tags({"user": user}))

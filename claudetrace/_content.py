@@ -15,15 +15,16 @@ _WEB_TOOLS = ("web_search", "web_fetch")
 class Content:
     """What the blocks of one answer told. Keeps none of them."""
 
+    told = False
+    """Whether any content was seen."""
+    yielded = False
+    """Whether the model has put out anything."""
+    ran_code = False
+    """Whether code ran in a container, whose time is in no usage."""
+    frees_code = False
+    """Whether a web tool was called from that code, which makes the container free."""
+
     def __init__(self, blocks: object = None) -> None:
-        self.told = False
-        """Whether any content was seen."""
-        self.yielded = False
-        """Whether the model has put out anything."""
-        self.ran_code = False
-        """Whether code ran in a container, whose time is in no usage."""
-        self.frees_code = False
-        """Whether a web tool was called from that code, which makes the container free."""
         if isinstance(blocks, list):
             self.told = True
             for block in blocks:
@@ -32,7 +33,8 @@ class Content:
     def add(self, block: object) -> None:
         """Reads a block, whole or its start."""
         self.told = True
-        if not isinstance(block, Mapping):
+        # Checking the abstract type takes longer than all the rest.
+        if type(block) is not dict and not isinstance(block, Mapping):
             self.yielded = self.yielded or bool(block)
             return
         kind = str(block.get("type"))

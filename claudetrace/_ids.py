@@ -10,7 +10,7 @@ from claudetrace._forks import in_child, notice
 
 _BITS = 74
 """Those of a UUIDv7 beside its time, its version and its variant."""
-_VARIANT = "89ab"
+_VARIANT = 0x8000
 
 # Asking the system for each id's noise costs more than the rest of the id. A generator of our own is seeded by the
 # system, here and in each forked child, and no `random.seed` of the application reaches it.
@@ -39,9 +39,9 @@ def response_id(at_ns: int, source: str, message_id: str) -> str:
 
 
 def _uuid7(now_ns: int, bits: int) -> str:
-    digits = f"{bits:019x}"
-    time_digits = f"{now_ns // 1_000_000:012x}"
-    return f"{time_digits[:8]}-{time_digits[8:]}-7{digits[4:7]}-{_VARIANT[int(digits[0])]}{digits[1:4]}-{digits[7:]}"
+    at_ms = now_ns // 1_000_000
+    parts = at_ms >> 16, at_ms & 0xFFFF, bits >> 48 & 0xFFF, bits >> 60 | _VARIANT, bits & 0xFFFF_FFFF_FFFF
+    return "%08x-%04x-7%03x-%04x-%012x" % parts  # noqa: UP031 - takes half the time of the other ways
 
 
 def utc_text(now_ns: int) -> str:

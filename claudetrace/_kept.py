@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+import orjson
+
 from claudetrace._doubts import KNOWN
 from claudetrace._text import bounded
 
-_MOST_VALUES = 64
-"""An object with more values than this is copied value by value."""
-_LONGEST = 1024
+_SMALL = 2_048
+"""What is no longer than this as JSON is kept as it is. Anything longer is copied value by value."""
 _BUDGET = 65_536
 _DEEPEST = 6
 LEFT_OUT = "claudetrace_left_out_uses"
@@ -18,7 +19,7 @@ LEFT_OUT = "claudetrace_left_out_uses"
 
 def kept_usage(usage: dict[str, Any]) -> dict[str, Any]:
     """`usage`, or a copy within the limits: known names first, long text cut, omissions counted."""
-    if _is_small(usage, _DEEPEST):
+    if _is_small(usage):
         return usage
     keeper = _Keeper()
     kept: dict[str, Any] = keeper.kept(usage, _DEEPEST)
@@ -27,22 +28,19 @@ def kept_usage(usage: dict[str, Any]) -> dict[str, Any]:
     return kept
 
 
-def _is_small(value: Any, deepest: int) -> bool:
-    if not deepest or len(value) > _MOST_VALUES:
+def _is_small(usage: dict[str, Any]) -> bool:
+    """Whether it is within every limit: its JSON is short, and it is not deep."""
+    try:
+        text = orjson.dumps(usage)
+    except TypeError:
         return False
-    inside = value
-    if type(value) is dict:
-        if len("".join(value)) > _LONGEST * 2:
-            return False
-        inside = value.values()
-    for inner in inside:
-        kind = type(inner)
-        if kind is str:
-            if len(inner) > _LONGEST:
-                return False
-        elif (kind is dict or kind is list) and not _is_small(inner, deepest - 1):
-            return False
-    return True
+    # Where there are few objects in all, nothing is deep.
+    return len(text) <= _SMALL and (text.count(b"{") + text.count(b"[") <= _DEEPEST or _depth(usage) <= _DEEPEST)
+
+
+def _depth(value: Any) -> int:
+    inside = value.values() if type(value) is dict else value if type(value) is list else None
+    return 0 if inside is None else 1 + max(map(_depth, inside), default=0)
 
 
 def _last_of_all(item: tuple[str, Any]) -> tuple[bool, bool]:

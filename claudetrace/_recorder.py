@@ -69,6 +69,7 @@ class CallRecorder:
         self.hashed = attribution.hashed
         self._append = append
         self._spans = spans
+        self.has_spans = spans is not None
         self._metrics = metrics
         self._budgets = budgets
         self._seen = seen
@@ -91,9 +92,8 @@ class CallRecorder:
     def times_chunks(self) -> bool:
         return self._metrics is not None and self._metrics.wanted
 
-    def is_limited(self, call: LiveCall) -> bool:
-        budgets = self._limits()
-        return budgets is not None and budgets.concerns(call.columns, has_items=self._columns_of(call) is not None)
+    def has_limits(self) -> bool:
+        return self._budgets is not None or bool(runs.get())
 
     def _limits(self) -> Budgets | None:
         if self._budgets is None and runs.get():
@@ -104,16 +104,17 @@ class CallRecorder:
         return self._budgets
 
     def demand(self, call: LiveCall, body: Mapping[str, Any], *, has_middleware: bool) -> Any:
-        if self._budgets is None:
+        budgets, columns_of = self._limits(), self._columns_of(call)
+        if budgets is None or not budgets.concerns(call.columns, has_items=columns_of is not None):
             return None
         # The call owns it before anything is set aside: whatever interrupts that, it is settled with the call.
-        call.admission = self._budgets.reservation(
+        call.admission = budgets.reservation(
             call.id,
             call.columns,
             body,
             call.terms,
             has_middleware=has_middleware,
-            columns_of=self._columns_of(call),
+            columns_of=columns_of,
         )
         return call.admission
 
@@ -184,7 +185,7 @@ class CallRecorder:
 
     def usage_known(self, call: LiveCall, answer: Answer) -> None:
         # A span of ours is told once, with the row.
-        if self._spans is None or call.span is None or not call.span.native:
+        if self._spans is None or not call.span.native:
             return
         try:
             if self._spans.records(call):
@@ -244,7 +245,7 @@ class CallRecorder:
             self._metrics.chunks(row["id"], times_s[first:])
 
     def left(self, call: LiveCall) -> None:
-        if self._spans is not None and call.span is not None and not call.ended_elsewhere:
+        if self._spans is not None and not call.ended_elsewhere:
             self._spans.leave(call)
 
     def ended(self, call: LiveCall) -> None:

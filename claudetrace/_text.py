@@ -20,7 +20,7 @@ def utf8(text: str) -> str:
 def bounded(text: str, most: int = LONGEST_TEXT) -> str:
     """`text` as UTF-8 can hold it; a longer one is cut, which its end says, with a digest that tells two such apart."""
     if len(text) <= most:
-        return utf8(text)
+        return text if text.isascii() else utf8(text)
     digest = sha256(text.encode("utf-8", "replace")).hexdigest()[:16]
     return f"{utf8(text[: most // 2])}… (cut from {len(text)} characters, {digest})"
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from claudetrace._content import Content
 from claudetrace._kept import kept_usage
 from claudetrace._operations import BATCHES_CREATE, COMPLETIONS_CREATE, COUNT_TOKENS, MESSAGES_CREATE
-from claudetrace._text import bounded
+from claudetrace._text import LONGEST_TEXT, bounded
 from claudetrace._usage import cache_miss_columns, count_of, merged_usage
 
 if TYPE_CHECKING:
@@ -18,29 +18,30 @@ if TYPE_CHECKING:
 class Answer:
     """The facts of one billable response that have been read so far. Keeps no content."""
 
+    model: str | None = None
+    message_id: str | None = None
+    batch_id: str | None = None
+    stop_reason: str | None = None
+    usage: dict[str, Any] | None = None
+    tool_calls: int | None = None
+    cache_miss: Mapping[str, Any] = {}
+    final = False
+    """Whether `usage` is the API's last word."""
+    complete = False
+    """Whether the API has said that nothing more comes."""
+    error_type: str | None = None
+    """The API's error in the middle of a stream."""
+    recorded = False
+    """Whether its row has been recorded."""
+    priced: Any = None
+    """The recorder's cached price, so that it is worked out once."""
+
     def __init__(self) -> None:
-        self.model: str | None = None
-        self.message_id: str | None = None
-        self.batch_id: str | None = None
-        self.stop_reason: str | None = None
-        self.usage: dict[str, Any] | None = None
-        self.tool_calls: int | None = None
-        self.cache_miss: Row = {}
         self.tools: list[tuple[str, str]] = []
         """Name and call id of each tool that is called, as many as a span may list; never the arguments."""
         self.content = Content()
         self.contradictions: list[str] = []
         """The names in `usage` for which the events of a stream gave contradictory values."""
-        self.final = False
-        """Whether `usage` is the API's last word."""
-        self.complete = False
-        """Whether the API has said that nothing more comes."""
-        self.error_type: str | None = None
-        """The API's error in the middle of a stream."""
-        self.recorded = False
-        """Whether its row has been recorded."""
-        self.priced: Any = None
-        """The recorder's cached price, so that it is worked out once."""
 
     @property
     def content_empty(self) -> bool:
@@ -88,7 +89,8 @@ class Answer:
             self.content.told = True
             for block in content:
                 self._block(block)
-        self.cache_miss = cache_miss_columns(message.get("diagnostics"))
+        if "diagnostics" in message:
+            self.cache_miss = cache_miss_columns(message["diagnostics"])
         self._use(message.get("usage"))
 
     def _block(self, block: object) -> None:
@@ -199,4 +201,6 @@ def _error_of_result(result: Mapping[str, Any]) -> str | None:
 
 def text(value: object) -> str | None:
     """`value` if it is text: valid UTF-8, and cut where it is too long."""
+    if type(value) is str and 0 < len(value) <= LONGEST_TEXT and value.isascii():
+        return value
     return bounded(value) if isinstance(value, str) and value else None

@@ -53,12 +53,17 @@ class Recorder(Protocol):
         """What is told of agents."""
         ...
 
-    def is_limited(self, call: LiveCall) -> bool:
-        """Whether a budget may stop the call."""
+    @property
+    def has_spans(self) -> bool:
+        """Whether calls may get spans."""
+        ...
+
+    def has_limits(self) -> bool:
+        """Whether there is a budget or a run here that may stop a call."""
         ...
 
     def demand(self, call: LiveCall, body: Mapping[str, Any], *, has_middleware: bool) -> Any:
-        """What to reserve for the call, which has it from here on; given to `admit`."""
+        """What to reserve for the call, which has it from here on; `None` where no budget may stop it."""
 
     def admit(self, call: LiveCall) -> None:
         """Reserves what the call may cost. Raises `BudgetExceeded`; then the call is not made."""
@@ -77,7 +82,8 @@ class Recorder(Protocol):
         """The request is about to be sent, and the SDK has not made the span that it should have made."""
 
     def usage_known(self, call: LiveCall, answer: Answer) -> None:
-        """A response has stated its usage, not always finally. The call's span may end at any moment."""
+        """A response has stated its usage, not always finally. The call's span may end at any moment. Told of a call
+        with a span."""
 
     def record(self, call: LiveCall, row: Row, answer: Answer | None) -> None:
         """A response is complete, or the call failed without one: prices and writes its row."""
@@ -86,10 +92,11 @@ class Recorder(Protocol):
         """The arrival times of a response's chunks, by `perf_counter`. Its `row` is recorded next."""
 
     def left(self, call: LiveCall) -> None:
-        """The SDK's method has returned or raised; a stream may still be read."""
+        """The SDK's method has returned or raised; a stream may still be read. Told of a call with a span."""
 
     def ended(self, call: LiveCall) -> None:
-        """The SDK's method has returned or raised, and every response has ended."""
+        """The SDK's method has returned or raised, and every response has ended. Told of a call with a span or a
+        reservation."""
 
 
 class Response(Protocol):
@@ -122,13 +129,36 @@ in_child(_forked)
 class LiveCall:
     """One invocation of an SDK method, with every retry and the reading of the stream it returns."""
 
+    batch_id: str | None = None
+    code_execution_is_free = False
+    span: Any = None
+    awaits_span = False
+    """Whether the SDK is to make the call's span and has not yet."""
+    admission: Any = None
+    """What budgets have reserved for it."""
+    attempts = 0
+    retries = 0
+    abandoned = False
+    """Whether an attempt was sent and given up: it may be billed all the same."""
+    is_unsent = False
+    """Whether it failed before any attempt was sent: nothing can be billed."""
+    outcome = "ok"
+    error_type: str | None = None
+    ended_elsewhere = False
+    """Whether the method ended in another context than it began in, as a coroutine does that is collected."""
+    has_rows = False
+    """Whether a row of this call has been made."""
+    _open = 0
+    _returned = False
+    _done = False
+
     def __init__(self, recorder: Recorder, operation: Operation, columns: Row, tags: TagContext, terms: Terms) -> None:
         self.recorder = recorder
         self.operation = operation
         self.tags = tags
         self.terms = terms
         self.started_ns = time.time_ns()
-        self.started_perf = time.perf_counter()
+        self.started_perf = self.attempt_perf = time.perf_counter()
         self.id = uuid7(self.started_ns)
         self.columns = columns
         """The columns that all rows of the call share."""
@@ -136,31 +166,10 @@ class LiveCall:
         columns["started_at"] = utc_text(self.started_ns)
         columns["source"], columns["billing"] = "anthropic", "api"
         columns["operation"] = operation.name
-        self.batch_id: str | None = None
-        self.code_execution_is_free = False
-        self.span: Any = None
-        self.awaits_span = False
-        """Whether the SDK is to make the call's span and has not yet."""
-        self.admission: Any = None
-        """What budgets have reserved for it."""
-        self.attempts = self.retries = 0
-        self.abandoned = False
-        """Whether an attempt was sent and given up: it may be billed all the same."""
-        self.is_unsent = False
-        """Whether it failed before any attempt was sent: nothing can be billed."""
-        self.outcome = "ok"
-        self.error_type: str | None = None
-        self.ended_elsewhere = False
-        """Whether the method ended in another context than it began in, as a coroutine does that is collected."""
         self._forks = _forks
-        self.attempt_perf = self.started_perf
         self._pending: list[Response] = []
-        self._open = 0
         # An iterator counts in one step: two streams of a call may end at once, in two threads.
         self._rows = count()
-        self.has_rows = False
-        """Whether a row of this call has been made."""
-        self._returned = self._done = False
 
     @property
     def is_of_the_parent(self) -> bool:
@@ -267,13 +276,15 @@ class LiveCall:
 
     def _leave(self) -> None:
         self._returned = True
-        self.recorder.left(self)
+        if self.span is not None:
+            self.recorder.left(self)
         self._end_once()
 
     def _end_once(self) -> None:
         if self._returned and self._open <= 0 and not self._done:
             self._done = True
-            self.recorder.ended(self)
+            if self.span is not None or self.admission is not None:
+                self.recorder.ended(self)
 
 
 def guarded(

@@ -38,9 +38,9 @@ class _Mark:
         return _Mark, ()
 
 
-def with_mark(call: LiveCall, client: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """The arguments of `request`; for a client with middleware, with options that carry the call's mark."""
-    return (_marked(call, args, kwargs) if getattr(client, "_middleware", None) else None) or (args, kwargs)
+def with_mark(call: LiveCall, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """The arguments of `request`, with options that carry the call's mark. Never raises."""
+    return _marked(call, args, kwargs) or (args, kwargs)
 
 
 @guarded("mark a call")

@@ -28,7 +28,7 @@ from claudetrace._seam._live import LiveCall, guarded
 from claudetrace._seam._middleware import is_of, marked_call, watch_rebuilt, with_mark
 from claudetrace._seam._operations import operation_of
 from claudetrace._seam._request import billed_to, code_execution_is_free, request_body, request_columns, user_of
-from claudetrace._seam._response import watch
+from claudetrace._seam._response import LiveResponse
 from claudetrace._seam._where import TermsOfCalls, terms_of_calls, where_to
 from claudetrace._seam._wrappers import Function, Method
 
@@ -46,11 +46,11 @@ _terms: TermsOfCalls = terms_of_calls()
 
 
 class _Wrapped(NamedTuple):
-    """A wrapped method or function: the original, our wrapper, and the switch that turns the wrapper off for good."""
+    """A wrapped method or function: the original, our wrapper, and the switch, which is empty while it does nothing."""
 
     original: Any
     ours: Any
-    switch: list[bool]
+    switch: list[None]
 
 
 _installed: dict[tuple[Any, str], _Wrapped] = {}
@@ -78,6 +78,8 @@ def uninstall() -> None:
         if vars(owner).get(name) is place.ours:
             setattr(owner, name, place.original)
             del _installed[owner, name]
+        else:
+            place.switch.clear()
     for client, name in _clients:
         unwrap_client(client(), name)
     _clients.clear()
@@ -117,26 +119,29 @@ def _passes_by(client: Any, base: Any, name: str) -> bool:
 def _wrap(owner: Any, name: str, wrapper: Callable[..., Any]) -> None:
     present = vars(owner).get(name)
     before = _installed.get((owner, name))
-    # Before version 1.14 the SDK makes no spans: there is nothing to wrap. Behind another tool's wrapper, ours works.
-    if present is None or (before is not None and stands_behind(present, before.ours)):
+    # Before version 1.14 the SDK makes no spans: there is nothing to wrap.
+    if present is None:
+        return
+    if before is not None and stands_behind(present, before.ours):
+        # Behind another tool's wrapper, ours works.
+        before.switch[:] = [None]
         return
     if before is not None:
         # It may still be there, behind a wrapper that hides what it wraps: it must not report a call twice.
-        before.switch[0] = False
-    switch = [True]
+        before.switch.clear()
+    switch = [None]
     kind = Method if isinstance(owner, type) else Function
-    ours = kind(present, wrapper, enabled=lambda: switch[0] and _recorder is not None)
+    ours = kind(present, wrapper, enabled=switch.__len__)  # type: ignore[arg-type]  # any truth will do
     setattr(owner, name, ours)
     _installed[owner, name] = _Wrapped(present, ours, switch)
 
 
-def _begin(client: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> LiveCall | None:
+def _begin(client: Any, options: Any, stream: object) -> LiveCall | None:
     """The call that begins, or `None` for a request that no model answers. Never raises an error of ours."""
     recorder = _recorder
     if recorder is None:
         return None
     try:
-        options = _options(args, kwargs)
         found = operation_of(options.method, options.url)
         if found is None:
             return None
@@ -145,7 +150,7 @@ def _begin(client: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> LiveCa
         columns = _shape(recorder, body)
         if model is not None:
             columns["model_requested"] = model
-        columns["streamed"] = int(bool(kwargs.get("stream")) and not operation.lines)
+        columns["streamed"] = int(bool(stream) and not operation.lines)
         payer = billed_to(body) if "billing_policy" in body else None
         terms = _terms(where_to(client, options.url), operation.batch, payer)
         columns["platform"] = terms.platform
@@ -199,8 +204,6 @@ def _leave(token: Token[LiveCall | None]) -> None:
 @guarded("ask the budgets for a call")
 def _demand(call: LiveCall, client: Any, options: Any) -> Any:
     """What to reserve for the call, or `None` where no budget may stop it."""
-    if not call.recorder.is_limited(call):
-        return None
     return call.recorder.demand(call, request_body(options), has_middleware=bool(getattr(client, "_middleware", None)))
 
 
@@ -209,21 +212,20 @@ def _started(call: LiveCall, client: Any, options: Any) -> None:
     call.recorder.started(call, client, options)
 
 
-def _options(args: Any, kwargs: Any) -> Any:
-    return args[1] if len(args) > 1 else kwargs["options"]
-
-
 def _request(wrapped: Any, instance: Any, args: Any, kwargs: Any) -> Any:
-    call = _begin(instance, args, kwargs)
+    options = args[1] if len(args) > 1 else kwargs.get("options")
+    call = _begin(instance, options, kwargs.get("stream"))
     # Set to `None` as well: a middleware's other requests are not part of the call around them.
     token = _call.set(call)
     try:
         if call is not None:
-            options = _options(args, kwargs)
-            if _demand(call, instance, options) is not None:
+            recorder = call.recorder
+            if recorder.has_limits() and _demand(call, instance, options) is not None:
                 call.recorder.admit(call)
-            _started(call, instance, options)
-            args, kwargs = with_mark(call, instance, args, kwargs)
+            if recorder.has_spans:
+                _started(call, instance, options)
+            if getattr(instance, "_middleware", None):
+                args, kwargs = with_mark(call, args, kwargs)
         result = wrapped(*args, **kwargs)
         if call is not None:
             _returned(call, instance, result)
@@ -237,15 +239,18 @@ def _request(wrapped: Any, instance: Any, args: Any, kwargs: Any) -> Any:
 
 
 async def _request_async(wrapped: Any, instance: Any, args: Any, kwargs: Any) -> Any:
-    call = _begin(instance, args, kwargs)
+    options = args[1] if len(args) > 1 else kwargs.get("options")
+    call = _begin(instance, options, kwargs.get("stream"))
     token = _call.set(call)
     try:
         if call is not None:
-            options = _options(args, kwargs)
-            if _demand(call, instance, options) is not None:
+            recorder = call.recorder
+            if recorder.has_limits() and _demand(call, instance, options) is not None:
                 await call.recorder.admit_async(call)
-            _started(call, instance, options)
-            args, kwargs = with_mark(call, instance, args, kwargs)
+            if recorder.has_spans:
+                _started(call, instance, options)
+            if getattr(instance, "_middleware", None):
+                args, kwargs = with_mark(call, args, kwargs)
         result = await wrapped(*args, **kwargs)
         if call is not None:
             _returned(call, instance, result)
@@ -272,8 +277,11 @@ def _process_response(wrapped: Any, instance: Any, args: Any, kwargs: Any) -> An
 
 @guarded("watch a response")
 def _responded(call: LiveCall, client: Any, given: Mapping[str, Any]) -> None:
+    response = given["response"]
+    if not 200 <= response.status_code < 300:
+        return  # It failed: it is not billed, and the call goes on.
     if not getattr(client, "_middleware", None) or is_of(call, given["options"]):
-        watch(call, given["response"])
+        call.responded(LiveResponse(call, response))
 
 
 def _build_request(wrapped: Any, instance: Any, args: Any, kwargs: Any) -> Any:

@@ -24,25 +24,25 @@ def request_body(options: Any) -> Mapping[str, Any]:
 def request_columns(body: Mapping[str, Any]) -> dict[str, Any]:
     """The columns that the request alone fills. Counts lists only: an iterator can be read once, by the SDK."""
     columns: dict[str, Any] = {}
-    if isinstance(model := body.get("model"), str):
+    get = body.get
+    if isinstance(model := get("model"), str):
         columns["model_requested"] = utf8(model)
-    for name in ("max_tokens", "max_tokens_to_sample"):
-        if type(value := body.get(name)) is int and 0 <= value < 2**63:
-            columns["max_tokens"] = value
-    if isinstance(tools := body.get("tools"), (list, tuple)):
+    most = get("max_tokens", get("max_tokens_to_sample"))
+    if type(most) is int and 0 <= most < 2**63:
+        columns["max_tokens"] = most
+    if isinstance(tools := get("tools"), (list, tuple)):
         columns["tools_offered"] = len(tools)
-    if isinstance(messages := body.get("messages"), (list, tuple)):
+    if isinstance(messages := get("messages"), (list, tuple)):
         columns["message_count"] = len(messages)
-        counts = {"image_count": 0, "document_count": 0}
+        columns["image_count"] = columns["document_count"] = 0
         for message in messages:
             content = message.get("content") if type(message) is dict else getattr(message, "content", None)
             if isinstance(content, (list, tuple)):
-                _count_blocks(content, counts)
-        columns.update(counts)
+                _count_blocks(content, columns)
     return columns
 
 
-def _count_blocks(blocks: Any, counts: dict[str, int]) -> None:
+def _count_blocks(blocks: Any, counts: dict[str, Any]) -> None:
     for block in blocks:
         if type(block) is dict:
             kind, inner = block.get("type"), block.get("content")

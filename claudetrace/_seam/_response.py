@@ -23,30 +23,25 @@ if TYPE_CHECKING:
     from claudetrace._seam._readers import Reader
 
 
-def watch(call: LiveCall, http_response: Any) -> None:
-    """Reports the response to `call`, unless it failed: then it is not billed, and the call goes on."""
-    if 200 <= http_response.status_code < 300:
-        call.responded(LiveResponse(call, http_response))
-
-
 class LiveResponse:
     """Reads a body as the caller does, and writes its row at the end.
 
     It holds nothing of the HTTP response, so one that the caller drops is freed at once.
     """
 
+    _ended_perf = 0.0
+    _ended_how: str | None = None
+    _first_token_perf: float | None = None
+    _chunk_times_s: array[float] | None = None
+    _reader: Reader | None = None
+    _outcome = "ok"
+    _error_type: str | None = None
+    _made: Row | None = None
+
     def __init__(self, call: LiveCall, http_response: Any) -> None:
         self._call = call
         self._answer = Answer()
         self._attempt_perf = call.attempt_perf
-        self._ended_perf = 0.0
-        self._ended_how: str | None = None
-        self._first_token_perf: float | None = None
-        self._chunk_times_s: array[float] | None = None
-        self._reader: Reader | None = None
-        self._outcome = "ok"
-        self._error_type: str | None = None
-        self._made: Row | None = None
         self._http_status: int = http_response.status_code
         self._headers, media_type, encoding = read_headers(http_response)
         if call.columns["streamed"] and media_type not in STREAMS and "json" not in media_type:
@@ -98,13 +93,16 @@ class LiveResponse:
 
     def on_json(self, body: Any) -> None:
         self._streamed = False
-        self._answer.read_json(self._call.operation.name, body)
-        self._call.recorder.usage_known(self._call, self._answer)
+        call = self._call
+        self._answer.read_json(call.operation.name, body)
+        if call.span is not None:
+            call.recorder.usage_known(call, self._answer)
 
     def on_event(self, kind: str, event: Any) -> None:
         self._streamed = True
         if self._answer.read_event(kind, event):
-            self._call.recorder.usage_known(self._call, self._answer)
+            if self._call.span is not None:
+                self._call.recorder.usage_known(self._call, self._answer)
         elif self._answer.error_type is not None:
             # SDKs before 1.0 raise at this event without closing the body: this is its end.
             self.ended("failed")

@@ -23,6 +23,7 @@ _LOCATION = re.compile(r"/locations/([^/]+)/")
 _AWS_HOST = re.compile(r"(?:^|\.)(?:amazonaws\.com|api\.aws)$")
 _GOVCLOUD_REGION = re.compile(r"(?:^|\.)us-gov-[a-z]+-\d+(?:\.|$)")
 _PORTS = {"https": 443, "http": 80}
+_MOST_KNOWN = 256
 
 
 class Where(NamedTuple):
@@ -38,9 +39,25 @@ class Where(NamedTuple):
 TermsOfCalls: TypeAlias = "Callable[[Where, bool, str | None], Terms]"
 
 
+_known: dict[tuple[int, str], tuple[Any, Where]] = {}
+"""Where requests for relative URLs go, by the id of the client's base URL, which is kept beside, and the platform."""
+
+
 def where_to(client: Any, url: str) -> Where:
     """Where a request of `client` for `url` goes."""
     base, platform = client.base_url, platform_of(client)
+    if platform in _REGION or "://" in url:
+        return _where_to(client, base, platform, url)
+    key = (id(base), platform)
+    known = _known.get(key)
+    if known is None or known[0] is not base:
+        known = (base, _where_to(client, base, platform, url))
+        if len(_known) < _MOST_KNOWN:
+            _known[key] = known
+    return known[1]
+
+
+def _where_to(client: Any, base: Any, platform: str, url: str) -> Where:
     region = _region(client, platform, url) if platform in _REGION else None
     if "://" in url:
         there = urlsplit(url)

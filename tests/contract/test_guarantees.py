@@ -15,6 +15,8 @@ from typing import Any
 
 import anthropic
 import pytest
+from opentelemetry import trace
+from opentelemetry.sdk.trace import TracerProvider
 
 import claudetrace
 from claudetrace._demo import _answers, _wire
@@ -30,7 +32,7 @@ ASK: dict[str, Any] = {
 HELLO = _wire.message("The completion nobody else may read.", _wire.usage(1_000, 50), model="claude-sonnet-5")
 
 
-@pytest.mark.parametrize("broken", ["attribute", "is_limited", "usage_known", "record", "left", "ended", "started"])
+@pytest.mark.parametrize("broken", ["attribute", "demand", "usage_known", "record", "left", "ended", "started"])
 def test_1_never_raises_into_the_callers_call(
     broken: str,
     client: anthropic.Anthropic,
@@ -45,10 +47,12 @@ def test_1_never_raises_into_the_callers_call(
         raise RuntimeError("a fault of ours")
 
     monkeypatch.setattr(_patch._recorder, broken, fail)
+    monkeypatch.setattr(trace, "_TRACER_PROVIDER", TracerProvider())
     server.add(_answers.answer(HELLO), _answers.stream(HELLO))
 
-    whole = client.messages.create(**ASK)
-    streamed = [event.type for event in client.messages.create(**ASK, stream=True)]
+    with claudetrace.Budget(usd=1, per="run"):
+        whole = client.messages.create(**ASK)
+        streamed = [event.type for event in client.messages.create(**ASK, stream=True)]
 
     assert whole.id == "msg_demo_1"
     assert (streamed[0], streamed[-1]) == ("message_start", "message_stop")
