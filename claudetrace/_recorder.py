@@ -226,7 +226,7 @@ class CallRecorder:
             if self._spans is not None and call.span is not None:
                 self._spans.recorded(call, row)
                 if answer is not None and self._spans.awaits_row(call):
-                    columns, priced, _ = self._price(call, answer)
+                    columns, priced, _ = self._price(call, answer) if answer.priced is None else answer.priced[1]
                     self._spans.update(call, answer, columns, priced, row)
             if call.tags.scopes or call.admission is not None:
                 flags = row.get("cost_flags") or ()

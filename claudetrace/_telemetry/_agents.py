@@ -62,9 +62,7 @@ class AgentSpans:
             attributes=self._attributes(query, row),
             start_time=at_ns,
         )
-        context = span.get_span_context()
-        if context.is_valid:
-            row["trace_id"], row["span_id"] = f"{context.trace_id:032x}", f"{context.span_id:016x}"
+        names.tell_ids(row, span)
         span.end(end_time=at_ns)
 
     def end(self, query: Query) -> None:
@@ -80,16 +78,17 @@ class AgentSpans:
         attributes: names.Attributes = {
             "gen_ai.operation.name": "chat",
             "gen_ai.provider.name": names.PROVIDERS.get(row["platform"], "anthropic"),
-            **names.usage_attributes(row),
             **names.tag_attributes(query.tags.tags, backends=self._backends),
         }
+        names.tell_usage(attributes, row)
         for attribute, column in _COLUMNS.items():
             if (value := row.get(column)) is not None:
                 attributes[attribute] = value
         if (reason := row.get("stop_reason")) is not None:
             attributes[names.FINISH_REASONS] = (reason,)
         priced = Priced(row.get("cost_picousd"), tuple(orjson.loads(row.get("cost_flags") or "[]")))
-        return attributes | names.cost_attributes([priced], backends=self._backends)
+        names.tell_cost(attributes, [priced], backends=self._backends)
+        return attributes
 
 
 _COLUMNS = {

@@ -6,9 +6,10 @@ The conventions are still in development and OpenTelemetry's constants have old 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from claudetrace._call import PICOUSD_PER_USD, PROMPT_TOKENS, prompt_tokens
+from claudetrace._call import PICOUSD_PER_USD, prompt_tokens
 from claudetrace._operations import COMPLETIONS_CREATE, MESSAGES_CREATE
 
 if TYPE_CHECKING:
@@ -39,6 +40,9 @@ SAMPLING = {
     "top_k": ("gen_ai.request.top_k", int),
 }
 """Fields of a request, each with its attribute and type. Stop sequences are content and left out."""
+_OUTPUT = "output_config"
+_RARE = frozenset({_OUTPUT, *SAMPLING})
+"""The fields of a request that few have, and that a span tells."""
 MAX_TOKENS = "gen_ai.request.max_tokens"
 REASONING_LEVEL = "gen_ai.request.reasoning.level"
 OUTPUT_TYPE = "gen_ai.output.type"
@@ -63,11 +67,6 @@ BUDGET = "claudetrace.budget"
 _LOWER_BOUND = frozenset({"partial_usage", "unpriced_component", "retried_after_timeout"})
 
 
-def known(attributes: Mapping[str, Any]) -> Attributes:
-    """`attributes` without those that are `None`."""
-    return {name: value for name, value in attributes.items() if value is not None}
-
-
 def span_name(call: LiveCall) -> str:
     """The name of a span of ours."""
     model = call.columns.get("model_requested")
@@ -77,16 +76,25 @@ def span_name(call: LiveCall) -> str:
 
 def request_attributes(call: LiveCall, body: Mapping[str, Any]) -> Attributes:
     """What is known when our span starts, so that samplers see it."""
-    attributes = known(
-        {
-            "gen_ai.operation.name": OPERATIONS.get(call.operation.name, call.operation.name),
-            "gen_ai.provider.name": PROVIDERS.get(call.columns["platform"], "anthropic"),
-            "gen_ai.request.model": call.columns.get("model_requested"),
-            MAX_TOKENS: call.columns.get("max_tokens"),
-            "gen_ai.request.stream": True if call.columns["streamed"] else None,
-        }
-    )
-    wanted = body.get("output_config")
+    columns, operation = call.columns, call.operation.name
+    attributes: Attributes = {
+        "gen_ai.operation.name": OPERATIONS.get(operation, operation),
+        "gen_ai.provider.name": PROVIDERS.get(columns["platform"], "anthropic"),
+    }
+    if (model := columns.get("model_requested")) is not None:
+        attributes["gen_ai.request.model"] = model
+    if (most := columns.get("max_tokens")) is not None:
+        attributes[MAX_TOKENS] = most
+    if columns["streamed"]:
+        attributes["gen_ai.request.stream"] = True
+    if not _RARE.isdisjoint(body):
+        attributes.update(_rare_attributes(body))
+    return attributes
+
+
+def _rare_attributes(body: Mapping[str, Any]) -> Attributes:
+    attributes: Attributes = {}
+    wanted = body.get(_OUTPUT)
     if isinstance(wanted, Mapping) and isinstance(effort := wanted.get("effort"), str):
         attributes[REASONING_LEVEL] = effort
     for name, (attribute, kind) in SAMPLING.items():
@@ -96,58 +104,93 @@ def request_attributes(call: LiveCall, body: Mapping[str, Any]) -> Attributes:
     return attributes
 
 
+def server_attributes(base_url: Any) -> Attributes:
+    """Where the request goes, for our span."""
+    port = base_url.port or (80 if base_url.scheme == "http" else 443)
+    return {"server.address": base_url.host, "server.port": port}
+
+
 def output_attributes(body: Mapping[str, Any]) -> Attributes:
     """The requested form of the answer. The SDK's own span lacks it in older versions."""
-    wanted = body.get("output_config")
+    wanted = body.get(_OUTPUT)
     form = wanted.get("format") if isinstance(wanted, Mapping) else None
     # A form that is not known yet need not be JSON.
     return {OUTPUT_TYPE: "json"} if isinstance(form, Mapping) and form.get("type") == "json_schema" else {}
 
 
-def tag_attributes(tags: Mapping[str, str], *, backends: bool) -> Attributes:
+def tag_attributes(tags: Mapping[str, str], *, backends: bool) -> Mapping[str, Any]:
     """The tags."""
+    return _tag_attributes(tuple(tags.items()), backends) if tags else tags
+
+
+@lru_cache(maxsize=256)
+def _tag_attributes(tags: tuple[tuple[str, str], ...], backends: bool) -> Mapping[str, Any]:
     attributes: Attributes = {}
-    for name, value in tags.items():
+    for name, value in tags:
         for attribute in RESERVED.get(name, (f"claudetrace.tag.{name}",)):
             attributes[attribute] = value
     if backends:
-        others = tuple(f"{name}:{value}" for name, value in tags.items() if name not in RESERVED)
+        others = tuple(f"{name}:{value}" for name, value in tags if name not in RESERVED)
         if others:
             attributes["tag.tags"] = others
     return attributes
 
 
-def response_attributes(answer: Answer) -> Attributes:
+# What follows is told of every response: into one dictionary, line by line, which takes half the time of putting
+# several together.
+
+
+def tell_ids(row: Row, span: Any) -> None:
+    """Gives `row` the ids of `span`."""
+    context = span.get_span_context()
+    if context.is_valid:
+        row["trace_id"], row["span_id"] = f"{context.trace_id:032x}", f"{context.span_id:016x}"
+
+
+def tell_row(to: Attributes, row: Row) -> None:
+    """What only a response's row tells, for our span."""
+    if (first_token_ms := row.get("time_to_first_token_ms")) is not None:
+        to[FIRST_CHUNK] = first_token_ms / 1e3
+    if (request_id := row.get("request_id")) is not None:
+        to[REQUEST_ID] = request_id
+
+
+def tell_response(to: Attributes, answer: Answer) -> None:
     """The answer's model and id, for our span."""
-    return known({"gen_ai.response.id": answer.message_id, "gen_ai.response.model": answer.model})
+    if answer.message_id is not None:
+        to["gen_ai.response.id"] = answer.message_id
+    if answer.model is not None:
+        to["gen_ai.response.model"] = answer.model
 
 
-def usage_attributes(columns: Mapping[str, Any]) -> Attributes:
+def tell_usage(to: Attributes, columns: Mapping[str, Any]) -> None:
     """The usage, for our span. By the conventions input tokens include those of the cache."""
-    counts: Attributes = {COUNTS[name]: value for name, value in columns.items() if name in COUNTS}
-    sums = {"gen_ai.usage.input_tokens": prompt_tokens(columns), CACHE_WRITE: cache_write_tokens(columns)}
-    return counts | known(sums)
+    for name, attribute in COUNTS.items():
+        if (count := columns.get(name)) is not None:
+            to[attribute] = count
+    if (prompt := prompt_tokens(columns)) is not None:
+        to["gen_ai.usage.input_tokens"] = prompt
+    if (written := cache_write_tokens(columns)) is not None:
+        to[CACHE_WRITE] = written
 
 
-def lacking_attributes(answer: Answer, columns: Mapping[str, Any], *, backends: bool) -> Attributes:
+def tell_lacking(to: Attributes, answer: Answer, columns: Mapping[str, Any], *, backends: bool) -> None:
     """What the SDK's own span lacks. Setting the rest again would cost as much as making a span."""
-    attributes: Attributes = {}
     if answer.stop_reason is not None:
-        attributes[FINISH_REASONS] = (answer.stop_reason,)
+        to[FINISH_REASONS] = (answer.stop_reason,)
     if answer.tools:
-        attributes[TOOL_NAMES] = tuple(name for name, _ in answer.tools)
-        attributes[TOOL_CALL_IDS] = tuple(call_id for _, call_id in answer.tools)
+        to[TOOL_NAMES] = tuple(name for name, _ in answer.tools)
+        to[TOOL_CALL_IDS] = tuple(call_id for _, call_id in answer.tools)
     if backends and (written := cache_write_tokens(columns)) is not None:
-        attributes[OLD_CACHE_WRITE] = written
+        to[OLD_CACHE_WRITE] = written
     if searches := columns.get("web_search_requests"):
-        attributes[WEB_SEARCHES] = searches
-    return attributes
+        to[WEB_SEARCHES] = searches
 
 
 def cache_write_tokens(columns: Mapping[str, Any]) -> int | None:
     """All tokens written to the cache; `None` where the API said nothing."""
-    written = [columns[name] for name in PROMPT_TOKENS[2:] if name in columns]
-    return sum(written) if written else None
+    short, hour = columns.get("cache_write_5m_tokens"), columns.get("cache_write_1h_tokens")
+    return None if short is None and hour is None else (short or 0) + (hour or 0)
 
 
 def budget_attributes(name: str, key: str | None) -> dict[str, str]:
@@ -165,26 +208,24 @@ def blocked_attributes(error: BudgetExceeded) -> Attributes:
     }
 
 
-def row_attributes(row: Row) -> Attributes:
-    """What only a response's row tells, for our span."""
-    first_token_ms = row.get("time_to_first_token_ms")
-    first_s = None if first_token_ms is None else first_token_ms / 1e3
-    return known({FIRST_CHUNK: first_s, REQUEST_ID: row.get("request_id")})
-
-
-def cost_attributes(prices: Collection[Priced], *, backends: bool) -> Attributes:
+def tell_cost(to: Attributes, prices: Collection[Priced], *, backends: bool) -> None:
     """What the responses of a call cost together: the sum of the known costs, or no amount if none is known."""
-    known = [priced.picousd for priced in prices if priced.picousd is not None]
-    if not known:
-        return {COST_STATUS: "unpriced"}
-    partial = len(known) < len(prices) or any(not _LOWER_BOUND.isdisjoint(priced.flags) for priced in prices)
-    usd = sum(known) / PICOUSD_PER_USD
-    attributes: Attributes = {}
+    picousd, unknown, partial = 0, 0, False
+    for priced in prices:
+        if priced.picousd is None:
+            unknown += 1
+        else:
+            picousd += priced.picousd
+        partial = partial or not _LOWER_BOUND.isdisjoint(priced.flags)
+    if unknown == len(prices):
+        to[COST_STATUS] = "unpriced"
+        return
+    usd = picousd / PICOUSD_PER_USD
     if backends:
-        attributes.update(dict.fromkeys(BACKENDS_COST, usd))
-        attributes["gen_ai.usage.cost.currency"] = "USD"
-        attributes["gen_ai.usage.cost.source"] = "local"
+        for name in BACKENDS_COST:
+            to[name] = usd
+        to["gen_ai.usage.cost.currency"] = "USD"
+        to["gen_ai.usage.cost.source"] = "local"
     # Last, since a span with a limit of attributes drops the first ones.
-    attributes[COST_STATUS] = "partial" if partial else "priced"
-    attributes[COST] = usd
-    return attributes
+    to[COST_STATUS] = "partial" if partial or unknown else "priced"
+    to[COST] = usd

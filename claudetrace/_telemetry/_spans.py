@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from claudetrace._seam._request import request_body
@@ -28,6 +29,8 @@ RAW_RESPONSE = "X-Stainless-Raw-Response"
 class CallSpan:
     """The span of a call: who made it, and what its responses have cost so far."""
 
+    __slots__ = ("end_ns", "inside", "native", "prices", "span", "tells_answer", "token")
+
     def __init__(self, span: Any, *, native: bool, tells_answer: bool = False) -> None:
         self.span = span
         self.native = native
@@ -38,9 +41,6 @@ class CallSpan:
         self.inside: Any = None
         """The context with this span, if it was made current inside the SDK's method."""
         self.end_ns: int | None = None
-        context = span.get_span_context()
-        self.trace_id = f"{context.trace_id:032x}" if context.is_valid else None
-        self.span_id = f"{context.span_id:016x}" if context.is_valid else None
 
 
 class Spans:
@@ -55,33 +55,37 @@ class Spans:
         self._everywhere = everywhere
         self._made: tuple[Any, Any] = (None, None)
         """A provider and the tracer it gave."""
+        self._server: tuple[Any, names.Attributes] = (None, {})
+        """The address of the last call, and the attributes that tell it."""
         self._looked_around = False
-        self._agents: AgentSpans | None = None
 
-    @property
+    @cached_property
     def agents(self) -> AgentSpans:
         """Spans of agents: loaded with the first."""
-        if self._agents is None:
-            from claudetrace._telemetry._agents import AgentSpans
+        from claudetrace._telemetry._agents import AgentSpans
 
-            self._agents = AgentSpans(self, backends=self._backends)
-        return self._agents
+        return AgentSpans(self, backends=self._backends)
+
+    @cached_property
+    def _current(self) -> Any:
+        """OpenTelemetry: loaded with the first call."""
+        from claudetrace._telemetry import _current
+
+        return _current
 
     def start(self, call: LiveCall, client: Any, options: Any) -> None:
         """Starts our span and makes it current, if the SDK will make none and there is a provider."""
         if not self._looked_around:
             self._look_around(client)
         if self._sdk_will_make_one(client, options):
-            call.awaits_span = not _is_suppressed()
+            call.awaits_span = not self._current.is_suppressed()
         elif (tracer := self.own_tracer()) is not None:
-            self._start_own(call, tracer, client.base_url, request_body(options))
+            self._start_own(call, tracer, client.base_url, options)
             self._enter(call)
 
     def blocked(self, error: BudgetExceeded) -> None:
         """Says on the current span, if there is one that records, that a budget has stopped a call."""
-        from opentelemetry import trace
-
-        span = trace.get_current_span()
+        span = self._current.get_current_span()
         if span.is_recording():
             span.add_event("claudetrace.budget_exceeded", names.blocked_attributes(error))
 
@@ -95,26 +99,23 @@ class Spans:
             return False
         if span is None or not span.is_recording():
             # Another tool suppressed the SDK's span, to make its own, which has no cost.
-            if awaited and _suppression():
+            if awaited and self._current.suppression():
                 return self.stand_in(call, base_url, options)
-            if self._everywhere and not _is_suppressed() and self.stand_in(call, base_url, options):
+            if self._everywhere and not self._current.is_suppressed() and self.stand_in(call, base_url, options):
                 self._enter(call, inside=True)
                 return True
             self._join_silent(call, span)
             return False
         call.span = CallSpan(span, native=True, tells_answer=_sdk_reads(call, options))
-        attributes = names.output_attributes(request_body(options))
-        if call.tags.tags:
-            attributes.update(names.tag_attributes(call.tags.tags, backends=self._backends))
-        if attributes:
-            span.set_attributes(attributes)
+        form = names.output_attributes(request_body(options))
+        tags = names.tag_attributes(call.tags.tags, backends=self._backends)
+        if form or tags:
+            span.set_attributes({**form, **tags})
         return False
 
     def _join_silent(self, call: LiveCall, span: Any) -> None:
-        from opentelemetry import trace
-
         # Without a provider, the SDK gets the surrounding span again.
-        if span is not None and span.get_span_context() != trace.get_current_span().get_span_context():
+        if span is not None and span.get_span_context() != self._current.get_current_span().get_span_context():
             call.span = CallSpan(span, native=True)
 
     def stand_in(self, call: LiveCall, base_url: Any, options: Any) -> bool:
@@ -122,7 +123,7 @@ class Spans:
         call.awaits_span = False
         tracer = self._tracer()
         if tracer is not None:
-            self._start_own(call, tracer, base_url, request_body(options))
+            self._start_own(call, tracer, base_url, options)
         return tracer is not None
 
     def records(self, call: LiveCall) -> bool:
@@ -138,44 +139,39 @@ class Spans:
     ) -> None:
         """Sets on the call's span, which records, what a response has said so far, and what only its row tells."""
         own: CallSpan = call.span
-        attributes: dict[str, Any] = {} if row is None else names.row_attributes(row)
+        attributes: names.Attributes = {}
+        if row is not None:
+            names.tell_row(attributes, row)
         if not own.tells_answer:
-            attributes.update(names.response_attributes(answer))
+            names.tell_response(attributes, answer)
         if call.operation.billed and not call.operation.batch:
             own.prices[answer] = priced
             if not own.tells_answer:
-                attributes.update(names.usage_attributes(columns))
+                names.tell_usage(attributes, columns)
                 if own.native and call.columns["streamed"] and answer.stop_reason is None:
                     # The output count at the start of a stream is a placeholder. The SDK leaves it out as well.
                     attributes.pop(names.COUNTS["output_tokens"], None)
-            attributes.update(names.lacking_attributes(answer, columns, backends=self._backends))
-            attributes.update(names.cost_attributes(own.prices.values(), backends=self._backends))
+            names.tell_lacking(attributes, answer, columns, backends=self._backends)
+            names.tell_cost(attributes, own.prices.values(), backends=self._backends)
         if attributes:
             own.span.set_attributes(attributes)
 
     def recorded(self, call: LiveCall, row: Row) -> None:
         """Gives the row the ids of its span."""
-        own: CallSpan = call.span
-        if own.trace_id is not None and own.span_id is not None:
-            row["trace_id"], row["span_id"] = own.trace_id, own.span_id
+        names.tell_ids(row, call.span.span)
 
     def _enter(self, call: LiveCall, *, inside: bool = False) -> None:
         """Makes our span current until `leave`."""
-        from opentelemetry import context, trace
-
         own: CallSpan = call.span
-        entered = trace.set_span_in_context(own.span)
-        own.token, own.inside = context.attach(entered), entered if inside else None
+        own.token, entered = self._current.enter(own.span)
+        own.inside = entered if inside else None
 
     def leave(self, call: LiveCall) -> None:
         """Our span is no longer current: the SDK's method is over, though its stream may still be read."""
         own: CallSpan = call.span
         if own.token is not None:
-            from opentelemetry import context
-
             # If a block around the SDK's method has ended meanwhile, our span is not current any more.
-            if own.inside is None or context.get_current() is own.inside:
-                context.detach(own.token)
+            self._current.leave(own.token, own.inside)
             own.token = None
 
     def set_end(self, call: LiveCall) -> None:
@@ -193,10 +189,8 @@ class Spans:
         if own.native:
             return
         if failed:
-            from opentelemetry.trace import Status, StatusCode
-
             own.span.set_attribute("error.type", call.error_type or call.outcome)
-            own.span.set_status(Status(StatusCode.ERROR))
+            own.span.set_status(self._current.ERROR)
         if call.retries:
             own.span.set_attribute("http.request.resend_count", call.retries)
         own.span.end(end_time=own.end_ns)
@@ -213,71 +207,34 @@ class Spans:
         tracer = getattr(client, "_tracer", None) if getattr(options, "span_name", None) else None
         if tracer is None:
             return False
-        from opentelemetry import trace
-
-        if isinstance(tracer, trace.ProxyTracer):
+        if isinstance(tracer, self._current.ProxyTracer):
             # It leads to the app's provider, as soon as there is one.
-            return self._providers.tracer_provider() is trace.get_tracer_provider()
-        return not isinstance(tracer, trace.NoOpTracer)
+            return self._providers.tracer_provider() is self._current.tracer_provider()
+        return not isinstance(tracer, self._current.NoOpTracer)
 
-    def _start_own(self, call: LiveCall, tracer: Any, base_url: Any, body: Mapping[str, Any]) -> None:
-        from opentelemetry import context, trace
-
-        # Some providers, as Logfire's, make no span while spans are suppressed.
-        lifted = _lift() if _suppression() else None
-        try:
-            span = tracer.start_span(
-                names.span_name(call),
-                kind=trace.SpanKind.CLIENT,
-                attributes={
-                    **names.request_attributes(call, body),
-                    "server.address": base_url.host,
-                    "server.port": base_url.port or (80 if base_url.scheme == "http" else 443),
-                    **names.tag_attributes(call.tags.tags, backends=self._backends),
-                },
-                start_time=call.started_ns,
-            )
-        finally:
-            if lifted is not None:
-                context.detach(lifted)
+    def _start_own(self, call: LiveCall, tracer: Any, base_url: Any, options: Any) -> None:
+        server = self._server
+        if server[0] is not base_url:
+            server = self._server = base_url, names.server_attributes(base_url)
+        attributes = names.request_attributes(call, request_body(options))
+        attributes.update(server[1])
+        attributes.update(names.tag_attributes(call.tags.tags, backends=self._backends))
+        span = self._current.start_span(tracer, names.span_name(call), attributes, call.started_ns)
         call.span = CallSpan(span, native=False)
 
     def own_tracer(self) -> Any:
         """The tracer for our spans, or `None` without a provider, or where spans are suppressed."""
-        return None if _is_suppressed() else self._tracer()
+        return None if self._current.is_suppressed() else self._tracer()
 
     def _tracer(self) -> Any:
+        known, tracer = self._made
+        if known is self._current.tracer_provider():
+            return tracer
         provider = self._providers.tracer_provider()
-        if self._made[0] is not provider:
-            made = None if provider is None else provider.get_tracer(SCOPE, __version__, SCHEMA_URL)
-            self._made = (provider, made)
-        return self._made[1]
-
-
-def _suppression() -> bool:
-    from opentelemetry import context
-
-    return bool(context.get_value(context._SUPPRESS_INSTRUMENTATION_KEY))  # noqa: SLF001 - what every instrumentation asks
-
-
-def _is_suppressed() -> bool:
-    """Whether spans are unwanted here. A tool that made a span of this very call and suppresses others, like Logfire,
-    does not mean ours: only ours has the cost."""
-    if not _suppression():
-        return False
-    from opentelemetry import trace
-
-    span: Any = trace.get_current_span()
-    return not (span.is_recording() and getattr(span, "kind", None) is trace.SpanKind.CLIENT)
-
-
-def _lift() -> Any:
-    """Makes a context current in which nothing is suppressed. Returns the token that ends it."""
-    from opentelemetry import context
-
-    present = context.get_current()
-    kept = {name: value for name, value in present.items() if not name.startswith("suppress_instrumentation")}
-    return context.attach(context.Context(kept))
+        if known is not provider:
+            tracer = None if provider is None else provider.get_tracer(SCOPE, __version__, SCHEMA_URL)
+            self._made = (provider, tracer)
+        return tracer
 
 
 def _sdk_reads(call: LiveCall, options: Any) -> bool:
