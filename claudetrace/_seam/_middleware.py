@@ -13,6 +13,7 @@ from claudetrace._seam._operations import operation_of
 from claudetrace._seam._tee import tee
 
 if TYPE_CHECKING:
+    from array import array
     from collections.abc import Callable
 
     from claudetrace._seam._live import LiveCall
@@ -72,6 +73,12 @@ class _Rebuilt:
     def __init__(self, call: LiveCall) -> None:
         self._call: LiveCall | None = call
         self.feed: Callable[[bytes], None] = _skip
+        self.lags = False
+        self.unread: list[bytes] = []
+        self.times_s: array[float] | None = None
+
+    def catch_up(self) -> None:
+        """Never called: it never lags."""
 
     def unreadable(self, error: Exception) -> None:
         """Never called: `feed` does not raise."""

@@ -110,6 +110,7 @@ class LinesReader:
 # Only these events are recorded. The names are in the data too, where a proxy drops the `event:` line.
 _TOLD = (b"message_start", b"message_delta", b"message_stop", b"content_block_start", b"error", b"completion")
 _DELTA = b"event: content_block_delta\n"
+_DELTAS = re.compile(rb"(?m)^(?:event: content_block_delta\n[^\n]*\n\n)+")
 _EMPTY_DELTA = re.compile(rb'"(?:text|thinking|signature|partial_json)"\s*:\s*""')
 
 
@@ -129,6 +130,12 @@ class SseReader:
             # A CRLF split over two chunks leaves an extra line break, which changes nothing between events.
             chunk = chunk.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
         self._split(chunk)
+
+    def feed_all(self, chunks: list[bytes]) -> None:
+        """Takes several at once, once there has been output. May raise."""
+        data = b"".join(chunks)
+        if rest := data if self._rest else _DELTAS.sub(b"", data):
+            self.feed(rest)
 
     def _split(self, chunk: bytes) -> None:
         # The two newlines may come in two chunks.

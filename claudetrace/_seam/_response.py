@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from array import array
 from collections.abc import Mapping
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from claudetrace._item_tags import current_item_tags
@@ -12,8 +14,8 @@ from claudetrace._seam._answer import Answer, read_result, text
 from claudetrace._seam._decoding import decoder_for
 from claudetrace._seam._errors import error_type_of, is_cancellation
 from claudetrace._seam._headers import read_headers
-from claudetrace._seam._readers import EVENTS, STREAMS, read_json, reader_for
-from claudetrace._seam._tee import tee
+from claudetrace._seam._readers import EVENTS, STREAMS, SseReader, read_json, reader_for
+from claudetrace._seam._tee import AT_ONCE, tee
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,7 +34,10 @@ class LiveResponse:
     _ended_perf = 0.0
     _ended_how: str | None = None
     _first_token_perf: float | None = None
-    _chunk_times_s: array[float] | None = None
+    times_s: array[float] | None = None
+    lags = False
+    _may_lag = False
+    _decode: Callable[[bytes], bytes] | None = None
     _reader: Reader | None = None
     _outcome = "ok"
     _error_type: str | None = None
@@ -72,11 +77,15 @@ class LiveResponse:
         self._settle("read", None)
 
     def _watch(self, http_response: Any, media_type: str, encoding: str) -> None:
-        reader = self._reader = reader_for(media_type, self, lines=self._call.operation.lines)
+        call = self._call
+        reader = self._reader = reader_for(media_type, self, lines=call.operation.lines)
+        self.unread: list[bytes] = []
         self.feed: Callable[[bytes], None] = reader.feed
+        # The SDK may end its own span before the body ends: so that one is told of each event when it comes.
+        self._may_lag = type(reader) is SseReader and (call.span is None or not call.span.native) and _closes_bodies()
         if encoding:
             try:
-                decode = decoder_for(encoding)
+                decode = self._decode = decoder_for(encoding)
             except LookupError as error:
                 self.unreadable(LookupError(f"the body is encoded as {encoding!r}, and {error}"))
                 self.feed = _skip
@@ -84,9 +93,9 @@ class LiveResponse:
                 if decode is not None:
                     read = reader.feed
                     self.feed = lambda chunk: read(decode(chunk))
-        if self._streamed and self._call.recorder.times_chunks:
-            self._chunk_times_s = array("d")
-            self.feed = _timed(self.feed, self._chunk_times_s)
+        if self._streamed and call.recorder.times_chunks:
+            self.times_s = array("d")
+            self.feed = _timed(self.feed, self.times_s)
         http_response.stream = tee(http_response, self)
 
     # Called by the reader.
@@ -104,8 +113,10 @@ class LiveResponse:
             if self._call.span is not None:
                 self._call.recorder.usage_known(self._call, self._answer)
         elif self._answer.error_type is not None:
-            # SDKs before 1.0 raise at this event without closing the body: this is its end.
+            # Some SDKs raise at this event without closing the body: this is its end.
             self.ended("failed")
+        elif kind == "content_block_delta":
+            self.lags = self._may_lag
 
     def on_first_delta(self) -> None:
         self._first_token_perf = time.perf_counter()
@@ -137,6 +148,18 @@ class LiveResponse:
 
     # Called by the tee.
 
+    def catch_up(self) -> None:
+        """Reads what has passed unread. Never raises."""
+        chunks = self.unread[:]
+        self.unread.clear()
+        self.lags = len(chunks) == AT_ONCE
+        try:
+            if isinstance(self._reader, SseReader) and self._may_lag:
+                self._reader.feed_all(chunks if self._decode is None else [*map(self._decode, chunks)])
+        except Exception as error:  # noqa: BLE001 - any failure of ours ends at the guard
+            self._may_lag = False
+            self.unreadable(error)
+
     def unreadable(self, error: Exception) -> None:
         """Counts a body that could not be read further. The row has what was read until then. Never raises."""
         self._call.recorder.guard.caught("read the body of a response", error)
@@ -146,8 +169,11 @@ class LiveResponse:
         if self._ended_how is not None or (how != "read" and self._call.is_of_the_parent):
             return
         try:
-            self._ended_how = how
-            self._end(how, error)
+            if self.unread:
+                self.catch_up()
+            if self._ended_how is None:
+                self._ended_how = how
+                self._end(how, error)
         except Exception as failure:  # noqa: BLE001 - any failure of ours ends at the guard
             try:
                 self._call.recorder.guard.caught("record a response", failure)
@@ -197,8 +223,8 @@ class LiveResponse:
         if call.operation.lines and (self._outcome == "ok" or call.has_rows):
             return
         row = self._made = self._made or self._row(self._answer, self._outcome, self._error_type)
-        if self._chunk_times_s and self._first_token_perf is not None:
-            call.recorder.chunks(row, self._chunk_times_s, self._first_token_perf)
+        if self.times_s and self._first_token_perf is not None:
+            call.recorder.chunks(row, self.times_s, self._first_token_perf)
         call.recorder.record(call, row, self._answer)
 
     def _row(self, answer: Answer, outcome: str, error_type: str | None) -> Row:
@@ -217,6 +243,12 @@ class LiveResponse:
             "error_type": error_type,
             **answer.columns(),
         }
+
+
+@cache
+def _closes_bodies() -> bool:
+    """Whether the SDK closes a body at the error in it: it does since version 1.0."""
+    return str(getattr(sys.modules.get("anthropic"), "__version__", "0")).partition(".")[0] != "0"
 
 
 def outcome_of(answer: Answer, how: str, error: BaseException | None) -> tuple[str, str | None]:

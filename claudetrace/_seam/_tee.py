@@ -5,7 +5,15 @@ from __future__ import annotations
 import sys
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from functools import cache
-from typing import Any, Protocol
+from itertools import compress, filterfalse, islice
+from time import perf_counter
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from array import array
+
+AT_ONCE = 256
+"""How many chunks may pass unread."""
 
 
 class BodyWatcher(Protocol):
@@ -13,6 +21,14 @@ class BodyWatcher(Protocol):
 
     feed: Callable[[bytes], None]
     """Takes each chunk. If it raises, `unreadable` is called, and `feed` not again."""
+    lags: bool
+    """Whether chunks need not be read at once: instead of being fed they wait in `unread`."""
+    unread: list[bytes]
+    times_s: array[float] | None
+    """Where the time of each chunk goes that is not fed."""
+
+    def catch_up(self) -> None:
+        """Reads what is unread. If that is less than `AT_ONCE`, `lags` ends."""
 
     def unreadable(self, error: Exception) -> None: ...
     def ended(self, how: str, error: BaseException | None = None) -> None:
@@ -43,13 +59,19 @@ class _SyncTee(_Tee):
         watcher = self._watcher
         feed = watcher.feed
         try:
-            for chunk in self._inner:
+            chunks = iter(self._inner)
+            for chunk in chunks:
                 try:
                     feed(chunk)
                 except Exception as error:  # noqa: BLE001 - the caller's bytes pass whatever ours do
                     watcher.unreadable(error)
                     feed = _skip
                 yield chunk
+                if watcher.lags:
+                    break
+            while watcher.lags:
+                yield from _passing(chunks, watcher)
+                watcher.catch_up()
         except GeneratorExit:
             watcher.ended("closed")
             raise
@@ -73,7 +95,10 @@ class _AsyncTee(_Tee):
         try:
             async for chunk in chunks:
                 try:
-                    feed(chunk)
+                    if watcher.lags:
+                        _keep(chunk, watcher)
+                    else:
+                        feed(chunk)
                 except Exception as error:  # noqa: BLE001 - the caller's bytes pass whatever ours do
                     watcher.unreadable(error)
                     feed = _skip
@@ -95,6 +120,24 @@ class _AsyncTee(_Tee):
             self._watcher.ended("closed")
         finally:
             await self._inner.aclose()
+
+
+def _passing(chunks: Iterator[bytes], watcher: BodyWatcher) -> Iterator[bytes]:
+    """The next `AT_ONCE` of `chunks`, each kept for the watcher when it passes. No Python runs for one of them, since
+    that would take as long as many of them."""
+    if watcher.times_s is not None:
+        # A chunk is let through if the time that is told when it comes is true, and `append` says `None` to each.
+        chunks = compress(chunks, filterfalse(watcher.times_s.append, iter(perf_counter, None)))
+    return islice(filterfalse(watcher.unread.append, chunks), AT_ONCE)
+
+
+def _keep(chunk: bytes, watcher: BodyWatcher) -> None:
+    """Does the same with one chunk."""
+    if watcher.times_s is not None:
+        watcher.times_s.append(perf_counter())
+    watcher.unread.append(chunk)
+    if len(watcher.unread) >= AT_ONCE:
+        watcher.catch_up()
 
 
 def _skip(_chunk: bytes) -> None:
