@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
+from collections import Counter
+from itertools import repeat
 from math import inf
 from typing import TYPE_CHECKING, Any
 
@@ -61,15 +64,9 @@ class Gathered:
                 gauge.set(value, self._attributes[of])
 
 
-class _Measured:
-    """As much of a measurement as an aggregation reads."""
-
-    __slots__ = ("value",)
-
-
 def record_all(histogram: Any, values: Sequence[float], attributes: Mapping[str, str]) -> None:
-    """Records `values`: the first as anybody would, and the others where that one went, at a tenth of the cost. An
-    instrument that is not the SDK's, or has other inner parts than are known here, gets them one by one."""
+    """Records `values`: the first as anybody would, and the others in one step where that one went. An instrument that
+    is not the SDK's, or has other inner parts than are known here, gets them one by one."""
     first, rest = values[0], values[1:]
     histogram.record(first, attributes)
     if not rest:
@@ -83,10 +80,21 @@ def record_all(histogram: Any, values: Sequence[float], attributes: Mapping[str,
         for value in rest:
             histogram.record(value, attributes)
         return
-    measured: Any = _Measured()
     for aggregation in reached:
-        for measured.value in rest:
-            aggregation.aggregate(measured, False)
+        _add(aggregation, rest)
+
+
+def _add(aggregation: Any, values: Sequence[float]) -> None:
+    """Adds what the same number of calls of its `aggregate` would."""
+    counts = Counter(map(bisect_left, repeat(aggregation._boundaries), values))  # noqa: SLF001 - as in `_reached`
+    with aggregation._lock:  # noqa: SLF001
+        if aggregation._value is None:  # noqa: SLF001 - collected since the first one
+            aggregation._value = aggregation._get_empty_bucket_counts()  # noqa: SLF001
+        for bucket, count in counts.items():
+            aggregation._value[bucket] += count  # noqa: SLF001
+        aggregation._sum += sum(values)  # noqa: SLF001
+        aggregation._min = min(aggregation._min, *values)  # noqa: SLF001
+        aggregation._max = max(aggregation._max, *values)  # noqa: SLF001
 
 
 def _reached(histogram: Any, attributes: Mapping[str, str]) -> list[Any]:
@@ -100,7 +108,15 @@ def _reached(histogram: Any, attributes: Mapping[str, str]) -> list[Any]:
             known = list(match._attributes_aggregation.values())  # noqa: SLF001
             here = [each for each in known if each._attributes == kept]  # noqa: SLF001
             # Some readers replace them whenever they collect.
-            if len(here) != 1 or getattr(match, "_reset_on_collect", False):
+            if len(here) != 1 or getattr(match, "_reset_on_collect", False) or not _is_known(here[0]):
                 return []
             found += here
     return found
+
+
+_PARTS = ("_boundaries", "_lock", "_value", "_sum", "_min", "_max", "_record_min_max", "_get_empty_bucket_counts")
+
+
+def _is_known(aggregation: Any) -> bool:
+    """Whether it is a histogram with buckets that keeps its extremes, built as `_add` takes it to be."""
+    return all(hasattr(aggregation, part) for part in _PARTS) and aggregation._record_min_max is True  # noqa: SLF001
