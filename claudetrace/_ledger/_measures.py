@@ -91,6 +91,7 @@ MEASURES: Mapping[str, str] = {
 """Each number that is added up, as SQL over a row `c` of `calls`; `amounts_of` has the same from a `Row`."""
 MEASURE_NAMES = tuple(MEASURES)
 _COUNTS = (*TOKEN_COLUMNS, *OTHER_COUNTS)
+_CACHE_WRITE_PARTS = frozenset(CACHE_WRITE_PARTS)
 
 
 def amounts_of(row: Row, *, is_first: bool) -> list[int]:
@@ -117,10 +118,4 @@ def amounts_of(row: Row, *, is_first: bool) -> list[int]:
 def _cache_write_picousd(parts: str | None) -> int:
     if not parts or not any(name in parts for name in CACHE_WRITES):
         return 0
-    return sum([part["picousd"] for part in orjson.loads(parts) if part["name"] in CACHE_WRITE_PARTS])
-
-
-TEXTS = (
-    *("id", "call_id", "started_at", "platform", "model", "feature", "operation", "outcome", "stop_reason"),
-    *("error_type", "session_id", "rate_limit", *ROLLED_UP_COLUMNS),
-)
+    return sum([part["picousd"] for part in orjson.loads(parts) if part["name"] in _CACHE_WRITE_PARTS])

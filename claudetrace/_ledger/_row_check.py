@@ -7,12 +7,13 @@ from importlib.resources import files
 from typing import TYPE_CHECKING
 
 from claudetrace._call import Call
-from claudetrace._ledger._store import COLUMNS, FAULTS_OF_A_ROW, INSERT
+from claudetrace._ledger._store import COLUMNS, FAULTS_OF_A_ROW, insert_of
 
 if TYPE_CHECKING:
     from claudetrace._call import Row
 
 LONGEST_ID = 64
+INSERT = insert_of(COLUMNS)
 MAY_BE_NEGATIVE = "cache_saved_picousd"
 
 

@@ -23,7 +23,7 @@ from claudetrace._pricing._row import at_day_of_batch
 from claudetrace._tags import OWN_TAGS, with_tags
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
     from pathlib import Path
 
     from claudetrace._call import Row
@@ -31,10 +31,6 @@ if TYPE_CHECKING:
 
 GENERATED = ("cost_usd", "spend_picousd")
 COLUMNS = tuple(name for name in CALL_FIELDS if name not in GENERATED)
-INSERT = (
-    f"INSERT INTO calls ({', '.join(COLUMNS)}) VALUES ({', '.join('?' * len(COLUMNS))}) "  # noqa: S608 - names of ours
-    "ON CONFLICT DO NOTHING"
-)
 ROWS = f"SELECT {', '.join(COLUMNS)} FROM calls WHERE id IN (SELECT value FROM json_each(?))"  # noqa: S608 - names of ours
 TAGS_OF_BATCH = f"""
     SELECT started_at, user_id, session_id, feature, customer, prompt, tags
@@ -234,17 +230,33 @@ def rows_of(connection: sqlite3.Connection, ids: list[str]) -> list[Row]:
     return [dict(zip(COLUMNS, row, strict=True)) for row in found]
 
 
+def insert_of(columns: Sequence[str]) -> str:
+    """Inserts the values of `columns`, unless the ledger has the row."""
+    places = ", ".join("?" * len(columns))
+    return f"INSERT INTO calls ({', '.join(columns)}) VALUES ({places}) ON CONFLICT DO NOTHING"  # noqa: S608 - names of ours
+
+
 def _insert_all(connection: sqlite3.Connection, rows: list[Row]) -> list[Row]:
     """Inserts `rows`. Returns those that the ledger did not have."""
-    values = [tuple(map(row.get, COLUMNS)) for row in rows]
+    columns = _columns_of(rows)
+    insert = insert_of(columns)
+    values = [tuple(map(row.get, columns)) for row in rows]
     connection.execute("SAVEPOINT at_once")
-    inserted = connection.executemany(INSERT, values).rowcount
+    inserted = connection.executemany(insert, values).rowcount
     if inserted == len(rows):
         connection.execute("RELEASE at_once")
         return rows
     connection.execute("ROLLBACK TO at_once")
     connection.execute("RELEASE at_once")
-    return [row for row, value in zip(rows, values, strict=True) if connection.execute(INSERT, value).rowcount]
+    return [row for row, value in zip(rows, values, strict=True) if connection.execute(insert, value).rowcount]
+
+
+def _columns_of(rows: list[Row]) -> list[str]:
+    """The columns that any of `rows` has, and the id. A column left out is NULL too, and Python takes long for each
+    `None`."""
+    names = {name for shape in set(map(tuple, rows)) for name in shape}
+    told = [name for name in COLUMNS[1:] if name in names and any(row.get(name) is not None for row in rows)]
+    return [COLUMNS[0], *told]
 
 
 def _quarantine(connection: sqlite3.Connection, row: Row, error: Exception) -> None:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from functools import lru_cache
 from operator import add
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import orjson
 
 from claudetrace._call import PROMPT_TOKENS, RESERVED_TAGS
 from claudetrace._ledger import _rollups
 from claudetrace._ledger._latency import buckets_of
-from claudetrace._ledger._measures import FIRST_OF_CALL, MEASURE_NAMES, TAG_COLUMNS, TEXTS, amounts_of
+from claudetrace._ledger._measures import FIRST_OF_CALL, MEASURE_NAMES, ROLLED_UP_COLUMNS, TAG_COLUMNS, amounts_of
 from claudetrace._ledger._rollups import (
     BY_TABLE,
     FEATURE_LATENCIES,
@@ -28,7 +29,7 @@ from claudetrace._usage import LARGEST_IN_A_ROW
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Collection, Iterable
+    from collections.abc import Collection, Iterable, Sequence
 
     from claudetrace._call import Row
 
@@ -44,6 +45,12 @@ FIRST_OF_FURTHER = f"SELECT c.id FROM calls AS c WHERE c.id IN (SELECT value FRO
 OF_SESSIONS = "v.session_id IN (SELECT value FROM json_each(?))"
 REMOVE_SESSIONS = f"DELETE FROM rollup_sessions AS v WHERE {OF_SESSIONS}"  # noqa: S608 - SQL of ours
 MAKE_SESSIONS = f"INSERT INTO rollup_sessions ({SESSIONS.columns}) {SESSIONS.rows(OF_SESSIONS)}"
+DIMENSIONS = (
+    *("platform", "model", "feature", "operation", "outcome", "stop_reason", "error_type", "rate_limit"),
+    *(*ROLLED_UP_COLUMNS, "tags"),
+)
+"""What decides, beside the hour, to which sums a row is added, but for that of its session."""
+TEXTS_OF_A_ROW = ("id", "call_id", "started_at", "session_id")
 _TEXT_OR_NONE = frozenset((str, type(None)))
 PROMPT = tuple(MEASURE_NAMES.index(name) for name in PROMPT_TOKENS)
 IN_SESSION = {name: MEASURE_NAMES.index(name) for name in SESSIONS.measures if name in MEASURE_NAMES}
@@ -52,38 +59,61 @@ SPEND = (IN_SESSION["spend_microusd"], IN_SESSION["spend_rest_picousd"])
 SESSION_WAYS = tuple(measure.of_batch for measure in SESSIONS.measures.values())
 
 
+class _Alike(NamedTuple):
+    """Rows that are added to the same sums."""
+
+    row: Row
+    """The first of them."""
+    amounts: list[list[int]]
+    buckets: list[tuple[str, int]]
+    headrooms: list[float]
+
+
 class Sums:
     """What rows add up to, for each rollup of calls."""
 
     def __init__(self, rows: Iterable[Row], further_firsts: Collection[str] = ()) -> None:
-        """Raises at the first row that cannot be added. `further_firsts` are the ids of those that are the first of
+        """Raises where one cannot be added. `further_firsts` are the ids of those that are the first of
         their call without bearing its id."""
         self.hours: Totals = {}
         self.tag_days: Totals = {}
         self.latencies: Totals = {}
         self.headroom: Totals = {}
         self.sessions: Totals = {}
+        alike: dict[Key, _Alike] = {}
         for row in rows:
-            _require_texts(row)
+            _require_texts(row, TEXTS_OF_A_ROW)
+            key = (row["started_at"][:13], *map(row.get, DIMENSIONS))
+            if (group := alike.get(key)) is None:
+                _require_texts(row, DIMENSIONS)
+                group = alike[key] = _Alike(row, [], [], [])
             amounts = amounts_of(row, is_first=row["id"] == row["call_id"] or row["id"] in further_firsts)
-            if max(amounts) > LARGEST_IN_A_ROW or min(amounts) < -LARGEST_IN_A_ROW:
-                raise ValueError("a count is too large to be true")
-            self._add(row, amounts)
+            group.amounts.append(amounts)
+            group.buckets.extend(buckets_of(row))
+            if (headroom := row.get("rate_limit_headroom")) is not None:
+                group.headrooms.append(headroom)
+            if (session := row.get("session_id")) is not None:
+                self._add_to_session((session,), row, amounts)
+        for group in alike.values():
+            self._add(*group)
 
-    def _add(self, row: Row, amounts: list[int]) -> None:
+    def _add(self, row: Row, each: list[list[int]], buckets: list[tuple[str, int]], headrooms: list[float]) -> None:
+        """Adds rows that are like `row`, with the amounts of each."""
+        of_measures = [*zip(*each, strict=True)]
+        if max(map(max, of_measures)) > LARGEST_IN_A_ROW or min(map(min, of_measures)) < -LARGEST_IN_A_ROW:
+            raise ValueError("a count is too large to be true")
+        amounts = [*map(sum, of_measures)]
         hour, day, outcome = row["started_at"][:13], row["started_at"][:10], row["outcome"]
         platform, model, feature = whose = (row["platform"], row.get("model") or "", row.get("feature") or "")
         reason = row.get("stop_reason" if outcome == "ok" else "error_type") or ""
         _accumulate(self.hours, (hour, *whose, row["operation"], outcome, reason), amounts)
         for tag, value in _tags(row):
             _accumulate(self.tag_days, (tag, day, value, *whose), amounts)
-        for kind, bucket in buckets_of(row):
-            _accumulate(self.latencies, (kind, day, feature, bucket, platform, model), [1])
-        if (headroom := row.get("rate_limit_headroom")) is not None:
+        for (kind, bucket), responses in Counter(buckets).items():
+            _accumulate(self.latencies, (kind, day, feature, bucket, platform, model), [responses])
+        if headrooms:
             key = (hour, row.get("rate_limit") or "", *whose)
-            self.headroom[key] = min(self.headroom.get(key, [headroom]), [headroom])
-        if (session := row.get("session_id")) is not None:
-            self._add_to_session((session,), row, amounts)
+            self.headroom[key] = min(self.headroom.get(key, headrooms[:1]), [min(headrooms)])
 
     def _add_to_session(self, key: Key, row: Row, amounts: list[int]) -> None:
         at = row["started_at"]
@@ -168,9 +198,9 @@ def _less(totals: Totals, taken: Totals) -> Totals:
     return {key: amounts for key, amounts in left.items() if any(amounts)}
 
 
-def _require_texts(row: Row) -> None:
-    if not _TEXT_OR_NONE.issuperset(map(type, map(row.get, TEXTS))):
-        wrong = [name for name in TEXTS if type(row.get(name)) not in _TEXT_OR_NONE]
+def _require_texts(row: Row, names: Sequence[str]) -> None:
+    if not _TEXT_OR_NONE.issuperset(map(type, map(row.get, names))):
+        wrong = [name for name in names if type(row.get(name)) not in _TEXT_OR_NONE]
         raise TypeError(f"{', '.join(wrong)} is not text")
 
 
