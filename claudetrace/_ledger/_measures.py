@@ -116,6 +116,6 @@ def amounts_of(row: Row, *, is_first: bool) -> list[int]:
 
 
 def _cache_write_picousd(parts: str | None) -> int:
-    if not parts or not any(name in parts for name in CACHE_WRITES):
+    if not parts or "cache_write" not in parts:
         return 0
     return sum([part["picousd"] for part in orjson.loads(parts) if part["name"] in _CACHE_WRITE_PARTS])

@@ -7,6 +7,7 @@ import sqlite3
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from operator import itemgetter
 from typing import TYPE_CHECKING
 
 import orjson
@@ -240,7 +241,11 @@ def _insert_all(connection: sqlite3.Connection, rows: list[Row]) -> list[Row]:
     """Inserts `rows`. Returns those that the ledger did not have."""
     columns = _columns_of(rows)
     insert = insert_of(columns)
-    values = [tuple(map(row.get, columns)) for row in rows]
+    try:
+        values = [*map(itemgetter(*columns), rows)]
+    except KeyError:
+        # Not all have all of them.
+        values = [tuple(map(row.get, columns)) for row in rows]
     connection.execute("SAVEPOINT at_once")
     inserted = connection.executemany(insert, values).rowcount
     if inserted == len(rows):
@@ -254,9 +259,13 @@ def _insert_all(connection: sqlite3.Connection, rows: list[Row]) -> list[Row]:
 def _columns_of(rows: list[Row]) -> list[str]:
     """The columns that any of `rows` has, and the id. A column left out is NULL too, and Python takes long for each
     `None`."""
-    names = {name for shape in set(map(tuple, rows)) for name in shape}
-    told = [name for name in COLUMNS[1:] if name in names and any(row.get(name) is not None for row in rows)]
+    names, first = {name for shape in set(map(tuple, rows)) for name in shape}, rows[0].get
+    told = [name for name in COLUMNS[1:] if name in names and (first(name) is not None or _any_has(rows, name))]
     return [COLUMNS[0], *told]
+
+
+def _any_has(rows: list[Row], name: str) -> bool:
+    return any([row.get(name) is not None for row in rows])
 
 
 def _quarantine(connection: sqlite3.Connection, row: Row, error: Exception) -> None:

@@ -143,7 +143,8 @@ class Sums:
                 for key, amounts in written[BY_TABLE[rollup.source]].items():
                     _accumulate(totals, rollup.folded(key), amounts)
                 written[rollup] = totals
-            connection.executemany(UPSERTS[rollup], [(*key, *amounts) for key, amounts in written[rollup].items()])
+            if written[rollup]:
+                connection.executemany(UPSERTS[rollup], [(*key, *amounts) for key, amounts in written[rollup].items()])
         return written
 
 

@@ -77,14 +77,20 @@ class Priced:
 
     def columns(self, terms: str, missed_tokens: int | None = None) -> Row:
         """`PRICE_COLUMNS`, with the JSON of the terms; `missed_tokens`: those that the API says missed the cache."""
-        saved, lost = self.cache_saved_picousd, self._lost_picousd(missed_tokens)
-        told = (self.picousd, self.parts_json(), self.flags_json(), saved, lost, self.rates_version, terms)
-        return dict(zip(PRICE_COLUMNS, told, strict=True))
+        return {
+            "cost_picousd": self.picousd,
+            "cost_parts": self.parts_json(),
+            "cost_flags": self.flags_json(),
+            "cache_saved_picousd": self.cache_saved_picousd,
+            "cache_lost_picousd": self._lost_picousd(missed_tokens) if missed_tokens else None,
+            "rates_version": self.rates_version,
+            "pricing_terms": terms,
+        }
 
-    def _lost_picousd(self, missed_tokens: int | None) -> int | None:
+    def _lost_picousd(self, missed_tokens: int) -> int | None:
         """What `missed_tokens` cost, at the mean rate of the prompt's tokens that were not read from the cache, more
         than if they had been read."""
-        if not missed_tokens or self._leg is None:
+        if self._leg is None:
             return None
         lines = {line.name: line for name, line in self._leg.lines if name in PROMPT_TOKENS}
         read = lines.pop("cache_read_tokens").rate_picousd

@@ -129,9 +129,11 @@ def terms_of(row: Mapping[str, Any], batch_created_at: str | None = None) -> tup
 
 
 def _terms_json(row: Mapping[str, Any], terms: Terms) -> str:
-    # Keep the text if it still holds: a newer version may have written more into it.
     text = row.get("pricing_terms")
-    return text if isinstance(text, str) and Terms.from_json(text).text == terms.text else terms.text
+    if text == terms.text or not isinstance(text, str):
+        return terms.text
+    # Keep the text if it still holds: a newer version may have written more into it.
+    return text if Terms.from_json(text).text == terms.text else terms.text
 
 
 def kept_flags(row: Mapping[str, Any]) -> tuple[str, ...]:
