@@ -265,7 +265,7 @@ def _columns_of(rows: list[Row]) -> list[str]:
 
 
 def _any_has(rows: list[Row], name: str) -> bool:
-    return any([row.get(name) is not None for row in rows])
+    return any(row.get(name) is not None for row in rows)
 
 
 def _quarantine(connection: sqlite3.Connection, row: Row, error: Exception) -> None:
