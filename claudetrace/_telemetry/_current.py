@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from types import MethodType
 from typing import TYPE_CHECKING, Any
 
 from opentelemetry import context, trace
 from opentelemetry.trace import NoOpTracer, ProxyTracer, SpanKind, Status, StatusCode, get_current_span
+
+from claudetrace._guard import pass_on
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -62,3 +65,47 @@ def leave(token: Any, inside: Any) -> None:
     """Ends what `enter` began; with a context `inside`, only if that is current."""
     if inside is None or context.get_current() is inside:
         context.detach(token)
+
+
+_known: Any = None
+"""The SDK's own `set_attributes`, once it was seen to put attributes where `_put` does."""
+
+
+def set_attributes(span: Any, attributes: dict[str, Any]) -> None:
+    """Sets `attributes`, whose values are clean, on a span that records. The SDK's would check each value, which takes
+    as long as all else that we do for a span: so the first go the public way, and others where those went."""
+    setter = span.set_attributes
+    # What wraps it, of another tool, is called.
+    known = type(setter) is MethodType and setter.__func__ is _known
+    if not known or not _put(span, attributes):
+        setter(attributes)
+        if not known:
+            _learn(span, setter, attributes)
+
+
+def _put(span: Any, attributes: dict[str, Any]) -> bool:
+    """Whether `attributes` were set: the span has not ended, has room for them, and does not cut their values."""
+    bounded = span._attributes  # noqa: SLF001 - `_learn` has found it
+    kept = bounded._dict  # noqa: SLF001
+    with span._lock, bounded._lock:  # noqa: SLF001
+        room = bounded.maxlen is None or len(kept) + len(attributes) <= bounded.maxlen
+        if not room or bounded.max_value_len is not None or span._end_time is not None:  # noqa: SLF001
+            return False
+        for name in attributes:
+            # What is set again is the last to be dropped.
+            kept.pop(name, None)
+        kept.update(attributes)
+    return True
+
+
+def _learn(span: Any, setter: Any, attributes: dict[str, Any]) -> None:
+    global _known
+    function = setter.__func__ if type(setter) is MethodType else None
+    if getattr(function, "__globals__", {}).get("__name__") != "opentelemetry.sdk.trace":
+        return
+    try:
+        kept = span._attributes._dict  # noqa: SLF001 - no public way
+        if type(kept) is dict and kept.items() >= attributes.items() and _put(span, attributes):
+            _known = function
+    except Exception as error:  # noqa: BLE001 - the SDK's inner parts are others in this version
+        pass_on(error)

@@ -110,7 +110,7 @@ class Spans:
         form = names.output_attributes(request_body(options))
         tags = names.tag_attributes(call.tags.tags, backends=self._backends)
         if form or tags:
-            span.set_attributes({**form, **tags})
+            self._current.set_attributes(span, {**form, **tags})
         return False
 
     def _join_silent(self, call: LiveCall, span: Any) -> None:
@@ -154,7 +154,7 @@ class Spans:
             names.tell_lacking(attributes, answer, columns, backends=self._backends)
             names.tell_cost(attributes, own.prices.values(), backends=self._backends)
         if attributes:
-            own.span.set_attributes(attributes)
+            self._current.set_attributes(own.span, attributes)
 
     def recorded(self, call: LiveCall, row: Row) -> None:
         """Gives the row the ids of its span."""

@@ -1,0 +1,84 @@
+"""The app's limits of spans, and tools that replace a method of OpenTelemetry's spans."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from opentelemetry import trace
+from opentelemetry.sdk.trace import Span, SpanLimits, TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from seam.kinds._plays import json_answer, streamed
+
+import claudetrace
+from claudetrace._telemetry import _current
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from opentelemetry.sdk.trace import ReadableSpan
+
+ASK: dict[str, Any] = {"model": "claude-sonnet-5", "max_tokens": 100, "messages": [{"role": "user", "content": "Hi."}]}
+TIMES = {"gen_ai.response.time_to_first_chunk"}
+
+pytestmark = pytest.mark.usefixtures("meter")
+
+
+@pytest.fixture(
+    params=[{}, {"max_span_attributes": 12}, {"max_span_attributes": 0}, {"max_span_attribute_length": 6}], ids=str
+)
+def limited(request: pytest.FixtureRequest, exporter: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The app's own provider, with limits."""
+    provider = TracerProvider(span_limits=SpanLimits(**request.param))
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    monkeypatch.setattr(trace, "_TRACER_PROVIDER", provider)
+
+
+def told(client: Any, server: Any, spans: Any) -> list[tuple[list[tuple[str, object]], int]]:
+    """What the spans of some calls have, in its order, and how many attributes they dropped."""
+    before = len(spans())
+    for play in (json_answer, json_answer, streamed, streamed):
+        server.add(play())
+        with claudetrace.tag(user="u1", team="north"):
+            [*client.messages.create(**ASK, stream=play is streamed)]
+    return [_attributes(span) for span in spans()[before:]]
+
+
+def _attributes(span: ReadableSpan) -> tuple[list[tuple[str, object]], int]:
+    attributes = (span.attributes or {}).items()
+    return [each for each in attributes if each[0] not in TIMES], span.dropped_attributes
+
+
+@pytest.mark.usefixtures("limited")
+def test_a_span_has_what_opentelemetry_would_give_it(
+    client: Any, server: Any, spans: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same attributes in the same order, as many dropped and values cut alike, as where a tool has replaced
+    `set_attributes`. That tool is told all."""
+    as_it_is = told(client, server, spans)
+    given: list[Mapping[str, Any]] = []
+    own = Span.set_attributes
+
+    def set_attributes(span: Span, attributes: Mapping[str, Any]) -> None:
+        given.append(attributes)
+        own(span, attributes)
+
+    monkeypatch.setattr(Span, "set_attributes", set_attributes)
+    with_tool = told(client, server, spans)
+
+    assert [len(names) for names, _ in as_it_is] == [len(names) for names, _ in with_tool]
+    assert as_it_is == with_tool
+    assert sum("claudetrace.cost.usd" in each for each in given) >= len(with_tool) == 4
+
+
+@pytest.mark.parametrize("part", ["_attributes", "_lock"])
+@pytest.mark.usefixtures("provider")
+def test_a_span_with_other_inner_parts(
+    part: str, client: Any, server: Any, spans: Any, meter: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A version of OpenTelemetry whose spans name their parts otherwise gives the same spans, and no failure."""
+    as_it_is = told(client, server, spans)
+    monkeypatch.setattr(_current, "_known", None)
+    monkeypatch.setattr(_current, "_put", lambda span, _attributes: getattr(span, f"_other{part}"))
+
+    assert (told(client, server, spans), dict(meter.health.failures)) == (as_it_is, {})
