@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 from contextlib import suppress
 from typing import TYPE_CHECKING, TypeAlias
@@ -20,6 +21,30 @@ def identity(file: int | str | Path) -> Identity | None:
     except OSError:
         return None
     return found.st_dev, found.st_ino
+
+
+_SET, _GET = getattr(fcntl, "F_SETSIG", None), getattr(fcntl, "F_GETSIG", None)
+_MARK = 64
+"""The signal that the system would send if one asked it to tell of input. Nobody asks, and others' files have none."""
+
+
+def mark(fd: int) -> bool:
+    """Marks the open file behind `fd` as ours. Whether the system can do that: Linux can."""
+    if _SET is None or _GET is None:
+        return False
+    try:
+        fcntl.fcntl(fd, _SET, _MARK)
+        return fcntl.fcntl(fd, _GET) == _MARK
+    except OSError:
+        return False
+
+
+def is_marked(fd: int) -> bool:
+    """Whether `fd` leads to an open file that was marked: takes a quarter as long as to ask which file it is."""
+    try:
+        return fcntl.fcntl(fd, _GET or 0) == _MARK
+    except (OSError, ValueError):
+        return False
 
 
 class Descriptor:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from claudetrace._clock import monotonic
-from claudetrace._descriptors import identity
+from claudetrace._descriptors import identity, is_marked, mark
 from claudetrace._forks import Forks, is_before_forks, watch
 from claudetrace._ledger import _segments
 from claudetrace._text import utf8
@@ -66,6 +66,8 @@ class Journal(Forks):
         self._fd = -1
         self._files: tuple[Identity | None, ...] = ()
         """The files that the number may lead to: two while it is led from one to the next."""
+        self._marks = False
+        """Whether they are marked, which is told faster."""
         self._reset()
         watch(self)
 
@@ -100,9 +102,9 @@ class Journal(Forks):
         self._recorded.add()
         try:
             try:
-                line = b"\n%b\n" % orjson.dumps(row)
+                line = b"\n" + orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE)
             except (TypeError, ValueError, RecursionError):
-                line = b"\n%b\n" % orjson.dumps(_plain(row))
+                line = b"\n" + orjson.dumps(_plain(row), option=orjson.OPT_APPEND_NEWLINE)
         except Exception as error:  # noqa: BLE001 - the caller's call goes on
             self._lost.add()
             self._guard.caught("write a call as JSON; it is lost", error)
@@ -131,6 +133,8 @@ class Journal(Forks):
 
     def _is_ours(self) -> bool:
         """Whether the writers' number leads to a file of ours, and not to one that the host opened since."""
+        if self._marks:
+            return is_marked(self._fd)
         for _ in range(3):
             try:
                 found = os.fstat(self._fd)
@@ -190,6 +194,7 @@ class Journal(Forks):
     def _lead_fd_to(self, fd: int) -> None:
         new, ours = identity(fd), self._fd >= 0 and self._is_ours()
         self._files = (*self._files[-1:], new)
+        self._marks = mark(fd)
         if ours:
             os.dup2(fd, self._fd, inheritable=False)
         else:

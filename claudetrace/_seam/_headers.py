@@ -32,9 +32,9 @@ class Layout(NamedTuple):
     content_encoding: int | None
     limits: tuple[str, ...]
     """The names of the rate limits."""
-    most: Callable[[Sequence[bytes]], Sequence[bytes]]
+    most: Callable[[Sequence[bytes]], tuple[bytes, ...]]
     """Gives the value of each limit, and `remaining` what remains of each."""
-    remaining: Callable[[Sequence[bytes]], Sequence[bytes]]
+    remaining: Callable[[Sequence[bytes]], tuple[bytes, ...]]
 
 
 _layouts: dict[tuple[bytes, ...], Layout] = {}
@@ -62,7 +62,7 @@ def _fill_headroom(columns: dict[str, Any], layout: Layout, values: Sequence[byt
     """Fills in which limit has the least room, and how much of it remains, from 0 to 1."""
     most, remaining = layout.most(values), layout.remaining(values)
     try:
-        shares = list(map(truediv, map(int, remaining), map(int, most)))
+        shares = list(map(truediv, map(int, remaining), _numbers(most)))
     except (ValueError, ArithmeticError):
         shares = list(map(_share, remaining, most))
     least = min(shares)
@@ -72,6 +72,12 @@ def _fill_headroom(columns: dict[str, Any], layout: Layout, values: Sequence[byt
     if least < inf:
         columns["rate_limit_headroom"] = min(1.0, least)
         columns["rate_limit"] = layout.limits[shares.index(least)]
+
+
+@lru_cache(maxsize=64)
+def _numbers(limits: tuple[bytes, ...]) -> list[int]:
+    """The limits as numbers: they are the same for every call of an organization."""
+    return [*map(int, limits)]
 
 
 def _share(remaining: bytes, most: bytes) -> float:
@@ -110,8 +116,8 @@ def _learn(names: tuple[bytes, ...]) -> Layout:
     return layout
 
 
-def _picks(places: list[int]) -> Callable[[Sequence[bytes]], Sequence[bytes]]:
+def _picks(places: list[int]) -> Callable[[Sequence[bytes]], tuple[bytes, ...]]:
     """A function that gives the values at `places`."""
     if len(places) < 2:
-        return lambda values: [values[at] for at in places]
+        return lambda values: tuple(values[at] for at in places)
     return itemgetter(*places)
