@@ -25,6 +25,8 @@ class Plan(NamedTuple):
     """Responses that are looked at one by one."""
     found: int = 0
     """How many of them are of what is asked, at most."""
+    scanned: tuple[Span, ...] = ()
+    """The time of which all responses are looked at, since no index leads to what is asked."""
 
 
 def plan_spend(connection: sqlite3.Connection, question: Question) -> Plan:
@@ -51,13 +53,14 @@ def plan_calls(connection: sqlite3.Connection, question: Question) -> Plan:
 
 
 def _plan(connection: sqlite3.Connection, question: Question, spans: Iterable[Span], tables: set[str]) -> Plan:
-    looked_at = found = 0
+    looked_at, found, scanned = 0, 0, tuple[Span, ...]()
     for span in spans:
         indexed = _by_index(connection, question, span)
         of_all = _by_sums(connection, question._replace(where=()), span) if indexed is None else indexed
         looked_at += of_all
+        scanned += (span,) if indexed is None and of_all else ()
         found += min(of_all, _by_sums(connection, question, span)) if indexed is None else indexed
-    return Plan(frozenset(tables | {CALLS.table} if looked_at else tables), looked_at, found)
+    return Plan(frozenset(tables | {CALLS.table} if looked_at else tables), looked_at, found, scanned)
 
 
 def _by_index(connection: sqlite3.Connection, question: Question, span: Span) -> int | None:

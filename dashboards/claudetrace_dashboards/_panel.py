@@ -18,7 +18,7 @@ from claudetrace_dashboards._filters import DAY, HOUR
 from claudetrace_dashboards._reading import DeniedError, LateError, TooMuchError, reading
 from claudetrace_dashboards.queries import Query, Statement
 from claudetrace_dashboards.queries._questions import QUESTIONS
-from claudetrace_dashboards.queries._readers import MOST_CALLS, MOST_LOOKED_AT, Times
+from claudetrace_dashboards.queries._readers import MOST_CALLS, MOST_LOOKED_AT, Sums, Times
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
@@ -187,8 +187,8 @@ async def _answer(scope: Scope, ask: Ask, reader: Reader, *, whole: bool) -> Ans
     more = dict(ask.also(scope)) if ask.also else {}
     kind = more.pop("kind", "duration_ms")
     found, question = await reading(scope, reader, reader.question(filters, **more), more, whole=whole)
-    if isinstance(reader, Times):
-        found = reader.of_kind(found, kind)
+    if isinstance(reader, Times | Sums):
+        found = reader.shown(found, whole=whole, kind=kind)
     notes = [reader.note, *found.notes]
     if found.rest:
         notes.append(f"The first {len(found.rows):,}; CSV and JSON have all.")

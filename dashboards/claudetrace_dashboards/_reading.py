@@ -10,6 +10,7 @@ from weakref import WeakKeyDictionary
 
 from datasette.utils import sqlite_timelimit
 
+from claudetrace_dashboards._copies import Copy, of_filters
 from claudetrace_dashboards.queries._readers import in_whole_days, is_late, is_too_much
 
 if TYPE_CHECKING:
@@ -19,15 +20,18 @@ if TYPE_CHECKING:
     from datasette.app import Datasette
 
     from claudetrace._ledger._plan import Plan
-    from claudetrace._ledger._question import Question
+    from claudetrace._ledger._question import Filter, Question
+    from claudetrace._ledger._times import Span
     from claudetrace_dashboards._panel import Scope
     from claudetrace_dashboards.queries._readers import Found, Reader
 
-KEPT = 256
-"""How many answers are kept for who asks next, until the ledger changes."""
+KEPT, COPIES = 256, 2
+"""How many answers are kept for who asks next, and how many copies of calls, until the ledger changes."""
+COPIED_S = 60.0
+"""How long a copy is kept at most: each of its calls takes a kilobyte."""
 QUICK_TIMES, LATE_TIMES = 5, 20
 """How many times Datasette's limit of time a question has, which is several statements; and one of single calls."""
-_kept: WeakKeyDictionary[Datasette, OrderedDict[Any, asyncio.Future[Any]]] = WeakKeyDictionary()
+_kept: WeakKeyDictionary[Datasette, dict[int, OrderedDict[Any, asyncio.Future[Any]]]] = WeakKeyDictionary()
 
 
 class DeniedError(Exception):
@@ -70,18 +74,43 @@ async def reading(scope: Scope, reader: Reader, question: Question, more: dict[s
         raise LateError
     times = None if whole else LATE_TIMES if is_late(plan) else QUICK_TIMES
 
-    def read() -> Coroutine[Any, Any, Found]:
-        return execute(scope, lambda connection: reader.read(connection, asked, whole=whole, **more), times)
+    async def read() -> Any:
+        def answer(connection: sqlite3.Connection) -> Found:
+            return reader.read(connection, asked, whole=whole, **more)
+
+        where, spans = of_filters(asked), plan.scanned
+        if whole or not (where and spans and is_late(plan)):
+            return await execute(scope, answer, times)
+        copy = await _shared(scope, (where, spans), lambda: _copy(scope, where, spans), COPIES)
+        async with copy.lock:
+            return await execute(scope, answer, times, copy.connection)
 
     if whole:
         return Reading(await read(), asked)
     return Reading(await _shared(scope, (reader, asked, tuple(sorted(more.items()))), read), asked)
 
 
-async def execute(scope: Scope, work: Callable[[sqlite3.Connection], Any], times: int | None = QUICK_TIMES) -> Any:
-    """What `work` makes of the ledger in one state of it, within `times` the limit of time that Datasette has."""
+async def _copy(scope: Scope, where: tuple[Filter, ...], spans: tuple[Span, ...]) -> Copy:
+    def make(_: sqlite3.Connection) -> Copy:
+        copy = Copy(Path(str(scope.ledger.db.path)), where, spans)
+        with sqlite_timelimit(copy.connection, LATE_TIMES * int(scope.datasette.setting("sql_time_limit_ms"))):
+            return copy.fill()
+
+    made: Copy = await scope.ledger.db.execute_fn(make)
+    return made
+
+
+async def execute(
+    scope: Scope,
+    work: Callable[[sqlite3.Connection], Any],
+    times: int | None = QUICK_TIMES,
+    on: sqlite3.Connection | None = None,
+) -> Any:
+    """What `work` makes of the ledger in one state of it, within `times` the limit of time that Datasette has; `on` is
+    another connection than Datasette's."""
 
     def run(connection: sqlite3.Connection) -> Any:
+        connection = on or connection
         connection.execute("BEGIN")
         try:
             if times is None:
@@ -100,15 +129,17 @@ async def _require_seen(scope: Scope, plan: Plan) -> None:
             raise DeniedError(table)
 
 
-async def _shared(scope: Scope, key: Any, make: Callable[[], Coroutine[Any, Any, Any]]) -> Any:
+async def _shared(scope: Scope, key: Any, make: Callable[[], Coroutine[Any, Any, Any]], most: int = KEPT) -> Any:
     """What `make` finds, of whoever asked it first: who leaves does not end it for the others."""
-    kept = _kept.setdefault(scope.datasette, OrderedDict())
+    kept = _kept.setdefault(scope.datasette, {}).setdefault(most, OrderedDict())
     marked = (scope.ledger.name, _marks(scope), key)
     task = kept.get(marked)
     if task is None or (task.done() and (task.cancelled() or task.exception() is not None)):
         task = kept[marked] = asyncio.ensure_future(make())
         task.add_done_callback(lambda done: done.cancelled() or done.exception())
-        while len(kept) > KEPT:
+        if most == COPIES:
+            asyncio.get_running_loop().call_later(COPIED_S, kept.pop, marked, None)
+        while len(kept) > most:
             kept.popitem(last=False)
     return await asyncio.shield(task)
 

@@ -33,6 +33,7 @@ sys.path[:0] = [str(ROOT / "dashboards"), str(ROOT / "tests" / "bench")]
 # ruff: noqa: E402 - found by the line above
 from claudetrace_dashboards import _filters
 from claudetrace_dashboards.queries import QUERIES, QUESTIONS, Filters, run
+from claudetrace_dashboards.queries._readers import Sums, Times
 from generate import LAST_DAY, Source
 
 if TYPE_CHECKING:
@@ -207,10 +208,15 @@ def asked_filters(ledger: sqlite3.Connection, seed: str, count: int = 14) -> Ite
 COLUMNS = {"user": "user_id", "session": "session_id"}
 
 
-def found(ledger: sqlite3.Connection, name: str, filters: _filters.Filters, **more: str) -> list[dict[str, Any]]:
+def found(
+    ledger: sqlite3.Connection, name: str, filters: _filters.Filters, kind: str = "", **more: str
+) -> list[dict[str, Any]]:
     """The whole answer to a question of the pages."""
     reader = QUESTIONS[name]
-    rows: list[dict[str, Any]] = reader.read(ledger, reader.question(filters, **more), whole=True, **more).rows
+    read = reader.read(ledger, reader.question(filters, **more), whole=True, **more)
+    rows: list[dict[str, Any]] = (
+        reader.shown(read, whole=True, kind=kind) if isinstance(reader, Sums | Times) else read
+    ).rows
     return rows
 
 

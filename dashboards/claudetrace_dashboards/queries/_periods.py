@@ -33,7 +33,8 @@ def _name(by: str) -> str:
 
 def _sum(plans: list[Plan]) -> Plan:
     tables: frozenset[str] = frozenset().union(*(each.tables for each in plans))
-    return Plan(tables, sum(each.looked_at for each in plans), sum(each.found for each in plans))
+    scanned = tuple(span for each in plans for span in each.scanned)
+    return Plan(tables, sum(each.looked_at for each in plans), sum(each.found for each in plans), scanned)
 
 
 @dataclass(frozen=True, slots=True)

@@ -44,7 +44,10 @@ class Found(NamedTuple):
 
 
 class Reader(Protocol):
-    """A question of the pages: what it asks, how much that takes, and the answer."""
+    """A question of the pages: what it asks, how much that takes, and the answer.
+
+    Those that are equal read the same, so that it is read once.
+    """
 
     @property
     def note(self) -> str: ...
@@ -81,7 +84,7 @@ class Sums:
     sort: str | None = None
     with_writes: bool = False
     named: Mapping[str, str] = field(default_factory=dict, hash=False)
-    keep: Callable[[Row], bool] | None = None
+    keep: Callable[[Row], bool] | None = field(default=None, compare=False)
     note: str = ""
 
     def question(self, filters: Filters, **more: Any) -> Question:
@@ -97,13 +100,16 @@ class Sums:
         rows = [self._row(each) for each in found]
         rest = rows.pop() if found and found[-1].rest else None
         notes = [f"Calls before {found.pruned_before} are pruned: what is older is not whole."]
-        notes = notes if found.pruned_before else []
-        if self.keep:
-            rows = [row for row in rows if self.keep(row)]
-            if not whole and self.most is not None and len(rows) > self.most:
-                rows = rows[: self.most]
-                notes.append(f"The first {self.most:,}; CSV and JSON have all.")
-        return Found(rows, self._row(found.total), rest, tuple(notes))
+        return Found(rows, self._row(found.total), rest, tuple(notes if found.pruned_before else ()))
+
+    def shown(self, read: Found, *, whole: bool, **_: Any) -> Found:
+        """The rows to keep, where there are others too."""
+        if self.keep is None:
+            return read
+        rows, notes = [*filter(self.keep, read.rows)], read.notes
+        if not whole and self.most is not None and len(rows) > self.most:
+            rows, notes = rows[: self.most], (*notes, f"The first {self.most:,}; CSV and JSON have all.")
+        return read._replace(rows=rows, notes=notes)
 
     def _row(self, spend: Spend) -> Row:
         names = {name: self._column(name) for name in spend.dimensions}
@@ -123,7 +129,7 @@ class Sums:
 
 @dataclass(frozen=True, slots=True)
 class Times:
-    """Percentiles by one dimension or of all, of the kind that is asked for."""
+    """Percentiles by one dimension or of all, of the kind that is asked for; all kinds are read together."""
 
     by: tuple[str, ...] = ()
     note: str = ""
@@ -135,13 +141,11 @@ class Times:
     def plan(self, connection: sqlite3.Connection, question: Question, **_: Any) -> Plan:
         return plan_latencies(connection, question)
 
-    def read(self, connection: sqlite3.Connection, question: Question, *, kind: str | None = None, **_: Any) -> Found:
-        """All kinds, which are read together; or the rows of one."""
+    def read(self, connection: sqlite3.Connection, question: Question, **_: Any) -> Found:
         found = read_latencies(connection, question)
-        read = Found([{"latency": each} for each in found.rows], {"latency": found.total})
-        return read if kind is None else self.of_kind(read, kind)
+        return Found([{"latency": each} for each in found.rows], {"latency": found.total})
 
-    def of_kind(self, read: Found, kind: str) -> Found:
+    def shown(self, read: Found, *, kind: str, **_: Any) -> Found:
         """The rows of one kind."""
         rows = [_times_of(row["latency"], kind) for row in read.rows]
         total = _times_of((read.total or {})["latency"], kind)
