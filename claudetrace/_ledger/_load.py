@@ -8,8 +8,6 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-import orjson
-
 from claudetrace import _usable
 from claudetrace._clock import monotonic
 from claudetrace._files import is_writable
@@ -50,7 +48,7 @@ class JournalLoader:
         has_ledger: bool = True,
         on_rows: Callable[[list[Row], bool], None] | None = None,
         on_marked: Callable[[int], None] | None = None,
-        pace: Callable[[list[Row]], Iterable[Row]] = iter,
+        pace: Callable[[list[bytes]], Iterable[bytes]] = iter,
     ) -> None:
         self.spool = spool
         self.handled = 0
@@ -178,27 +176,33 @@ class JournalLoader:
 
     def _load_lines(self, segment: Segment, lines: Lines, *, replayed: bool) -> int:
         with self._gate:
-            if lines.unreadable and lines.end > segment.kept_bytes:
-                self._keep_unreadable(segment, lines)
-            new = self._write(self._priced(lines.rows), segment.name, lines.end, unsent=segment.to_send)
+            rows, unreadable = self._rows_of(lines.lines)
+            if unreadable and lines.end > segment.kept_bytes:
+                self._keep_unreadable(segment, unreadable)
+                segment.kept_bytes = lines.end
+            new = self._write(rows, segment.name, lines.end, unsent=segment.to_send)
             segment.loaded_bytes = lines.end
         if self.leaves:
-            segment.rows += len(lines.rows)
+            segment.rows += len(rows)
         elif not replayed:
-            self.handled += len(lines.rows)
+            self.handled += len(rows)
         self._deliver(new, replayed=replayed)
         return len(new)
 
-    def _priced(self, rows: list[Row]) -> list[Row]:
-        """`rows`, priced where their callers had no need of a price."""
-        priced = []
-        for row in self._pace(rows):
+    def _rows_of(self, lines: list[bytes]) -> tuple[list[Row], list[bytes]]:
+        """The rows in `lines`, priced where their callers had no need of a price, and the lines that are none."""
+        rows: list[Row] = []
+        unreadable: list[bytes] = []
+        for line in self._pace(lines):
+            if (row := _segments.row_of(line)) is None:
+                unreadable.append(line)
+                continue
             try:
-                priced.append(with_price(row))
+                rows.append(with_price(row))
             except Exception as error:  # noqa: BLE001 - a row without a price can be repriced, a lost one cannot
                 self._guard.caught("price a row of the journal", error)
-                priced.append(row)
-        return priced
+                rows.append(row)
+        return rows, unreadable
 
     def _write(self, rows: list[Row], segment: str | None = None, loaded_bytes: int = 0, *, unsent: bool) -> list[Row]:
         if self._store is None:
@@ -212,22 +216,21 @@ class JournalLoader:
             self._guard.caught(f"store every call in the ledger {self._store.path}", error)
         return written.rows
 
-    def _keep_unreadable(self, segment: Segment, lines: Lines) -> None:
+    def _keep_unreadable(self, segment: Segment, lines: list[bytes]) -> None:
         torn = [line.strip(b"\n") for line in self._journal.torn] if self._journal else []
-        unreadable = [line for line in lines.unreadable if line not in torn]
+        unreadable = [line for line in lines if line not in torn]
         if unreadable:
             _segments.keep_unreadable(self.spool, unreadable, segment.name)
             self.unreadable += len(unreadable)
             error = ValueError(f"{len(unreadable)} kept in {self.spool / _segments.UNREADABLE}")
             self._guard.caught("read every line of the journal", error)
-        segment.kept_bytes = lines.end
 
     def _load_kept(self, journal: Journal) -> None:
         """Loads rows straight from memory, where the journal's disk has no room for them."""
         # They stay there meanwhile: the process may end, and has to find them.
         lines = [journal.kept[place] for place in range(min(len(journal.kept), _segments.MAX_ROWS))]
         with self._gate:
-            rows = self._priced([orjson.loads(line) for line in lines])
+            rows, _ = self._rows_of(lines)
             new = self._write(rows, unsent=journal.to_send)
         with suppress(IndexError):
             for _ in lines:

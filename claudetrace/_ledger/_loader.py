@@ -7,7 +7,7 @@ import random
 import threading
 import time
 from collections import deque
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from claudetrace import _usable
 from claudetrace._clock import WallClock, monotonic
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from claudetrace._ledger._prune import Retention
     from claudetrace._ledger._record_sender import Exporter, RecordSender
     from claudetrace._ledger._store import Store
+
+T = TypeVar("T")
 
 TAIL_S = 0.2
 """How long rows wait where a budget waits for them, or only memory has them."""
@@ -235,8 +237,9 @@ class LedgerWriter(Forks):
             self._sender = RecordSender(self._store, self._gate, self._guard, self._records)
             self._sender.start()
 
-    def _pace(self, rows: list[Row]) -> Iterator[Row]:
-        """`rows`, with pauses while nobody waits for them: the interpreter would give others a turn after 5 ms only."""
+    def _pace(self, rows: list[T]) -> Iterator[T]:
+        """`rows`, or their lines, with pauses while nobody waits for them: the interpreter would give others a turn
+        after 5 ms only."""
         for number, row in enumerate(rows, 1):
             yield row
             if number % AT_A_TIME == 0 and not (self._waiting or self._hurries or self._closing):

@@ -11,6 +11,7 @@ import tempfile
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -40,7 +41,9 @@ DISKS = ("/var/tmp", "/dev/shm")  # noqa: S108 - each folder of ours in there is
 """Where rows go, beside the temporary folder, that the ledger's disk had no room for when their process ended. What is
 in memory is gone after a restart, and there until then."""
 READ_BYTES = 1 << 20
-MAX_ROWS = 500
+MAX_ROWS = 200
+"""So many are a transaction: more would save little, and some steps of it keep callers waiting for as long as it has
+rows."""
 
 
 @dataclass(slots=True, eq=False)
@@ -104,10 +107,9 @@ class Segment:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lines:
-    """Rows read from a segment, the lines that are none, and where the next begin."""
+    """Lines read from a segment, and where the next begin."""
 
-    rows: list[Row]
-    unreadable: list[bytes]
+    lines: list[bytes]
     end: int
 
 
@@ -200,26 +202,26 @@ def _read_at(segment: Segment, size: int, start: int) -> bytes:
 
 
 def _batches(data: bytes, start: int) -> Iterator[Lines]:
-    rows: list[Row] = []
-    unreadable: list[bytes] = []
+    lines: list[bytes] = []
     end = start
-    for line in data.split(b"\n"):
-        end += len(line) + 1
-        if not line:
-            continue
-        try:
-            row = orjson.loads(line)
-        except orjson.JSONDecodeError:
-            row = None
-        if isinstance(row, dict):
-            rows.append(row)
-        else:
-            unreadable.append(line)
-        if len(rows) + len(unreadable) == MAX_ROWS:
-            # The last line may have no newline to count.
-            yield Lines(rows=rows, unreadable=unreadable, end=min(end, start + len(data)))
-            rows, unreadable = [], []
-    yield Lines(rows=rows, unreadable=unreadable, end=start + len(data))
+    # Not split at once, which would keep callers waiting.
+    for line in BytesIO(data):
+        end += len(line)
+        if line != b"\n":
+            lines.append(line.rstrip(b"\n"))
+        if len(lines) == MAX_ROWS:
+            yield Lines(lines=lines, end=end)
+            lines = []
+    yield Lines(lines=lines, end=end)
+
+
+def row_of(line: bytes) -> Row | None:
+    """The row that `line` is, or `None` where it is none."""
+    try:
+        row = orjson.loads(line)
+    except orjson.JSONDecodeError:
+        return None
+    return row if isinstance(row, dict) else None
 
 
 def keep_unreadable(spool: Path, lines: list[bytes], segment: str) -> None:

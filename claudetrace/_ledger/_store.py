@@ -239,29 +239,27 @@ def insert_of(columns: Sequence[str]) -> str:
 
 def _insert_all(connection: sqlite3.Connection, rows: list[Row]) -> list[Row]:
     """Inserts `rows`. Returns those that the ledger did not have."""
-    columns = _columns_of(rows)
+    shapes = set(map(tuple, rows))
+    columns = _columns_of(rows, shapes)
     insert = insert_of(columns)
-    try:
-        values = [*map(itemgetter(*columns), rows)]
-    except KeyError:
-        # Not all have all of them.
-        values = [tuple(map(row.get, columns)) for row in rows]
+    pick = itemgetter(*columns) if len(shapes) == 1 else lambda row: tuple(map(row.get, columns))
     connection.execute("SAVEPOINT at_once")
-    inserted = connection.executemany(insert, values).rowcount
+    # One by one, since callers have their turn where SQLite is at work.
+    inserted = connection.executemany(insert, map(pick, rows)).rowcount
     if inserted == len(rows):
         connection.execute("RELEASE at_once")
         return rows
     connection.execute("ROLLBACK TO at_once")
     connection.execute("RELEASE at_once")
-    return [row for row, value in zip(rows, values, strict=True) if connection.execute(insert, value).rowcount]
+    return [row for row in rows if connection.execute(insert, pick(row)).rowcount]
 
 
-def _columns_of(rows: list[Row]) -> list[str]:
-    """The columns that any of `rows` has, and the id. A column left out is NULL too, and Python takes long for each
-    `None`."""
-    names, first = {name for shape in set(map(tuple, rows)) for name in shape}, rows[0].get
-    told = [name for name in COLUMNS[1:] if name in names and (first(name) is not None or _any_has(rows, name))]
-    return [COLUMNS[0], *told]
+def _columns_of(rows: list[Row], shapes: Iterable[tuple[str, ...]]) -> list[str]:
+    """The columns that any of `rows` has, whose names are in `shapes`. One that is left out is NULL too, and Python
+    takes long for each `None`."""
+    names, first = {name for shape in shapes for name in shape}, rows[0].get
+    told = [name for name in COLUMNS if name in names and (first(name) is not None or _any_has(rows, name))]
+    return told or [COLUMNS[0]]
 
 
 def _any_has(rows: list[Row], name: str) -> bool:
