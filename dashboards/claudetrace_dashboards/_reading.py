@@ -10,6 +10,7 @@ from weakref import WeakKeyDictionary
 
 from datasette.utils import sqlite_timelimit
 
+from claudetrace._ledger._plan import Plan, plan_calls
 from claudetrace_dashboards._copies import Copy, of_filters
 from claudetrace_dashboards.queries._readers import in_whole_days, is_late, is_too_much
 
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
 
     from datasette.app import Datasette
 
-    from claudetrace._ledger._plan import Plan
     from claudetrace._ledger._question import Filter, Question
     from claudetrace._ledger._times import Span
     from claudetrace_dashboards._panel import Scope
@@ -56,15 +56,18 @@ class Reading(NamedTuple):
 async def reading(scope: Scope, reader: Reader, question: Question, more: dict[str, Any], *, whole: bool) -> Reading:
     """The answer to `question`. Raises `LateError`, `TooMuchError`, `DeniedError`, or what SQLite raises."""
 
-    def planned(connection: sqlite3.Connection) -> tuple[Question, Plan]:
+    def planned(connection: sqlite3.Connection) -> tuple[Question, Plan, tuple[Filter, ...]]:
         found, plan = question, reader.plan(connection, question, **more)
         if is_late(plan) and len(plan.tables) > 1 and "before" not in more:
             wide = in_whole_days(question)
             plan_of_wide = reader.plan(connection, wide, **more)
             found, plan = (question, plan) if is_late(plan_of_wide) else (wide, plan_of_wide)
-        return found, plan
+        where = of_filters(found) if is_late(plan) else ()
+        # A copy is for other questions too, so that there may be more in it than is asked for here.
+        copies = [plan_calls(connection, found._replace(where=where, span=span)) for span in plan.scanned]
+        return found, plan, () if any(map(is_too_much, copies)) else where
 
-    asked, plan = await _shared(
+    asked, plan, copied = await _shared(
         scope, ("plan", reader, question, tuple(sorted(more.items()))), lambda: execute(scope, planned)
     )
     await _require_seen(scope, plan)
@@ -78,10 +81,9 @@ async def reading(scope: Scope, reader: Reader, question: Question, more: dict[s
         def answer(connection: sqlite3.Connection) -> Found:
             return reader.read(connection, asked, whole=whole, **more)
 
-        where, spans = of_filters(asked), plan.scanned
-        if whole or not (where and spans and is_late(plan)):
+        if whole or not (copied and plan.scanned):
             return await execute(scope, answer, times)
-        copy = await _shared(scope, (where, spans), lambda: _copy(scope, where, spans), COPIES)
+        copy = await _shared(scope, (copied, plan.scanned), lambda: _copy(scope, copied, plan.scanned), COPIES)
         async with copy.lock:
             return await execute(scope, answer, times, copy.connection)
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import anthropic
 import pytest
+from claudetrace_dashboards._copies import Copy
 from claudetrace_dashboards.queries import _readers
 
 from claudetrace import Budget, instrument, tag
@@ -135,6 +136,24 @@ async def test_what_no_sum_has_is_read_from_the_calls(site: Site, desk: Path, mo
     assert 'id="stop_reasons"' in page.partition("is-loading")[2]
     assert ("is-ok" in panel, "is-narrow" in narrow, "Show the last" in narrow) == (True, True, True)
     assert sum(row["responses"] for row in rows) == asked(desk, sql, s=since, u=until)[0][0]
+
+
+async def test_what_is_copied_is_limited(site: Site, desk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Calls of a tag are copied to memory for all panels, and more of them than a panel reads are not, even where it
+    asks for few of them."""
+    copied: list[Copy] = []
+    fill = Copy.fill
+    monkeypatch.setattr(Copy, "fill", lambda copy: copied.append(copy) or fill(copy))
+    monkeypatch.setattr(_readers, "LATE_CALLS", 0)
+    few = [(await site.get(f"/panel/{name}", tag="customer:acme")).text for name in ("stop_reasons", "failures")]
+    made = len(copied)
+    sql = "SELECT COUNT(*) FROM calls WHERE customer = 'acme' AND started_at >= :s AND started_at < :u"
+    since, until = thirty_days()
+    monkeypatch.setattr(_readers, "MOST_CALLS", asked(desk, sql, s=since, u=until)[0][0] - 1)
+    one = (await site.get("/panel/failures", tag="customer:acme", range="90d")).text
+
+    assert [made, len(copied)] == [1, 1]
+    assert all("is-ok" in each for each in (*few, one))
 
 
 async def test_csv_and_json_are_exact(site: Site, desk: Path) -> None:
