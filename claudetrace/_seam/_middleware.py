@@ -73,12 +73,8 @@ class _Rebuilt:
     def __init__(self, call: LiveCall) -> None:
         self._call: LiveCall | None = call
         self.feed: Callable[[bytes], None] = _skip
-        self.lags = False
-        self.unread: list[bytes] = []
         self.times_s: array[float] | None = None
-
-    def catch_up(self) -> None:
-        """Never called: it never lags."""
+        self.skips: Callable[[bytes], object] | None = None
 
     def unreadable(self, error: Exception) -> None:
         """Never called: `feed` does not raise."""

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from array import array
 from collections.abc import Mapping
-from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from claudetrace._item_tags import current_item_tags
@@ -15,7 +13,7 @@ from claudetrace._seam._decoding import decoder_for
 from claudetrace._seam._errors import error_type_of, is_cancellation
 from claudetrace._seam._headers import read_headers
 from claudetrace._seam._readers import EVENTS, STREAMS, SseReader, read_json, reader_for
-from claudetrace._seam._tee import AT_ONCE, tee
+from claudetrace._seam._tee import tee
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -35,9 +33,7 @@ class LiveResponse:
     _ended_how: str | None = None
     _first_token_perf: float | None = None
     times_s: array[float] | None = None
-    lags = False
-    _may_lag = False
-    _decode: Callable[[bytes], bytes] | None = None
+    _packed = False
     _reader: Reader | None = None
     _outcome = "ok"
     _error_type: str | None = None
@@ -79,23 +75,19 @@ class LiveResponse:
     def _watch(self, http_response: Any, media_type: str, encoding: str) -> None:
         call = self._call
         reader = self._reader = reader_for(media_type, self, lines=call.operation.lines)
-        self.unread: list[bytes] = []
         self.feed: Callable[[bytes], None] = reader.feed
-        # The SDK may end its own span before the body ends: so that one is told of each event when it comes.
-        self._may_lag = type(reader) is SseReader and (call.span is None or not call.span.native) and _closes_bodies()
         if encoding:
             try:
-                decode = self._decode = decoder_for(encoding)
+                decode = decoder_for(encoding)
             except LookupError as error:
                 self.unreadable(LookupError(f"the body is encoded as {encoding!r}, and {error}"))
                 self.feed = _skip
             else:
                 if decode is not None:
-                    read = reader.feed
+                    self._packed, read = True, reader.feed
                     self.feed = lambda chunk: read(decode(chunk))
         if self._streamed and call.recorder.times_chunks:
             self.times_s = array("d")
-            self.feed = _timed(self.feed, self.times_s)
         http_response.stream = tee(http_response, self)
 
     # Called by the reader.
@@ -113,10 +105,8 @@ class LiveResponse:
             if self._call.span is not None:
                 self._call.recorder.usage_known(self._call, self._answer)
         elif self._answer.error_type is not None:
-            # Some SDKs raise at this event without closing the body: this is its end.
+            # SDKs before 1.0 raise at this event without closing the body: this is its end.
             self.ended("failed")
-        elif kind == "content_block_delta":
-            self.lags = self._may_lag
 
     def on_first_delta(self) -> None:
         self._first_token_perf = time.perf_counter()
@@ -148,17 +138,9 @@ class LiveResponse:
 
     # Called by the tee.
 
-    def catch_up(self) -> None:
-        """Reads what has passed unread. Never raises."""
-        chunks = self.unread[:]
-        self.unread.clear()
-        self.lags = len(chunks) == AT_ONCE
-        try:
-            if isinstance(self._reader, SseReader) and self._may_lag:
-                self._reader.feed_all(chunks if self._decode is None else [*map(self._decode, chunks)])
-        except Exception as error:  # noqa: BLE001 - any failure of ours ends at the guard
-            self._may_lag = False
-            self.unreadable(error)
+    @property
+    def skips(self) -> Callable[[bytes], object] | None:
+        return self._reader.skips if type(self._reader) is SseReader and not self._packed else None
 
     def unreadable(self, error: Exception) -> None:
         """Counts a body that could not be read further. The row has what was read until then. Never raises."""
@@ -169,11 +151,8 @@ class LiveResponse:
         if self._ended_how is not None or (how != "read" and self._call.is_of_the_parent):
             return
         try:
-            if self.unread:
-                self.catch_up()
-            if self._ended_how is None:
-                self._ended_how = how
-                self._end(how, error)
+            self._ended_how = how
+            self._end(how, error)
         except Exception as failure:  # noqa: BLE001 - any failure of ours ends at the guard
             try:
                 self._call.recorder.guard.caught("record a response", failure)
@@ -245,12 +224,6 @@ class LiveResponse:
         }
 
 
-@cache
-def _closes_bodies() -> bool:
-    """Whether the SDK closes a body at the error in it: it does since version 1.0."""
-    return str(getattr(sys.modules.get("anthropic"), "__version__", "0")).partition(".")[0] != "0"
-
-
 def outcome_of(answer: Answer, how: str, error: BaseException | None) -> tuple[str, str | None]:
     """The outcome and the error type of a response, by the API's last word and how the body ended."""
     if answer.error_type is not None:
@@ -263,17 +236,6 @@ def outcome_of(answer: Answer, how: str, error: BaseException | None) -> tuple[s
         return "incomplete", None
     # Closed after the final counts: the caller has the whole answer.
     return ("ok" if answer.final and how != "failed" else "cancelled"), None
-
-
-def _timed(feed: Callable[[bytes], None], times_s: array[float]) -> Callable[[bytes], None]:
-    """`feed`, which also notes the arrival time of each chunk."""
-    came, clock = times_s.append, time.perf_counter
-
-    def timed(chunk: bytes) -> None:
-        came(clock())
-        feed(chunk)
-
-    return timed
 
 
 def _skip(_chunk: bytes) -> None:

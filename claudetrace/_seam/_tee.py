@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import sys
+from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from functools import cache
-from itertools import compress, filterfalse, islice
+from itertools import compress, filterfalse, takewhile
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from array import array
-
-AT_ONCE = 256
-"""How many chunks may pass unread."""
 
 
 class BodyWatcher(Protocol):
@@ -21,14 +19,13 @@ class BodyWatcher(Protocol):
 
     feed: Callable[[bytes], None]
     """Takes each chunk. If it raises, `unreadable` is called, and `feed` not again."""
-    lags: bool
-    """Whether chunks need not be read at once: instead of being fed they wait in `unread`."""
-    unread: list[bytes]
     times_s: array[float] | None
-    """Where the time of each chunk goes that is not fed."""
+    """Where the time of each chunk goes, by `perf_counter`."""
 
-    def catch_up(self) -> None:
-        """Reads what is unread. If that is less than `AT_ONCE`, `lags` ends."""
+    @property
+    def skips(self) -> Callable[[bytes], object] | None:
+        """Says of a chunk whether it need not be fed; `None` while each must be."""
+        ...
 
     def unreadable(self, error: Exception) -> None: ...
     def ended(self, how: str, error: BaseException | None = None) -> None:
@@ -58,20 +55,26 @@ class _SyncTee(_Tee):
     def __iter__(self) -> Iterator[bytes]:
         watcher = self._watcher
         feed = watcher.feed
+        last: deque[bytes] = deque(maxlen=1)
         try:
-            chunks = iter(self._inner)
-            for chunk in chunks:
+            chunks = filterfalse(last.append, _timed(iter(self._inner), watcher.times_s))
+            while True:
+                if (skips := watcher.skips) is None:
+                    if (chunk := next(chunks, None)) is None:
+                        break
+                else:
+                    last.clear()
+                    # No Python runs for what is skipped, since that would take as long as many chunks.
+                    yield from takewhile(skips, chunks)
+                    if not last or skips(last[0]):
+                        break
+                    chunk = last[0]
                 try:
                     feed(chunk)
                 except Exception as error:  # noqa: BLE001 - the caller's bytes pass whatever ours do
                     watcher.unreadable(error)
                     feed = _skip
                 yield chunk
-                if watcher.lags:
-                    break
-            while watcher.lags:
-                yield from _passing(chunks, watcher)
-                watcher.catch_up()
         except GeneratorExit:
             watcher.ended("closed")
             raise
@@ -94,11 +97,10 @@ class _AsyncTee(_Tee):
         chunks = self._inner.__aiter__()
         try:
             async for chunk in chunks:
+                if watcher.times_s is not None:
+                    watcher.times_s.append(perf_counter())
                 try:
-                    if watcher.lags:
-                        _keep(chunk, watcher)
-                    else:
-                        feed(chunk)
+                    feed(chunk)
                 except Exception as error:  # noqa: BLE001 - the caller's bytes pass whatever ours do
                     watcher.unreadable(error)
                     feed = _skip
@@ -122,22 +124,12 @@ class _AsyncTee(_Tee):
             await self._inner.aclose()
 
 
-def _passing(chunks: Iterator[bytes], watcher: BodyWatcher) -> Iterator[bytes]:
-    """The next `AT_ONCE` of `chunks`, each kept for the watcher when it passes. No Python runs for one of them, since
-    that would take as long as many of them."""
-    if watcher.times_s is not None:
-        # A chunk is let through if the time that is told when it comes is true, and `append` says `None` to each.
-        chunks = compress(chunks, filterfalse(watcher.times_s.append, iter(perf_counter, None)))
-    return islice(filterfalse(watcher.unread.append, chunks), AT_ONCE)
-
-
-def _keep(chunk: bytes, watcher: BodyWatcher) -> None:
-    """Does the same with one chunk."""
-    if watcher.times_s is not None:
-        watcher.times_s.append(perf_counter())
-    watcher.unread.append(chunk)
-    if len(watcher.unread) >= AT_ONCE:
-        watcher.catch_up()
+def _timed(chunks: Iterator[bytes], times_s: array[float] | None) -> Iterator[bytes]:
+    """`chunks`; the time of each goes into `times_s`."""
+    if times_s is None:
+        return chunks
+    # Each is let through, because its time, which `append` adds and `filterfalse` passes on, is true.
+    return compress(chunks, filterfalse(times_s.append, iter(perf_counter, None)))
 
 
 def _skip(_chunk: bytes) -> None:

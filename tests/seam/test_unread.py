@@ -1,4 +1,4 @@
-"""Chunks after the first output may pass unread for a while: the row is the same as if each had been read at once."""
+"""Chunks that are nothing but deltas pass unread after the first output: the row is that of a stream read whole."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ async def test_so_is_one_that_is_awaited(way: str, start: Any, ledger: Any) -> N
 
 @pytest.mark.parametrize("leave", ["close", "drop"])
 def test_one_that_is_left_after_its_last_counts_is_whole(leave: str, start: Any, ledger: Any) -> None:
-    """What has passed unread is read when the caller leaves."""
+    """A caller who has seen the last counts gets them on the row, however it leaves."""
     start()
     stream = client(SENT, {}).messages.create(**ASK, stream=True)
 
