@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from html import unescape
 from itertools import product
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 
@@ -139,4 +140,4 @@ async def test_columns_are_chosen(desk: Path, site: Site) -> None:
     ((customer,),) = asked(desk, "SELECT customer FROM calls WHERE customer IS NOT NULL ORDER BY id DESC LIMIT 1")
 
     assert [re.sub("<[^>]+>", "", head).strip(" ↓") for head in heads] == ["Time", "Customer", "Prompt"]
-    assert f"tag=customer%3A{customer}" in answer.text
+    assert f"tag=customer%3A{quote(customer, safe='')}" in answer.text
