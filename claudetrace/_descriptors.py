@@ -24,25 +24,26 @@ def identity(file: int | str | Path) -> Identity | None:
 
 
 _SET, _GET = getattr(fcntl, "F_SETSIG", None), getattr(fcntl, "F_GETSIG", None)
-_MARK = 64
-"""The signal that the system would send if one asked it to tell of input. Nobody asks, and others' files have none."""
+MARKS = range(64, 48, -1)
+"""Signals, of which the system would send one if it were asked to tell of input. Nobody asks, and others' files have
+none."""
 
 
-def mark(fd: int) -> bool:
-    """Marks the open file behind `fd` as ours. Whether the system can do that: Linux can."""
-    if _SET is None or _GET is None:
+def mark(fd: int, number: int) -> bool:
+    """Marks the open file behind `fd` with this one of `MARKS`. Whether the system can do that: Linux can."""
+    if _SET is None:
         return False
     try:
-        fcntl.fcntl(fd, _SET, _MARK)
-        return fcntl.fcntl(fd, _GET) == _MARK
+        fcntl.fcntl(fd, _SET, number)
     except OSError:
         return False
+    return is_marked(fd, number)
 
 
-def is_marked(fd: int) -> bool:
-    """Whether `fd` leads to an open file that was marked: takes a quarter as long as to ask which file it is."""
+def is_marked(fd: int, number: int) -> bool:
+    """Whether `fd` leads to an open file with that mark: takes a quarter as long as to ask which file it is."""
     try:
-        return fcntl.fcntl(fd, _GET or 0) == _MARK
+        return fcntl.fcntl(fd, _GET or 0) == number
     except (OSError, ValueError):
         return False
 

@@ -11,14 +11,14 @@ import os
 import sys
 from collections import deque
 from contextlib import suppress
-from itertools import repeat
+from itertools import cycle, repeat
 from operator import length_hint
 from typing import TYPE_CHECKING, Any
 
 import orjson
 
 from claudetrace._clock import monotonic
-from claudetrace._descriptors import identity, is_marked, mark
+from claudetrace._descriptors import MARKS, identity, is_marked, mark
 from claudetrace._forks import Forks, is_before_forks, watch
 from claudetrace._ledger import _segments
 from claudetrace._text import utf8
@@ -35,6 +35,8 @@ KEPT_ROWS = 10_000
 RETRY_S = 1.0
 BITS = 64
 MANY = 1 << 62
+_marks = cycle(MARKS)
+"""Each journal of a process has its own: the host may close the file of one, whose number another's then gets."""
 
 
 class Counter:
@@ -66,8 +68,9 @@ class Journal(Forks):
         self._fd = -1
         self._files: tuple[Identity | None, ...] = ()
         """The files that the number may lead to: two while it is led from one to the next."""
+        self._mark = next(_marks)
         self._marks = False
-        """Whether they are marked, which is told faster."""
+        """Whether they have the mark, which is told faster."""
         self._reset()
         watch(self)
 
@@ -134,7 +137,7 @@ class Journal(Forks):
     def _is_ours(self) -> bool:
         """Whether the writers' number leads to a file of ours, and not to one that the host opened since."""
         if self._marks:
-            return is_marked(self._fd)
+            return is_marked(self._fd, self._mark)
         for _ in range(3):
             try:
                 found = os.fstat(self._fd)
@@ -194,7 +197,7 @@ class Journal(Forks):
     def _lead_fd_to(self, fd: int) -> None:
         new, ours = identity(fd), self._fd >= 0 and self._is_ours()
         self._files = (*self._files[-1:], new)
-        self._marks = mark(fd)
+        self._marks = mark(fd, self._mark)
         if ours:
             os.dup2(fd, self._fd, inheritable=False)
         else:

@@ -242,7 +242,8 @@ def _insert_all(connection: sqlite3.Connection, rows: list[Row]) -> list[Row]:
     shapes = set(map(tuple, rows))
     columns = _columns_of(rows, shapes)
     insert = insert_of(columns)
-    pick = itemgetter(*columns) if len(shapes) == 1 else lambda row: tuple(map(row.get, columns))
+    is_alike = len(shapes) == 1 and len(columns) > 1
+    pick = itemgetter(*columns) if is_alike else lambda row: tuple(map(row.get, columns))
     connection.execute("SAVEPOINT at_once")
     # One by one, since callers have their turn where SQLite is at work.
     inserted = connection.executemany(insert, map(pick, rows)).rowcount

@@ -66,11 +66,11 @@ def _fill_headroom(columns: dict[str, Any], layout: Layout, values: Sequence[byt
     except (ValueError, ArithmeticError):
         shares = list(map(_share, remaining, most))
     least = min(shares)
-    if least < 0:
-        shares = [inf if share < 0 else share for share in shares]
+    if not 0 <= least < 1:
+        shares = [inf if share < 0 else share if share == inf else min(share, 1.0) for share in shares]
         least = min(shares)
     if least < inf:
-        columns["rate_limit_headroom"] = min(1.0, least)
+        columns["rate_limit_headroom"] = least
         columns["rate_limit"] = layout.limits[shares.index(least)]
 
 

@@ -6,12 +6,15 @@ import sys
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from functools import cache
-from itertools import compress, filterfalse, takewhile
+from itertools import chain, compress, filterfalse, takewhile
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from array import array
+
+_END = bytes(bytearray(b"the end"))
+"""Comes after the last chunk of a body: an object of its own, and nothing that is skipped."""
 
 
 class BodyWatcher(Protocol):
@@ -57,18 +60,16 @@ class _SyncTee(_Tee):
         feed = watcher.feed
         last: deque[bytes] = deque(maxlen=1)
         try:
-            chunks = filterfalse(last.append, _timed(iter(self._inner), watcher.times_s))
+            chunks = filterfalse(last.append, chain(_timed(iter(self._inner), watcher.times_s), (_END,)))
             while True:
                 if (skips := watcher.skips) is None:
-                    if (chunk := next(chunks, None)) is None:
-                        break
+                    chunk = next(chunks)
                 else:
-                    last.clear()
                     # No Python runs for what is skipped, since that would take as long as many chunks.
                     yield from takewhile(skips, chunks)
-                    if not last or skips(last[0]):
-                        break
                     chunk = last[0]
+                if chunk is _END:
+                    break
                 try:
                     feed(chunk)
                 except Exception as error:  # noqa: BLE001 - the caller's bytes pass whatever ours do

@@ -253,6 +253,17 @@ def test_poison_is_set_aside(poison: str, writer: LedgerWriter, query: Query) ->
     assert (writer.health()["quarantined"], writer.health()["pending"]) == (1, 0)
 
 
+@pytest.mark.parametrize("told", [{}, {"id": "123"}, {"id": None}], ids=str)
+def test_a_row_that_says_next_to_nothing_is_quarantined_for_what_it_lacks(
+    told: dict[str, Any], writer: LedgerWriter, query: Query
+) -> None:
+    """The reason names a column, however few the row has."""
+    writer.append(told)
+
+    assert writer.flush(10)
+    assert query("SELECT COUNT(*) FROM quarantine WHERE reason LIKE '%NOT NULL constraint failed: calls.%'") == [(1,)]
+
+
 def test_lone_surrogate_is_replaced(writer: LedgerWriter, query: Query) -> None:
     """Text that UTF-8 cannot hold is stored with `?` in its place, and the row is kept."""
     writer.append(row(feature="a\ud800b"))

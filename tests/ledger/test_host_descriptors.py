@@ -72,6 +72,17 @@ call(3, 4, 5)
 claudetrace.flush(1)
 call(6)
 """
+TWO = """
+import os, sys
+from pathlib import Path
+from claudetrace._guard import Guard
+from claudetrace._ledger._journal import Journal
+one, two = (Journal(Path(folder), Guard()) for folder in sys.argv[1:])
+one.append({"id": "1"})
+os.closerange(3, 256)
+two.append({"id": "2"})
+one.append({"id": "3"})
+"""
 HOW = (
     "all closed",
     "all closed, loaded",
@@ -97,6 +108,15 @@ def test_no_byte_lands_in_a_file_of_the_host(how: str, server: PlayServer, tmp_p
         assert sorted(call.tags["number"] for call in ledger.calls()) == ["1", "2", "3", "4", "5", "6"]
     with closing(sqlite3.connect(db)) as connection:
         assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+
+
+def test_a_number_that_another_journal_got_is_not_taken_for_its_own(tmp_path: Path) -> None:
+    """The host closes a journal's file, and another ledger's journal gets its number: each row goes to its ledger."""
+    folders = [tmp_path / "one", tmp_path / "two"]
+    subprocess.run([sys.executable, "-c", TWO, *map(str, folders)], env=outside_pytest(), check=True, timeout=60)
+
+    written = [b"".join(path.read_bytes() for path in folder.iterdir()) for folder in folders]
+    assert [sorted(lines.split()) for lines in written] == [[b'{"id":"1"}', b'{"id":"3"}'], [b'{"id":"2"}']]
 
 
 def test_connections_of_ours_that_come_and_go_are_not_the_host(db: Path, guard: Guard) -> None:

@@ -158,3 +158,21 @@ def test_a_connection_that_breaks_after_many_deltas_is_told(start: Any, ledger: 
         list(stream)
 
     assert told(ledger) == ("incomplete", "connection_error", None, False, 1, 0)
+
+
+def test_a_buffer_that_a_transport_uses_again_comes_once(start: Any) -> None:
+    """A chunk that its transport has emptied since, when the body ends, is not given to the caller again."""
+    start()
+    buffer = bytearray()
+
+    def filled() -> Iterator[bytes]:
+        for sent in SENT[:100]:
+            buffer[:] = sent
+            yield buffer
+        buffer[:] = b"something else"
+
+    asked = client(filled(), {}).messages.with_streaming_response.create(**ASK, stream=True)
+    with asked as response:
+        came = [bytes(chunk) for chunk in response.http_response.iter_raw()]
+
+    assert came == SENT[:100]
