@@ -32,14 +32,13 @@ if TYPE_CHECKING:
     from claudetrace._errors import BudgetExceeded, ClaudetraceError
     from claudetrace._estimate import estimate
     from claudetrace._instrument import Instrumentation, flush, instrument, uninstrument
-    from claudetrace._item_tags import tag_results
     from claudetrace._ledger._read import Ledger
     from claudetrace._ledger._spend import Spend
     from claudetrace._pricing._estimate import Estimate
     from claudetrace._pricing._price import price
     from claudetrace._record import record
     from claudetrace._states import budgets
-    from claudetrace._tags import TagScope, tag, tagged
+    from claudetrace._tags import TagScope, tag, tag_results, tagged
     from claudetrace._testing import Recorded
 
 _WHERE = {
@@ -53,7 +52,7 @@ _WHERE = {
     "record": "_record",
     "budgets": "_states",
     "tag": "_tags",
-    "tag_results": "_item_tags",
+    "tag_results": "_tags",
     "TagScope": "_tags",
     "Recorded": "_testing",
     "Run": "_budgets._run",

@@ -14,11 +14,11 @@ from claudetrace._consumers import Consumers, Feed, to_sinks
 from claudetrace._errors import ClaudetraceError
 from claudetrace._exit import OTHERS_S
 from claudetrace._files import set_file_mode, warn_of_fragile
+from claudetrace._ids import SeenIds
 from claudetrace._places import RECORDS_DB, default_db, resource
 from claudetrace._pricing._list import use_rates_of
 from claudetrace._pricing._own import load_own_rates
 from claudetrace._recorder import CallRecorder
-from claudetrace._seen import SeenIds
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -65,7 +65,7 @@ class Assembly:
         self._writer = self._make_writer()
         if self._providers is not None and self._writer is not None:
             self._providers.hand_over = self._writer.flush
-        append = _nowhere if self._writer is None else self._writer.append
+        append = (lambda _row: None) if self._writer is None else self._writer.append
         seen = SeenIds() if any(host.replays for host in settings.hosts.values()) else None
         self.recorder = CallRecorder(
             guard,
@@ -276,7 +276,3 @@ def _spent_before(ledger: Path, budget: Budget, window: Window) -> dict[str, tup
 
     tags = budget.tags or {}
     return spent_before(ledger, start_s=window.start, end_s=window.end, model=budget.model, tags=tags, each=EACH)
-
-
-def _nowhere(_row: Row) -> None:
-    """Takes rows where nobody wants any."""

@@ -31,6 +31,7 @@ RESERVED_TAGS = {
 
 PROMPT_TOKENS = ("input_tokens", "cache_read_tokens", "cache_write_5m_tokens", "cache_write_1h_tokens")
 """The columns of a prompt's tokens. `input_tokens` does not include those read from or written to the cache."""
+JSON_COLUMNS = frozenset(("usage", "cost_parts", "cost_flags", "pricing_terms", "tags"))
 
 
 class Dollars(Decimal):

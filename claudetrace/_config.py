@@ -18,11 +18,11 @@ from claudetrace._places import ledger_path
 from claudetrace._text import without_password
 
 if TYPE_CHECKING:
-    from claudetrace._agents import Agents
     from claudetrace._alerts._channel import Channel
     from claudetrace._budgets._budget import Budget
     from claudetrace._budgets._postgres._url import ServerUrl
     from claudetrace._hosts import Host
+    from claudetrace._parse import Agents
 
 log = logging.getLogger("claudetrace")
 
@@ -104,9 +104,7 @@ def resolve(given: Mapping[str, Any]) -> Settings:
     if "hosts" in file:
         values["hosts"] = _hosts.hosts(f"[hosts] in {CONFIG_NAME}", file["hosts"])
     if "agents" in file:
-        from claudetrace._agents import agents
-
-        values["agents"] = agents(f"[agents] in {CONFIG_NAME}", file["agents"])
+        values["agents"] = _parse.agents(f"[agents] in {CONFIG_NAME}", file["agents"])
     if given.get("rates") is None and isinstance(file.get("rates"), Mapping):
         values["rates_file"] = config_file(given.get("config"))[0]
     retention = values.pop("retention", None)
@@ -228,21 +226,15 @@ def _shown(value: object) -> str:
     return without_password(repr(str(value) if isinstance(value, Path) else value))
 
 
-def _always(_value: object, _folder: Path) -> bool:
-    return True
-
-
 _PLACES = ("db", "budget_store")
 _HARMLESS: Mapping[str, Callable[[object, Path], bool]] = {
-    **dict.fromkeys(("tags", "hash_tags", "spans", "attributes", "metrics", "budgets"), _always),
+    **dict.fromkeys(("tags", "hash_tags", "spans", "attributes", "metrics", "budgets"), lambda _value, _folder: True),
     "alert_to": _is_by_environment,
     "otlp": lambda value, _folder: isinstance(value, bool),
     "records": lambda value, _folder: value == "otlp",
     **dict.fromkeys(_PLACES, _is_inside),
 }
 """The settings that a file which nobody named may have. The environment decides where `otlp` and `records` send."""
-
-
 _SETTINGS: Mapping[str, tuple[str | None, Callable[[str, Any], Any]]] = {
     "db": ("CLAUDETRACE_DB", _parse.db),
     "tags": ("CLAUDETRACE_TAGS", _parse.tags),

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
     Take = Callable[[list[Row]], None]
 
-
 MAX_WAITING = 10_000
 
 

@@ -23,10 +23,6 @@ if TYPE_CHECKING:
 log = logging.getLogger("claudetrace")
 
 
-def _never() -> bool:
-    return False
-
-
 def pass_on(error: BaseException) -> None:
     """Raises what a signal handler of the host raised, where `error` is that or was made of it; else does nothing.
 
@@ -98,7 +94,7 @@ class Guard:
     def __init__(self) -> None:
         self.failures: Counter[str] = Counter()
         self.last_error: str | None = None
-        self.collecting: Callable[[], bool] = _never
+        self.collecting: Callable[[], bool] = lambda: False
         """Whether this thread runs inside a garbage collection, where a log's locks may be held already."""
 
     def caught(self, doing: str, error: Exception) -> None:

@@ -30,8 +30,6 @@ _CHOICES: Mapping[str, tuple[object, ...]] = {
     "endpoint_scope": WORDS["endpoint_scope"],
     "replays": (True, False),
 }
-
-
 _DOMAINS = ("anthropic.com", "amazonaws.com", "api.aws", "googleapis.com", "azure.com")
 """Those of the platforms' own endpoints."""
 

@@ -1,4 +1,4 @@
-"""Ids and times as the ledger writes them."""
+"""Ids and times as the ledger writes them; and `SeenIds`, to know a response that a host replays."""
 
 from __future__ import annotations
 
@@ -19,16 +19,15 @@ _noise = _random.getrandbits
 in_child(_random.seed)
 
 _second: tuple[int, str] = (-1, "")
+FAMILIES = {"agent_sdk": "claude_code", "claude_code": "claude_code", "recorded": "recorded"}
+"""The sources that may tell of one response more than once, each with whom it shares its responses."""
+_MOST = 8192
 
 
 def uuid7(now_ns: int) -> str:
     """A UUIDv7 (RFC 9562) of the moment `now_ns`: ordered by milliseconds, unique over all machines."""
     notice()
     return _uuid7(now_ns, _noise(_BITS))
-
-
-FAMILIES = {"agent_sdk": "claude_code", "claude_code": "claude_code", "recorded": "recorded"}
-"""The sources that may tell of one response more than once, each with whom it shares its responses."""
 
 
 def response_id(at_ns: int, source: str, message_id: str) -> str:
@@ -53,3 +52,20 @@ def utc_text(now_ns: int) -> str:
         prefix = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
         _second = (second, prefix)
     return f"{prefix}.{rest // 1_000_000:03d}Z"
+
+
+class SeenIds:
+    """The ids of recent responses of this process: at least the last `_MOST`, at most twice as many. Takes no lock."""
+
+    __slots__ = ("_new", "_old")
+
+    def __init__(self) -> None:
+        self._new: dict[str, str] = {}
+        self._old: dict[str, str] = {}
+
+    def is_replayed(self, message_id: str, call_id: str) -> bool:
+        """Whether another call than `call_id` has had the response `message_id`; from now on this one has."""
+        if len(self._new) >= _MOST:
+            self._old, self._new = self._new, {}
+        first = self._new.setdefault(message_id, self._old.get(message_id, call_id))
+        return first != call_id

@@ -43,10 +43,6 @@ def _depth(value: Any) -> int:
     return 0 if inside is None else 1 + max(map(_depth, inside), default=0)
 
 
-def _last_of_all(item: tuple[str, Any]) -> tuple[bool, bool]:
-    return item[0] not in KNOWN, isinstance(item[1], dict | list)
-
-
 class _Keeper:
     """Copies a value while there is room, known names first."""
 
@@ -60,7 +56,7 @@ class _Keeper:
             value = bounded(value, 128)
             self.room -= len(value)
         elif isinstance(value, dict):
-            ordered = sorted(value.items(), key=_last_of_all)
+            ordered = sorted(value.items(), key=lambda item: (item[0] not in KNOWN, isinstance(item[1], dict | list)))
             return {bounded(name, 128): self.kept(inner, deepest - 1) for name, inner in self._some(ordered, deepest)}
         elif isinstance(value, list):
             return [self.kept(inner, deepest - 1) for inner in self._some(value, deepest)]

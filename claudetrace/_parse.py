@@ -7,6 +7,8 @@ import math
 import os
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NoReturn
 from urllib.parse import urlsplit
@@ -21,8 +23,12 @@ if TYPE_CHECKING:
     from claudetrace._budgets._budget import Budget
     from claudetrace._budgets._postgres._url import ServerUrl
 
-
 log = logging.getLogger("claudetrace")
+MAX_DAYS = 36_525
+_DAYS = {"d": 1.0, "w": 7.0, "h": 1 / 24, "m": 1 / 1440}
+BILLINGS = ("api", "credit", "subscription", "unknown")
+"""The words of the column `billing`. What a subscription pays is left out of spend."""
+RESERVE_USD = Decimal(1)
 
 
 def refuse(name: str, value: object, way_out: str) -> NoReturn:
@@ -178,10 +184,6 @@ def file_mode(name: str, value: object) -> int:
     return int(value)
 
 
-MAX_DAYS = 36_525
-_DAYS = {"d": 1.0, "w": 7.0, "h": 1 / 24, "m": 1 / 1440}
-
-
 def days(name: str, value: object) -> float:
     """A duration such as `90d`, `2w`, `12h` or `30m`, in days. Raises `ClaudetraceError`."""
     match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([dwhm])\s*", value) if isinstance(value, str) else None
@@ -189,3 +191,28 @@ def days(name: str, value: object) -> float:
     if not 0 < length <= MAX_DAYS:
         refuse(name, value, "write a duration such as 90d, 2w or 12h, of at most 100 years")
     return length
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Agents:
+    """What the settings say of agents."""
+
+    billing: str = "unknown"
+    """Who pays for the transcripts that are imported."""
+    reserve_usd: Decimal = RESERVE_USD
+    """What a query that says nothing of it sets aside in budgets that block."""
+
+
+def agents(name: str, value: Any) -> Agents:
+    """The checked table. Raises `ClaudetraceError`, naming what is impossible and the way out."""
+    if not isinstance(value, Mapping) or value.keys() - {"billing", "reserve_usd"}:
+        raise ClaudetraceError(f'{name}={value!r:.200} cannot be used: it may hold billing = "…" and reserve_usd = 1.0')
+    said: dict[str, Any] = dict(value)
+    if said.get("billing", "api") not in BILLINGS:
+        raise ClaudetraceError(f"{name}, billing={said['billing']!r} is not one of {', '.join(BILLINGS)}")
+    if "reserve_usd" in said:
+        usd = said["reserve_usd"]
+        if isinstance(usd, bool) or not isinstance(usd, (int, float, Decimal)) or not 0 < usd < 10**6:
+            raise ClaudetraceError(f"{name}, reserve_usd={usd!r} cannot be used: give dollars above 0")
+        said["reserve_usd"] = Decimal(str(usd))
+    return Agents(**said)

@@ -5,11 +5,11 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from claudetrace._agents import Agents
 from claudetrace._budgets._run import runs
 from claudetrace._call import PICOUSD_PER_USD, exact_usd, spend_of
 from claudetrace._errors import BudgetExceeded
 from claudetrace._ids import utc_text, uuid7
+from claudetrace._parse import Agents
 
 if TYPE_CHECKING:
     from collections.abc import Callable

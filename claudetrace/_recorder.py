@@ -13,10 +13,10 @@ from claudetrace._budgets._run import runs
 from claudetrace._call import spend_picousd, tells_tokens
 from claudetrace._errors import BudgetExceeded
 from claudetrace._guard import Collection
-from claudetrace._item_tags import current_item_tags
+from claudetrace._ids import SeenIds
 from claudetrace._operations import BATCHES_CREATE
 from claudetrace._pricing._engine import price_response, ran_code
-from claudetrace._seen import SeenIds
+from claudetrace._tags import current_item_tags
 from claudetrace._text import json_text
 from claudetrace._usage import row_columns, usage_columns
 
@@ -24,11 +24,11 @@ if TYPE_CHECKING:
     from array import array
     from collections.abc import Callable, Iterator, Mapping
 
-    from claudetrace._agents import Agents
     from claudetrace._attribution import Attribution
     from claudetrace._budgets._budgets import Budgets
     from claudetrace._call import Row
     from claudetrace._guard import Guard
+    from claudetrace._parse import Agents
     from claudetrace._pricing._bill import Priced
     from claudetrace._pricing._terms import Terms
     from claudetrace._queries import Queries

@@ -1,4 +1,4 @@
-"""Who a call is for: `tag(...)` and `tagged(client, ...)`, snapshot when the call starts."""
+"""Who a call is for: `tag(...)` and `tagged(client, ...)`, snapshot when the call starts, and `tag_results(by)`."""
 
 from __future__ import annotations
 
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from decimal import Decimal
 
     from claudetrace._call import Row
+
+    ByCustomId = Mapping[str, Mapping[str, object]] | Callable[[str], Mapping[str, object] | None]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -278,3 +280,47 @@ def _bound(client: Any, tags: Mapping[str, str]) -> Any:
     # On our own copy alone: the user's client and its class stay as they are.
     client.__dict__.update({CLIENT_TAGS: tags, "copy": copy, "with_options": copy})
     return client
+
+
+_item_blocks: Blocks[ItemTags, ItemTags | None] = Blocks(
+    "claudetrace_item_tags", lambda blocks: blocks[-1] if blocks else None
+)
+
+
+class ItemTags(Block):
+    """A block in which the items of a batch have tags of their own. Entering and leaving never raise."""
+
+    _blocks = _item_blocks
+
+    def __init__(self, by: ByCustomId) -> None:
+        self._by: Any = by.get if isinstance(by, Mapping) else by
+
+    def of(self, custom_id: str) -> dict[str, str]:
+        """The tags of an item, none where nothing is said of it. Raises what the user's callable raises, and
+        `TypeError` where it gives no mapping."""
+        return tags_given(self._by(custom_id))
+
+
+def tag_results(by: ByCustomId) -> ItemTags:
+    """A block in which each item of a batch has tags of its own, on top of the batch's tags.
+
+    with claudetrace.tag_results({"item-1": {"customer": "acme"}, "item-2": {"customer": "globex"}}):
+        for result in client.messages.batches.results(batch_id):
+            ...
+
+    by: a mapping from `custom_id` to tags, or a function that returns them. An item that it does not know keeps the
+        batch's tags.
+
+    Around `batches.create` it decides which budgets an item counts in, around `batches.results` what its row says.
+    Raises `ClaudetraceError` if `by` is neither.
+    """
+    if not (isinstance(by, Mapping) or callable(by)):
+        raise ClaudetraceError(
+            f"tag_results({by!r:.80}) cannot be: give a mapping from custom_id to tags, or a callable that gives them"
+        )
+    return ItemTags(by)
+
+
+def current_item_tags() -> ItemTags | None:
+    """What the innermost `tag_results` block says here and now."""
+    return _item_blocks.get()

@@ -109,7 +109,8 @@ class Worker(Forks):
 
     def _loop(self, life: _Life) -> None:
         while True:
-            _drain(life.woken)
+            while not life.woken.empty():
+                life.woken.get_nowait()
             # Asked before the last call, which then finds all that came before the end.
             ending, nap_s = life.ending, FAILED_S
             with self._guard(self._doing):
@@ -165,8 +166,3 @@ class Chores(Forks):
             with self._guard(self._doing):
                 act()
             done.set()
-
-
-def _drain(queue: SimpleQueue[None]) -> None:
-    while not queue.empty():
-        queue.get_nowait()

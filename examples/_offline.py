@@ -10,8 +10,7 @@ import uuid
 from dataclasses import replace
 
 from claudetrace._demo import _answers as answers
-from claudetrace._demo._exchange import Exchange
-from claudetrace._demo._server import PlayServer
+from claudetrace._demo._server import Exchange, PlayServer
 from claudetrace._demo._wire import message, text, tool_use, usage
 
 MODEL = "claude-haiku-5-5"

@@ -17,10 +17,10 @@ import orjson
 from claudetrace._alerts._sentences import named
 from claudetrace._budgets import _connect
 from claudetrace._budgets._budget import EACH, MOST_CALLS, MOST_USD
+from claudetrace._budgets._connect import grants_of
 from claudetrace._budgets._match import ALL
 from claudetrace._budgets._records import Grant
 from claudetrace._budgets._status import state_of
-from claudetrace._budgets._view import grants_of
 from claudetrace._budgets._windows import window_of
 from claudetrace._call import RESERVED_TAGS, exact_usd
 from claudetrace._errors import ClaudetraceError, dollars
@@ -28,12 +28,10 @@ from claudetrace._errors import ClaudetraceError, dollars
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from claudetrace._budgets._connect import StoreName
+    from claudetrace._budgets._connect import StoreName, View
     from claudetrace._budgets._records import Stored
     from claudetrace._budgets._status import BudgetState
-    from claudetrace._budgets._view import View
     from claudetrace._budgets._windows import Window
-
 
 LONGEST_WHY = 500
 MARK = re.compile(r"(\w+(?: [\d.e+-]+)?(?: of \S+)? -?\d+ |loop session )(.*)", re.DOTALL)

@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 
     from claudetrace._budgets._budget import Budget
 
-
 ALL = ""
 """The key of a budget that is one for all its calls."""
 

@@ -11,10 +11,9 @@ from claudetrace._budgets._status import states
 from claudetrace._budgets._windows import window_of
 
 if TYPE_CHECKING:
-    from claudetrace._budgets._connect import StoreName
+    from claudetrace._budgets._connect import StoreName, View
     from claudetrace._budgets._records import ChannelState, Grant, Raised, Spread, Stored
     from claudetrace._budgets._status import BudgetState
-    from claudetrace._budgets._view import View
 
 IDLE = timedelta(days=35)
 """A budget that no program has set for this long, and whose window is empty, is only counted."""

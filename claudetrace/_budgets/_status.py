@@ -19,9 +19,8 @@ if TYPE_CHECKING:
     from decimal import Decimal
 
     from claudetrace._budgets._budget import Budget
-    from claudetrace._budgets._connect import StoreName
+    from claudetrace._budgets._connect import StoreName, View
     from claudetrace._budgets._records import Stored
-    from claudetrace._budgets._view import View
     from claudetrace._guard import Guard
 
 FRESH_S = 5.0

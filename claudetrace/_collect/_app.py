@@ -3,22 +3,33 @@
 from __future__ import annotations
 
 import asyncio
+import hmac
+import os
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
+import uvicorn
+
 from claudetrace._clock import monotonic
-from claudetrace._collect._decode import Refused
-from claudetrace._collect._intake import LARGEST, Reply, Request
+from claudetrace._collect._intake import LARGEST, Intake, Refused, Reply, Request
+from claudetrace._errors import ClaudetraceError
+from claudetrace._guard import Guard
 
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Awaitable, Callable, Container, MutableMapping
+    from pathlib import Path
 
-    from claudetrace._collect._intake import Intake
-    from claudetrace._collect._tokens import Tokens
+    from claudetrace._config import Settings
 
     Message = MutableMapping[str, Any]
     Receive = Callable[[], Awaitable[Message]]
     Send = Callable[[Message], Awaitable[None]]
 
+VARIABLE = "CLAUDETRACE_COLLECT_TOKENS"
+SHORTEST = 16
+ANY = "*"
+"""The service of a token for all: an OpenTelemetry collector's, which sends what others told it."""
 LOGS = "/v1/logs"
 HELD = 128 << 20
 """In bytes: what all requests may hold together while they wait."""
@@ -28,6 +39,51 @@ GROUP = 32
 """So many requests at most share one sync, so that none waits for long."""
 SENDERS = 10_000
 PROTOBUF = b"application/x-protobuf"
+HEADERS_S = 10.0
+LOOK_S = 2.0
+MOST_CONNECTIONS = 2_000
+
+
+class _All:
+    def __contains__(self, _service: object) -> bool:
+        return True
+
+
+ALL: Container[object] = _All()
+
+
+class Tokens:
+    """What the variable says: `service=token` and further ones, with commas. Raises `ClaudetraceError`.
+
+    A service may have several tokens, and a token several services: programs that share a ledger send for each other.
+    """
+
+    def __init__(self, said: str) -> None:
+        self._services: dict[bytes, set[str]] = {}
+        for pair in filter(None, map(str.strip, said.split(","))):
+            service, _, token = pair.partition("=")
+            if not service.strip() or len(token.strip()) < SHORTEST:
+                raise ClaudetraceError(
+                    f"{VARIABLE} holds service=token, with commas, and each token has {SHORTEST} characters or more; "
+                    f"make one with: python -c 'import secrets; print(secrets.token_urlsafe())' ({service.strip()!r})"
+                )
+            self._services.setdefault(token.strip().encode(), set()).add(service.strip())
+
+    def __bool__(self) -> bool:
+        return bool(self._services)
+
+    def services(self, authorization: str) -> Container[object] | None:
+        """Those that the header `authorization` may send for, `None` where it says no token of ours. All where there
+        are no tokens at all."""
+        if not self._services:
+            return ALL
+        scheme, _, told = authorization.partition(" ")
+        found = None
+        for token, services in self._services.items():
+            # Each of them, so that the time says nothing.
+            if hmac.compare_digest(token, told.strip().encode()) and scheme.lower() == "bearer":
+                found = services
+        return ALL if found is not None and ANY in found else found
 
 
 class Rates:
@@ -183,3 +239,53 @@ def _partial_success(reply: Reply) -> bytes:
         response.partial_success.error_message = reply.text
     body: bytes = response.SerializeToString()
     return body
+
+
+def tokens_of(host: str, *, is_loopback: bool) -> Tokens:
+    """The tokens that the environment has. Raises `ClaudetraceError` where `host` needs some and there are none."""
+    tokens = Tokens(os.environ.get(VARIABLE, ""))
+    if not tokens and not is_loopback:
+        raise ClaudetraceError(
+            f"--listen {host} takes records from everybody who reaches it; give each service a token: "
+            f'{VARIABLE}="desk=…,search=…", and put TLS in front'
+        )
+    return tokens
+
+
+def serve(db: Path, settings: Settings, tokens: Tokens, listener: socket.socket, rate: float) -> None:
+    """Takes records into the ledger `db` until the process is told to end."""
+    intake = Intake(db, settings, Guard())
+    config = uvicorn.Config(
+        App(intake, tokens, rate), lifespan="off", log_level="warning", access_log=False, proxy_headers=False,
+        server_header=False, limit_concurrency=MOST_CONNECTIONS, timeout_graceful_shutdown=10, ws="none",
+    )  # fmt: skip
+    try:
+        with suppress(KeyboardInterrupt):
+            asyncio.run(_until_the_end(uvicorn.Server(config), listener))
+    finally:
+        intake.close()
+
+
+async def _until_the_end(server: uvicorn.Server, listener: socket.socket) -> None:
+    looking = asyncio.create_task(_end_idle(server))
+    try:
+        await server.serve(sockets=[listener])
+    finally:
+        looking.cancel()
+
+
+async def _end_idle(server: uvicorn.Server) -> None:
+    """Closes connections on which for some time no request has been under way."""
+    since: dict[Any, float] = {}
+    while True:
+        await asyncio.sleep(LOOK_S)
+        idle = {each for each in server.server_state.connections if not _is_busy(each)}
+        since = {each: since.get(each, monotonic()) for each in idle}
+        for each, at in since.items():
+            if monotonic() - at > HEADERS_S and each.transport is not None:
+                each.transport.close()
+
+
+def _is_busy(connection: Any) -> bool:
+    cycle = connection.cycle
+    return cycle is not None and not cycle.response_complete

@@ -6,7 +6,7 @@ from itertools import count
 from typing import TYPE_CHECKING, Any
 
 from claudetrace._demo import _wire
-from claudetrace._demo._exchange import Exchange, Received
+from claudetrace._demo._server import Exchange, Received
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

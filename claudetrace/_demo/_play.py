@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     import anthropic
 
-    from claudetrace._demo._exchange import Exchange
+    from claudetrace._demo._server import Exchange
 
 SONNET = "claude-sonnet-5-5"
 HAIKU = "claude-haiku-5-5"

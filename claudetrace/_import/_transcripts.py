@@ -10,10 +10,10 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from claudetrace._agents import Agents
 from claudetrace._attribution import Attribution
 from claudetrace._import._into import ROWS_AT_ONCE
 from claudetrace._ledger._schema import transaction
+from claudetrace._parse import Agents
 from claudetrace._places import resource
 from claudetrace._pricing._own import load_own_rates
 from claudetrace._pricing._row import with_price

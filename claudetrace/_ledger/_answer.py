@@ -8,9 +8,8 @@ from operator import add, sub
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from claudetrace._call import exact_usd
-from claudetrace._ledger._proof import pruned_before
 from claudetrace._ledger._question import CALENDAR, CALLS, IN_HOURS, IN_SUMS, Filter, Question, Source, tag_of
-from claudetrace._ledger._rollups import OTHER
+from claudetrace._ledger._rollups import OTHER, pruned_before
 from claudetrace._ledger._spend import NOTHING, SUMMED, Key, Others, Spends, Totals, check_order, less, spends
 from claudetrace._ledger._times import DAY, HOUR, Span, after, begin_of
 

@@ -12,13 +12,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import orjson
 
-from claudetrace._call import CALL_FIELDS, exact_usd, spend_of
+from claudetrace._call import CALL_FIELDS, JSON_COLUMNS, exact_usd, spend_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
-JSON_COLUMNS = frozenset(("usage", "cost_parts", "cost_flags", "pricing_terms", "tags"))
 MONEY = {"cost_picousd": "cost_usd", "spend_picousd": "spend_usd", "cache_saved_picousd": "cache_saved_usd"}
 """Each amount with its name in dollars."""
 COLUMNS = tuple(MONEY.get(name, name) for name in CALL_FIELDS if name != "cost_usd")

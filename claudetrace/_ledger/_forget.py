@@ -13,7 +13,7 @@ from claudetrace._errors import ClaudetraceError
 from claudetrace._guard import Guard
 from claudetrace._ledger._load import load_orphans
 from claudetrace._ledger._measures import TAG_COLUMNS
-from claudetrace._ledger._proof import exact_from_day
+from claudetrace._ledger._rollups import exact_from_day
 from claudetrace._ledger._schema import CHUNK_ROWS, NAP_S, opened_ledger, transaction, truncate_log
 from claudetrace._ledger._store import rows_of
 from claudetrace._ledger._sums import TagValues, exchange

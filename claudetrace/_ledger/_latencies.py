@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from claudetrace._ledger._answer import known_span
 from claudetrace._ledger._latency import percentile
-from claudetrace._ledger._proof import pruned_before
 from claudetrace._ledger._question import CALLS, Question, Source
+from claudetrace._ledger._rollups import pruned_before
 
 if TYPE_CHECKING:
     import sqlite3

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
-from contextlib import suppress
+from contextlib import closing, suppress
 from typing import TYPE_CHECKING
 
 from claudetrace import _usable
@@ -272,10 +272,6 @@ def load_orphans(db: Path, guard: Guard) -> int:
     # Here and not above: it imports sqlite3, which a program needs once it has a row to load.
     from claudetrace._ledger._store import Store
 
-    store = Store(db, guard)
-    try:
-        with guard(f"load what is left in {spool}"):
-            return JournalLoader(spool, guard=guard, gate=threading.Lock(), store=store).load_orphans()
-        return 0
-    finally:
-        store.close()
+    with closing(Store(db, guard)) as store, guard(f"load what is left in {spool}"):
+        return JournalLoader(spool, guard=guard, gate=threading.Lock(), store=store).load_orphans()
+    return 0

@@ -7,6 +7,7 @@ import random
 import threading
 import time
 from collections import deque
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from claudetrace import _usable
@@ -17,7 +18,6 @@ from claudetrace._files import warn_of_fragile
 from claudetrace._forks import Forks, is_before_forks, notice, watch
 from claudetrace._ledger._journal import Journal
 from claudetrace._ledger._load import JournalLoader
-from claudetrace._ledger._segments import remove_if_empty
 from claudetrace._places import spool_of
 from claudetrace._worker import Worker
 
@@ -199,7 +199,8 @@ class LedgerWriter(Forks):
             if self._store is not None:
                 self._store.close()
             if self.db is None:
-                remove_if_empty(self.spool)
+                with suppress(OSError):  # another one's segments are in it
+                    self.spool.rmdir()
         self._ended = True
         return None
 

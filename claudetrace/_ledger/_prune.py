@@ -10,9 +10,8 @@ import orjson
 
 from claudetrace._clock import monotonic
 from claudetrace._ledger import _unsent
-from claudetrace._ledger._proof import EXACT_FROM_DAY
-from claudetrace._ledger._rollups import ROLLUPS, TAG_MONTHS, TAG_WEEKS
-from claudetrace._ledger._schema import CHUNK_ROWS, NAP_S, opened_ledger, transaction, truncate_log
+from claudetrace._ledger._rollups import EXACT_FROM_DAY, ROLLUPS, TAG_MONTHS, TAG_WEEKS
+from claudetrace._ledger._schema import CHUNK_ROWS, NAP_S, opened_ledger, transaction
 from claudetrace._ledger._store import rows_of
 from claudetrace._ledger._sums import TagValues, exchange, remake_sessions
 
@@ -41,6 +40,7 @@ FIRSTS = """
 """
 """The rows that count as their calls although their ids are others."""
 NO_DAY = "9999"
+USED = ("page_count", "freelist_count", "page_size")
 
 
 def _anew(rollup: Rollup) -> tuple[str, str]:
@@ -60,14 +60,13 @@ ANEW = (*_anew(TAG_WEEKS), *_anew(TAG_MONTHS))
 
 def prune(
     db: Path,
-    before: datetime | date,
+    before: date,
     everything: bool = False,
     progress: Callable[[int], None] | None = None,
 ) -> int:
     """How many calls were removed: those of whole UTC days before `before`. Their rollups stay, unless
     `everything`. Other processes go on writing meanwhile."""
-    day = before.astimezone(UTC).date() if isinstance(before, datetime) else before
-    first_kept = day.isoformat()
+    first_kept = before.isoformat()
     removed = 0
     with opened_ledger(db) as connection:
         while chunk := prune_chunk(connection, first_kept):
@@ -87,21 +86,20 @@ def prune(
     return removed
 
 
-def older_calls(db: Path, before: datetime | date) -> int:
+def older_calls(db: Path, before: date) -> int:
     """How many calls `prune` would remove."""
-    day = before.astimezone(UTC).date() if isinstance(before, datetime) else before
     with opened_ledger(db) as connection:
-        found = connection.execute("SELECT COUNT(*) FROM calls WHERE started_at < ?", (day.isoformat(),))
+        found = connection.execute("SELECT COUNT(*) FROM calls WHERE started_at < ?", (before.isoformat(),))
         return int(found.fetchone()[0])
 
 
-def prune_chunk(connection: sqlite3.Connection, first_kept: str = NO_DAY, rows: int = CHUNK_ROWS) -> int:
+def prune_chunk(connection: sqlite3.Connection, first_kept: str = NO_DAY) -> int:
     """How many calls of days before `first_kept` were removed, the oldest first; 0 when none is left."""
     with transaction(connection):
-        found = connection.execute(OLDEST, (first_kept, rows)).fetchall()
+        found = connection.execute(OLDEST, (first_kept, CHUNK_ROWS)).fetchall()
         if not found:
             return 0
-        exact_from = _day_after(found[-1][2])
+        exact_from = (date.fromisoformat(found[-1][2][:10]) + timedelta(days=1)).isoformat()
         calls = (orjson.dumps([*{call_id for _, call_id, _, _ in found}]).decode(),)
         before = set(connection.execute(FIRSTS, calls))
         connection.executemany("DELETE FROM calls WHERE id = ?", [(id_,) for id_, _, _, _ in found])
@@ -116,25 +114,10 @@ def prune_chunk(connection: sqlite3.Connection, first_kept: str = NO_DAY, rows: 
     return len(found)
 
 
-def _day_after(moment: str) -> str:
-    return date.fromordinal(date.fromisoformat(moment[:10]).toordinal() + 1).isoformat()
-
-
 def used_mb(connection: sqlite3.Connection) -> float:
     """How much of the file is in use. It never shrinks, but free pages are used again."""
-    (pages,) = connection.execute("PRAGMA page_count").fetchone()
-    (free,) = connection.execute("PRAGMA freelist_count").fetchone()
-    (bytes_,) = connection.execute("PRAGMA page_size").fetchone()
+    pages, free, bytes_ = (connection.execute(f"PRAGMA {name}").fetchone()[0] for name in USED)
     return float((pages - free) * bytes_) / 1e6
-
-
-def vacuum(db: Path) -> int:
-    """How many bytes the file became smaller. Others cannot write meanwhile."""
-    with opened_ledger(db) as connection:
-        before = db.stat().st_size
-        connection.execute("VACUUM")
-        truncate_log(connection)
-        return before - db.stat().st_size
 
 
 class Retention:

@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from claudetrace._call import RESERVED_TAGS
 from claudetrace._errors import ClaudetraceError
-from claudetrace._ledger._measures import TAG_COLUMNS
+from claudetrace._ledger._measures import AS_THEY_ARE, TAG_COLUMNS
 from claudetrace._ledger._times import EVER, QUARTER, Span, When, after, begin_of, span, zone_of
-from claudetrace._ledger._views import AS_THEY_ARE
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import sqlite3
 from contextlib import closing
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from claudetrace._call import RESERVED_TAGS
+from claudetrace._ids import utc_text
 from claudetrace._ledger._schema import connect_to_read
 from claudetrace._operations import BATCHES_RESULT, FREE_SQL
 
@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-MILLION = 1_000_000
 SPENT = """
     SELECT
         {key} AS key,
@@ -51,7 +50,10 @@ def spent_before(
     """
     if not path.is_file():
         return {}
-    values: dict[str, object] = {"since": _moment(start_s), "until": END if end_s is None else _moment(end_s)}
+    values: dict[str, object] = {
+        "since": utc_text(start_s * 10**9),
+        "until": END if end_s is None else utc_text(end_s * 10**9),
+    }
     conditions, key = [], "''"
     if model is not None:
         values["model"] = model
@@ -75,8 +77,4 @@ def spent_before(
             if "no such table" in str(error):
                 return {}
             raise
-    return {str(key): (microusd * MILLION + rest, calls) for key, microusd, rest, calls in found}
-
-
-def _moment(seconds: int) -> str:
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S.000Z")
+    return {str(key): (microusd * 10**6 + rest, calls) for key, microusd, rest, calls in found}

@@ -247,12 +247,6 @@ def clear_leftovers(spool: Path, older_than_s: float, now_s: float) -> None:
                 path.unlink(missing_ok=True)
 
 
-def remove_if_empty(spool: Path) -> None:
-    """Removes the folder of a journal of which nothing is left."""
-    with suppress(OSError):
-        spool.rmdir()
-
-
 def leave_elsewhere(spool: Path, lines: Sequence[bytes], *, to_send: bool) -> Path | None:
     """Writes `lines` to a file on another disk, for the next process on the ledger. Returns its path; `None` where no
     disk has room."""

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import orjson
 
 from claudetrace._call import CALL_FIELDS
-from claudetrace._ledger import _completed, _replays, _segments, _unsent
+from claudetrace._ledger import _replays, _segments, _unsent
 from claudetrace._ledger._file import COUNT, LedgerFile
 from claudetrace._ledger._schema import begin, transaction
 from claudetrace._ledger._sums import Sums, TagValues, further_firsts
@@ -157,8 +157,8 @@ class Store(LedgerFile):
         return written
 
     def _complete(self, connection: sqlite3.Connection, told: list[Row]) -> None:
-        for found in _completed.completions(connection, told, rows_of):
-            _completed.complete(connection, found, rows_of, self._tag_values)
+        for found in _replays.completions(connection, told, rows_of):
+            _replays.complete(connection, found, rows_of, self._tag_values)
 
     def _insert(self, connection: sqlite3.Connection, rows: list[Row], written: Written, sums: list[Sums]) -> None:
         """Inserts `rows`. Where one has a fault it halves them, until that one is alone and is quarantined."""

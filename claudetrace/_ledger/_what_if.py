@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from claudetrace._call import exact_usd, is_lower_bound, spend_of, spend_picousd
+from claudetrace._call import PROMPT_TOKENS, exact_usd, is_lower_bound, spend_of, spend_picousd
 from claudetrace._ledger._answer import known_span
 from claudetrace._ledger._question import CALENDAR, CALLS, Question
 from claudetrace._pricing._bill import PRICE_COLUMNS
@@ -29,10 +29,7 @@ READ = (
     "stop_reason",
     "usage",
     "usage_is_final",
-    "input_tokens",
-    "cache_read_tokens",
-    "cache_write_5m_tokens",
-    "cache_write_1h_tokens",
+    *PROMPT_TOKENS,
     *PRICE_COLUMNS,
 )
 

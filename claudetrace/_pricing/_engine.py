@@ -72,7 +72,7 @@ def _price(
         return Priced(None, in_order(("no_usage", *extra_flags)))
     iterations = _iterations_of(usage)
     doubts = doubts_of(usage, columns, final="partial_usage" not in extra_flags)
-    if not (tells_counts(columns) or _any_tells_counts(iterations)):
+    if not (tells_counts(columns) or any(tells_counts(usage_columns(entry)) for entry in iterations or ())):
         return Priced(None, in_order(("no_usage", *doubts, *extra_flags)))
     get = columns.get
     speed, tier, geo = get("speed"), get("service_tier"), get("inference_geo")
@@ -107,10 +107,6 @@ def _costs_nothing(terms: Terms, extra_flags: tuple[str, ...]) -> Priced:
 def _iterations_of(usage: Mapping[str, Any]) -> list[Any] | None:
     iterations = usage.get("iterations")
     return iterations if isinstance(iterations, list) else None
-
-
-def _any_tells_counts(iterations: list[Any] | None) -> bool:
-    return any(tells_counts(usage_columns(entry)) for entry in iterations or ())
 
 
 def ran_code(usage: Mapping[str, Any] | None) -> bool:

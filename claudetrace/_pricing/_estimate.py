@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
     from claudetrace._pricing._bill import Priced
 
-
 _NOT_COUNTED = frozenset(
     ["max_tokens", "stream", "temperature", "top_p", "top_k", "stop_sequences", "metadata", "service_tier", "container"]
 )

@@ -24,7 +24,7 @@ log = logging.getLogger("claudetrace")
 LARGEST_BYTES = 4_000_000
 _KEYED_BY_RATES = {
     "_plan": "_plans",
-    "_highest_rates": "highest_rates",
+    "_upper_bound": "highest_rates",
     "_own": "own_rates_of",
     "_otherwise": "_context_window",
 }

@@ -51,7 +51,6 @@ def parts_of(*rates: str) -> tuple[str, ...]:
     return tuple(prefix + part.name for prefix in PREFIXES for part in TOKENS if part.rate in rates)
 
 
-CACHE_READ_PARTS = parts_of("cache_read")
 CACHE_WRITE_PARTS = parts_of("cache_write_5m", "cache_write_1h")
 
 ClassRates: TypeAlias = Mapping[str, Fraction]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
@@ -93,8 +93,6 @@ def checked_words(**words: object) -> dict[str, Any]:
 
 @lru_cache(maxsize=256)
 def _with_own_rates(terms: Terms, text: str) -> Terms:
-    from dataclasses import replace
-
     return replace(terms, own_rates=text)
 
 

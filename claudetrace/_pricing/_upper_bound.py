@@ -25,16 +25,18 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from math import ceil
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from claudetrace._guard import pass_on
 from claudetrace._operations import BATCHES_CREATE, BATCHES_RESULT, COUNT_TOKENS
 from claudetrace._pricing._engine import LARGEST_PICOUSD
-from claudetrace._pricing._highest_rates import highest_rates
+from claudetrace._pricing._plan import plan_for
 from claudetrace._pricing._prompt_size import PromptSize, as_mapping
+from claudetrace._pricing._rates import book
 
 if TYPE_CHECKING:
-    from claudetrace._pricing._highest_rates import HighestRates
+    from claudetrace._pricing._plan import Leg, Plan
     from claudetrace._pricing._terms import Terms
 
 UNRESERVED = frozenset([COUNT_TOKENS.name, BATCHES_RESULT.name])
@@ -60,6 +62,19 @@ _NAMES = {
 }
 _LIKELY_OUTPUT = 4
 """An estimate takes this part of `max_tokens` as output: one in so many."""
+_VALUES = {
+    "speed": ("standard", "fast"),
+    "inference_geo": ("us", "global"),
+    "service_tier": ("auto", "standard_only"),
+}
+_OLD_IMAGE_TOKENS = 1664
+_IMAGE_TOKENS = 4784
+"""The most tokens of an image after the API has scaled it down: up to Claude 4.6, where 784 by 1568 pixels were 1,639
+by the formula, and since."""
+_TOOL_PROMPT_TOKENS = 1024
+"""Used where the model's own figure is not published; the largest that is published is 804."""
+_LONGEST_WINDOW = 1_000_000
+_MOST_OUTPUT = 128_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -174,7 +189,8 @@ def _priced(body: Mapping[str, Any], rates: HighestRates, why: str | None) -> Bo
         prompt = measure.at_most(rates.image_tokens, rates.tool_prompt_tokens)
         return Bound(picousd=rates.picousd(_in_window(prompt, rates), output, measure.cached_for))
     prompt = _in_window(measure.likely(rates.image_tokens, rates.tool_prompt_tokens), rates)
-    likely = rates.picousd(prompt, -(-output // _LIKELY_OUTPUT)) + _searches(measure, rates)
+    searches = rates.search_picousd if "web_search" in (measure.why or "") else 0
+    likely = rates.picousd(prompt, -(-output // _LIKELY_OUTPUT)) + searches
     return Bound(picousd=likely, why_unbounded=why or measure.why)
 
 
@@ -190,10 +206,6 @@ def _most_output(body: Mapping[str, Any], rates: HighestRates) -> int:
 
 def _in_window(tokens: int, rates: HighestRates) -> int:
     return tokens if rates.window_tokens is None else min(tokens, rates.window_tokens)
-
-
-def _searches(measure: PromptSize, rates: HighestRates) -> int:
-    return rates.search_picousd if "web_search" in (measure.why or "") else 0
 
 
 def _bills_user_profile(body: Mapping[str, Any]) -> bool:
@@ -215,16 +227,107 @@ def _why_of(body: Mapping[str, Any]) -> str | None:
     return None
 
 
-_VALUES = {
-    "speed": ("standard", "fast"),
-    "inference_geo": ("us", "global"),
-    "service_tier": ("auto", "standard_only"),
-}
-
-
 def _only_clears(managed: Any) -> bool:
     try:
         edits = as_mapping(managed).get("edits") or ()
         return all(str(as_mapping(edit).get("type")).startswith("clear_") for edit in edits)
     except TypeError:
         return False
+
+
+class Rates(NamedTuple):
+    """Whole picodollars a token, rounded up, for prompts of more than `above` tokens."""
+
+    above: int
+    input: int
+    cache_write_5m: int
+    cache_write_1h: int
+    output: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HighestRates:
+    """What one model can cost at most, and the sizes that follow from the model alone."""
+
+    tiers: tuple[Rates, ...]
+    """Shortest prompts first; the rates of a tier are never below those before it."""
+    window_tokens: int | None
+    """Longer prompts are refused; `None` where nobody has listed it."""
+    most_output_tokens: int
+    image_tokens: int
+    tool_prompt_tokens: int
+    """What the API adds to a prompt that offers tools."""
+    search_picousd: int
+
+    def picousd(self, prompt_tokens: int, output_tokens: int, cached_for: str | None = None) -> int:
+        """The most that so many tokens cost, if they are written to the cache for `cached_for`: `5m` or `1h`."""
+        rates = self.tiers[0]
+        for tier in self.tiers:
+            if prompt_tokens > tier.above:
+                rates = tier
+        each = rates.input
+        if cached_for is not None:
+            each = max(each, rates.cache_write_5m)
+            if cached_for == "1h":
+                each = max(each, rates.cache_write_1h)
+        return prompt_tokens * each + output_tokens * rates.output
+
+
+@lru_cache(maxsize=1024)
+def highest_rates(model: str | None, day: str, terms: Terms, fast: bool, worldwide: bool) -> HighestRates | None:
+    """The highest rates that `model` may be billed at on `day`, or `None` where one of them is not known.
+
+    What only the answer tells is taken as the most expensive: a workspace's default geography unless the request asks
+    for `worldwide`, an endpoint that nobody named, a Foundry deployment's zone, and for `fast` also the standard speed.
+    """
+    if terms.platform == "foundry" and terms.data_zone is None:
+        terms = replace(terms, data_zone="us")
+    geo = "global" if worldwide else "us"
+    plans = []
+    for speed in ("standard", "fast") if fast else ("standard",):
+        plan = plan_for(model, model, day, terms, speed, None, geo)
+        if "endpoint_scope_unknown" in plan.flags:
+            regional = replace(terms, endpoint_scope="regional")
+            plan = plan_for(model, model, day, regional, speed, None, geo)
+        if plan.leg is None:
+            return None
+        plans.append(plan)
+    row = book().models.get(plans[0].model or "", {})
+    old = row.get("tokenizer") == "old"
+    window = row.get("context_window")
+    if window is not None and any(plan.tiers for plan in plans):
+        window = max(window, _LONGEST_WINDOW)
+    return HighestRates(
+        tiers=_tiers(plans),
+        window_tokens=window,
+        most_output_tokens=row.get("max_output") or _MOST_OUTPUT,
+        image_tokens=_OLD_IMAGE_TOKENS if old else _IMAGE_TOKENS,
+        tool_prompt_tokens=max((row.get("tool_use_system_prompt_tokens") or {"": _TOOL_PROMPT_TOKENS}).values()),
+        search_picousd=ceil(plans[0].search.rate_picousd),
+    )
+
+
+def _tiers(plans: list[Plan]) -> tuple[Rates, ...]:
+    starts = sorted({-1, *(above for plan in plans for above, _ in plan.tiers)})
+    tiers: list[Rates] = []
+    for start in starts:
+        reached = [leg for plan in plans for above, leg in plan.tiers if above <= start]
+        legs = [plan.leg for plan in plans if plan.leg is not None] + reached
+        tiers.append(_most(start, legs))
+    return tuple(tiers)
+
+
+def _most(above: int, legs: list[Leg]) -> Rates:
+    rates: dict[str, int] = {}
+    for leg in legs:
+        for column, line in leg.lines:
+            rates[column] = max(rates.get(column, 0), ceil(line.rate_picousd))
+    # What is cached may be read instead, and own prices may make that the more expensive.
+    read = rates["cache_read_tokens"]
+    return Rates(
+        above=above,
+        input=rates["input_tokens"],
+        cache_write_5m=max(read, rates["cache_write_5m_tokens"]),
+        cache_write_1h=max(read, rates["cache_write_1h_tokens"]),
+        output=rates["output_tokens"],
+    )

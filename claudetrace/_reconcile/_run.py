@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from claudetrace._call import exact_usd
 from claudetrace._errors import dollars
 from claudetrace._guard import Guard
-from claudetrace._ledger._proof import exact_from_day
+from claudetrace._ledger._rollups import exact_from_day
 from claudetrace._ledger._schema import opened_ledger, transaction
 from claudetrace._ledger._times import stamp
 from claudetrace._places import resource
@@ -41,8 +41,6 @@ COLUMNS = ("scope", "source", "reconciled_at", *Cell._fields, *MEASURES)
 KEEP = f"INSERT INTO bill ({', '.join(COLUMNS)}) VALUES ({', '.join('?' * len(COLUMNS))})"  # noqa: S608 - names of ours
 SETTLES = timedelta(hours=3)
 """After this time the figures of a day are complete, those of Claude Enterprise included."""
-
-
 UNSEEN = (
     "{seen} of what Anthropic lists for {scope} from {since} until {until} is of calls in the ledger, less than "
     "{at_least}: {missing} is of calls that nobody recorded. Look for programs without claudetrace in "

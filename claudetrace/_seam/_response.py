@@ -7,13 +7,13 @@ from array import array
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from claudetrace._item_tags import current_item_tags
 from claudetrace._seam._answer import Answer, read_result, text
 from claudetrace._seam._decoding import decoder_for
 from claudetrace._seam._errors import error_type_of, is_cancellation
 from claudetrace._seam._headers import read_headers
 from claudetrace._seam._readers import EVENTS, STREAMS, SseReader, read_json, reader_for
 from claudetrace._seam._tee import tee
+from claudetrace._tags import current_item_tags
 
 if TYPE_CHECKING:
     from collections.abc import Callable

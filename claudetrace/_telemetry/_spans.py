@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from claudetrace._telemetry._agents import AgentSpans
     from claudetrace._telemetry._providers import Providers
 
-
 RAW_RESPONSE = "X-Stainless-Raw-Response"
 """The SDK's header for calls that return the raw response, which the caller may read without the SDK."""
 

@@ -9,14 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from claudetrace._call import CALL_FIELDS, PICOUSD_PER_USD, spend_of
+from claudetrace._call import CALL_FIELDS, JSON_COLUMNS, PICOUSD_PER_USD, spend_of
 from claudetrace._telemetry._attributes import EVENT
 
 if TYPE_CHECKING:
     from claudetrace._call import Row
     from claudetrace._guard import Guard
-
-JSON_COLUMNS = frozenset(["usage", "cost_parts", "cost_flags", "pricing_terms", "tags"])
 
 
 class RecordLines:

@@ -11,8 +11,7 @@ from claudetrace._call import exact_usd
 from claudetrace._reconcile._figures import REQUESTS
 from claudetrace._reconcile._judge import CAUSES, capture_ratio, total
 from claudetrace._reconcile._ours import COUNTS
-from claudetrace.cli._tables import columns, table
-from claudetrace.cli._text import NONE, calls_text, count_text, counted, usd_digits, usd_text, wrapped
+from claudetrace.cli._text import NONE, calls_text, columns, count_text, counted, table, usd_digits, usd_text, wrapped
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -14,8 +14,17 @@ from claudetrace._budgets._report import IDLE, Report, Shown
 from claudetrace._call import exact_usd
 from claudetrace._errors import dollars
 from claudetrace.cli._calls import json_value
-from claudetrace.cli._tables import columns, table, terminal_width
-from claudetrace.cli._text import calls_text, count_text, counted, plain, usd_digits, usd_text
+from claudetrace.cli._text import (
+    calls_text,
+    columns,
+    count_text,
+    counted,
+    plain,
+    table,
+    terminal_width,
+    usd_digits,
+    usd_text,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

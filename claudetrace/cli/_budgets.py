@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 import tomllib
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal, InvalidOperation
 from functools import update_wrapper
@@ -278,11 +279,8 @@ def recount(store: StoreName, db: Path | None) -> None:
         assert asked.writer is not None
         asked.writer.do(lambda to: to.offer(rows), PATIENT_S)
 
-    try:
-        with progress_of("counting") as progress:
-            done = offer_again(Ledger(db).path, since, offer, progress)
-    finally:
-        asked.close()
+    with closing(asked), progress_of("counting") as progress:
+        done = offer_again(Ledger(db).path, since, offer, progress)
     click.echo(f"Offered {calls_text(done)} since {since:%Y-%m-%d %H:%M} UTC to {store}.")
     for name, spent in _spent(store, now).items():
         more = spent - before.get(name, 0)

@@ -20,14 +20,23 @@ from claudetrace._call import RESERVED_TAGS, exact_usd, is_lower_bound
 from claudetrace._errors import ClaudetraceError
 from claudetrace._ledger._calls import calls_after, calls_with_id, last_row, rows_asked
 from claudetrace._ledger._export import as_csv, as_focus, as_json_lines
-from claudetrace._ledger._proof import pruned_before
 from claudetrace._ledger._question import Question
 from claudetrace._ledger._read import Ledger
+from claudetrace._ledger._rollups import pruned_before
 from claudetrace._sqlite import limit_time
 from claudetrace.cli._options import AS_JSON, DB, WHERE, WIDE, filters_of, progress_of, read_path
 from claudetrace.cli._report_asked import pruned_notes
-from claudetrace.cli._tables import Column, columns, table, terminal_width
-from claudetrace.cli._text import calls_text, count_text, counted, plain, usd_text
+from claudetrace.cli._text import (
+    Column,
+    calls_text,
+    columns,
+    count_text,
+    counted,
+    plain,
+    table,
+    terminal_width,
+    usd_text,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping

@@ -21,8 +21,8 @@ from claudetrace._config import read_config
 from claudetrace._errors import ClaudetraceError
 from claudetrace._hosts import is_platform
 from claudetrace._ledger import _state, _unsent
-from claudetrace._ledger._proof import exact_from_day, rollup_differences
 from claudetrace._ledger._read import Ledger
+from claudetrace._ledger._rollups import exact_from_day, rollup_differences
 from claudetrace._ledger._schema import VERSION, connect_to_read
 from claudetrace._ledger._segments import UNREADABLE, adopt, left_elsewhere, paths
 from claudetrace._ledger._times import stamp

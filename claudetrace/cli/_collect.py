@@ -78,7 +78,7 @@ def collect(
     OTEL_EXPORTER_OTLP_LOGS_HEADERS="Authorization=Bearer%20…". A service may have two, while one replaces the other.
     The service * is an OpenTelemetry collector's, which sends for all. Put TLS in front.
     """
-    from claudetrace._collect._serve import serve, tokens_of
+    from claudetrace._collect._app import serve, tokens_of
     from claudetrace._config import resolve
     from claudetrace._guard import Guard
     from claudetrace._ledger._store import Store

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from shlex import quote
@@ -126,12 +126,9 @@ def _record(path: Path) -> None:
 def _make_up(path: Path, days: int) -> None:
     """Stores the made-up calls of `days` days, priced as the meter would price them."""
     rows = [with_price(row) for row in history(datetime.now(UTC), SERVICE, days)]
-    store = Store(path, Guard())
-    try:
+    with closing(Store(path, Guard())) as store:
         for start in range(0, len(rows), ROWS_AT_ONCE):
             store.write(rows[start : start + ROWS_AT_ONCE])
-    finally:
-        store.close()
     click.echo(f"\nBeside them, {calls_text(len(rows))} of {days} days are made up, to have something to look at.")
 
 

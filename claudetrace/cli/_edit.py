@@ -21,8 +21,7 @@ from claudetrace._ledger._read import Ledger
 from claudetrace._ledger._times import moment_of, span
 from claudetrace._pricing._list import use_rates_of
 from claudetrace.cli._options import DB, STORE, YES, agree, progress_of, read_path, store_path
-from claudetrace.cli._tables import columns, table
-from claudetrace.cli._text import calls_text, count_text, counted, plain, usd_digits, usd_text
+from claudetrace.cli._text import calls_text, columns, count_text, counted, plain, table, usd_digits, usd_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -51,11 +50,12 @@ def prune(before: str, everything: bool, yes: bool, db: Path | None) -> None:
         )
     sums = "with their sums" if everything else "their sums stay"
     of_days = f"of days before {moment:%Y-%m-%d} UTC"
-    calls = _prune.older_calls(path, moment)
+    day = moment.astimezone(UTC).date()
+    calls = _prune.older_calls(path, day)
     if calls or everything:
         agree(f"{calls_text(calls)} {of_days} would go from {path}; {sums}.", "Remove them?", yes=yes)
     with progress_of("removing") as progress:
-        removed = _prune.prune(path, moment, everything=everything, progress=progress)
+        removed = _prune.prune(path, day, everything=everything, progress=progress)
     click.echo(f"Removed {calls_text(removed)} {of_days} from {path}; {sums}.")
 
 

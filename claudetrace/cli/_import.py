@@ -13,8 +13,7 @@ from claudetrace.cli._options import DB
 from claudetrace.cli._text import bytes_text, counted
 
 if TYPE_CHECKING:
-    from claudetrace._import._into import Imported
-    from claudetrace._import._rows import Rows
+    from claudetrace._import._into import Imported, Rows
     from claudetrace._import._transcripts import Transcripts
 
 FOLLOW_S = 1.0
@@ -44,8 +43,7 @@ def import_(what: tuple[str, ...], folders: tuple[Path, ...], since: str | None,
     What the ledger has already stays as it is, by the ids of calls: importing again adds only what is new.
     """
     from claudetrace._config import resolve
-    from claudetrace._import._into import Into
-    from claudetrace._import._rows import Rows
+    from claudetrace._import._into import Into, Rows
     from claudetrace._import._transcripts import Transcripts
     from claudetrace._ledger._times import span
     from claudetrace._pricing._list import use_rates_of

@@ -37,8 +37,6 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "forget": ("_edit", "Remove a user, customer, session or tag from all calls; what they cost stays."),
 }
 """Each command with its module and its line in the help, which needs no import of it."""
-
-
 MAY_BE_LEFT_OUT = ("datasette", "uvicorn")
 """Packages of pages and `collect` alone. A lean image of a program has neither."""
 

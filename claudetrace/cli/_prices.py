@@ -22,8 +22,7 @@ from claudetrace._pricing._second_opinion import second_opinions
 from claudetrace._text import without_password
 from claudetrace.cli._dashboard import is_loopback
 from claudetrace.cli._options import DB, read_path
-from claudetrace.cli._tables import columns, table
-from claudetrace.cli._text import count_text, counted, plain
+from claudetrace.cli._text import columns, count_text, counted, plain, table
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

@@ -20,7 +20,7 @@ from claudetrace._reconcile._fetch import Asked
 from claudetrace._reconcile._settings import bill_settings
 from claudetrace.cli._bill import bill_json, bill_text
 from claudetrace.cli._options import AS_JSON, DB, WIDE, read_path
-from claudetrace.cli._tables import terminal_width
+from claudetrace.cli._text import terminal_width
 
 if TYPE_CHECKING:
     from claudetrace._reconcile._run import Reconciliation

@@ -16,7 +16,7 @@ from claudetrace.cli._options import AS_JSON, DB, WHERE, WIDE, filters_of, read_
 from claudetrace.cli._report_asked import BEFORE, Asked
 from claudetrace.cli._report_others import change_report, latency_report, what_if_report
 from claudetrace.cli._report_spend import MANY, spend_report
-from claudetrace.cli._tables import terminal_width
+from claudetrace.cli._text import terminal_width
 
 WHAT_IF = ("at_model", "batch", "no_cache")
 UNUSED = {

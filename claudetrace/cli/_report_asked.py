@@ -10,8 +10,7 @@ from claudetrace._errors import ClaudetraceError
 from claudetrace._ledger._question import Question
 from claudetrace._ledger._rollups import OTHER
 from claudetrace._ledger._times import Span, period, span, zone_of
-from claudetrace.cli._tables import Column, terminal_width
-from claudetrace.cli._text import NONE, plain, wrapped
+from claudetrace.cli._text import NONE, Column, plain, terminal_width, wrapped
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping

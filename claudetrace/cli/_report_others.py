@@ -9,8 +9,8 @@ from claudetrace._errors import ClaudetraceError
 from claudetrace._ledger._answer import read_spend
 from claudetrace._ledger._compare import CAUSES, Change, changes
 from claudetrace._ledger._latencies import Latencies, read_latencies
-from claudetrace._ledger._proof import pruned_before
 from claudetrace._ledger._question import CALENDAR
+from claudetrace._ledger._rollups import pruned_before
 from claudetrace._ledger._times import EVER
 from claudetrace._ledger._what_if import WhatIf, read_what_if, total
 from claudetrace._pricing._list import use_rates_of
@@ -18,8 +18,7 @@ from claudetrace._pricing._otherwise import Otherwise
 from claudetrace.cli._calls import no_such_trace
 from claudetrace.cli._report_asked import Asked, Report, key_columns, pruned_notes, with_rest
 from claudetrace.cli._report_spend import count_column
-from claudetrace.cli._tables import Column, table
-from claudetrace.cli._text import count_text, plain, usd_digits, usd_text, wrapped
+from claudetrace.cli._text import Column, count_text, plain, table, usd_digits, usd_text, wrapped
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence

@@ -13,8 +13,18 @@ from claudetrace._ledger._rollups import OTHER
 from claudetrace._ledger._state import has_imported
 from claudetrace.cli._options import progress_of
 from claudetrace.cli._report_asked import Asked, Report, key_columns, pruned_notes, with_rest
-from claudetrace.cli._tables import Column, table, terminal_width
-from claudetrace.cli._text import count_text, counted, plain, short_count, usd_digits, usd_text, wrapped
+from claudetrace.cli._text import (
+    Column,
+    count_text,
+    counted,
+    plain,
+    short_count,
+    table,
+    terminal_width,
+    usd_digits,
+    usd_text,
+    wrapped,
+)
 
 if TYPE_CHECKING:
     import sqlite3

@@ -1,19 +1,25 @@
-"""Counts, amounts and names as people read them."""
+"""Counts, amounts and names as people read them, and tables of them that fit the screen."""
 
 from __future__ import annotations
 
+import shutil
+import sys
 import textwrap
 import unicodedata
 from decimal import Decimal
 from itertools import accumulate
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
+
+import click
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable, Sequence
 
 NONE = "(none)"
 """The key of rows that have none."""
 LONGEST_CELL = 48
+GAP = "  "
+SHORTEST_CELL = 8
 
 
 def width_of(text: str) -> int:
@@ -83,3 +89,100 @@ def bytes_text(size: int) -> str:
         if size >= 1000**power:
             return f"{size / 1000**power:.1f} {unit}"
     return f"{size} bytes"
+
+
+class Column(NamedTuple):
+    """One column of a table, and how it gives way on a narrow screen."""
+
+    head: str
+    cells: Sequence[str]
+    short: Sequence[str] | None = None
+    """The same cells in fewer characters."""
+    drop: int = 0
+    """The column with the highest number is left out first; 0 always stays."""
+    left: bool = False
+    least: int = 0
+    """The smallest width."""
+
+
+def columns(
+    heads: Collection[str], rows: Iterable[Sequence[str]], *, left: Collection[int] = (0,), drops: Iterable[int] = ()
+) -> list[Column]:
+    """The columns of `rows`; those in `left` are aligned to the left."""
+    cells = [*zip(*rows, strict=True)] or [()] * len(heads)
+    given = [*drops] or [0] * len(heads)
+    return [
+        Column(head, column, None, drop, left=number in left)
+        for number, (head, column, drop) in enumerate(zip(heads, cells, given, strict=True))
+    ]
+
+
+def table(
+    made: Iterable[Column],
+    width: int | None = None,
+    *,
+    total: bool = False,
+    colors: Sequence[str | None] = (),
+    more: str = "--wide",
+) -> str:
+    """The columns as text of at most `width`, with a line that says what did not fit and that `more` shows it.
+
+    First counts are shortened, then columns are left out, then long values are cut. With `total`, the last row is
+    the sum of the others.
+    """
+    kept, dropped = list(made), list[str]()
+    if is_rounded := not _fits(kept, width) and any(each.short for each in kept):
+        kept = [each._replace(cells=each.short or each.cells) for each in kept]
+    while not _fits(kept, width) and (last := max(kept, key=lambda each: each.drop)).drop:
+        kept.remove(last)
+        dropped.insert(0, last.head)
+    for longest in range(LONGEST_CELL, SHORTEST_CELL - 1, -1):
+        if _fits(kept, width):
+            break
+        kept = [each._replace(cells=[plain(c, longest) for c in each.cells]) if each.left else each for each in kept]
+    head, *lines = _lines(kept)
+    for number, color in enumerate(colors):
+        lines[number] = click.style(lines[number], fg=color) if color else lines[number]
+    if total:
+        lines.insert(-1, "─" * _line_width(kept))
+    told = ["numbers are rounded"] if is_rounded and any(each.short for each in kept) else []
+    told += [f"left out: {', '.join(dropped)}"] if dropped else []
+    note = "; ".join(told)
+    notes = wrapped([f"{note[0].upper()}{note[1:]}. {more} shows all."] if note else [], width)
+    return "\n".join([click.style(head, bold=True), *lines, *notes])
+
+
+def _lines(made: Sequence[Column]) -> list[str]:
+    widths = _widths(made)
+    rows = zip(*((each.head, *each.cells) for each in made), strict=True)
+    return [
+        GAP.join(_padded(cell, width, each.left) for cell, width, each in zip(row, widths, made, strict=True)).rstrip()
+        for row in rows
+    ]
+
+
+def _widths(made: Iterable[Column]) -> list[int]:
+    return [max([each.least, *map(width_of, (each.head, *each.cells))]) for each in made]
+
+
+def _line_width(made: Sequence[Column]) -> int:
+    return sum(_widths(made)) + len(GAP) * (len(made) - 1)
+
+
+def _fits(made: Sequence[Column], width: int | None) -> bool:
+    return width is None or _line_width(made) <= width
+
+
+def _padded(text: str, width: int, left: bool) -> str:
+    space = " " * (width - width_of(text))
+    return text + space if left else space + text
+
+
+def terminal_width(*, wide: bool = False) -> int | None:
+    """How many characters fit a line; `None` for a file, a pipe or a `wide` table, which are never cut."""
+    return None if wide or not is_screen() else shutil.get_terminal_size().columns
+
+
+def is_screen() -> bool:
+    """Whether a person reads the output."""
+    return sys.stdout.isatty()

@@ -8,6 +8,7 @@ from urllib.parse import quote
 
 from markupsafe import Markup, escape
 
+from claudetrace._call import JSON_COLUMNS
 from claudetrace_dashboards import _format as show
 from claudetrace_dashboards._panel import BASE
 
@@ -27,7 +28,6 @@ OURS = frozenset(
         "cost_parts",
     )
 )
-JSON_COLUMNS = frozenset(("usage", "cost_parts", "cost_flags", "pricing_terms", "tags"))
 LONGEST_JSON = 20_000
 
 

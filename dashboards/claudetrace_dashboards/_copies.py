@@ -7,8 +7,8 @@ import weakref
 from typing import TYPE_CHECKING
 
 from claudetrace._call import CALL_FIELDS
+from claudetrace._ledger._measures import VIEWS
 from claudetrace._ledger._question import CALLS, IN_HOURS, IN_SUMS, Question
-from claudetrace._ledger._views import VIEWS
 from claudetrace._sqlite import connect_to_read
 
 if TYPE_CHECKING:

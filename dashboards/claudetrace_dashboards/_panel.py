@@ -25,10 +25,10 @@ if TYPE_CHECKING:
 
     from datasette.app import Datasette
 
-    from claudetrace._ledger._plan import Plan
     from claudetrace_dashboards._access import Ledger
     from claudetrace_dashboards._charts import Chart
     from claudetrace_dashboards._filters import Filters
+    from claudetrace_dashboards._plan import Plan
     from claudetrace_dashboards.queries._readers import Reader
 
 BASE = "/-/claudetrace"

@@ -10,8 +10,8 @@ from weakref import WeakKeyDictionary
 
 from datasette.utils import sqlite_timelimit
 
-from claudetrace._ledger._plan import Plan, plan_calls
 from claudetrace_dashboards._copies import Copy, of_filters
+from claudetrace_dashboards._plan import Plan, plan_calls
 from claudetrace_dashboards.queries._readers import in_whole_days, is_late, is_too_much
 
 if TYPE_CHECKING:

@@ -34,8 +34,7 @@ from claudetrace._budgets._postgres._schema import init
 from claudetrace._budgets._postgres._url import ServerUrl
 from claudetrace._budgets._windows import window_of
 from claudetrace._demo import _wire
-from claudetrace._demo._exchange import Exchange
-from claudetrace._demo._server import PlayServer
+from claudetrace._demo._server import Exchange, PlayServer
 
 SPAWN = multiprocessing.get_context("spawn")
 HOSTS, PROCESSES, KILLS = 2, 4, 3

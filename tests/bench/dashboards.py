@@ -30,7 +30,7 @@ from claudetrace_dashboards.queries import QUERIES, QUESTIONS, Filters, statemen
 from claudetrace_dashboards.queries._readers import Reader, is_late, is_too_much
 from generate import DAYS, LAST_DAY, generate
 
-from claudetrace._ledger._proof import rollup_differences
+from claudetrace._ledger._rollups import rollup_differences
 from claudetrace._reconcile._ours import Ours
 
 LIMIT_MS = 60

@@ -19,14 +19,13 @@ from crowd_of_calls import CAP_USD
 import claudetrace
 from claudetrace._budgets._sqlite import _upkeep
 from claudetrace._demo import _wire
-from claudetrace._demo._exchange import Exchange
-from claudetrace._demo._server import PlayServer
+from claudetrace._demo._server import Exchange, PlayServer
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from claudetrace._demo._exchange import Received
+    from claudetrace._demo._server import Received
 
 SPAWN = multiprocessing.get_context("spawn")
 PROCESSES, KILLS = 4, 2

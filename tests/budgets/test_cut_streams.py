@@ -20,15 +20,14 @@ from click.testing import CliRunner
 
 import claudetrace
 from claudetrace._demo import _answers, _wire
-from claudetrace._demo._exchange import Exchange
-from claudetrace._demo._server import PlayServer
+from claudetrace._demo._server import Exchange, PlayServer
 from claudetrace.cli import main
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from claudetrace._demo._exchange import Received
+    from claudetrace._demo._server import Received
 
 SEEN = Decimal("0.00021")
 """100 tokens read at $2 a million, and the one of `message_start` written at $10 a million."""

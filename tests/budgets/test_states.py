@@ -13,8 +13,7 @@ from _asking import ASK, COST_USD, HELLO
 
 import claudetrace
 from claudetrace._demo import _answers, _wire
-from claudetrace._demo._exchange import Exchange
-from claudetrace._demo._server import PlayServer
+from claudetrace._demo._server import Exchange, PlayServer
 
 BUDGETS = [
     claudetrace.Budget("customer", usd=3, per="day", tags={"customer": "*"}, on_exceeded="block", forecast=False),

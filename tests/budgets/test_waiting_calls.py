@@ -16,15 +16,14 @@ from _asking import block, state, until
 
 import claudetrace
 from claudetrace._demo import _wire
-from claudetrace._demo._exchange import Exchange
-from claudetrace._demo._server import PlayServer
+from claudetrace._demo._server import Exchange, PlayServer
 from claudetrace._instrument import running
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from claudetrace._demo._exchange import Received
+    from claudetrace._demo._server import Received
 
 SERVED = multiprocessing.get_context("forkserver")
 # What takes seconds to import is imported once.

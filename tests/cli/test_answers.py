@@ -19,7 +19,7 @@ from pricing._ledgers import unpriced_row, write
 import claudetrace
 from claudetrace import Ledger
 from claudetrace._ledger._export import FOCUS_COLUMNS
-from claudetrace.cli import _options, _tables
+from claudetrace.cli import _options, _text
 
 from .conftest import run
 
@@ -42,7 +42,7 @@ def asked(demo, tmp_path_factory) -> Path:
 @pytest.fixture
 def narrow(monkeypatch) -> None:
     """A screen of 80 columns."""
-    monkeypatch.setattr(_tables, "is_screen", lambda: True)
+    monkeypatch.setattr(_text, "is_screen", lambda: True)
     monkeypatch.setenv("COLUMNS", "80")
 
 

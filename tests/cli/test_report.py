@@ -9,8 +9,7 @@ import pytest
 from pricing._ledgers import unpriced_row, write
 
 from claudetrace import Ledger
-from claudetrace.cli._tables import columns, table
-from claudetrace.cli._text import plain, usd_digits, usd_text
+from claudetrace.cli._text import columns, plain, table, usd_digits, usd_text
 
 from .conftest import run
 

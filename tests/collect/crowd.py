@@ -13,8 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from claudetrace._demo import _wire
-from claudetrace._demo._exchange import Exchange
-from claudetrace._demo._server import PlayServer
+from claudetrace._demo._server import Exchange, PlayServer
 from claudetrace._ledger._schema import open_ledger
 
 from .collecting import Collecting, ask, wait_for

@@ -24,7 +24,7 @@ from claudetrace._demo import _answers
 from claudetrace._demo._server import PlayServer
 from claudetrace._guard import Guard
 from claudetrace._ledger import _rollups
-from claudetrace._ledger._proof import rollup_differences
+from claudetrace._ledger._rollups import rollup_differences
 from claudetrace._ledger._store import Store
 
 ROOT = Path(__file__).parents[2]

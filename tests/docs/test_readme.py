@@ -37,7 +37,7 @@ def test_its_first_call_prints_what_it_says(tmp_path: Path) -> None:
     assert (ran.stdout, ran.stderr) == (said, "")
 
     command, _, shown = report.partition("\n")
-    screen = "from claudetrace.cli import _tables, main; _tables.is_screen = lambda: True; main()"
+    screen = "from claudetrace.cli import _text, main; _text.is_screen = lambda: True; main()"
     told = subprocess.run(
         [sys.executable, "-c", screen, *command.split()[2:]],
         capture_output=True,

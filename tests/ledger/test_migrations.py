@@ -14,7 +14,7 @@ from rows import row
 from claudetrace import Ledger
 from claudetrace._guard import Guard
 from claudetrace._ledger import _schema
-from claudetrace._ledger._proof import rollup_differences
+from claudetrace._ledger._rollups import rollup_differences
 from claudetrace._ledger._store import Store
 from claudetrace.cli import main
 

@@ -18,10 +18,10 @@ from click.testing import CliRunner
 import claudetrace
 from claudetrace._demo import _answers, _wire
 from claudetrace._demo._server import PlayServer
-from claudetrace._ledger._proof import rollup_differences
+from claudetrace._ids import SeenIds
 from claudetrace._ledger._reprice import reprice
+from claudetrace._ledger._rollups import rollup_differences
 from claudetrace._ledger._schema import open_ledger
-from claudetrace._seen import SeenIds
 
 Start = Callable[..., claudetrace.Instrumentation]
 Rows = Callable[[], list[claudetrace.Call]]

@@ -14,8 +14,8 @@ from claudetrace import Ledger
 from claudetrace._guard import Guard
 from claudetrace._ledger import _rollups
 from claudetrace._ledger._forget import Whom, forget
-from claudetrace._ledger._proof import rollup_differences
 from claudetrace._ledger._reprice import reprice
+from claudetrace._ledger._rollups import rollup_differences
 from claudetrace._ledger._store import Store
 from claudetrace.cli import main
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from click.testing import CliRunner, Result
 
 from claudetrace._guard import Guard
-from claudetrace._ledger._proof import rollup_differences
+from claudetrace._ledger._rollups import rollup_differences
 from claudetrace._ledger._schema import open_ledger
 from claudetrace._ledger._store import COLUMNS, Store
 from claudetrace._pricing import _plan, _rates

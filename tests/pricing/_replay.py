@@ -15,8 +15,7 @@ import anthropic
 from anthropic.types import Message, RawMessageStreamEvent
 
 import claudetrace
-from claudetrace._demo._exchange import Exchange
-from claudetrace._demo._server import PlayServer
+from claudetrace._demo._server import Exchange, PlayServer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 from claudetrace._pricing._price import price
-from claudetrace._pricing._rates import CACHE_READ_PARTS, CACHE_WRITE_PARTS
+from claudetrace._pricing._rates import CACHE_WRITE_PARTS, parts_of
 
 DOCS = Path(__file__).parents[2] / "docs" / "pricing.md"
 COUNTS = {
@@ -48,4 +48,4 @@ def test_what_the_cache_cost_is_found_by_name():
     quantities = {part.name: part.quantity for part in price(MESSAGE).parts}
 
     assert [quantities[name] for name in CACHE_WRITE_PARTS] == [3, 4] * 4
-    assert [quantities[name] for name in CACHE_READ_PARTS] == [2] * 4
+    assert [quantities[name] for name in parts_of("cache_read")] == [2] * 4

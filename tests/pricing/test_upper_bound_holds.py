@@ -14,11 +14,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from claudetrace._pricing._engine import price_response
-from claudetrace._pricing._highest_rates import highest_rates
 from claudetrace._pricing._own import OwnRates
 from claudetrace._pricing._prompt_size import PromptSize
 from claudetrace._pricing._rates import book
 from claudetrace._pricing._terms import Terms
+from claudetrace._pricing._upper_bound import highest_rates
 from claudetrace._usage import merged_usage, usage_columns
 
 from ._requests import DAY, OPUS, OWN, of

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from decimal import Decimal
 
 import pytest
@@ -77,7 +77,7 @@ def test_pruned_days_are_not_judged(organization, record, told, db):
     """Days whose calls are pruned count for nothing and are named."""
     organization.served = [*calls(10), *calls(10, day=1)]
     record(*organization.served)
-    prune(db, datetime(2026, 11, 21, tzinfo=UTC))
+    prune(db, date(2026, 11, 21))
 
     found = told(*DAYS)
 
@@ -181,7 +181,7 @@ def test_what_is_told_fits_the_screen(organization, record, reconcile, monkeypat
     organization.prices[model] = ("1", "0.1", "1.25", "2", "5.5")
     organization.discount = Decimal("0.12")
     record(*seen)
-    monkeypatch.setattr("claudetrace.cli._tables.is_screen", lambda: True)
+    monkeypatch.setattr("claudetrace.cli._text.is_screen", lambda: True)
     monkeypatch.setenv("COLUMNS", "80")
 
     for more in ((), ("--by", "workspace,model"), ("--workspace-id", workspace, "--api-key-id", "apikey_" + "x" * 24)):

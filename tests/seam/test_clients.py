@@ -13,8 +13,7 @@ import pytest
 
 import claudetrace
 from claudetrace._demo import _wire
-from claudetrace._demo._exchange import Exchange
-from claudetrace._demo._server import PlayServer
+from claudetrace._demo._server import Exchange, PlayServer
 
 from .kinds._kit import ASK
 from .kinds._plays import answering_all, json_answer

@@ -14,8 +14,7 @@ from hypothesis import strategies as st
 
 import claudetrace
 from claudetrace._demo import _wire
-from claudetrace._demo._exchange import Exchange
-from claudetrace._demo._server import PlayServer
+from claudetrace._demo._server import Exchange, PlayServer
 from claudetrace._seam._readers import reader_for
 
 from .kinds._clouds import AWS

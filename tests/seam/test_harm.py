@@ -15,8 +15,7 @@ import pytest
 from opentelemetry import trace
 from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
 
-from claudetrace._demo._exchange import Exchange
-from claudetrace._demo._server import PlayServer
+from claudetrace._demo._server import Exchange, PlayServer
 from claudetrace._guard import Guard
 from claudetrace._seam._live import LiveCall
 from claudetrace._seam._response import LiveResponse

@@ -12,8 +12,7 @@ import anthropic
 import pytest
 
 from claudetrace._demo import _wire
-from claudetrace._demo._exchange import Exchange
-from claudetrace._demo._server import PlayServer
+from claudetrace._demo._server import Exchange, PlayServer
 
 from .kinds._kit import ASK
 from .kinds._rows import MESSAGE

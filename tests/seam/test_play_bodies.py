@@ -8,8 +8,7 @@ import pytest
 
 from claudetrace._demo import _answers as answers
 from claudetrace._demo import _wire as wire
-from claudetrace._demo._exchange import Exchange
-from claudetrace._demo._server import PlayServer
+from claudetrace._demo._server import Exchange, PlayServer
 
 ASK = {"model": wire.MODEL, "max_tokens": 64, "messages": [{"role": "user", "content": "Hello?"}]}
 TOOL = wire.message([wire.text("One moment."), wire.tool_use("look_up", {"word": "meter"})], wire.usage(40, 30))

@@ -12,8 +12,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from claudetrace._demo import _answers as answers
-from claudetrace._demo._exchange import Exchange
-from claudetrace._demo._server import PlayServer
+from claudetrace._demo._server import Exchange, PlayServer
 
 
 @pytest.fixture

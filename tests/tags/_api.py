@@ -9,7 +9,7 @@ import anthropic
 
 import claudetrace
 from claudetrace._demo import _answers, _wire
-from claudetrace._demo._exchange import Exchange
+from claudetrace._demo._server import Exchange
 
 ASK: dict[str, Any] = {
     "model": _wire.MODEL,

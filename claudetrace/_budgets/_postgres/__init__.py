@@ -8,11 +8,11 @@ from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from claudetrace._budgets._connect import View
 from claudetrace._budgets._postgres._link import linked
 from claudetrace._budgets._postgres._store import PostgresStore
 from claudetrace._budgets._records import Fact, Opening
 from claudetrace._budgets._steps import Step
-from claudetrace._budgets._view import View
 from claudetrace._guard import Guard
 
 if TYPE_CHECKING:

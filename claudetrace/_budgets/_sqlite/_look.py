@@ -7,12 +7,12 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from claudetrace._budgets._connect import View
 from claudetrace._budgets._records import Fact
 from claudetrace._budgets._sqlite._counters import PICO, Work, split
 from claudetrace._budgets._sqlite._file import OPENING_S, VERSION, begin, check_version, connect
 from claudetrace._budgets._sqlite._owners import Owner, owners_of
 from claudetrace._budgets._sqlite._upkeep import STEPS
-from claudetrace._budgets._view import View
 from claudetrace._errors import ClaudetraceError
 from claudetrace._sqlite import check_unchanged, connect_to_read, limit_time
 

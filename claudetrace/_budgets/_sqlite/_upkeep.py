@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from claudetrace._budgets._sqlite._owners import Owner
     from claudetrace._guard import Guard
 
-
 FIRED = """
     INSERT INTO fired (budget, mark, forget_at)
     VALUES (?, ?, ?)

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from claudetrace._ledger._answer import read_spend
-from claudetrace._ledger._plan import Plan, plan_calls, plan_spend
 from claudetrace._ledger._question import CALLS, Filter, Question, dimension
+from claudetrace_dashboards._plan import Plan, plan_calls, plan_spend
 from claudetrace_dashboards.queries._readers import Found, question_of
 
 if TYPE_CHECKING:

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from claudetrace._ledger._answer import read_spend
 from claudetrace._ledger._compare import CAUSES, changes
-from claudetrace._ledger._plan import Plan, plan_spend
 from claudetrace._ledger._question import dimension, tag_of
 from claudetrace._ledger._times import Span, after, begin_of
+from claudetrace_dashboards._plan import Plan, plan_spend
 from claudetrace_dashboards.queries._readers import MEASURES, Found, question_of, tag_name
 
 if TYPE_CHECKING:

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 from claudetrace._call import RESERVED_TAGS
 from claudetrace._ledger._answer import read_spend
 from claudetrace._ledger._latencies import read_latencies
-from claudetrace._ledger._plan import Plan, plan_calls, plan_latencies, plan_spend
 from claudetrace._ledger._question import IN_SUMS, Filter, Question, Source, dimension, dimensions, tag_of
 from claudetrace._ledger._times import Span, after, begin_of
+from claudetrace_dashboards._plan import Plan, plan_calls, plan_latencies, plan_spend
 from claudetrace_dashboards.queries._filters import NAMES
 
 if TYPE_CHECKING:

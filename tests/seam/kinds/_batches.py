@@ -6,8 +6,7 @@ import json
 from typing import Any
 
 from claudetrace._demo import _wire
-from claudetrace._demo._exchange import Exchange
-from claudetrace._demo._server import PlayServer
+from claudetrace._demo._server import Exchange, PlayServer
 
 from ._kit import ASK, Kind, Steps, each, seen, some
 from ._plays import HEADERS, holding_from, json_answer

@@ -10,8 +10,7 @@ import _bedrock
 import anthropic
 
 from claudetrace._demo import _wire
-from claudetrace._demo._exchange import Exchange
-from claudetrace._demo._server import PlayServer
+from claudetrace._demo._server import Exchange, PlayServer
 
 from ._kit import ASK, SDK, Kind, Steps, each, entered, left, seen, some
 from ._left import EVENTS

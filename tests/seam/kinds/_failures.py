@@ -6,8 +6,7 @@ import asyncio
 import socket
 from typing import Any
 
-from claudetrace._demo._exchange import Exchange
-from claudetrace._demo._server import PlayServer
+from claudetrace._demo._server import Exchange, PlayServer
 
 from ._kit import ASK, Both, Kind, Steps, each, entered, left, seen, seen_error, until
 from ._plays import HEADERS, failure, json_answer, streamed

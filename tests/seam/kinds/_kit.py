@@ -12,8 +12,7 @@ from typing import Any
 import anthropic
 import pydantic
 
-from claudetrace._demo._exchange import Exchange
-from claudetrace._demo._server import PlayServer
+from claudetrace._demo._server import Exchange, PlayServer
 
 from ._plays import let_go
 from ._rows import MODEL

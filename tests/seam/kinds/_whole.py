@@ -213,7 +213,7 @@ def _completing(body: dict[str, Any]) -> list[Any]:
 
 
 def _completing_streamed() -> list[Any]:
-    from claudetrace._demo._exchange import Exchange
+    from claudetrace._demo._server import Exchange
 
     from ._plays import HEADERS
 

@@ -16,8 +16,7 @@ from seam.kinds._plays import failure, holding_from, json_answer, let_go, stream
 from seam.kinds._rows import MESSAGE, MODEL
 
 from claudetrace._demo import _wire
-from claudetrace._demo._exchange import Exchange
-from claudetrace._demo._server import PlayServer
+from claudetrace._demo._server import Exchange, PlayServer
 
 ASK: dict[str, Any] = {"model": MODEL, "max_tokens": 64, "messages": [{"role": "user", "content": "Say hello."}]}
 APP_LOG = logging.getLogger("app.http")
@@ -126,7 +125,7 @@ def cut(client: Any, _server: PlayServer) -> Steps:
 
 
 def _received() -> Any:
-    from claudetrace._demo._exchange import Received
+    from claudetrace._demo._server import Received
 
     return Received(method="POST", path="/v1/messages", query="", headers={}, body=b"{}")
 
