@@ -69,14 +69,16 @@ def leave(token: Any, inside: Any) -> None:
 
 _known: Any = None
 """The SDK's own `set_attributes`, once it was seen to put attributes where `_put` does."""
+_store: Any = None
+"""The type of what it put them into."""
 
 
 def set_attributes(span: Any, attributes: dict[str, Any]) -> None:
     """Sets `attributes`, whose values are clean, on a span that records. The SDK's would check each value, which takes
     as long as all else that we do for a span: so the first go the public way, and others where those went."""
     setter = span.set_attributes
-    # What wraps it, of another tool, is called.
-    known = type(setter) is MethodType and setter.__func__ is _known
+    # What wraps it, or stands for the store, of another tool, is called.
+    known = type(setter) is MethodType and setter.__func__ is _known and type(span._attributes) is _store  # noqa: SLF001
     if not known or not _put(span, attributes):
         setter(attributes)
         if not known:
@@ -99,13 +101,14 @@ def _put(span: Any, attributes: dict[str, Any]) -> bool:
 
 
 def _learn(span: Any, setter: Any, attributes: dict[str, Any]) -> None:
-    global _known
+    global _known, _store
     function = setter.__func__ if type(setter) is MethodType else None
     if getattr(function, "__globals__", {}).get("__name__") != "opentelemetry.sdk.trace":
         return
     try:
-        kept = span._attributes._dict  # noqa: SLF001 - no public way
-        if type(kept) is dict and kept.items() >= attributes.items() and _put(span, attributes):
-            _known = function
+        store, kept = type(span._attributes), span._attributes._dict  # noqa: SLF001 - no public way
+        theirs = store.__module__ == "opentelemetry.attributes" and type(kept) is dict
+        if theirs and kept.items() >= attributes.items() and _put(span, attributes):
+            _known, _store = function, store
     except Exception as error:  # noqa: BLE001 - the SDK's inner parts are others in this version
         pass_on(error)

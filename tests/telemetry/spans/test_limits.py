@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from opentelemetry import trace
-from opentelemetry.sdk.trace import Span, SpanLimits, TracerProvider
+from opentelemetry.attributes import BoundedAttributes
+from opentelemetry.sdk.trace import Span, SpanLimits, SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from seam.kinds._plays import json_answer, streamed
 
@@ -69,6 +70,35 @@ def test_a_span_has_what_opentelemetry_would_give_it(
     assert [len(names) for names, _ in as_it_is] == [len(names) for names, _ in with_tool]
     assert as_it_is == with_tool
     assert sum("claudetrace.cost.usd" in each for each in given) >= len(with_tool) == 4
+
+
+class Hiding(BoundedAttributes):
+    """Keeps only the names of what it is given."""
+
+    def _set_items(self, attributes: Any) -> None:
+        for name in attributes:
+            self[name] = ""
+
+    def __setitem__(self, name: str, _value: object) -> None:
+        super().__setitem__(name, "hidden")
+
+
+class Hides(SpanProcessor):
+    """A tool that lets no value come onto a span once it has started."""
+
+    def on_start(self, span: Any, parent_context: object = None) -> None:
+        span._attributes = Hiding(immutable=False)
+
+
+@pytest.mark.usefixtures("provider")
+def test_a_tool_that_keeps_the_attributes_itself_is_told_them(client: Any, server: Any, spans: Any) -> None:
+    """What a tool has put in the place of a span's attributes gets each of ours, also after other spans."""
+    told(client, server, spans)
+    trace.get_tracer_provider().add_span_processor(Hides())  # type: ignore[attr-defined]  # it is the SDK's
+
+    for attributes, _ in told(client, server, spans):
+        assert "claudetrace.cost.usd" in dict(attributes)
+        assert set(dict(attributes).values()) == {"hidden"}
 
 
 @pytest.mark.parametrize("part", ["_attributes", "_lock"])
