@@ -16,7 +16,7 @@ from claudetrace._places import spool_of
 from claudetrace._pricing._row import with_price
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
     from pathlib import Path
 
     from claudetrace._call import Row
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from claudetrace._ledger._journal import Journal
     from claudetrace._ledger._segments import Lines, Segment
     from claudetrace._ledger._store import Store
+    from claudetrace._ledger._sums import Pace
 
 ROTATE_BYTES = 1 << 20
 GRACE_S = 2.0
@@ -48,7 +49,7 @@ class JournalLoader:
         has_ledger: bool = True,
         on_rows: Callable[[list[Row], bool], None] | None = None,
         on_marked: Callable[[int], None] | None = None,
-        pace: Callable[[list[bytes]], Iterable[bytes]] = iter,
+        pace: Pace = iter,
     ) -> None:
         self.spool = spool
         self.handled = 0

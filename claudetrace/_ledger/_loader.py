@@ -22,7 +22,7 @@ from claudetrace._places import spool_of
 from claudetrace._worker import Worker
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
     from claudetrace._call import Row
@@ -39,8 +39,8 @@ GATHER_S = 2.0
 """How long they wait elsewhere, unless somebody flushes: a transaction costs as much as many rows. An idle process also
 looks no more often whether its ledger is still there, and whether others have left rows."""
 TICK_S = 1.0
-AT_A_TIME, PAUSE_S = 8, 0.0001
-"""So many rows are worked on before callers, who cannot run meanwhile, get a pause to go on."""
+WORK_S, PAUSE_S = 0.00015, 0.0001
+"""So long rows are worked on before callers, who cannot run meanwhile, get a pause to go on."""
 LONGEST_RETRY_S = 5.0
 FORK_WAIT_S = 0.5
 IN_FLIGHT_S = 0.01
@@ -101,7 +101,7 @@ class LedgerWriter(Forks):
         self._sender: RecordSender | None = None
         self._retry_s = 0.0
         self._locked: tuple[float, int] | None = None
-        self._next_look = self._next_tick = 0.0
+        self._next_look = self._next_tick = self._pause_at = 0.0
         self._retention: Retention | None = None
 
     def append(self, row: Row) -> None:
@@ -238,13 +238,13 @@ class LedgerWriter(Forks):
             self._sender = RecordSender(self._store, self._gate, self._guard, self._records)
             self._sender.start()
 
-    def _pace(self, rows: list[T]) -> Iterator[T]:
-        """`rows`, or their lines, with pauses while nobody waits for them: the interpreter would give others a turn
-        after 5 ms only."""
-        for number, row in enumerate(rows, 1):
-            yield row
-            if number % AT_A_TIME == 0 and not (self._waiting or self._hurries or self._closing):
+    def _pace(self, steps: Iterable[T]) -> Iterator[T]:
+        """`steps`, with pauses while nobody waits for them: the interpreter gives others a turn after 5 ms only."""
+        for step in steps:
+            yield step
+            if monotonic() > self._pause_at and not (self._waiting or self._hurries or self._closing):
                 time.sleep(PAUSE_S)
+                self._pause_at = monotonic() + WORK_S
 
     def _step(self, loader: JournalLoader) -> bool:
         """Whether all that waited before is loaded."""

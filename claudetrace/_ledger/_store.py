@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from claudetrace._call import Row
     from claudetrace._guard import Guard
+    from claudetrace._ledger._sums import Pace
 
 GENERATED = ("cost_usd", "spend_picousd")
 COLUMNS = tuple(name for name in CALL_FIELDS if name not in GENERATED)
@@ -83,7 +84,7 @@ class Store(LedgerFile):
         *,
         only_outbox: bool = False,
         before_commit: Callable[[list[Row]], None] | None = None,
-        pace: Callable[[list[Row]], Iterable[Row]] = iter,
+        pace: Pace = iter,
     ) -> None:
         super().__init__(path, guard)
         self._pace = pace
@@ -139,7 +140,7 @@ class Store(LedgerFile):
             self._insert(connection, rows, written, sums)
             if not self.only_outbox:
                 for each in sums:
-                    each.write(connection, self._tag_values)
+                    each.write(connection, self._tag_values, self._pace)
             if unsent:
                 _unsent.mark(connection, written.rows)
             if segment is not None:
@@ -166,7 +167,7 @@ class Store(LedgerFile):
             return
         connection.execute("SAVEPOINT some_rows")
         try:
-            new = _insert_all(connection, rows)
+            new = _insert_all(connection, rows, self._pace)
             sums_of_new = Sums(self._pace(new), further_firsts(connection, new))
         except FAULTS_OF_A_ROW as error:
             connection.execute("ROLLBACK TO some_rows")
@@ -237,7 +238,7 @@ def insert_of(columns: Sequence[str]) -> str:
     return f"INSERT INTO calls ({', '.join(columns)}) VALUES ({places}) ON CONFLICT DO NOTHING"  # noqa: S608 - names of ours
 
 
-def _insert_all(connection: sqlite3.Connection, rows: list[Row]) -> list[Row]:
+def _insert_all(connection: sqlite3.Connection, rows: list[Row], pace: Pace) -> list[Row]:
     """Inserts `rows`. Returns those that the ledger did not have."""
     shapes = set(map(tuple, rows))
     columns = _columns_of(rows, shapes)
@@ -245,8 +246,7 @@ def _insert_all(connection: sqlite3.Connection, rows: list[Row]) -> list[Row]:
     is_alike = len(shapes) == 1 and len(columns) > 1
     pick = itemgetter(*columns) if is_alike else lambda row: tuple(map(row.get, columns))
     connection.execute("SAVEPOINT at_once")
-    # One by one, since callers have their turn where SQLite is at work.
-    inserted = connection.executemany(insert, map(pick, rows)).rowcount
+    inserted = connection.executemany(insert, map(pick, pace(rows))).rowcount
     if inserted == len(rows):
         connection.execute("RELEASE at_once")
         return rows

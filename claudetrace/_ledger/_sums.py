@@ -29,11 +29,13 @@ from claudetrace._usage import LARGEST_IN_A_ROW
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Collection, Iterable, Sequence
+    from collections.abc import Callable, Collection, Iterable, Sequence
 
     from claudetrace._call import Row
 
 Totals: TypeAlias = dict[Key, list[Any]]
+Pace: TypeAlias = "Callable[[Iterable[Any]], Iterable[Any]]"
+"""Gives each of what it takes when it is its turn."""
 
 VALUES = "SELECT DISTINCT value, others FROM rollup_tag_days WHERE tag = ? AND day = ?"
 UPSERTS = {rollup: rollup.upsert() for rollup in ROLLUPS}
@@ -125,7 +127,7 @@ class Sums:
             new = [way(one, two) for way, one, two in zip(SESSION_WAYS, known, new, strict=True)]
         self.sessions[key] = new
 
-    def write(self, connection: sqlite3.Connection, tag_values: TagValues) -> dict[Rollup, Totals]:
+    def write(self, connection: sqlite3.Connection, tag_values: TagValues, pace: Pace = iter) -> dict[Rollup, Totals]:
         """Adds all to the ledger. Answers what was added to each rollup."""
         written = {
             HOURS: self.hours,
@@ -137,14 +139,14 @@ class Sums:
                 for key, (*amounts, micro, rest) in self.sessions.items()
             },
         }
-        for rollup in ROLLUPS:
+        for rollup in pace(ROLLUPS):
             if rollup.folded is not None:
                 totals: Totals = {}
                 for key, amounts in written[BY_TABLE[rollup.source]].items():
                     _accumulate(totals, rollup.folded(key), amounts)
                 written[rollup] = totals
-            if written[rollup]:
-                connection.executemany(UPSERTS[rollup], [(*key, *amounts) for key, amounts in written[rollup].items()])
+            if totals := written[rollup]:
+                connection.executemany(UPSERTS[rollup], ((*key, *amounts) for key, amounts in pace(totals.items())))
         return written
 
 
