@@ -75,8 +75,7 @@ WHERE value IS NOT NULL"""  # noqa: S608 - SQL of ours
 def create_buckets(connection: sqlite3.Connection) -> None:
     """Makes the table of the buckets."""
     connection.execute(BUCKETS_DDL)
-    ends = (*BOUNDS, BOUNDS[-1])
-    rows = [(0, 0.0, BOUNDS[0]), *((n + 1, bound, ends[n + 1]) for n, bound in enumerate(BOUNDS))]
+    rows = [(bucket, *edges) for bucket, edges in enumerate(EDGES)]
     connection.executemany("INSERT INTO latency_buckets (bucket, from_value, to_value) VALUES (?, ?, ?)", rows)
 
 
