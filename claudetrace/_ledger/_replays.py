@@ -41,7 +41,7 @@ NOTE = "INSERT INTO respent (id, picousd) VALUES (?, ?)"
 
 def without_known(connection: sqlite3.Connection, rows: list[Row]) -> list[Row]:
     """`rows` without those of responses that their family of sources has told of before, whenever that was."""
-    if not any(row.get("source") in FAMILIES for row in rows):
+    if not any(str(row.get("source")) in FAMILIES for row in rows):
         return rows
     new: dict[tuple[str, str], str] = {}
     return [row for row in rows if not _is_known(connection, row, new)]

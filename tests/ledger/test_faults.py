@@ -236,6 +236,7 @@ POISON = {
     "tags that are no object": {"tags": "[1]"},
     "a tag that is no text": {"tags": '{"team": 1}'},
     "usage that is no JSON": {"usage": "{"},
+    "a source that is no text": {"source": {}},
     "a count too large to be true": {"input_tokens": 10**16},
 }
 
