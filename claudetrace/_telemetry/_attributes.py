@@ -53,9 +53,9 @@ TOOL_NAMES = "claudetrace.tool.names"
 TOOL_CALL_IDS = "claudetrace.tool.call_ids"
 RESERVED = {"user": ("user.id",), "session": ("session.id", "gen_ai.conversation.id")}
 COUNTS = {
+    "cache_read_tokens": "gen_ai.usage.cache_read.input_tokens",
     "output_tokens": "gen_ai.usage.output_tokens",
     "thinking_tokens": "gen_ai.usage.reasoning.output_tokens",
-    "cache_read_tokens": "gen_ai.usage.cache_read.input_tokens",
 }
 WEB_SEARCHES = "claudetrace.usage.web_search_requests"
 CACHE_WRITE = "gen_ai.usage.cache_write.input_tokens"
