@@ -80,18 +80,17 @@ def state_of(view: View, each: Stored, key: str, now: float) -> BudgetState:
     sums, budget = view.totals(each, key, window), each.budget
     limited = budget.raised(sums)
     limit, most = limited.limit_picousd, limited.max_calls
-    used = sums.picousd + sums.reserved_picousd + sums.held_picousd
     return BudgetState(
         budget=budget,
         key=key or None,
         spent_usd=exact_usd(sums.picousd),
         reserved_usd=exact_usd(sums.reserved_picousd),
         held_usd=exact_usd(sums.held_picousd),
-        left_usd=usd(None if limit is None else max(0, limit - used)),
+        left_usd=usd(None if limit is None else max(0, limit - sums.used_picousd)),
         limit_usd=budget.usd,
         spent_calls=sums.calls,
         reserved_calls=sums.reserved_calls,
-        left_calls=None if most is None else max(0, most - sums.calls - sums.reserved_calls),
+        left_calls=None if most is None else max(0, most - sums.used_calls),
         max_calls=budget.max_calls,
         granted_usd=exact_usd(sums.granted_picousd),
         granted_calls=sums.granted_calls,

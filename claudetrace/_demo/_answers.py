@@ -17,7 +17,7 @@ JSON = "application/json"
 SSE = "text/event-stream; charset=utf-8"
 
 
-def api_headers(content_type: str = JSON, *, headroom: float = 0.9) -> dict[str, str]:
+def api_headers(content_type: str = JSON) -> dict[str, str]:
     """The headers of an answer: its request id, the organization, and what is left of the limits."""
     limits = {"requests": 4000, "input-tokens": 2_000_000, "output-tokens": 400_000}
     headers = {
@@ -27,7 +27,7 @@ def api_headers(content_type: str = JSON, *, headroom: float = 0.9) -> dict[str,
     }
     for name, limit in limits.items():
         headers[f"anthropic-ratelimit-{name}-limit"] = str(limit)
-        headers[f"anthropic-ratelimit-{name}-remaining"] = str(int(limit * headroom))
+        headers[f"anthropic-ratelimit-{name}-remaining"] = str(limit * 9 // 10)
         headers[f"anthropic-ratelimit-{name}-reset"] = "2026-01-05T09:01:00Z"
     return headers
 

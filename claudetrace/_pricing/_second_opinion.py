@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import UTC, datetime
 from decimal import Decimal
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
@@ -64,9 +64,9 @@ class Opinion:
     differences: tuple[Disagreement, ...] = ()
 
 
-def second_opinions(only: str | None = None, today: date | None = None) -> list[Opinion]:
+def second_opinions(only: str | None = None) -> list[Opinion]:
     """The comparison with each source, of all models or of the one with the id `only`. Uses no network."""
-    day = (today or datetime.now(UTC).date()).isoformat()
+    day = datetime.now(UTC).date().isoformat()
     models = [model for model in listed_models() if only is None or model["id"] == only]
     return [
         _opinion("genai-prices", "genai_prices", lambda: _from_genai(models, day), everything=only is None),

@@ -44,10 +44,9 @@ class BillSettings:
     api_key_ids: tuple[str, ...] = ()
 
 
-def bill_settings(config: object = None) -> BillSettings:
-    """The settings in the file that `config`, the environment or the working directory names. Raises
-    `ClaudetraceError`."""
-    said = read_config(config).get("reconcile", {})
+def bill_settings() -> BillSettings:
+    """The settings in the file that the environment or the working directory names. Raises `ClaudetraceError`."""
+    said = read_config(None).get("reconcile", {})
     where = f"[reconcile] in {CONFIG_NAME}"
     known: dict[str, Callable[[str, object], Any]] = {
         "at_least": _share,
