@@ -9,7 +9,7 @@ import orjson
 from claudetrace._doubts import KNOWN
 from claudetrace._text import bounded
 
-_SMALL = 2_048
+_SMALL = 8_192
 """What is no longer than this as JSON is kept as it is. Anything longer is copied value by value."""
 _BUDGET = 65_536
 _DEEPEST = 6
