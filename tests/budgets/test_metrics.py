@@ -146,7 +146,8 @@ def test_a_disk_that_does_not_last_is_told_once(
     store = tmp_path / "own.budgets"
     reason = f"{store} is in memory (tmpfs)"
     monkeypatch.setattr("claudetrace._files.fragile_filesystem", lambda path: reason if path == store else None)
-    monkeypatch.setattr("tempfile.gettempdir", lambda: str(tmp_path / "elsewhere"))
+    (elsewhere := tmp_path / "elsewhere").mkdir()
+    monkeypatch.setattr("tempfile.gettempdir", lambda: str(elsewhere))
     with caplog.at_level(logging.WARNING, "claudetrace"):
         for _ in range(2):
             start(budgets=[Budget("all", usd=1)], budget_store=store)
