@@ -51,7 +51,7 @@ class Figure(NamedTuple):
 
 NUMBERS = {
     "create": (21, 200),
-    "long": (21, 40),
+    "long": (21, 10),
     "short": (21, 100),
     "paced": (7, 3),
     "crowd": (7, 3),
