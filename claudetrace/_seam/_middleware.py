@@ -13,7 +13,6 @@ from claudetrace._seam._operations import operation_of
 from claudetrace._seam._tee import tee
 
 if TYPE_CHECKING:
-    from array import array
     from collections.abc import Callable
 
     from claudetrace._seam._live import LiveCall
@@ -73,8 +72,6 @@ class _Rebuilt:
     def __init__(self, call: LiveCall) -> None:
         self._call: LiveCall | None = call
         self.feed: Callable[[bytes], None] = _skip
-        self.times_s: array[float] | None = None
-        self.skips: Callable[[bytes], object] | None = None
 
     def unreadable(self, error: Exception) -> None:
         """Never called: `feed` does not raise."""

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import codecs
 import re
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 import orjson
 
 from claudetrace._seam._eventstream import FrameBuffer, event_of
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 MAX_JSON_BYTES = 64 * 2**20
 
@@ -113,7 +110,6 @@ class LinesReader:
 # Only these events are recorded. The names are in the data too, where a proxy drops the `event:` line.
 _TOLD = (b"message_start", b"message_delta", b"message_stop", b"content_block_start", b"error", b"completion")
 _DELTA = b"event: content_block_delta\n"
-_DELTAS = re.compile(rb"(?:event: content_block_delta\n[^\n]*+\n\n)++")
 _EMPTY_DELTA = re.compile(rb'"(?:text|thinking|signature|partial_json)"\s*:\s*""')
 
 
@@ -133,11 +129,6 @@ class SseReader:
             # A CRLF split over two chunks leaves an extra line break, which changes nothing between events.
             chunk = chunk.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
         self._split(chunk)
-
-    @property
-    def skips(self) -> Callable[[bytes], object] | None:
-        """Says of a chunk whether it is deltas alone; `None` before the first output, and where an event is cut."""
-        return None if self._silent or self._rest else _DELTAS.fullmatch
 
     def _split(self, chunk: bytes) -> None:
         # The two newlines may come in two chunks.

@@ -11,7 +11,7 @@ from claudetrace._seam._answer import Answer, read_result, text
 from claudetrace._seam._decoding import decoder_for
 from claudetrace._seam._errors import error_type_of, is_cancellation
 from claudetrace._seam._headers import read_headers
-from claudetrace._seam._readers import EVENTS, STREAMS, SseReader, read_json, reader_for
+from claudetrace._seam._readers import EVENTS, STREAMS, read_json, reader_for
 from claudetrace._seam._tee import tee
 from claudetrace._tags import current_item_tags
 
@@ -32,8 +32,7 @@ class LiveResponse:
     _ended_perf = 0.0
     _ended_how: str | None = None
     _first_token_perf: float | None = None
-    times_s: array[float] | None = None
-    _packed = False
+    _chunk_times_s: array[float] | None = None
     _reader: Reader | None = None
     _outcome = "ok"
     _error_type: str | None = None
@@ -73,8 +72,7 @@ class LiveResponse:
         self._settle("read", None)
 
     def _watch(self, http_response: Any, media_type: str, encoding: str) -> None:
-        call = self._call
-        reader = self._reader = reader_for(media_type, self, lines=call.operation.lines)
+        reader = self._reader = reader_for(media_type, self, lines=self._call.operation.lines)
         self.feed: Callable[[bytes], None] = reader.feed
         if encoding:
             try:
@@ -84,10 +82,11 @@ class LiveResponse:
                 self.feed = _skip
             else:
                 if decode is not None:
-                    self._packed, read = True, reader.feed
+                    read = reader.feed
                     self.feed = lambda chunk: read(decode(chunk))
-        if self._streamed and call.recorder.times_chunks:
-            self.times_s = array("d")
+        if self._streamed and self._call.recorder.times_chunks:
+            self._chunk_times_s = array("d")
+            self.feed = _timed(self.feed, self._chunk_times_s)
         http_response.stream = tee(http_response, self)
 
     # Called by the reader.
@@ -137,10 +136,6 @@ class LiveResponse:
             return row
 
     # Called by the tee.
-
-    @property
-    def skips(self) -> Callable[[bytes], object] | None:
-        return self._reader.skips if type(self._reader) is SseReader and not self._packed else None
 
     def unreadable(self, error: Exception) -> None:
         """Counts a body that could not be read further. The row has what was read until then. Never raises."""
@@ -202,8 +197,8 @@ class LiveResponse:
         if call.operation.lines and (self._outcome == "ok" or call.has_rows):
             return
         row = self._made = self._made or self._row(self._answer, self._outcome, self._error_type)
-        if self.times_s and self._first_token_perf is not None:
-            call.recorder.chunks(row, self.times_s, self._first_token_perf)
+        if self._chunk_times_s and self._first_token_perf is not None:
+            call.recorder.chunks(row, self._chunk_times_s, self._first_token_perf)
         call.recorder.record(call, row, self._answer)
 
     def _row(self, answer: Answer, outcome: str, error_type: str | None) -> Row:
@@ -236,6 +231,17 @@ def outcome_of(answer: Answer, how: str, error: BaseException | None) -> tuple[s
         return "incomplete", None
     # Closed after the final counts: the caller has the whole answer.
     return ("ok" if answer.final and how != "failed" else "cancelled"), None
+
+
+def _timed(feed: Callable[[bytes], None], times_s: array[float]) -> Callable[[bytes], None]:
+    """`feed`, which also notes the arrival time of each chunk."""
+    came, clock = times_s.append, time.perf_counter
+
+    def timed(chunk: bytes) -> None:
+        came(clock())
+        feed(chunk)
+
+    return timed
 
 
 def _skip(_chunk: bytes) -> None:

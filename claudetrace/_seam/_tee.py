@@ -3,18 +3,9 @@
 from __future__ import annotations
 
 import sys
-from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from functools import cache
-from itertools import chain, compress, filterfalse, takewhile
-from time import perf_counter
-from typing import TYPE_CHECKING, Any, Protocol
-
-if TYPE_CHECKING:
-    from array import array
-
-_END = bytes(bytearray(b"the end"))
-"""Comes after the last chunk of a body: an object of its own, and nothing that is skipped."""
+from typing import Any, Protocol
 
 
 class BodyWatcher(Protocol):
@@ -22,13 +13,6 @@ class BodyWatcher(Protocol):
 
     feed: Callable[[bytes], None]
     """Takes each chunk. If it raises, `unreadable` is called, and `feed` not again."""
-    times_s: array[float] | None
-    """Where the time of each chunk goes, by `perf_counter`."""
-
-    @property
-    def skips(self) -> Callable[[bytes], object] | None:
-        """Says of a chunk whether it need not be fed; `None` while each must be."""
-        ...
 
     def unreadable(self, error: Exception) -> None: ...
     def ended(self, how: str, error: BaseException | None = None) -> None:
@@ -58,18 +42,8 @@ class _SyncTee(_Tee):
     def __iter__(self) -> Iterator[bytes]:
         watcher = self._watcher
         feed = watcher.feed
-        last: deque[bytes] = deque(maxlen=1)
         try:
-            chunks = filterfalse(last.append, chain(_timed(iter(self._inner), watcher.times_s), (_END,)))
-            while True:
-                if (skips := watcher.skips) is None:
-                    chunk = next(chunks)
-                else:
-                    # No Python runs for what is skipped, since that would take as long as many chunks.
-                    yield from takewhile(skips, chunks)
-                    chunk = last[0]
-                if chunk is _END:
-                    break
+            for chunk in self._inner:
                 try:
                     feed(chunk)
                 except Exception as error:  # noqa: BLE001 - the caller's bytes pass whatever ours do
@@ -98,8 +72,6 @@ class _AsyncTee(_Tee):
         chunks = self._inner.__aiter__()
         try:
             async for chunk in chunks:
-                if watcher.times_s is not None:
-                    watcher.times_s.append(perf_counter())
                 try:
                     feed(chunk)
                 except Exception as error:  # noqa: BLE001 - the caller's bytes pass whatever ours do
@@ -123,14 +95,6 @@ class _AsyncTee(_Tee):
             self._watcher.ended("closed")
         finally:
             await self._inner.aclose()
-
-
-def _timed(chunks: Iterator[bytes], times_s: array[float] | None) -> Iterator[bytes]:
-    """`chunks`; the time of each goes into `times_s`."""
-    if times_s is None:
-        return chunks
-    # Each is let through, because its time, which `append` adds and `filterfalse` passes on, is true.
-    return compress(chunks, filterfalse(times_s.append, iter(perf_counter, None)))
 
 
 def _skip(_chunk: bytes) -> None:

@@ -1,4 +1,4 @@
-"""Chunks that are nothing but deltas pass unread after the first output: the row is that of a stream read whole."""
+"""Long streams: however one is cut, left or broken, its row has what it said until then, and the caller every byte."""
 
 from __future__ import annotations
 
