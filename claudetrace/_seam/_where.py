@@ -23,7 +23,7 @@ _LOCATION = re.compile(r"/locations/([^/]+)/")
 _AWS_HOST = re.compile(r"(?:^|\.)(?:amazonaws\.com|api\.aws)$")
 _GOVCLOUD_REGION = re.compile(r"(?:^|\.)us-gov-[a-z]+-\d+(?:\.|$)")
 _PORTS = {"https": 443, "http": 80}
-_MOST_KNOWN = 256
+_MOST_HOSTS = 256
 
 
 class Where(NamedTuple):
@@ -39,30 +39,28 @@ class Where(NamedTuple):
 TermsOfCalls: TypeAlias = "Callable[[Where, bool, str | None], Terms]"
 
 
-_known: dict[tuple[int, str], tuple[Any, Where]] = {}
-"""Where requests for relative URLs go, by the id of the client's base URL, which is kept beside, and the platform."""
-
-
 def where_to(client: Any, url: str) -> Where:
     """Where a request of `client` for `url` goes."""
-    base, platform = client.base_url, platform_of(client)
-    if platform in _REGION or "://" in url:
-        return _where_to(client, base, platform, url)
-    key = (id(base), platform)
-    known = _known.get(key)
-    if known is None or known[0] is not base:
-        known = (base, _where_to(client, base, platform, url))
-        if len(_known) < _MOST_KNOWN:
-            _known[key] = known
-    return known[1]
-
-
-def _where_to(client: Any, base: Any, platform: str, url: str) -> Where:
+    platform = platform_of(client)
     region = _region(client, platform, url) if platform in _REGION else None
     if "://" in url:
         there = urlsplit(url)
         return Where(platform, region, there.hostname or "", there.port or _PORTS.get(there.scheme))
-    return Where(platform, region, base.host, base.port or _PORTS.get(base.scheme))
+    return Where(platform, region, *host_and_port(client.base_url))
+
+
+_hosts: dict[int, tuple[Any, tuple[str, int | None]]] = {}
+"""By the id of a base URL, which is kept beside, so that no other gets its id."""
+
+
+def host_and_port(base_url: Any) -> tuple[str, int | None]:
+    """The host and the port of a client's base URL: the same for each call, and long to ask for."""
+    known = _hosts.get(id(base_url))
+    if known is None:
+        known = base_url, (base_url.host, base_url.port or _PORTS.get(base_url.scheme))
+        if len(_hosts) < _MOST_HOSTS:
+            _hosts[id(base_url)] = known
+    return known[1]
 
 
 def terms_of_calls(

@@ -104,12 +104,6 @@ def _rare_attributes(body: Mapping[str, Any]) -> Attributes:
     return attributes
 
 
-def server_attributes(base_url: Any) -> Attributes:
-    """Where the request goes, for our span."""
-    port = base_url.port or (80 if base_url.scheme == "http" else 443)
-    return {"server.address": base_url.host, "server.port": port}
-
-
 def output_attributes(body: Mapping[str, Any]) -> Attributes:
     """The requested form of the answer. The SDK's own span lacks it in older versions."""
     wanted = body.get(_OUTPUT)

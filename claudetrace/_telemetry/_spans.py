@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from claudetrace._seam._request import request_body
+from claudetrace._seam._where import host_and_port
 from claudetrace._telemetry import _attributes as names
 from claudetrace._telemetry._attributes import SCHEMA_URL, SCOPE
 from claudetrace._version import __version__
@@ -54,8 +55,6 @@ class Spans:
         self._everywhere = everywhere
         self._made: tuple[Any, Any] = (None, None)
         """A provider and the tracer it gave."""
-        self._server: tuple[Any, names.Attributes] = (None, {})
-        """The address of the last call, and the attributes that tell it."""
         self._looked_around = False
 
     @cached_property
@@ -212,11 +211,9 @@ class Spans:
         return not isinstance(tracer, self._current.NoOpTracer)
 
     def _start_own(self, call: LiveCall, tracer: Any, base_url: Any, options: Any) -> None:
-        server = self._server
-        if server[0] is not base_url:
-            server = self._server = base_url, names.server_attributes(base_url)
         attributes = names.request_attributes(call, request_body(options))
-        attributes.update(server[1])
+        host, port = host_and_port(base_url)
+        attributes["server.address"], attributes["server.port"] = host, port or 443
         attributes.update(names.tag_attributes(call.tags.tags, backends=self._backends))
         span = self._current.start_span(tracer, names.span_name(call), attributes, call.started_ns)
         call.span = CallSpan(span, native=False)
