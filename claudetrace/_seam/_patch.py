@@ -212,20 +212,27 @@ def _started(call: LiveCall, client: Any, options: Any) -> None:
     call.recorder.started(call, client, options)
 
 
+def _options(args: Any, kwargs: Any) -> Any:
+    return args[1] if len(args) > 1 else kwargs.get("options")
+
+
+def _sendable(call: LiveCall, client: Any, args: Any, kwargs: Any) -> tuple[Any, Any]:
+    """The arguments of `request`, once the call has its span, and the mark that middleware needs. Never raises."""
+    if call.recorder.has_spans:
+        _started(call, client, _options(args, kwargs))
+    return with_mark(call, args, kwargs) if getattr(client, "_middleware", None) else (args, kwargs)
+
+
 def _request(wrapped: Any, instance: Any, args: Any, kwargs: Any) -> Any:
-    options = args[1] if len(args) > 1 else kwargs.get("options")
+    options = _options(args, kwargs)
     call = _begin(instance, options, kwargs.get("stream"))
     # Set to `None` as well: a middleware's other requests are not part of the call around them.
     token = _call.set(call)
     try:
         if call is not None:
-            recorder = call.recorder
-            if recorder.has_limits() and _demand(call, instance, options) is not None:
+            if call.recorder.has_limits() and _demand(call, instance, options) is not None:
                 call.recorder.admit(call)
-            if recorder.has_spans:
-                _started(call, instance, options)
-            if getattr(instance, "_middleware", None):
-                args, kwargs = with_mark(call, args, kwargs)
+            args, kwargs = _sendable(call, instance, args, kwargs)
         result = wrapped(*args, **kwargs)
         if call is not None:
             _returned(call, instance, result)
@@ -239,18 +246,14 @@ def _request(wrapped: Any, instance: Any, args: Any, kwargs: Any) -> Any:
 
 
 async def _request_async(wrapped: Any, instance: Any, args: Any, kwargs: Any) -> Any:
-    options = args[1] if len(args) > 1 else kwargs.get("options")
+    options = _options(args, kwargs)
     call = _begin(instance, options, kwargs.get("stream"))
     token = _call.set(call)
     try:
         if call is not None:
-            recorder = call.recorder
-            if recorder.has_limits() and _demand(call, instance, options) is not None:
+            if call.recorder.has_limits() and _demand(call, instance, options) is not None:
                 await call.recorder.admit_async(call)
-            if recorder.has_spans:
-                _started(call, instance, options)
-            if getattr(instance, "_middleware", None):
-                args, kwargs = with_mark(call, args, kwargs)
+            args, kwargs = _sendable(call, instance, args, kwargs)
         result = await wrapped(*args, **kwargs)
         if call is not None:
             _returned(call, instance, result)
