@@ -35,7 +35,7 @@ KEPT_ROWS = 10_000
 RETRY_S = 1.0
 BITS = 64
 MANY = 1 << 62
-_marks = cycle(MARKS)
+_next_mark = cycle(MARKS)
 """Each journal of a process has its own: the host may close the file of one, whose number another's then gets."""
 
 
@@ -68,8 +68,8 @@ class Journal(Forks):
         self._fd = -1
         self._files: tuple[Identity | None, ...] = ()
         """The files that the number may lead to: two while it is led from one to the next."""
-        self._mark = next(_marks)
-        self._marks = False
+        self._mark = next(_next_mark)
+        self._is_marked = False
         """Whether they have the mark, which is told faster."""
         self._reset()
         watch(self)
@@ -136,7 +136,7 @@ class Journal(Forks):
 
     def _is_ours(self) -> bool:
         """Whether the writers' number leads to a file of ours, and not to one that the host opened since."""
-        if self._marks:
+        if self._is_marked:
             return is_marked(self._fd, self._mark)
         for _ in range(3):
             try:
@@ -197,7 +197,7 @@ class Journal(Forks):
     def _lead_fd_to(self, fd: int) -> None:
         new, ours = identity(fd), self._fd >= 0 and self._is_ours()
         self._files = (*self._files[-1:], new)
-        self._marks = mark(fd, self._mark)
+        self._is_marked = mark(fd, self._mark)
         if ours:
             os.dup2(fd, self._fd, inheritable=False)
         else:
