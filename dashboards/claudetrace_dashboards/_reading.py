@@ -83,7 +83,8 @@ async def reading(scope: Scope, reader: Reader, question: Question, more: dict[s
 
         if whole or not (copied and plan.scanned):
             return await execute(scope, answer, times)
-        copy = await _shared(scope, (copied, plan.scanned), lambda: _copy(scope, copied, plan.scanned), COPIES)
+        spans = plan.scanned
+        copy = await _shared(scope, (copied, spans), lambda: _copy(scope, copied, spans), COPIES, COPIED_S)
         async with copy.lock:
             return await execute(scope, answer, times, copy.connection)
 
@@ -131,7 +132,13 @@ async def _require_seen(scope: Scope, plan: Plan) -> None:
             raise DeniedError(table)
 
 
-async def _shared(scope: Scope, key: Any, make: Callable[[], Coroutine[Any, Any, Any]], most: int = KEPT) -> Any:
+async def _shared(
+    scope: Scope,
+    key: Any,
+    make: Callable[[], Coroutine[Any, Any, Any]],
+    most: int = KEPT,
+    lasts_s: float | None = None,
+) -> Any:
     """What `make` finds, of whoever asked it first: who leaves does not end it for the others."""
     kept = _kept.setdefault(scope.datasette, {}).setdefault(most, OrderedDict())
     marked = (scope.ledger.name, _marks(scope), key)
@@ -139,8 +146,8 @@ async def _shared(scope: Scope, key: Any, make: Callable[[], Coroutine[Any, Any,
     if task is None or (task.done() and (task.cancelled() or task.exception() is not None)):
         task = kept[marked] = asyncio.ensure_future(make())
         task.add_done_callback(lambda done: done.cancelled() or done.exception())
-        if most == COPIES:
-            asyncio.get_running_loop().call_later(COPIED_S, kept.pop, marked, None)
+        if lasts_s is not None:
+            asyncio.get_running_loop().call_later(lasts_s, kept.pop, marked, None)
         while len(kept) > most:
             kept.popitem(last=False)
     return await asyncio.shield(task)
