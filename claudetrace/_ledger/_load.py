@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     from claudetrace._call import Row
     from claudetrace._guard import Guard
     from claudetrace._ledger._journal import Journal
+    from claudetrace._ledger._schema import Pace
     from claudetrace._ledger._segments import Lines, Segment
     from claudetrace._ledger._store import Store
-    from claudetrace._ledger._sums import Pace
 
 ROTATE_BYTES = 1 << 20
 GRACE_S = 2.0

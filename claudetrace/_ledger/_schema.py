@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import sqlite3
 from contextlib import closing, contextmanager
+from functools import lru_cache
 from importlib.resources import files
+from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from claudetrace import _sqlite
 from claudetrace._errors import ClaudetraceError
@@ -15,7 +17,10 @@ from claudetrace._ledger._rollups import create_rollups
 from claudetrace._version import __version__
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+
+Pace: TypeAlias = "Callable[[Iterable[Any]], Iterable[Any]]"
+"""Gives each of what it takes when it is its turn."""
 
 APPLICATION_ID = 0x636C7472
 """`cltr`: how a ledger of ours is known."""
@@ -26,6 +31,9 @@ CHUNK_ROWS = 200
 NAP_S = 0.01
 """What changes many rows writes so many at a time, and pauses for others to write."""
 WAL_BYTES = 16 * 1024 * 1024
+ROWS_A_STEP = 8
+"""Of a statement that inserts many: opening the table and its indexes takes SQLite as long as a third of a row. More
+would keep callers waiting while their values are told."""
 
 
 def _first_version(connection: sqlite3.Connection) -> None:
@@ -192,3 +200,17 @@ def truncate_log(connection: sqlite3.Connection) -> bool:
     """Whether the write-ahead log is emptied into the file: not while somebody keeps reading an older state."""
     ((busy, _, _),) = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
     return not busy
+
+
+def insert_rows(connection: sqlite3.Connection, insert: str, rows: Sequence[tuple[Any, ...]], pace: Pace = iter) -> int:
+    """How many rows `insert`, a statement that has the places of one, has added or changed with the values `rows`."""
+    at_once = len(rows) - len(rows) % ROWS_A_STEP
+    steps = map(tuple, map(chain.from_iterable, pace(zip(*[iter(rows[:at_once])] * ROWS_A_STEP, strict=True))))
+    changed = connection.executemany(_of_a_step(insert), steps).rowcount if at_once else 0
+    return changed + (connection.executemany(insert, pace(rows[at_once:])).rowcount if at_once < len(rows) else 0)
+
+
+@lru_cache(maxsize=64)
+def _of_a_step(insert: str) -> str:
+    places = f"({', '.join('?' * insert.count('?'))})"
+    return insert.replace(places, ", ".join([places] * ROWS_A_STEP))

@@ -15,7 +15,7 @@ import orjson
 from claudetrace._call import CALL_FIELDS
 from claudetrace._ledger import _replays, _segments, _unsent
 from claudetrace._ledger._file import COUNT, LedgerFile
-from claudetrace._ledger._schema import begin, transaction
+from claudetrace._ledger._schema import begin, insert_rows, transaction
 from claudetrace._ledger._sums import Sums, TagValues, further_firsts
 from claudetrace._ledger._times import stamp
 from claudetrace._operations import BATCHES_CREATE, BATCHES_RESULT
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from claudetrace._call import Row
     from claudetrace._guard import Guard
-    from claudetrace._ledger._sums import Pace
+    from claudetrace._ledger._schema import Pace
 
 GENERATED = ("cost_usd", "spend_picousd")
 COLUMNS = tuple(name for name in CALL_FIELDS if name not in GENERATED)
@@ -246,8 +246,7 @@ def _insert_all(connection: sqlite3.Connection, rows: list[Row], pace: Pace) -> 
     is_alike = len(shapes) == 1 and len(columns) > 1
     pick = itemgetter(*columns) if is_alike else lambda row: tuple(map(row.get, columns))
     connection.execute("SAVEPOINT at_once")
-    inserted = connection.executemany(insert, map(pick, pace(rows))).rowcount
-    if inserted == len(rows):
+    if insert_rows(connection, insert, [*map(pick, rows)], pace) == len(rows):
         connection.execute("RELEASE at_once")
         return rows
     connection.execute("ROLLBACK TO at_once")

@@ -25,17 +25,17 @@ from claudetrace._ledger._rollups import (
     Key,
     Rollup,
 )
+from claudetrace._ledger._schema import insert_rows
 from claudetrace._usage import LARGEST_IN_A_ROW
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Callable, Collection, Iterable, Sequence
+    from collections.abc import Collection, Iterable, Sequence
 
     from claudetrace._call import Row
+    from claudetrace._ledger._schema import Pace
 
 Totals: TypeAlias = dict[Key, list[Any]]
-Pace: TypeAlias = "Callable[[Iterable[Any]], Iterable[Any]]"
-"""Gives each of what it takes when it is its turn."""
 
 VALUES = "SELECT DISTINCT value, others FROM rollup_tag_days WHERE tag = ? AND day = ?"
 UPSERTS = {rollup: rollup.upsert() for rollup in ROLLUPS}
@@ -146,7 +146,7 @@ class Sums:
                     _accumulate(totals, rollup.folded(key), amounts)
                 written[rollup] = totals
             if totals := written[rollup]:
-                connection.executemany(UPSERTS[rollup], ((*key, *amounts) for key, amounts in pace(totals.items())))
+                insert_rows(connection, UPSERTS[rollup], [(*key, *amounts) for key, amounts in totals.items()], pace)
         return written
 
 
