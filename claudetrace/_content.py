@@ -30,19 +30,20 @@ class Content:
             for block in blocks:
                 self.add(block)
 
-    def add(self, block: object) -> None:
-        """Reads a block, whole or its start."""
+    def add(self, block: object) -> str:
+        """Reads a block, whole or its start. Returns its kind, empty where it has none."""
         self.told = True
         # Checking the abstract type takes longer than all the rest.
         if type(block) is not dict and not isinstance(block, Mapping):
             self.yielded = self.yielded or bool(block)
-            return
+            return ""
         kind = str(block.get("type"))
         if kind in _TEXTS:
             self.yielded = self.yielded or any(map(block.get, _TEXTS[kind]))
         elif kind not in _MARKS:
             self.yielded = True
             self._note_code(kind, block)
+        return kind
 
     def is_empty(self, output_tokens: int | None) -> bool:
         """Whether the answer has no output: by its content, or by its count if no content was seen."""

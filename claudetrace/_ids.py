@@ -18,7 +18,9 @@ _random = random.Random()  # noqa: S311 - ids are unique, not secret
 _noise = _random.getrandbits
 in_child(_random.seed)
 
-_second: tuple[int, str] = (-1, "")
+_NS_PER_S = 1_000_000_000
+_second: tuple[int, str] = (-_NS_PER_S, "")
+"""When the second of the last text began, and its text."""
 FAMILIES = {"agent_sdk": "claude_code", "claude_code": "claude_code", "recorded": "recorded"}
 """The sources that may tell of one response more than once, each with whom it shares its responses."""
 _MOST = 8192
@@ -46,12 +48,12 @@ def _uuid7(now_ns: int, bits: int) -> str:
 def utc_text(now_ns: int) -> str:
     """The moment `now_ns` as UTC, ISO 8601 with milliseconds and `Z`."""
     global _second
-    second, rest = divmod(now_ns, 1_000_000_000)
-    known, prefix = _second
-    if known != second:
-        prefix = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
-        _second = (second, prefix)
-    return f"{prefix}.{rest // 1_000_000:03d}Z"
+    began_ns, prefix = _second
+    if not 0 <= (rest_ns := now_ns - began_ns) < _NS_PER_S:
+        rest_ns = now_ns % _NS_PER_S
+        prefix = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime((now_ns - rest_ns) // _NS_PER_S))
+        _second = (now_ns - rest_ns, prefix)
+    return "%s.%03dZ" % (prefix, rest_ns // 1_000_000)  # noqa: UP031 - as above
 
 
 class SeenIds:

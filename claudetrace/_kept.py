@@ -19,7 +19,7 @@ LEFT_OUT = "claudetrace_left_out_uses"
 
 def kept_usage(usage: dict[str, Any]) -> dict[str, Any]:
     """`usage`, or a copy within the limits: known names first, long text cut, omissions counted."""
-    if _is_small(usage):
+    if small_json(usage) is not None:
         return usage
     keeper = _Keeper()
     kept: dict[str, Any] = keeper.kept(usage, _DEEPEST)
@@ -28,14 +28,15 @@ def kept_usage(usage: dict[str, Any]) -> dict[str, Any]:
     return kept
 
 
-def _is_small(usage: dict[str, Any]) -> bool:
-    """Whether it is within every limit: its JSON is short, and it is not deep."""
+def small_json(usage: dict[str, Any]) -> bytes | None:
+    """The JSON of `usage` if that is within every limit: it is short, and not deep."""
     try:
-        text = orjson.dumps(usage)
+        told = orjson.dumps(usage)
     except TypeError:
-        return False
-    # Where there are few objects in all, nothing is deep.
-    return len(text) <= _SMALL and (text.count(b"{") + text.count(b"[") <= _DEEPEST or _depth(usage) <= _DEEPEST)
+        return None
+    # Where there are few objects in all, none is deep.
+    is_flat = b"[" not in told and told.count(b"{") <= _DEEPEST
+    return told if len(told) <= _SMALL and (is_flat or _depth(usage) <= _DEEPEST) else None
 
 
 def _depth(value: Any) -> int:

@@ -278,24 +278,27 @@ class CallRecorder:
         self._collection.close()
 
     def _fill(self, call: LiveCall, row: Row, answer: Answer | None) -> None:
-        row["pricing_terms"] = call.terms.text
-        usage = None if answer is None else answer.usage
-        if usage is not None:
-            row["usage"] = json_text(usage)
         if answer is None:
+            row["pricing_terms"] = call.terms.text
             how = bool(row["usage_is_final"]), call.abandoned
             row.update(_FREE_HOST if call.terms.free_host else _UNANSWERED[how])
-        elif not call.operation.billed:
+            return
+        usage, operation = answer.usage, call.operation
+        if usage is not None:
+            row["usage"] = answer.usage_json.decode() if answer.usage_json else json_text(usage)
+            if operation.billed and not call.abandoned and not self._is_priced_here(call, answer):
+                # The loader works the price out from the row, as `reprice` would: nobody waits for it there.
+                row["pricing_terms"] = self._terms(call, answer).text
+                return
+        row["pricing_terms"] = call.terms.text
+        if not operation.billed:
             row.update(_FREE)
-        elif usage is None and call.operation.batch:
+        elif usage is None and operation.batch:
             row.update(_UNBILLED_RESULT)
-        elif usage is None or call.abandoned or self._is_priced_here(call, answer):
+        else:
             columns, priced, terms = self._price(call, answer)
             row.update(row_columns(columns))
             row.update(priced.columns(terms.text, row.get("cache_missed_input_tokens")))
-        else:
-            # The loader works the price out from the row, as `reprice` would: nobody waits for it there.
-            row["pricing_terms"] = self._terms(call, answer).text
 
     def _is_priced_here(self, call: LiveCall, answer: Answer) -> bool:
         """Whether somebody on this thread sees the price: a `tag` block, a budget or a span."""

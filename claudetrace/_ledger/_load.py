@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from claudetrace import _usable
 from claudetrace._clock import monotonic
 from claudetrace._files import is_writable
+from claudetrace._headroom import with_headroom
 from claudetrace._ledger import _segments
 from claudetrace._places import spool_of
 from claudetrace._pricing._row import with_price
@@ -191,7 +192,7 @@ class JournalLoader:
         return len(new)
 
     def _rows_of(self, lines: list[bytes]) -> tuple[list[Row], list[bytes]]:
-        """The rows in `lines`, priced where their callers had no need of a price, and the lines that are none."""
+        """The rows in `lines`, with what their callers have left to be worked out, and the lines that are none."""
         rows: list[Row] = []
         unreadable: list[bytes] = []
         for line in self._pace(lines):
@@ -199,7 +200,7 @@ class JournalLoader:
                 unreadable.append(line)
                 continue
             try:
-                rows.append(with_price(row))
+                rows.append(with_price(with_headroom(row)))
             except Exception as error:  # noqa: BLE001 - a row without a price can be repriced, a lost one cannot
                 self._guard.caught("price a row of the journal", error)
                 rows.append(row)

@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from claudetrace._content import Content
-from claudetrace._kept import kept_usage
+from claudetrace._kept import kept_usage, small_json
 from claudetrace._operations import BATCHES_CREATE, COMPLETIONS_CREATE, COUNT_TOKENS, MESSAGES_CREATE
-from claudetrace._text import bounded
+from claudetrace._text import LONGEST_TEXT, bounded
 from claudetrace._usage import cache_miss_columns, count_of, merged_usage
 
 if TYPE_CHECKING:
@@ -23,6 +23,8 @@ class Answer:
     batch_id: str | None = None
     stop_reason: str | None = None
     usage: dict[str, Any] | None = None
+    usage_json: bytes | None = None
+    """The same, where it is known."""
     tool_calls: int | None = None
     cache_miss: Mapping[str, Any] = {}
     final = False
@@ -67,10 +69,12 @@ class Answer:
     def read_json(self, operation: str, body: Any) -> None:
         """Reads a body that came whole."""
         self.complete = self.final = True
-        if isinstance(body, dict) and (body.get("type") == "error" or (body.get("error") and "type" not in body)):
+        if not isinstance(body, dict):
+            return
+        if body.get("type") == "error" or ("type" not in body and body.get("error")):
             self._error(body)
-        elif isinstance(body, dict) and operation in _BODIES:
-            _BODIES[operation](self, body)
+        elif (read := _BODIES.get(operation)) is not None:
+            read(self, body)
 
     def read_event(self, kind: str, event: Any) -> bool:
         """Reads an event of a stream. Whether it stated usage."""
@@ -94,18 +98,22 @@ class Answer:
         self._use(message.get("usage"))
 
     def _block(self, block: object) -> None:
-        self.content.add(block)
-        if isinstance(block, dict) and block.get("type") == "tool_use":
+        if self.content.add(block) == "tool_use" and isinstance(block, dict):
             self.tool_calls = (self.tool_calls or 0) + 1
             if len(self.tools) < _MOST_TOOLS:
                 self.tools.append((text(block.get("name")) or "", text(block.get("id")) or ""))
 
     def _use(self, usage: object) -> None:
-        if isinstance(usage, dict):
+        if not isinstance(usage, dict):
+            return
+        if (told := small_json(usage)) is None:
             usage = kept_usage(usage)
-            self.usage = merged_usage(self.usage, usage, self.contradictions) if self.usage else usage
-            if "iterations" in usage:
-                self._find_served_model(self.usage["iterations"])
+        if self.usage:
+            self.usage, self.usage_json = merged_usage(self.usage, usage, self.contradictions), None
+        else:
+            self.usage, self.usage_json = usage, told
+        if "iterations" in usage:
+            self._find_served_model(self.usage["iterations"])
 
     def _find_served_model(self, iterations: object) -> None:
         """Only this names the model of a fallback in mid-stream: the message keeps the requested model."""
@@ -201,4 +209,6 @@ def _error_of_result(result: Mapping[str, Any]) -> str | None:
 
 def text(value: object) -> str | None:
     """`value` if it is text: valid UTF-8, and cut where it is too long."""
-    return bounded(value) if isinstance(value, str) and value else None
+    if not isinstance(value, str) or not value:
+        return None
+    return value if len(value) <= LONGEST_TEXT and value.isascii() else bounded(value)

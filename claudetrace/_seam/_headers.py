@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 from functools import lru_cache
-from math import inf
-from operator import itemgetter, truediv
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from claudetrace._text import bounded
+from claudetrace._headroom import RATE_LIMITS
+from claudetrace._text import LONGEST_TEXT, bounded
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -21,7 +21,7 @@ _COLUMNS = {
 }
 _CONTENT_TYPE, _CONTENT_ENCODING = b"content-type", b"content-encoding"
 _LIMIT, _REMAINING = re.compile(rb"anthropic-ratelimit-(.+)-limit"), b"anthropic-ratelimit-%b-remaining"
-_MOST_LAYOUTS = 256
+_MOST_LAYOUTS, _LONGEST_ROOMS = 256, 4096
 
 
 class Layout(NamedTuple):
@@ -30,11 +30,10 @@ class Layout(NamedTuple):
     columns: tuple[tuple[str, int], ...]
     content_type: int | None
     content_encoding: int | None
-    limits: tuple[str, ...]
-    """The names of the rate limits."""
-    most: Callable[[Sequence[bytes]], tuple[bytes, ...]]
-    """Gives the value of each limit, and `remaining` what remains of each."""
-    remaining: Callable[[Sequence[bytes]], tuple[bytes, ...]]
+    limits: str
+    """The names of the rate limits, each with a line's end."""
+    rooms: Callable[[Sequence[bytes]], tuple[bytes, ...]]
+    """Gives the value of each limit, then what remains of each."""
 
 
 _layouts: dict[tuple[bytes, ...], Layout] = {}
@@ -42,7 +41,10 @@ _layouts: dict[tuple[bytes, ...], Layout] = {}
 
 
 def read_headers(response: Any) -> tuple[dict[str, Any], str, str]:
-    """The columns that the headers of `response` fill, its media type and its content encoding, in lower case."""
+    """The columns that the headers of `response` fill, its media type and its content encoding, in lower case.
+
+    What tells of rate limits is read by the loader.
+    """
     raw = response.headers.raw
     if not raw:
         return {}, "", ""
@@ -50,41 +52,15 @@ def read_headers(response: Any) -> tuple[dict[str, Any], str, str]:
     layout = _layouts.get(names) or _learn(names)
     columns: dict[str, Any] = {}
     for name, at in layout.columns:
-        columns[name] = bounded(values[at].decode("ascii", "replace"))
+        value = values[at].decode("ascii", "replace")
+        columns[name] = value if len(value) <= LONGEST_TEXT else bounded(value)
     if layout.limits:
-        _fill_headroom(columns, layout, values)
+        told = layout.limits + b"\n".join(layout.rooms(values)).decode("ascii", "replace")
+        if len(told) <= _LONGEST_ROOMS:
+            columns[RATE_LIMITS] = told
     media_type = "" if layout.content_type is None else _media_type(values[layout.content_type])
     encoding = "" if layout.content_encoding is None else _media_type(values[layout.content_encoding])
     return columns, media_type, encoding
-
-
-def _fill_headroom(columns: dict[str, Any], layout: Layout, values: Sequence[bytes]) -> None:
-    """Fills in which limit has the least room, and how much of it remains, from 0 to 1."""
-    most, remaining = layout.most(values), layout.remaining(values)
-    try:
-        shares = list(map(truediv, map(int, remaining), _numbers(most)))
-    except (ValueError, ArithmeticError):
-        shares = list(map(_share, remaining, most))
-    least = min(shares)
-    if not 0 <= least < 1:
-        shares = [inf if share < 0 else share if share == inf else min(share, 1.0) for share in shares]
-        least = min(shares)
-    if least < inf:
-        columns["rate_limit_headroom"] = least
-        columns["rate_limit"] = layout.limits[shares.index(least)]
-
-
-@lru_cache(maxsize=64)
-def _numbers(limits: tuple[bytes, ...]) -> list[int]:
-    """The limits as numbers: they are the same for every call of an organization."""
-    return [*map(int, limits)]
-
-
-def _share(remaining: bytes, most: bytes) -> float:
-    try:
-        return int(remaining) / int(most)
-    except (ValueError, ArithmeticError):
-        return inf
 
 
 @lru_cache(maxsize=256)
@@ -107,17 +83,9 @@ def _learn(names: tuple[bytes, ...]) -> Layout:
         columns=tuple(columns.items()),
         content_type=places.get(_CONTENT_TYPE),
         content_encoding=places.get(_CONTENT_ENCODING),
-        limits=tuple(name for name, _, _ in limits),
-        most=_picks([at for _, at, _ in limits]),
-        remaining=_picks([at for _, _, at in limits]),
+        limits="".join(f"{name}\n" for name, _, _ in limits),
+        rooms=itemgetter(*[at for _, at, _ in limits], *[at for _, _, at in limits]) if limits else tuple,
     )
     if len(_layouts) < _MOST_LAYOUTS:
         _layouts[names] = layout
     return layout
-
-
-def _picks(places: list[int]) -> Callable[[Sequence[bytes]], tuple[bytes, ...]]:
-    """A function that gives the values at `places`."""
-    if len(places) < 2:
-        return lambda values: tuple(values[at] for at in places)
-    return itemgetter(*places)

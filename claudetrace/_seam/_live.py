@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from itertools import count
-from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, TypeVarTuple, Unpack
 
 from claudetrace._forks import in_child, notice
 from claudetrace._guard import pass_on
@@ -113,7 +113,7 @@ class Response(Protocol):
         """Hands the row to the recorder, once."""
 
 
-P = ParamSpec("P")
+Ts = TypeVarTuple("Ts")
 R = TypeVar("R")
 _forks = 0
 
@@ -131,6 +131,8 @@ class LiveCall:
 
     batch_id: str | None = None
     code_execution_is_free = False
+    has_middleware = False
+    """Whether its client has any, which may send further requests."""
     span: Any = None
     awaits_span = False
     """Whether the SDK is to make the call's span and has not yet."""
@@ -247,11 +249,14 @@ class LiveCall:
         self._open -= 1
         self._end_once()
 
-    def row(self) -> Row:
-        """A new row with the columns that all rows of the call share. The first has the call's id."""
-        row_id = uuid7(time.time_ns()) if next(self._rows) else self.id
+    def row_id(self) -> str:
+        """The id of a new row: the first has the call's."""
         self.has_rows = True
-        return {**self.columns, "id": row_id, "retries": self.retries}
+        return uuid7(time.time_ns()) if next(self._rows) else self.id
+
+    def row(self) -> Row:
+        """A new row with the columns that all rows of the call share."""
+        return {**self.columns, "id": self.row_id(), "retries": self.retries}
 
     def _failure_row(self, error: BaseException) -> Row:
         now = time.perf_counter()
@@ -281,21 +286,23 @@ class LiveCall:
         self._end_once()
 
     def _end_once(self) -> None:
+        # Nobody is told of a call without either.
+        if self.span is None and self.admission is None:
+            return
         if self._returned and self._open <= 0 and not self._done:
             self._done = True
-            if self.span is not None or self.admission is not None:
-                self.recorder.ended(self)
+            self.recorder.ended(self)
 
 
 def guarded(
     doing: str,
-) -> Callable[[Callable[Concatenate[LiveCall, P], R]], Callable[Concatenate[LiveCall, P], R | None]]:
+) -> Callable[[Callable[[LiveCall, Unpack[Ts]], R]], Callable[[LiveCall, Unpack[Ts]], R | None]]:
     """A decorator: a failure of ours in the function ends at the guard of the call, and the result is `None`."""
 
-    def decorate(function: Callable[Concatenate[LiveCall, P], R]) -> Callable[Concatenate[LiveCall, P], R | None]:
-        def guarding(call: LiveCall, /, *args: P.args, **kwargs: P.kwargs) -> R | None:
+    def decorate(function: Callable[[LiveCall, Unpack[Ts]], R]) -> Callable[[LiveCall, Unpack[Ts]], R | None]:
+        def guarding(call: LiveCall, *args: Unpack[Ts]) -> R | None:
             try:
-                return function(call, *args, **kwargs)
+                return function(call, *args)
             except Exception as error:  # noqa: BLE001 - any failure of ours ends at the guard
                 call.recorder.guard.caught(doing, error)
                 return None

@@ -156,7 +156,9 @@ def _begin(client: Any, options: Any, stream: object) -> LiveCall | None:
         columns["platform"] = terms.platform
         tags = recorder.attribute(columns, client, user_of(body) if "metadata" in body else None)
         call = LiveCall(recorder, operation, columns, tags, terms)
-        call.batch_id = batch_id
+        if batch_id is not None:
+            call.batch_id = batch_id
+        call.has_middleware = bool(getattr(client, "_middleware", None))
         if "tools" in body:
             call.code_execution_is_free = code_execution_is_free(body)
     except Exception as error:  # noqa: BLE001 - any failure of ours ends at the guard
@@ -182,7 +184,7 @@ def _raised(call: LiveCall, client: Any, error: BaseException) -> None:
 
 @guarded("record a call")
 def _returned(call: LiveCall, client: Any, result: Any) -> None:
-    if getattr(client, "_middleware", None):
+    if call.has_middleware:
         watch_rebuilt(call, result)
     _fill_address(call, client)
     call.returned()
@@ -202,9 +204,9 @@ def _leave(token: Token[LiveCall | None]) -> None:
 
 
 @guarded("ask the budgets for a call")
-def _demand(call: LiveCall, client: Any, options: Any) -> Any:
+def _demand(call: LiveCall, options: Any) -> Any:
     """What to reserve for the call, or `None` where no budget may stop it."""
-    return call.recorder.demand(call, request_body(options), has_middleware=bool(getattr(client, "_middleware", None)))
+    return call.recorder.demand(call, request_body(options), has_middleware=call.has_middleware)
 
 
 @guarded("begin a call")
@@ -212,30 +214,27 @@ def _started(call: LiveCall, client: Any, options: Any) -> None:
     call.recorder.started(call, client, options)
 
 
-def _options(args: Any, kwargs: Any) -> Any:
-    return args[1] if len(args) > 1 else kwargs.get("options")
-
-
 def _sendable(call: LiveCall, client: Any, args: Any, kwargs: Any) -> tuple[Any, Any]:
     """The arguments of `request`, once the call has its span, and the mark that middleware needs. Never raises."""
     if call.recorder.has_spans:
-        _started(call, client, _options(args, kwargs))
-    return with_mark(call, args, kwargs) if getattr(client, "_middleware", None) else (args, kwargs)
+        _started(call, client, args[1] if len(args) > 1 else kwargs.get("options"))
+    return with_mark(call, args, kwargs) if call.has_middleware else (args, kwargs)
 
 
 def _request(wrapped: Any, instance: Any, args: Any, kwargs: Any) -> Any:
-    options = _options(args, kwargs)
+    options = args[1] if len(args) > 1 else kwargs.get("options")
     call = _begin(instance, options, kwargs.get("stream"))
     # Set to `None` as well: a middleware's other requests are not part of the call around them.
     token = _call.set(call)
     try:
-        if call is not None:
-            if call.recorder.has_limits() and _demand(call, instance, options) is not None:
-                call.recorder.admit(call)
+        if call is None:
+            return wrapped(*args, **kwargs)
+        if call.recorder.has_limits() and _demand(call, options) is not None:
+            call.recorder.admit(call)
+        if call.has_middleware or call.recorder.has_spans:
             args, kwargs = _sendable(call, instance, args, kwargs)
         result = wrapped(*args, **kwargs)
-        if call is not None:
-            _returned(call, instance, result)
+        _returned(call, instance, result)
     except BaseException as error:
         if call is not None:
             _raised(call, instance, error)
@@ -246,17 +245,18 @@ def _request(wrapped: Any, instance: Any, args: Any, kwargs: Any) -> Any:
 
 
 async def _request_async(wrapped: Any, instance: Any, args: Any, kwargs: Any) -> Any:
-    options = _options(args, kwargs)
+    options = args[1] if len(args) > 1 else kwargs.get("options")
     call = _begin(instance, options, kwargs.get("stream"))
     token = _call.set(call)
     try:
-        if call is not None:
-            if call.recorder.has_limits() and _demand(call, instance, options) is not None:
-                await call.recorder.admit_async(call)
+        if call is None:
+            return await wrapped(*args, **kwargs)
+        if call.recorder.has_limits() and _demand(call, options) is not None:
+            await call.recorder.admit_async(call)
+        if call.has_middleware or call.recorder.has_spans:
             args, kwargs = _sendable(call, instance, args, kwargs)
         result = await wrapped(*args, **kwargs)
-        if call is not None:
-            _returned(call, instance, result)
+        _returned(call, instance, result)
     except BaseException as error:
         if call is not None:
             _raised(call, instance, error)
@@ -283,7 +283,7 @@ def _responded(call: LiveCall, client: Any, given: Mapping[str, Any]) -> None:
     response = given["response"]
     if not 200 <= response.status_code < 300:
         return  # It failed: it is not billed, and the call goes on.
-    if not getattr(client, "_middleware", None) or is_of(call, given["options"]):
+    if not call.has_middleware or is_of(call, given["options"]):
         call.responded(LiveResponse(call, response))
 
 

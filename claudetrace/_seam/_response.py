@@ -182,6 +182,8 @@ class LiveResponse:
         answer = self._answer
         if how == "read" and not self._streamed:
             answer.complete = answer.final = True
+        if answer.complete and answer.error_type is None:
+            return  # It is `ok`, as at first.
         self._outcome, self._error_type = outcome_of(answer, how, error)
         if self._outcome != "ok":
             self._call.settle(self._outcome, self._error_type)
@@ -206,8 +208,10 @@ class LiveResponse:
         started_perf = call.started_perf
         first_token_perf = self._first_token_perf
         return {
-            **call.row(),
+            **call.columns,
             **self._headers,
+            "id": call.row_id(),
+            "retries": call.retries,
             "http_status": self._http_status,
             "streamed": int(self._streamed),
             "duration_ms": (self._ended_perf - started_perf) * 1e3,

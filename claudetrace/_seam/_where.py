@@ -39,14 +39,27 @@ class Where(NamedTuple):
 TermsOfCalls: TypeAlias = "Callable[[Where, bool, str | None], Terms]"
 
 
+_places: dict[tuple[type, int], tuple[Any, Where]] = {}
+"""By a client's class and the id of its base URL, which is kept beside, so that no other gets its id."""
+
+
 def where_to(client: Any, url: str) -> Where:
     """Where a request of `client` for `url` goes."""
+    base_url = client.base_url
+    known = _places.get((type(client), id(base_url)))
+    if known is not None and "://" not in url:
+        return known[1]
     platform = platform_of(client)
-    region = _region(client, platform, url) if platform in _REGION else None
     if "://" in url:
         there = urlsplit(url)
+        region = _region(client, platform, url) if platform in _REGION else None
         return Where(platform, region, there.hostname or "", there.port or _PORTS.get(there.scheme))
-    return Where(platform, region, *host_and_port(client.base_url))
+    if platform in _REGION:
+        return Where(platform, _region(client, platform, url), *host_and_port(base_url))
+    where = Where(platform, None, *host_and_port(base_url))
+    if len(_places) < _MOST_HOSTS:
+        _places[type(client), id(base_url)] = base_url, where
+    return where
 
 
 _hosts: dict[int, tuple[Any, tuple[str, int | None]]] = {}
