@@ -159,7 +159,7 @@ def _begin(client: Any, options: Any, stream: object) -> LiveCall | None:
         if batch_id is not None:
             call.batch_id = batch_id
         call.has_middleware = bool(getattr(client, "_middleware", None))
-        if "tools" in body:
+        if columns.get("tools_offered"):
             call.code_execution_is_free = code_execution_is_free(body)
     except Exception as error:  # noqa: BLE001 - any failure of ours ends at the guard
         recorder.guard.caught("begin a call", error)
