@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from itertools import count
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar, TypeVarTuple, Unpack
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, TypeVarTuple
 
 from claudetrace._forks import in_child, notice
 from claudetrace._guard import pass_on
@@ -296,11 +296,11 @@ class LiveCall:
 
 def guarded(
     doing: str,
-) -> Callable[[Callable[[LiveCall, Unpack[Ts]], R]], Callable[[LiveCall, Unpack[Ts]], R | None]]:
+) -> Callable[[Callable[[LiveCall, *Ts], R]], Callable[[LiveCall, *Ts], R | None]]:
     """A decorator: a failure of ours in the function ends at the guard of the call, and the result is `None`."""
 
-    def decorate(function: Callable[[LiveCall, Unpack[Ts]], R]) -> Callable[[LiveCall, Unpack[Ts]], R | None]:
-        def guarding(call: LiveCall, *args: Unpack[Ts]) -> R | None:
+    def decorate(function: Callable[[LiveCall, *Ts], R]) -> Callable[[LiveCall, *Ts], R | None]:
+        def guarding(call: LiveCall, *args: *Ts) -> R | None:
             try:
                 return function(call, *args)
             except Exception as error:  # noqa: BLE001 - any failure of ours ends at the guard

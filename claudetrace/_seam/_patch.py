@@ -274,12 +274,12 @@ def _call_of(client: Any, options: Any) -> LiveCall | None:
 def _process_response(wrapped: Any, instance: Any, args: Any, kwargs: Any) -> Any:
     """Serves both clients: the coroutine of the async one is returned as it is."""
     if (call := _call_of(instance, kwargs.get("options"))) is not None:
-        _responded(call, instance, kwargs)
+        _responded(call, kwargs)
     return wrapped(*args, **kwargs)
 
 
 @guarded("watch a response")
-def _responded(call: LiveCall, client: Any, given: Mapping[str, Any]) -> None:
+def _responded(call: LiveCall, given: Mapping[str, Any]) -> None:
     response = given["response"]
     if not 200 <= response.status_code < 300:
         return  # It failed: it is not billed, and the call goes on.
