@@ -343,5 +343,5 @@ def answer_terms(call: LiveCall, answer: Answer) -> Terms:
     if not (answer.content_empty or code or answer.contradictions):
         return call.terms
     free = call.code_execution_is_free or answer.content.frees_code
-    told = {"content_empty": answer.content_empty, "contradictory": bool(answer.contradictions)}
-    return replace(call.terms, code_execution=code and not free, free_code=code and free, **told)
+    terms = replace(call.terms, code_execution=code and not free, free_code=code and free)
+    return replace(terms, content_empty=answer.content_empty, contradictory=bool(answer.contradictions))
