@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left
-from collections import Counter
-from itertools import repeat
+from bisect import bisect_left, bisect_right
 from math import inf
 from typing import TYPE_CHECKING, Any
 
@@ -71,8 +69,9 @@ def record_all(histogram: Any, values: Sequence[float], attributes: Mapping[str,
     histogram.record(first, attributes)
     if not rest:
         return
+    ordered = sorted(rest)
     try:
-        reached = _reached(histogram, attributes) if min(rest) >= 0 and max(rest) < inf else []
+        reached = _reached(histogram, attributes) if ordered[0] >= 0 and ordered[-1] < inf else []
     except Exception as error:  # noqa: BLE001 - the SDK's inner parts are others in this version
         pass_on(error)
         reached = []
@@ -81,20 +80,24 @@ def record_all(histogram: Any, values: Sequence[float], attributes: Mapping[str,
             histogram.record(value, attributes)
         return
     for aggregation in reached:
-        _add(aggregation, rest)
+        _add(aggregation, ordered, sum(rest))
 
 
-def _add(aggregation: Any, values: Sequence[float]) -> None:
-    """Adds what the same number of calls of its `aggregate` would."""
-    counts = Counter(map(bisect_left, repeat(aggregation._boundaries), values))  # noqa: SLF001 - as in `_reached`
+def _add(aggregation: Any, values: Sequence[float], total: float) -> None:
+    """Adds what a call of its `aggregate` for each of `values` would, which are in order."""
+    bounds, most, seen = aggregation._boundaries, len(values), 0  # noqa: SLF001 - as in `_reached`
     with aggregation._lock:  # noqa: SLF001
         if aggregation._value is None:  # noqa: SLF001 - collected since the first one
             aggregation._value = aggregation._get_empty_bucket_counts()  # noqa: SLF001
-        for bucket, count in counts.items():
-            aggregation._value[bucket] += count  # noqa: SLF001
-        aggregation._sum += sum(values)  # noqa: SLF001
-        aggregation._min = min(aggregation._min, *values)  # noqa: SLF001
-        aggregation._max = max(aggregation._max, *values)  # noqa: SLF001
+        # From one bucket that has values to the next.
+        while seen < most:
+            bucket = bisect_left(bounds, values[seen])
+            until = bisect_right(values, bounds[bucket], seen) if bucket < len(bounds) else most
+            aggregation._value[bucket] += until - seen  # noqa: SLF001
+            seen = until
+        aggregation._sum += total  # noqa: SLF001
+        aggregation._min = min(aggregation._min, values[0])  # noqa: SLF001
+        aggregation._max = max(aggregation._max, values[-1])  # noqa: SLF001
 
 
 def _reached(histogram: Any, attributes: Mapping[str, str]) -> list[Any]:
