@@ -213,8 +213,8 @@ CALL_FIELDS = tuple(field.name for field in fields(Call))
 
 def prompt_tokens(columns: Mapping[str, Any]) -> int | None:
     """All tokens of the prompt, `None` where the API said nothing."""
-    told = [columns[name] for name in PROMPT_TOKENS if columns.get(name) is not None]
-    return sum(told) if told else None
+    told = [*map(columns.get, PROMPT_TOKENS)]
+    return None if told.count(None) == len(told) else sum(filter(None, told))
 
 
 def is_lower_bound(usage_is_final: object, flags: Container[str]) -> bool:

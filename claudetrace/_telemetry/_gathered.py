@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from claudetrace._guard import pass_on
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from claudetrace._guard import Guard
 
@@ -29,9 +29,10 @@ class Gathered:
         self._attributes[id(attributes)] = attributes
         return instrument, id(attributes)
 
-    def record(self, histogram: Any, values: Iterable[float], attributes: Mapping[str, str]) -> None:
+    def record(self, histogram: Any, values: Sequence[float], attributes: Mapping[str, str]) -> None:
         """Each of `values` is to be recorded."""
-        self._values.setdefault(self._key(histogram, attributes), []).extend(values)
+        if values:
+            self._values.setdefault(self._key(histogram, attributes), []).extend(values)
 
     def add(self, counter: Any, value: float, attributes: Mapping[str, str]) -> None:
         """`value` is to be added."""

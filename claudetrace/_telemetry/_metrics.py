@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import threading
 from collections import deque
-from operator import sub
+from operator import methodcaller, sub
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import orjson
@@ -43,7 +43,16 @@ MOST_CHUNKS = 10_000
 MOST_CACHED = 4096
 FORK_WAIT_S = 0.5
 LOOK_AGAIN_S = 1.0
-_KEY = ("operation", "platform", "model_requested", "model", "outcome", "feature")
+_KEY = ("operation", "platform", "model_requested", "model", "outcome", "feature", "error_type")
+
+_COUNTS: dict[str, Callable[[Row], int | None]] = {
+    "input": prompt_tokens,
+    "output": methodcaller("get", "output_tokens"),
+    "cache_read": methodcaller("get", "cache_read_tokens"),
+    "cache_write": names.cache_write_tokens,
+    "reasoning": methodcaller("get", "thinking_tokens"),
+}
+"""What each counter of the future conventions counts of a row."""
 
 
 def wants_latest_names() -> bool:
@@ -55,7 +64,7 @@ def wants_latest_names() -> bool:
 class Series:
     """Attributes that many rows share, and what those rows have cost so far."""
 
-    __slots__ = ("_errors", "attributes", "input", "modality", "output", "spent_picousd", "told_usd")
+    __slots__ = ("attributes", "input", "modality", "output", "spent_picousd", "told_usd")
 
     def __init__(self, attributes: Attributes) -> None:
         self.attributes = attributes
@@ -63,15 +72,8 @@ class Series:
         self.output = {**attributes, "gen_ai.token.type": "output"}
         # The API does not tell text from images.
         self.modality = {**attributes, "gen_ai.token.modality": "unknown"}
-        self._errors: dict[str | None, Attributes] = {None: attributes}
         self.spent_picousd = 0
         self.told_usd = 0.0
-
-    def with_error(self, error: str | None) -> Attributes:
-        """The attributes with `error.type`, where there is one."""
-        if error not in self._errors:
-            self._errors[error] = {**self.attributes, "error.type": str(error)}
-        return self._errors[error]
 
     def further_usd(self) -> float:
         """What to add to a float counter, so that it is as near to the exact sum as a float can be.
@@ -119,8 +121,6 @@ class Metrics(Forks):
         self._blocked: dict[str, Attributes] = {}
         """Which budget has stopped the call of a row that is to come."""
         self._series: dict[tuple[tuple[str, str], ...], Series] = {}
-        self._by_row: dict[tuple[Any, ...], Series] = {}
-        self._by_limit: dict[tuple[str | None, str | None], Attributes] = {}
         self._values: dict[str, set[str]] = {}
 
     @property
@@ -147,11 +147,12 @@ class Metrics(Forks):
                 self._look_again_at = monotonic() + LOOK_AGAIN_S
                 return
             gathered = Gathered(self._guard)
+            groups: dict[tuple[Any, ...], list[Row]] = {}
             for row in rows:
-                try:
-                    self._record(instruments, gathered, row)
-                except Exception as error:  # noqa: BLE001 - one row; the next may do
-                    self._guard.caught("record the metrics of a call", error)
+                groups.setdefault(self._key_of(row), []).append(row)
+            for alike in groups.values():
+                self._try(instruments, gathered, alike)
+            self._record_limits(instruments, gathered, rows)
             gathered.tell()
 
     def close(self) -> None:
@@ -166,7 +167,6 @@ class Metrics(Forks):
         if provider is not self.provider:
             # Another provider: sums begin at 0 again.
             self._series.clear()
-            self._by_row.clear()
             self.provider = provider
             self._instruments = None if provider is None else Instruments(provider, self, latest=self._latest)
         return self._instruments
@@ -183,84 +183,113 @@ class Metrics(Forks):
             # Their rows never came.
             del self._chunks[next(iter(self._chunks))]
 
-    def _record(self, of: Instruments, to: Gathered, row: Row) -> None:
-        error = row.get("error_type")
-        if error == "BudgetExceeded":
-            # It was never made.
+    def _try(self, of: Instruments, to: Gathered, rows: list[Row]) -> None:
+        try:
+            self._record(of, to, rows)
+        except Exception as error:  # noqa: BLE001 - one row; the others may do
+            if len(rows) == 1:
+                self._guard.caught("record the metrics of a call", error)
+                return
+            for row in rows:
+                self._try(of, to, [row])
+
+    def _record(self, of: Instruments, to: Gathered, rows: list[Row]) -> None:
+        """Gathers `rows`, which have the same attributes: all of them, or none where it raises."""
+        first = rows[0]
+        if (error := first.get("error_type")) == "BudgetExceeded":
+            self._record_blocked(of, rows)
+            return
+        operation, outcome = first["operation"], first["outcome"]
+        # Downloading a batch's results is one call, however many results there are.
+        calls = [row for row in rows if row["id"] == row["call_id"]] if operation != BATCHES_RESULT.name else []
+        took_s = [ms / 1e3 for row in calls if (ms := row.get("duration_ms")) is not None]
+        first_s = [
+            ms / 1e3 for row in calls if row["streamed"] and (ms := row.get("time_to_first_token_ms")) is not None
+        ]
+        prompts = [*map(prompt_tokens, rows)]
+        # The spend, so that dashboards agree with the report. An unpriced answer adds nothing, and an operation that is
+        # always free has no cost to record.
+        spends = zip(map(spend_of, rows), prompts, strict=True)
+        spent = [cost for cost, prompt in spends if cost is not None and (cost or prompt is not None)]
+        series = self._series_of(first)
+        with_error = series.attributes
+        if outcome in ("error", "incomplete"):
+            with_error = {**with_error, "error.type": self._limited("error.type", error or outcome)}
+        to.record(of.duration_of(operation), took_s, with_error)
+        to.record(of.time_to_first_chunk, first_s, series.attributes)
+        to.record(of.time_per_output_chunk, self._pauses_s(rows), series.attributes)
+        self._record_tokens(of, to, rows, prompts, series, with_error)
+        if spent:
+            to.record(of.operation_cost, [cost / PICOUSD_PER_USD for cost in spent], series.attributes)
+            series.spent_picousd += sum(spent)
+            to.add_later(of.cost, series.further_usd, series.attributes)
+
+    def _record_blocked(self, of: Instruments, rows: list[Row]) -> None:
+        """Counts calls that a budget has stopped. They were never made."""
+        for row in rows:
             if (budget := self._blocked.pop(row["id"], None)) is not None:
                 limited = {name: self._limited(f"{name} of {budget[names.BUDGET]}", budget[name]) for name in budget}
                 of.blocked.add(1, limited)
-            return
-        series = self._series_of(row)
-        failed = row["outcome"] in ("error", "incomplete")
-        with_error = series.with_error(self._limited("error.type", error or row["outcome"]) if failed else None)
-        # Downloading a batch's results is one call, however many results there are.
-        if row["id"] == row["call_id"] and row["operation"] != BATCHES_RESULT.name:
-            if (took_ms := row.get("duration_ms")) is not None:
-                to.record(of.duration_of(row["operation"]), (took_ms / 1e3,), with_error)
-            if row["streamed"] and (first_ms := row.get("time_to_first_token_ms")) is not None:
-                to.record(of.time_to_first_chunk, (first_ms / 1e3,), series.attributes)
-        times_s = self._chunks.pop(row["id"], ())[:MOST_CHUNKS]
-        if len(times_s) > 1:
-            to.record(of.time_per_output_chunk, map(sub, times_s[1:], times_s), series.attributes)
-        input_tokens = prompt_tokens(row)
-        self._record_tokens(of, to, row, series, with_error, input_tokens)
-        self._record_cost(of, to, row, series, answered=input_tokens is not None)
-        if (headroom := row.get("rate_limit_headroom")) is not None:
-            to.set(of.headroom, headroom, self._limit_attributes(row))
+
+    def _pauses_s(self, rows: list[Row]) -> list[float]:
+        """The seconds from one chunk to the next, of all streams among `rows`."""
+        pauses_s: list[float] = []
+        for row in rows if self._chunks else ():
+            times_s = [*self._chunks.pop(row["id"], ())[:MOST_CHUNKS]]
+            pauses_s += map(sub, times_s[1:], times_s)
+        return pauses_s
 
     def _record_tokens(
         self,
         of: Instruments,
         to: Gathered,
-        row: Row,
+        rows: list[Row],
+        prompts: list[int | None],
         series: Series,
         with_error: Attributes,
-        input_tokens: int | None,
     ) -> None:
-        output_tokens = row.get("output_tokens")
         if of.tokens is not None:
-            if input_tokens is not None:
-                to.record(of.tokens, (input_tokens,), series.input)
-            if output_tokens is not None:
-                to.record(of.tokens, (output_tokens,), series.output)
-        elif row["operation"] in INFERENCE or input_tokens is not None:
-            # The future conventions want 0 for failed calls, so that averages include them.
-            to.add(of.usage["input"], input_tokens or 0, series.modality)
-            to.add(of.usage["output"], output_tokens or 0, series.modality)
-            to.add(of.usage["cache_read"], row.get("cache_read_tokens") or 0, series.modality)
-            to.add(of.usage["cache_write"], names.cache_write_tokens(row) or 0, series.modality)
-            to.add(of.usage["reasoning"], row.get("thinking_tokens") or 0, series.modality)
-            to.record(of.operation_input, (input_tokens or 0,), with_error)
-            to.record(of.operation_output, (output_tokens or 0,), with_error)
-
-    def _record_cost(self, of: Instruments, to: Gathered, row: Row, series: Series, *, answered: bool) -> None:
-        # The spend, so that dashboards agree with the report. An unpriced answer adds nothing, and an operation that is
-        # always free has no cost to record.
-        spend = spend_of(row)
-        if spend is None or not (spend or answered):
+            outputs = [count for row in rows if (count := row.get("output_tokens")) is not None]
+            to.record(of.tokens, [count for count in prompts if count is not None], series.input)
+            to.record(of.tokens, outputs, series.output)
             return
-        to.record(of.operation_cost, (spend / PICOUSD_PER_USD,), series.attributes)
-        series.spent_picousd += spend
-        to.add_later(of.cost, series.further_usd, series.attributes)
+        # The future conventions want 0 for failed calls, so that averages include them.
+        if rows[0]["operation"] not in INFERENCE:
+            rows = [row for row, prompt in zip(rows, prompts, strict=True) if prompt is not None]
+        counts = {kind: [count(row) or 0 for row in rows] for kind, count in _COUNTS.items()}
+        for kind, each in counts.items() if rows else ():
+            to.add(of.usage[kind], sum(each), series.modality)
+        to.record(of.operation_input, counts["input"], with_error)
+        to.record(of.operation_output, counts["output"], with_error)
+
+    def _record_limits(self, of: Instruments, to: Gathered, rows: list[Row]) -> None:
+        """Gathers what is left of each rate limit, by the last of `rows` that says so."""
+        left = {
+            (row.get("rate_limit"), row.get("model_requested")): headroom
+            for row in rows
+            if (headroom := row.get("rate_limit_headroom")) is not None
+        }
+        for (limit, model), headroom in left.items():
+            told = {"claudetrace.rate_limit": limit, "gen_ai.request.model": model}
+            to.set(of.headroom, headroom, self._limited_all(told))
+
+    def _key_of(self, row: Row) -> tuple[Any, ...]:
+        """What the attributes of a row follow from."""
+        key = tuple(map(row.get, self._key))
+        return (*key, *self._free_attributes(row).values()) if self._free_tags else key
 
     def _series_of(self, row: Row) -> Series:
-        free = self._free_attributes(row) if self._free_tags else {}
-        key = (*map(row.get, self._key), *free.values())
-        found = self._by_row.get(key)
-        if found is None:
-            attributes = self._attributes_of(row, free)
-            found = self._series.setdefault(tuple(attributes.items()), Series(attributes))
-            if len(self._by_row) >= MOST_CACHED:
-                self._by_row.clear()
-            self._by_row[key] = found
-        return found
+        attributes = self._attributes_of(row)
+        key = tuple(attributes.items())
+        if key not in self._series:
+            self._series[key] = Series(attributes)
+        return self._series[key]
 
     def _free_attributes(self, row: Row) -> dict[str, str | None]:
         tags = orjson.loads(row.get("tags") or "{}")
         return {f"claudetrace.tag.{tag}": tags.get(tag) for tag in self._free_tags}
 
-    def _attributes_of(self, row: Row, free: Mapping[str, str | None]) -> Attributes:
+    def _attributes_of(self, row: Row) -> Attributes:
         operation, platform = row["operation"], row["platform"]
         attributes = {
             "gen_ai.operation.name": names.OPERATIONS.get(operation, operation),
@@ -271,19 +300,12 @@ class Metrics(Forks):
             "claudetrace.platform": platform,
             "claudetrace.feature": row.get("feature"),
             **{name: row.get(column) for name, column in self._columns.items()},
-            **free,
+            **self._free_attributes(row),
         }
-        return {name: self._limited(name, value) for name, value in attributes.items() if value is not None}
+        return self._limited_all(attributes)
 
-    def _limit_attributes(self, row: Row) -> Attributes:
-        key = row.get("rate_limit"), row.get("model_requested")
-        if key not in self._by_limit:
-            told = {"claudetrace.rate_limit": key[0], "gen_ai.request.model": key[1]}
-            attributes = {name: self._limited(name, value) for name, value in told.items() if value is not None}
-            if len(self._by_limit) >= MOST_CACHED:
-                self._by_limit.clear()
-            self._by_limit[key] = attributes
-        return self._by_limit[key]
+    def _limited_all(self, attributes: Mapping[str, str | None]) -> Attributes:
+        return {name: self._limited(name, value) for name, value in attributes.items() if value is not None}
 
     def _limited(self, name: str, value: str) -> str:
         """`value`, or `(other)` beyond the first hundred values of this attribute."""
