@@ -73,7 +73,10 @@ def cache_miss_columns(diagnostics: object) -> dict[str, Any]:
 
 def row_columns(columns: dict[str, Any]) -> dict[str, Any]:
     """`columns` without the counts that are too large for a row. The stored usage keeps them."""
-    return {name: value for name, value in columns.items() if type(value) is not int or value <= LARGEST_IN_A_ROW}
+    for value in columns.values():
+        if type(value) is int and value > LARGEST_IN_A_ROW:
+            return {name: each for name, each in columns.items() if type(each) is not int or each <= LARGEST_IN_A_ROW}
+    return columns
 
 
 def _fill_written(columns: dict[str, Any], written: object, split: object) -> None:

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping, Sequence
 
-    from claudetrace._call import Row
+Columns: TypeAlias = "Mapping[str, Sequence[Any]]"
+"""Rows by column: what each has there, or `None`. A column that none has may be left out."""
 
 BUCKETS_AN_OCTAVE = 32
 LOWEST_OCTAVE, HIGHEST_OCTAVE = -8, 28
@@ -25,6 +26,7 @@ BOUNDS = tuple(
 since not every SQLite can take a logarithm, and so that both sides find the same bucket."""
 EDGES: tuple[tuple[float, float], ...] = ((0.0, BOUNDS[0]), *pairwise(BOUNDS), (BOUNDS[-1], BOUNDS[-1]))
 """Where each bucket begins and ends."""
+KINDS = ("duration_ms", "time_to_first_token_ms", "output_tokens_per_s")
 BUCKETS_DDL = """CREATE TABLE latency_buckets (
     bucket INTEGER PRIMARY KEY,
     from_value REAL NOT NULL UNIQUE,
@@ -79,17 +81,23 @@ def create_buckets(connection: sqlite3.Connection) -> None:
     connection.executemany("INSERT INTO latency_buckets (bucket, from_value, to_value) VALUES (?, ?, ?)", rows)
 
 
-def buckets_of(row: Row) -> Iterator[tuple[str, int]]:
-    """The kinds that the row has, each with its bucket: the same as the view says."""
-    output_tokens = row.get("output_tokens")
-    if row["outcome"] != "ok" or output_tokens is None:
-        return
-    for kind in ("duration_ms", "time_to_first_token_ms"):
-        if (value := row.get(kind)) is not None:
-            yield kind, bisect_right(BOUNDS, value)
-    response_ms = row.get("response_ms")
-    if response_ms is not None and response_ms > 0:
-        yield "output_tokens_per_s", bisect_right(BOUNDS, output_tokens * 1000.0 / response_ms)
+def buckets_of(columns: Columns) -> Iterator[Sequence[int | None]]:
+    """For each of `KINDS` the bucket of each row of `columns` that has it: the same as the view says."""
+    nones = (None,) * len(columns["id"])
+    output_tokens = columns.get("output_tokens", nones)
+    answered = [
+        outcome == "ok" and tokens is not None
+        for outcome, tokens in zip(columns["outcome"], output_tokens, strict=True)
+    ]
+    for name in KINDS[:2]:
+        yield [
+            bisect_right(BOUNDS, value) if value is not None and is_answer else None
+            for value, is_answer in zip(columns.get(name, nones), answered, strict=True)
+        ]
+    yield [
+        bisect_right(BOUNDS, tokens * 1000.0 / ms) if is_answer and ms is not None and ms > 0 else None
+        for tokens, ms, is_answer in zip(output_tokens, columns.get("response_ms", nones), answered, strict=True)
+    ]
 
 
 def percentile(counts: list[tuple[int, int]], percent: int) -> float:

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from operator import mul, sub
+from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from claudetrace._call import PROMPT_TOKENS, RESERVED_TAGS, is_lower_bound, spend_of
+from claudetrace._call import PROMPT_TOKENS, RESERVED_TAGS, is_lower_bound, is_paid_elsewhere
 from claudetrace._ledger._latency import VIEW as MEASURED_LATENCIES
 from claudetrace._pricing._rates import CACHE_WRITE_PARTS
+from claudetrace._usage import LARGEST_IN_A_ROW
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
-    from claudetrace._call import Row
+    from claudetrace._ledger._latency import Columns
 
 TOKEN_COLUMNS = (*PROMPT_TOKENS, "output_tokens", "thinking_tokens")
 ROLLED_UP_COLUMNS = ("user_id", "customer", "prompt")
@@ -82,31 +84,51 @@ MEASURES: Mapping[str, str] = {
     "blocked_calls": f"({_BLOCKED})",
     **_money("cache_write", CACHE_WRITE_PICOUSD),
 }
-"""Each number that is added up, as SQL over a row `c` of `calls`; `amounts_of` has the same from a `Row`."""
+"""Each number that is added up, as SQL over a row `c` of `calls`; `amounts_of` has the same from columns of rows."""
 MEASURE_NAMES = tuple(MEASURES)
 _COUNTS = (*TOKEN_COLUMNS, *OTHER_COUNTS)
 _CACHE_WRITE_PARTS = frozenset(CACHE_WRITE_PARTS)
 
 
-def amounts_of(row: Row, *, is_first: bool) -> list[int]:
-    """What a row adds to each of `MEASURES`, in their order. Whether it is the first of its call is a question to the
-    table."""
-    get = row.get
-    failed, cost, spend = row["outcome"] == "error", get("cost_picousd"), spend_of(row) or 0
-    blocked = failed and get("error_type") == "BudgetExceeded"
-    return [
-        1,
-        int(is_first),
-        int(failed and not blocked),
-        int(cost is None),
-        int(is_lower_bound(row["usage_is_final"], get("cost_flags") or "") and cost is not None),
-        *[get(name) or 0 for name in _COUNTS],
-        int((get("duration_ms") or 0) + 0.5),
-        *divmod(spend, 10**6),
-        *divmod(get("cache_saved_picousd") or 0, 10**6),
-        int(blocked),
-        *divmod(_cache_write_picousd(get("cost_parts")) if spend else 0, 10**6),
-    ]
+def amounts_of(columns: Columns, further_firsts: Collection[str]) -> Iterator[Iterable[int]]:
+    """What each row of `columns` adds to each of `MEASURES`, in their order. Whether a row is the first of its call
+    without bearing its id is a question to the table, which answered `further_firsts`."""
+    ids, nones = columns["id"], (None,) * len(columns["id"])
+    flags, costs = columns.get("cost_flags", nones), columns.get("cost_picousd", nones)
+    paid = [*zip(columns["usage_is_final"], flags, columns.get("billing", nones), strict=True)]
+    # Few are different.
+    known = {
+        each: (is_lower_bound(each[0], each[1] or ""), is_paid_elsewhere(each[1] or "", each[2])) for each in {*paid}
+    }
+    spends = [0 if known[each][1] else cost for each, cost in zip(paid, costs, strict=True)]
+    failed = [int(outcome == "error") for outcome in columns["outcome"]]
+    blocked = [*map(mul, failed, [type_ == "BudgetExceeded" for type_ in columns.get("error_type", nones)])]
+    yield (1,) * len(ids)
+    yield [int(id_ == call_id or id_ in further_firsts) for id_, call_id in zip(ids, columns["call_id"], strict=True)]
+    yield map(sub, failed, blocked)
+    yield [int(cost is None) for cost in costs]
+    yield [int(known[each][0] and cost is not None) for each, cost in zip(paid, costs, strict=True)]
+    for name in _COUNTS:
+        yield _numbers(columns, name)
+    yield [int(duration_ms + 0.5) for duration_ms in _numbers(columns, "duration_ms")]
+    yield from _money_of(spends)
+    yield from _money_of(columns.get("cache_saved_picousd", nones))
+    yield blocked
+    parts = zip(columns.get("cost_parts", nones), spends, strict=True)
+    yield from _money_of([_cache_write_picousd(each) if spend else 0 for each, spend in parts])
+
+
+def _numbers(columns: Columns, name: str) -> Sequence[Any]:
+    if name not in columns:
+        return (0,) * len(columns["id"])
+    numbers = [value or 0 for value in columns[name]]
+    if max(numbers) > LARGEST_IN_A_ROW or min(numbers) < -LARGEST_IN_A_ROW:
+        raise ValueError("a count is too large to be true")
+    return numbers
+
+
+def _money_of(picousd: Iterable[int | None]) -> Iterable[Iterable[int]]:
+    return zip(*[divmod(each or 0, 10**6) for each in picousd], strict=True)
 
 
 def _cache_write_picousd(parts: str | None) -> int:

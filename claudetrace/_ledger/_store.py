@@ -7,7 +7,6 @@ import sqlite3
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from operator import itemgetter
 from typing import TYPE_CHECKING
 
 import orjson
@@ -16,7 +15,7 @@ from claudetrace._call import CALL_FIELDS
 from claudetrace._ledger import _replays, _segments, _unsent
 from claudetrace._ledger._file import COUNT, LedgerFile
 from claudetrace._ledger._schema import begin, insert_rows, transaction
-from claudetrace._ledger._sums import Sums, TagValues, further_firsts
+from claudetrace._ledger._sums import Sums, TagValues, columns_of, further_firsts
 from claudetrace._ledger._times import stamp
 from claudetrace._operations import BATCHES_CREATE, BATCHES_RESULT
 from claudetrace._places import spool_of
@@ -24,15 +23,17 @@ from claudetrace._pricing._row import at_day_of_batch
 from claudetrace._tags import OWN_TAGS, with_tags
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from claudetrace._call import Row
     from claudetrace._guard import Guard
+    from claudetrace._ledger._latency import Columns
     from claudetrace._ledger._schema import Pace
 
 GENERATED = ("cost_usd", "spend_picousd")
 COLUMNS = tuple(name for name in CALL_FIELDS if name not in GENERATED)
+_STORED = frozenset(COLUMNS)
 ROWS = f"SELECT {', '.join(COLUMNS)} FROM calls WHERE id IN (SELECT value FROM json_each(?))"  # noqa: S608 - names of ours
 TAGS_OF_BATCH = f"""
     SELECT started_at, user_id, session_id, feature, customer, prompt, tags
@@ -167,8 +168,8 @@ class Store(LedgerFile):
             return
         connection.execute("SAVEPOINT some_rows")
         try:
-            new = _insert_all(connection, rows, self._pace)
-            sums_of_new = Sums(self._pace(new), further_firsts(connection, new))
+            new, columns = _insert_all(connection, rows, self._pace)
+            sums_of_new = Sums(new, columns, further_firsts(connection, new), self._pace)
         except FAULTS_OF_A_ROW as error:
             connection.execute("ROLLBACK TO some_rows")
             connection.execute("RELEASE some_rows")
@@ -199,10 +200,10 @@ class BatchRows:
         """`rows`, the results among them completed where the ledger knows their batch."""
         if len(self._known) > KNOWN_BATCHES:
             self._known.clear()
-        return [self._completed(connection, row) for row in rows]
+        return [row if row.get("batch_id") is None else self._completed(connection, row) for row in rows]
 
     def _completed(self, connection: sqlite3.Connection, row: Row) -> Row:
-        operation, batch_id = row.get("operation"), row.get("batch_id")
+        operation, batch_id = row.get("operation"), row["batch_id"]
         if not isinstance(batch_id, str):
             return row
         if operation == BATCHES_CREATE.name:
@@ -238,32 +239,22 @@ def insert_of(columns: Sequence[str]) -> str:
     return f"INSERT INTO calls ({', '.join(columns)}) VALUES ({places}) ON CONFLICT DO NOTHING"  # noqa: S608 - names of ours
 
 
-def _insert_all(connection: sqlite3.Connection, rows: list[Row], pace: Pace) -> list[Row]:
-    """Inserts `rows`. Returns those that the ledger did not have."""
-    shapes = set(map(tuple, rows))
-    columns = _columns_of(rows, shapes)
-    insert = insert_of(columns)
-    is_alike = len(shapes) == 1 and len(columns) > 1
-    pick = itemgetter(*columns) if is_alike else lambda row: tuple(map(row.get, columns))
+def _insert_all(connection: sqlite3.Connection, rows: list[Row], pace: Pace) -> tuple[list[Row], Columns]:
+    """Inserts `rows`. Returns those that the ledger did not have, and their columns."""
+    columns = columns_of(rows)
+    # What is left out is NULL too, and Python takes long for each `None`.
+    told = [name for name in columns if name in _STORED] or [COLUMNS[0]]
+    insert = insert_of(told)
+    nones = (None,) * len(rows)
+    values = [*zip(*[columns.get(name, nones) for name in told], strict=True)]
     connection.execute("SAVEPOINT at_once")
-    if insert_rows(connection, insert, [*map(pick, rows)], pace) == len(rows):
+    if insert_rows(connection, insert, values, pace) == len(rows):
         connection.execute("RELEASE at_once")
-        return rows
+        return rows, columns
     connection.execute("ROLLBACK TO at_once")
     connection.execute("RELEASE at_once")
-    return [row for row in rows if connection.execute(insert, pick(row)).rowcount]
-
-
-def _columns_of(rows: list[Row], shapes: Iterable[tuple[str, ...]]) -> list[str]:
-    """The columns that any of `rows` has, whose names are in `shapes`. One that is left out is NULL too, and Python
-    takes long for each `None`."""
-    names, first = {name for shape in shapes for name in shape}, rows[0].get
-    told = [name for name in COLUMNS if name in names and (first(name) is not None or _any_has(rows, name))]
-    return told or [COLUMNS[0]]
-
-
-def _any_has(rows: list[Row], name: str) -> bool:
-    return any(row.get(name) is not None for row in rows)
+    new = [row for row, each in zip(rows, values, strict=True) if connection.execute(insert, each).rowcount]
+    return new, columns_of(new)
 
 
 def _quarantine(connection: sqlite3.Connection, row: Row, error: Exception) -> None:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections import Counter
 from functools import lru_cache
+from itertools import chain
 from operator import add
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import orjson
 
 from claudetrace._call import PROMPT_TOKENS, RESERVED_TAGS
 from claudetrace._ledger import _rollups
-from claudetrace._ledger._latency import buckets_of
+from claudetrace._ledger._latency import KINDS, buckets_of
 from claudetrace._ledger._measures import FIRST_OF_CALL, MEASURE_NAMES, ROLLED_UP_COLUMNS, TAG_COLUMNS, amounts_of
 from claudetrace._ledger._rollups import (
     BY_TABLE,
@@ -26,13 +27,13 @@ from claudetrace._ledger._rollups import (
     Rollup,
 )
 from claudetrace._ledger._schema import insert_rows
-from claudetrace._usage import LARGEST_IN_A_ROW
 
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Collection, Iterable, Sequence
 
     from claudetrace._call import Row
+    from claudetrace._ledger._latency import Columns
     from claudetrace._ledger._schema import Pace
 
 Totals: TypeAlias = dict[Key, list[Any]]
@@ -52,7 +53,7 @@ DIMENSIONS = (
     *(*ROLLED_UP_COLUMNS, "tags"),
 )
 """What decides, beside the hour, to which sums a row is added, but for that of its session."""
-TEXTS_OF_A_ROW = ("id", "call_id", "started_at", "session_id")
+TEXTS = ("id", "call_id", "started_at", "session_id", *DIMENSIONS)
 _TEXT_OR_NONE = frozenset((str, type(None)))
 PROMPT = tuple(MEASURE_NAMES.index(name) for name in PROMPT_TOKENS)
 IN_SESSION = {name: MEASURE_NAMES.index(name) for name in SESSIONS.measures if name in MEASURE_NAMES}
@@ -61,63 +62,66 @@ SPEND = (IN_SESSION["spend_microusd"], IN_SESSION["spend_rest_picousd"])
 SESSION_WAYS = tuple(measure.of_batch for measure in SESSIONS.measures.values())
 
 
-class _Alike(NamedTuple):
-    """Rows that are added to the same sums."""
-
-    row: Row
-    """The first of them."""
-    amounts: list[list[int]]
-    buckets: list[tuple[str, int]]
-    headrooms: list[float]
+def columns_of(rows: Sequence[Row]) -> dict[str, Sequence[Any]]:
+    """The columns that any of `rows` has."""
+    if not rows:
+        return {}
+    if not all(map(tuple(rows[0]).__eq__, map(tuple, rows))):
+        empty = dict.fromkeys(chain.from_iterable(rows))
+        rows = [empty | row for row in rows]
+    told = zip(rows[0], zip(*map(dict.values, rows), strict=True), strict=True)
+    return {name: column for name, column in told if column[0] is not None or column.count(None) < len(rows)}
 
 
 class Sums:
     """What rows add up to, for each rollup of calls."""
 
-    def __init__(self, rows: Iterable[Row], further_firsts: Collection[str] = ()) -> None:
-        """Raises where one cannot be added. `further_firsts` are the ids of those that are the first of
-        their call without bearing its id."""
+    def __init__(
+        self, rows: Sequence[Row], columns: Columns, further_firsts: Collection[str] = (), pace: Pace = iter
+    ) -> None:
+        """Raises where one cannot be added. `columns` are those of `rows`; `further_firsts` are the ids of those that
+        are the first of their call without bearing its id."""
         self.hours: Totals = {}
         self.tag_days: Totals = {}
         self.latencies: Totals = {}
         self.headroom: Totals = {}
         self.sessions: Totals = {}
-        alike: dict[Key, _Alike] = {}
-        for row in rows:
-            _require_texts(row, TEXTS_OF_A_ROW)
-            key = (row["started_at"][:13], *map(row.get, DIMENSIONS))
-            if (group := alike.get(key)) is None:
-                _require_texts(row, DIMENSIONS)
-                group = alike[key] = _Alike(row, [], [], [])
-            amounts = amounts_of(row, is_first=row["id"] == row["call_id"] or row["id"] in further_firsts)
-            group.amounts.append(amounts)
-            group.buckets.extend(buckets_of(row))
-            if (headroom := row.get("rate_limit_headroom")) is not None:
-                group.headrooms.append(headroom)
-            if (session := row.get("session_id")) is not None:
-                self._add_to_session((session,), row, amounts)
+        if not rows:
+            return
+        _require_texts(columns)
+        nones = (None,) * len(rows)
+        hours = [started_at[:13] for started_at in columns["started_at"]]
+        keys = zip(hours, *[columns.get(name, nones) for name in DIMENSIONS], strict=True)
+        amounts = [*zip(*pace(amounts_of(columns, further_firsts)), strict=True)]
+        buckets = zip(*pace(buckets_of(columns)), strict=True)
+        each = zip(rows, amounts, buckets, columns.get("rate_limit_headroom", nones), strict=True)
+        alike: dict[Key, list[Any]] = {}
+        for key, row in zip(keys, each, strict=True):
+            alike.setdefault(key, []).append(row)
         for group in alike.values():
-            self._add(*group)
+            self._add(*zip(*group, strict=True))
+        for session, row, of_row in pace(zip(columns.get("session_id", ()), rows, amounts, strict=False)):
+            if session is not None:
+                self._add_to_session((session,), row, of_row)
 
-    def _add(self, row: Row, each: list[list[int]], buckets: list[tuple[str, int]], headrooms: list[float]) -> None:
-        """Adds rows that are like `row`, with the amounts of each."""
-        of_measures = [*zip(*each, strict=True)]
-        if max(map(max, of_measures)) > LARGEST_IN_A_ROW or min(map(min, of_measures)) < -LARGEST_IN_A_ROW:
-            raise ValueError("a count is too large to be true")
-        amounts = [*map(sum, of_measures)]
+    def _add(self, rows: Sequence[Row], each: Sequence[Any], buckets: Sequence[Any], headrooms: Sequence[Any]) -> None:
+        """Adds rows that are alike, with the amounts and the buckets of each."""
+        row, amounts = rows[0], [*map(sum, zip(*each, strict=True))]
         hour, day, outcome = row["started_at"][:13], row["started_at"][:10], row["outcome"]
         platform, model, feature = whose = (row["platform"], row.get("model") or "", row.get("feature") or "")
         reason = row.get("stop_reason" if outcome == "ok" else "error_type") or ""
         _accumulate(self.hours, (hour, *whose, row["operation"], outcome, reason), amounts)
         for tag, value in _tags(row):
             _accumulate(self.tag_days, (tag, day, value, *whose), amounts)
-        for (kind, bucket), responses in Counter(buckets).items():
-            _accumulate(self.latencies, (kind, day, feature, bucket, platform, model), [responses])
-        if headrooms:
+        for kind, of_kind in zip(KINDS, zip(*buckets, strict=True), strict=True):
+            for bucket, responses in Counter(of_kind).items():
+                if bucket is not None:
+                    _accumulate(self.latencies, (kind, day, feature, bucket, platform, model), [responses])
+        if told := [headroom for headroom in headrooms if headroom is not None]:
             key = (hour, row.get("rate_limit") or "", *whose)
-            self.headroom[key] = min(self.headroom.get(key, headrooms[:1]), [min(headrooms)])
+            self.headroom[key] = min(self.headroom.get(key, told[:1]), [min(told)])
 
-    def _add_to_session(self, key: Key, row: Row, amounts: list[int]) -> None:
+    def _add_to_session(self, key: Key, row: Row, amounts: Sequence[int]) -> None:
         at = row["started_at"]
         prompt = sum([amounts[place] for place in PROMPT]) or None
         tool_stop = int(row["outcome"] == "ok" and row.get("stop_reason") == "tool_use")
@@ -160,7 +164,8 @@ def exchange(
     """Makes the sums right after the rows `before` have become `after` in the table `calls`. `new_firsts` are the ids
     of those that have become the first of their call."""
     firsts = further_firsts(connection, after)
-    sums, old = Sums(after, firsts), Sums(before, firsts.difference(new_firsts))
+    sums = Sums(after, columns_of(after), firsts)
+    old = Sums(before, columns_of(before), firsts.difference(new_firsts))
     sums.hours = _less(sums.hours, old.hours)
     sums.tag_days = _less(sums.tag_days, old.tag_days)
     sums.latencies = _less(sums.latencies, old.latencies)
@@ -201,9 +206,8 @@ def _less(totals: Totals, taken: Totals) -> Totals:
     return {key: amounts for key, amounts in left.items() if any(amounts)}
 
 
-def _require_texts(row: Row, names: Sequence[str]) -> None:
-    if not _TEXT_OR_NONE.issuperset(map(type, map(row.get, names))):
-        wrong = [name for name in names if type(row.get(name)) not in _TEXT_OR_NONE]
+def _require_texts(columns: Columns) -> None:
+    if wrong := [name for name in TEXTS if not _TEXT_OR_NONE.issuperset(map(type, columns.get(name, ())))]:
         raise TypeError(f"{', '.join(wrong)} is not text")
 
 
