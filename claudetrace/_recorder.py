@@ -222,12 +222,14 @@ class CallRecorder:
     def _complete(self, call: LiveCall, row: Row, answer: Answer | None) -> tuple[int | None, int | None]:
         """Fills the row and its span, and gives what it adds to the totals of `tag` blocks, and to budgets."""
         try:
-            self._fill(call, row, answer)
-            if self._spans is not None and call.span is not None:
-                self._spans.recorded(call, row)
-                if answer is not None and self._spans.awaits_row(call):
+            spans = None if call.span is None else self._spans
+            awaited = spans is not None and spans.awaits_row(call)
+            self._fill(call, row, answer, is_awaited=awaited)
+            if spans is not None:
+                spans.recorded(call, row)
+                if answer is not None and awaited:
                     columns, priced, _ = self._price(call, answer) if answer.priced is None else answer.priced[1]
-                    self._spans.update(call, answer, columns, priced, row)
+                    spans.update(call, answer, columns, priced, row)
             if call.tags.scopes or call.admission is not None:
                 flags = row.get("cost_flags") or ()
                 spend = spend_picousd(row.get("cost_picousd"), flags)
@@ -277,7 +279,7 @@ class CallRecorder:
         self.end_late()
         self._collection.close()
 
-    def _fill(self, call: LiveCall, row: Row, answer: Answer | None) -> None:
+    def _fill(self, call: LiveCall, row: Row, answer: Answer | None, *, is_awaited: bool) -> None:
         if answer is None:
             row["pricing_terms"] = call.terms.text
             how = bool(row["usage_is_final"]), call.abandoned
@@ -286,7 +288,9 @@ class CallRecorder:
         usage, operation = answer.usage, call.operation
         if usage is not None:
             row["usage"] = answer.usage_json.decode() if answer.usage_json else json_text(usage)
-            if operation.billed and not call.abandoned and not self._is_priced_here(call, answer):
+            # Whether nobody on this thread sees the price: no span, no `tag` block, no budget.
+            later = not (is_awaited or answer.priced is not None or call.tags.scopes or call.admission is not None)
+            if later and operation.billed and not call.abandoned:
                 # The loader works the price out from the row, as `reprice` would: nobody waits for it there.
                 row["pricing_terms"] = self._terms(call, answer).text
                 return
@@ -299,12 +303,6 @@ class CallRecorder:
             columns, priced, terms = self._price(call, answer)
             row.update(row_columns(columns))
             row.update(priced.columns(terms.text, row.get("cache_missed_input_tokens")))
-
-    def _is_priced_here(self, call: LiveCall, answer: Answer) -> bool:
-        """Whether somebody on this thread sees the price: a `tag` block, a budget or a span."""
-        if answer.priced is not None or call.tags.scopes or call.admission is not None:
-            return True
-        return self._spans is not None and self._spans.awaits_row(call)
 
     def _price(self, call: LiveCall, answer: Answer) -> tuple[Row, Priced, Terms]:
         """The columns of the usage, its price and its terms, worked out once for each state of the answer."""

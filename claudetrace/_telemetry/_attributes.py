@@ -34,15 +34,13 @@ OPERATIONS = {MESSAGES_CREATE.name: "chat", COMPLETIONS_CREATE.name: "text_compl
 PROVIDERS = {"bedrock": "aws.bedrock", "vertex": "gcp.vertex_ai"}
 """The conventions' names of platforms; on others the provider is Anthropic."""
 
-SAMPLING = {
-    "temperature": ("gen_ai.request.temperature", float),
-    "top_p": ("gen_ai.request.top_p", float),
-    "top_k": ("gen_ai.request.top_k", int),
-}
+SAMPLING = (
+    ("temperature", "gen_ai.request.temperature", float),
+    ("top_p", "gen_ai.request.top_p", float),
+    ("top_k", "gen_ai.request.top_k", int),
+)
 """Fields of a request, each with its attribute and type. Stop sequences are content and left out."""
-_OUTPUT = "output_config"
-_RARE = frozenset({_OUTPUT, *SAMPLING})
-"""The fields of a request that few have, and that a span tells."""
+OUTPUT = "output_config"
 MAX_TOKENS = "gen_ai.request.max_tokens"
 REASONING_LEVEL = "gen_ai.request.reasoning.level"
 OUTPUT_TYPE = "gen_ai.output.type"
@@ -67,47 +65,45 @@ BUDGET = "claudetrace.budget"
 _LOWER_BOUND = frozenset({"partial_usage", "unpriced_component", "retried_after_timeout"})
 
 
-def span_name(call: LiveCall) -> str:
-    """The name of a span of ours."""
-    model = call.columns.get("model_requested")
-    operation = OPERATIONS.get(call.operation.name, call.operation.name)
-    return f"{operation} {model}" if model else operation
-
-
-def request_attributes(call: LiveCall, body: Mapping[str, Any]) -> Attributes:
-    """What is known when our span starts, so that samplers see it."""
-    columns, operation = call.columns, call.operation.name
-    attributes: Attributes = {
-        "gen_ai.operation.name": OPERATIONS.get(operation, operation),
-        "gen_ai.provider.name": PROVIDERS.get(columns["platform"], "anthropic"),
-    }
-    if (model := columns.get("model_requested")) is not None:
-        attributes["gen_ai.request.model"] = model
-    if (most := columns.get("max_tokens")) is not None:
+def request_attributes(call: LiveCall, body: Mapping[str, Any]) -> tuple[str, Attributes]:
+    """The name of a span of ours, and what is known when it starts, so that samplers see it."""
+    columns = call.columns
+    most, model = columns.get("max_tokens"), columns.get("model_requested")
+    name, alike = _alike(call.operation.name, columns["platform"], model, columns["streamed"], most is not None)
+    attributes = alike.copy()
+    if most is not None:
         attributes[MAX_TOKENS] = most
-    if columns["streamed"]:
-        attributes["gen_ai.request.stream"] = True
-    if not _RARE.isdisjoint(body):
-        attributes.update(_rare_attributes(body))
-    return attributes
-
-
-def _rare_attributes(body: Mapping[str, Any]) -> Attributes:
-    attributes: Attributes = {}
-    wanted = body.get(_OUTPUT)
-    if isinstance(wanted, Mapping) and isinstance(effort := wanted.get("effort"), str):
+    # The SDK's body has every field: those that are not given are of a type of its own.
+    output = body.get(OUTPUT)
+    if isinstance(output, Mapping) and isinstance(effort := output.get("effort"), str):
         attributes[REASONING_LEVEL] = effort
-    for name, (attribute, kind) in SAMPLING.items():
-        if isinstance(value := body.get(name), (int, float)) and not isinstance(value, bool):
+    for field, attribute, kind in SAMPLING:
+        if isinstance(value := body.get(field), (int, float)) and not isinstance(value, bool):
             attributes[attribute] = kind(value)
-    attributes.update(output_attributes(body))
-    return attributes
+    attributes.update(output_attributes(output))
+    return name, attributes
 
 
-def output_attributes(body: Mapping[str, Any]) -> Attributes:
-    """The requested form of the answer. The SDK's own span lacks it in older versions."""
-    wanted = body.get(_OUTPUT)
-    form = wanted.get("format") if isinstance(wanted, Mapping) else None
+@lru_cache(maxsize=256)
+def _alike(operation: str, platform: str, model: str | None, streamed: int, has_most: bool) -> tuple[str, Attributes]:
+    """What calls like this one have in common: the name of their spans, and attributes in their order."""
+    told = OPERATIONS.get(operation, operation)
+    attributes: Attributes = {
+        "gen_ai.operation.name": told,
+        "gen_ai.provider.name": PROVIDERS.get(platform, "anthropic"),
+    }
+    if model is not None:
+        attributes["gen_ai.request.model"] = model
+    if has_most:
+        attributes[MAX_TOKENS] = None
+    if streamed:
+        attributes["gen_ai.request.stream"] = True
+    return f"{told} {model}" if model else told, attributes
+
+
+def output_attributes(output: object) -> Attributes:
+    """The form of the answer that `output_config` asks for. The SDK's own span lacks it in older versions."""
+    form = output.get("format") if isinstance(output, Mapping) else None
     # A form that is not known yet need not be JSON.
     return {OUTPUT_TYPE: "json"} if isinstance(form, Mapping) and form.get("type") == "json_schema" else {}
 
@@ -204,22 +200,19 @@ def blocked_attributes(error: BudgetExceeded) -> Attributes:
 
 def tell_cost(to: Attributes, prices: Collection[Priced], *, backends: bool) -> None:
     """What the responses of a call cost together: the sum of the known costs, or no amount if none is known."""
-    picousd, unknown, partial = 0, 0, False
+    known, partial = [], False
     for priced in prices:
-        if priced.picousd is None:
-            unknown += 1
-        else:
-            picousd += priced.picousd
+        if priced.picousd is not None:
+            known.append(priced.picousd)
         partial = partial or not _LOWER_BOUND.isdisjoint(priced.flags)
-    if unknown == len(prices):
+    if not known:
         to[COST_STATUS] = "unpriced"
         return
-    usd = picousd / PICOUSD_PER_USD
+    usd = sum(known) / PICOUSD_PER_USD
     if backends:
-        for name in BACKENDS_COST:
-            to[name] = usd
+        to.update(dict.fromkeys(BACKENDS_COST, usd))
         to["gen_ai.usage.cost.currency"] = "USD"
         to["gen_ai.usage.cost.source"] = "local"
     # Last, since a span with a limit of attributes drops the first ones.
-    to[COST_STATUS] = "partial" if partial or unknown else "priced"
+    to[COST_STATUS] = "partial" if partial or len(known) < len(prices) else "priced"
     to[COST] = usd

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 __all__ = ["NoOpTracer", "ProxyTracer", "get_current_span"]
 
 ERROR = Status(StatusCode.ERROR)
+_SUPPRESSED = context._SUPPRESS_INSTRUMENTATION_KEY  # noqa: SLF001 - what every instrumentation asks
 
 
 def tracer_provider() -> Any:
@@ -25,7 +26,7 @@ def tracer_provider() -> Any:
 
 def suppression() -> bool:
     """Whether some tool wants no spans here."""
-    return bool(context.get_value(context._SUPPRESS_INSTRUMENTATION_KEY))  # noqa: SLF001 - what every instrumentation asks
+    return bool(context.get_current().get(_SUPPRESSED))
 
 
 def is_suppressed() -> bool:
@@ -42,7 +43,11 @@ def start_span(tracer: Any, name: str, attributes: Mapping[str, Any], start_ns: 
     # Some providers, as Logfire's, make no span while spans are suppressed.
     lifted = _lift() if suppression() else None
     try:
-        return tracer.start_span(name, kind=SpanKind.CLIENT, attributes=attributes, start_time=start_ns)
+        # OpenTelemetry would ask for the present context wherever it looks for the parent.
+        present = context.get_current()
+        return tracer.start_span(
+            name, context=present, kind=SpanKind.CLIENT, attributes=attributes, start_time=start_ns
+        )
     finally:
         if lifted is not None:
             context.detach(lifted)
@@ -93,9 +98,10 @@ def _put(span: Any, attributes: dict[str, Any]) -> bool:
         room = bounded.maxlen is None or len(kept) + len(attributes) <= bounded.maxlen
         if not room or bounded.max_value_len is not None or span._end_time is not None:  # noqa: SLF001
             return False
-        for name in attributes:
-            # What is set again is the last to be dropped.
-            kept.pop(name, None)
+        if not kept.keys().isdisjoint(attributes):
+            for name in attributes:
+                # What is set again is the last to be dropped.
+                kept.pop(name, None)
         kept.update(attributes)
     return True
 

@@ -29,7 +29,10 @@ RAW_RESPONSE = "X-Stainless-Raw-Response"
 class CallSpan:
     """The span of a call: who made it, and what its responses have cost so far."""
 
-    __slots__ = ("end_ns", "inside", "native", "prices", "span", "tells_answer", "token")
+    token: Any = None
+    inside: Any = None
+    """The context with this span, if it was made current inside the SDK's method."""
+    end_ns: int | None = None
 
     def __init__(self, span: Any, *, native: bool, tells_answer: bool = False) -> None:
         self.span = span
@@ -37,10 +40,6 @@ class CallSpan:
         self.tells_answer = tells_answer
         """Whether the SDK sets the answer's ids and tokens: it does if it parses the answer itself."""
         self.prices: dict[Answer, Priced] = {}
-        self.token: Any = None
-        self.inside: Any = None
-        """The context with this span, if it was made current inside the SDK's method."""
-        self.end_ns: int | None = None
 
 
 class Spans:
@@ -105,7 +104,7 @@ class Spans:
             self._join_silent(call, span)
             return False
         call.span = CallSpan(span, native=True, tells_answer=_sdk_reads(call, options))
-        form = names.output_attributes(request_body(options))
+        form = names.output_attributes(request_body(options).get(names.OUTPUT))
         tags = names.tag_attributes(call.tags.tags, backends=self._backends)
         if form or tags:
             self._current.set_attributes(span, {**form, **tags})
@@ -211,11 +210,11 @@ class Spans:
         return not isinstance(tracer, self._current.NoOpTracer)
 
     def _start_own(self, call: LiveCall, tracer: Any, base_url: Any, options: Any) -> None:
-        attributes = names.request_attributes(call, request_body(options))
+        name, attributes = names.request_attributes(call, request_body(options))
         host, port = host_and_port(base_url)
         attributes["server.address"], attributes["server.port"] = host, port or 443
         attributes.update(names.tag_attributes(call.tags.tags, backends=self._backends))
-        span = self._current.start_span(tracer, names.span_name(call), attributes, call.started_ns)
+        span = self._current.start_span(tracer, name, attributes, call.started_ns)
         call.span = CallSpan(span, native=False)
 
     def own_tracer(self) -> Any:
