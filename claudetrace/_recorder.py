@@ -21,7 +21,6 @@ from claudetrace._text import json_text
 from claudetrace._usage import row_columns, usage_columns
 
 if TYPE_CHECKING:
-    from array import array
     from collections.abc import Callable, Iterator, Mapping
 
     from claudetrace._attribution import Attribution
@@ -240,7 +239,7 @@ class CallRecorder:
                 row.setdefault("cost_flags", '["no_usage"]')
         return None, None
 
-    def chunks(self, row: Row, times_s: array[float], first_token_s: float) -> None:
+    def chunks(self, row: Row, times_s: list[float], first_token_s: float) -> None:
         if self._metrics is not None:
             # Subtracted where they are counted, not here.
             first = max(0, bisect_right(times_s, first_token_s) - 1)

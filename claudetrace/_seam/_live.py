@@ -12,7 +12,6 @@ from claudetrace._ids import utc_text, uuid7
 from claudetrace._seam._errors import error_type_of, is_cancellation, is_unsent, status_columns
 
 if TYPE_CHECKING:
-    from array import array
     from collections.abc import Callable, Mapping
 
     from claudetrace._call import Row
@@ -88,7 +87,7 @@ class Recorder(Protocol):
     def record(self, call: LiveCall, row: Row, answer: Answer | None) -> None:
         """A response is complete, or the call failed without one: prices and writes its row."""
 
-    def chunks(self, row: Row, times_s: array[float], first_token_s: float) -> None:
+    def chunks(self, row: Row, times_s: list[float], first_token_s: float) -> None:
         """The arrival times of a response's chunks, by `perf_counter`. Its `row` is recorded next."""
 
     def left(self, call: LiveCall) -> None:

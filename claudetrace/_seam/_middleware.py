@@ -72,6 +72,7 @@ class _Rebuilt:
     def __init__(self, call: LiveCall) -> None:
         self._call: LiveCall | None = call
         self.feed: Callable[[bytes], None] = _skip
+        self.times_s: list[float] | None = None
 
     def unreadable(self, error: Exception) -> None:
         """Never called: `feed` does not raise."""

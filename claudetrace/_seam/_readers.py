@@ -124,16 +124,14 @@ class SseReader:
         self._listener = listener
         self._rest: list[bytes] = []
         self._waiting = self._silent = True
+        self._past_deltas = b""
+        """Above every delta that need not be read; below all before the first output, and where an event is cut."""
         self._last = b""
         """A delta that came by itself, with what may be the beginning of an event."""
 
     def feed(self, chunk: bytes) -> None:
         # The common case, once there has been output: a network chunk that is one whole delta.
-        if (
-            _DELTA < chunk < _PAST_DELTA
-            and not (self._silent or self._rest)
-            and (len(chunk) < _SHORT_BYTES or chunk.find(b"\n\n") == len(chunk) - 2)
-        ):
+        if _DELTA < chunk < self._past_deltas and (len(chunk) < _SHORT_BYTES or chunk.find(b"\n\n") == len(chunk) - 2):
             self._last = chunk
             return
         if self._last:
@@ -143,6 +141,7 @@ class SseReader:
             # A CRLF split over two chunks leaves an extra line break, which changes nothing between events.
             chunk = chunk.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
         self._split(chunk)
+        self._past_deltas = b"" if self._silent or self._rest else _PAST_DELTA
 
     def _split(self, chunk: bytes) -> None:
         # The two newlines may come in two chunks.
@@ -161,7 +160,9 @@ class SseReader:
             self._event(event)
 
     def end(self) -> None:
-        last, self._rest = b"".join((*self._rest, self._last)).removeprefix(codecs.BOM_UTF8), []
+        if self._last:
+            self.feed(b"")
+        last, self._rest = b"".join(self._rest).removeprefix(codecs.BOM_UTF8), []
         if last.lstrip()[:1] == b"{":
             # No line of an event begins like this: it is JSON with the media type of a stream.
             read_json(last, self._listener)

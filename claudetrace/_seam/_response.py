@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from array import array
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -32,7 +31,7 @@ class LiveResponse:
     _ended_perf = 0.0
     _ended_how: str | None = None
     _first_token_perf: float | None = None
-    _chunk_times_s: array[float] | None = None
+    times_s: list[float] | None = None
     _reader: Reader | None = None
     _outcome = "ok"
     _error_type: str | None = None
@@ -85,8 +84,7 @@ class LiveResponse:
                     read = reader.feed
                     self.feed = lambda chunk: read(decode(chunk))
         if self._streamed and self._call.recorder.times_chunks:
-            self._chunk_times_s = array("d")
-            self.feed = _timed(self.feed, self._chunk_times_s)
+            self.times_s = []
         http_response.stream = tee(http_response, self)
 
     # Called by the reader.
@@ -199,8 +197,8 @@ class LiveResponse:
         if call.operation.lines and (self._outcome == "ok" or call.has_rows):
             return
         row = self._made = self._made or self._row(self._answer, self._outcome, self._error_type)
-        if self._chunk_times_s and self._first_token_perf is not None:
-            call.recorder.chunks(row, self._chunk_times_s, self._first_token_perf)
+        if self.times_s and self._first_token_perf is not None:
+            call.recorder.chunks(row, self.times_s, self._first_token_perf)
         call.recorder.record(call, row, self._answer)
 
     def _row(self, answer: Answer, outcome: str, error_type: str | None) -> Row:
@@ -235,17 +233,6 @@ def outcome_of(answer: Answer, how: str, error: BaseException | None) -> tuple[s
         return "incomplete", None
     # Closed after the final counts: the caller has the whole answer.
     return ("ok" if answer.final and how != "failed" else "cancelled"), None
-
-
-def _timed(feed: Callable[[bytes], None], times_s: array[float]) -> Callable[[bytes], None]:
-    """`feed`, which also notes the arrival time of each chunk."""
-    came, clock = times_s.append, time.perf_counter
-
-    def timed(chunk: bytes) -> None:
-        came(clock())
-        feed(chunk)
-
-    return timed
 
 
 def _skip(_chunk: bytes) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from functools import cache
 from typing import Any, Protocol
@@ -13,6 +14,8 @@ class BodyWatcher(Protocol):
 
     feed: Callable[[bytes], None]
     """Takes each chunk. If it raises, `unreadable` is called, and `feed` not again."""
+    times_s: list[float] | None
+    """Where the time of each chunk goes, by `perf_counter`."""
 
     def unreadable(self, error: Exception) -> None: ...
     def ended(self, how: str, error: BaseException | None = None) -> None:
@@ -41,14 +44,16 @@ class _Tee:
 class _SyncTee(_Tee):
     def __iter__(self) -> Iterator[bytes]:
         watcher = self._watcher
-        feed = watcher.feed
+        feed, times_s, clock = watcher.feed, watcher.times_s, time.perf_counter
         try:
             for chunk in self._inner:
                 try:
+                    if times_s is not None:
+                        times_s.append(clock())
                     feed(chunk)
                 except Exception as error:  # noqa: BLE001 - the caller's bytes pass whatever ours do
                     watcher.unreadable(error)
-                    feed = _skip
+                    feed, times_s = _skip, None
                 yield chunk
         except GeneratorExit:
             watcher.ended("closed")
@@ -68,15 +73,17 @@ class _SyncTee(_Tee):
 class _AsyncTee(_Tee):
     async def __aiter__(self) -> AsyncIterator[bytes]:
         watcher = self._watcher
-        feed = watcher.feed
+        feed, times_s, clock = watcher.feed, watcher.times_s, time.perf_counter
         chunks = self._inner.__aiter__()
         try:
             async for chunk in chunks:
                 try:
+                    if times_s is not None:
+                        times_s.append(clock())
                     feed(chunk)
                 except Exception as error:  # noqa: BLE001 - the caller's bytes pass whatever ours do
                     watcher.unreadable(error)
-                    feed = _skip
+                    feed, times_s = _skip, None
                 yield chunk
             watcher.ended("read")
         except GeneratorExit:
