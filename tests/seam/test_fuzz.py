@@ -113,6 +113,19 @@ def test_a_stream_says_the_same_however_it_is_cut(places: list[int], ending: byt
     assert deltas == whole == 1
 
 
+def test_a_border_next_to_a_delta_may_be_anywhere() -> None:
+    """An event may begin in the chunk of the one before, and come at any place in two parts."""
+    sent = _wire.sse(event for event in EVENTS if event["type"] != "content_block_stop")
+
+    told = [
+        heard("text/event-stream", [*sent[: at - 1], sent[at - 1] + event[:place], event[place:], *sent[at + 1 :]])
+        for at, event in enumerate(sent[1:], 1)
+        for place in range(len(event))
+    ]
+
+    assert [each for each in told if each != heard("text/event-stream", sent)] == []
+
+
 @MANY
 @given(places=places)
 def test_an_event_stream_says_the_same_however_it_is_cut(places: list[int]) -> None:
