@@ -27,6 +27,7 @@ since not every SQLite can take a logarithm, and so that both sides find the sam
 EDGES: tuple[tuple[float, float], ...] = ((0.0, BOUNDS[0]), *pairwise(BOUNDS), (BOUNDS[-1], BOUNDS[-1]))
 """Where each bucket begins and ends."""
 KINDS = ("duration_ms", "time_to_first_token_ms", "output_tokens_per_s")
+_MEASURED = ("duration_ms", "time_to_first_token_ms", "response_ms", "output_tokens")
 BUCKETS_DDL = """CREATE TABLE latency_buckets (
     bucket INTEGER PRIMARY KEY,
     from_value REAL NOT NULL UNIQUE,
@@ -84,20 +85,17 @@ def create_buckets(connection: sqlite3.Connection) -> None:
 def buckets_of(columns: Columns) -> Iterator[Sequence[int | None]]:
     """For each of `KINDS` the bucket of each row of `columns` that has it: the same as the view says."""
     nones = (None,) * len(columns["id"])
-    output_tokens = columns.get("output_tokens", nones)
-    answered = [
-        outcome == "ok" and tokens is not None
-        for outcome, tokens in zip(columns["outcome"], output_tokens, strict=True)
+    duration_ms, first_ms, response_ms, tokens = (columns.get(name, nones) for name in _MEASURED)
+    counts = [count if outcome == "ok" else None for outcome, count in zip(columns["outcome"], tokens, strict=True)]
+    paces = [
+        count * 1000.0 / ms if count is not None and ms is not None and ms > 0 else None
+        for count, ms in zip(counts, response_ms, strict=True)
     ]
-    for name in KINDS[:2]:
+    for values in (duration_ms, first_ms, paces):
         yield [
-            bisect_right(BOUNDS, value) if value is not None and is_answer else None
-            for value, is_answer in zip(columns.get(name, nones), answered, strict=True)
+            None if value is None or count is None else bisect_right(BOUNDS, value)
+            for value, count in zip(values, counts, strict=True)
         ]
-    yield [
-        bisect_right(BOUNDS, tokens * 1000.0 / ms) if is_answer and ms is not None and ms > 0 else None
-        for tokens, ms, is_answer in zip(output_tokens, columns.get("response_ms", nones), answered, strict=True)
-    ]
 
 
 def percentile(counts: list[tuple[int, int]], percent: int) -> float:

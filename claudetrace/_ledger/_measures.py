@@ -97,17 +97,16 @@ def amounts_of(columns: Columns, further_firsts: Collection[str]) -> Iterator[It
     flags, costs = columns.get("cost_flags", nones), columns.get("cost_picousd", nones)
     paid = [*zip(columns["usage_is_final"], flags, columns.get("billing", nones), strict=True)]
     # Few are different.
-    known = {
-        each: (is_lower_bound(each[0], each[1] or ""), is_paid_elsewhere(each[1] or "", each[2])) for each in {*paid}
-    }
-    spends = [0 if known[each][1] else cost for each, cost in zip(paid, costs, strict=True)]
+    partly = {each: is_lower_bound(each[0], each[1] or "") for each in {*paid}}
+    elsewhere = {each: is_paid_elsewhere(each[1] or "", each[2]) for each in partly}
+    spends = [0 if elsewhere[each] else cost for each, cost in zip(paid, costs, strict=True)]
     failed = [int(outcome == "error") for outcome in columns["outcome"]]
     blocked = [*map(mul, failed, [type_ == "BudgetExceeded" for type_ in columns.get("error_type", nones)])]
     yield (1,) * len(ids)
     yield [int(id_ == call_id or id_ in further_firsts) for id_, call_id in zip(ids, columns["call_id"], strict=True)]
     yield map(sub, failed, blocked)
     yield [int(cost is None) for cost in costs]
-    yield [int(known[each][0] and cost is not None) for each, cost in zip(paid, costs, strict=True)]
+    yield [int(partly[each] and cost is not None) for each, cost in zip(paid, costs, strict=True)]
     for name in _COUNTS:
         yield _numbers(columns, name)
     yield [int(duration_ms + 0.5) for duration_ms in _numbers(columns, "duration_ms")]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sqlite3
 from contextlib import closing, contextmanager
-from functools import lru_cache
 from importlib.resources import files
 from itertools import chain
 from pathlib import Path
@@ -204,13 +203,12 @@ def truncate_log(connection: sqlite3.Connection) -> bool:
 
 def insert_rows(connection: sqlite3.Connection, insert: str, rows: Sequence[tuple[Any, ...]], pace: Pace = iter) -> int:
     """How many rows `insert`, a statement that has the places of one, has added or changed with the values `rows`."""
-    at_once = len(rows) - len(rows) % ROWS_A_STEP
-    steps = map(tuple, map(chain.from_iterable, pace(zip(*[iter(rows[:at_once])] * ROWS_A_STEP, strict=True))))
-    changed = connection.executemany(_of_a_step(insert), steps).rowcount if at_once else 0
-    return changed + (connection.executemany(insert, pace(rows[at_once:])).rowcount if at_once < len(rows) else 0)
-
-
-@lru_cache(maxsize=64)
-def _of_a_step(insert: str) -> str:
-    places = f"({', '.join('?' * insert.count('?'))})"
-    return insert.replace(places, ", ".join([places] * ROWS_A_STEP))
+    changed, at_once = 0, len(rows) - len(rows) % ROWS_A_STEP
+    if at_once:
+        places = f"({', '.join('?' * insert.count('?'))})"
+        steps = pace(zip(*[iter(rows[:at_once])] * ROWS_A_STEP, strict=True))
+        insert_step = insert.replace(places, ", ".join([places] * ROWS_A_STEP))
+        changed += connection.executemany(insert_step, map(tuple, map(chain.from_iterable, steps))).rowcount
+    if at_once < len(rows):
+        changed += connection.executemany(insert, pace(rows[at_once:])).rowcount
+    return changed

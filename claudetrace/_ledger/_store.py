@@ -50,15 +50,8 @@ LOADED = """
 TAG_COLUMNS_OF_BATCH = ("user_id", "session_id", "feature", "customer", "prompt", "tags")
 KNOWN_BATCHES = 1000
 FAULTS_OF_A_ROW = (
-    sqlite3.IntegrityError,
-    sqlite3.DataError,
-    sqlite3.InterfaceError,
-    sqlite3.ProgrammingError,
-    OverflowError,
-    ValueError,
-    TypeError,
-    KeyError,
-    AttributeError,
+    *(sqlite3.IntegrityError, sqlite3.DataError, sqlite3.InterfaceError, sqlite3.ProgrammingError),
+    *(OverflowError, ValueError, TypeError, KeyError, AttributeError),
 )
 """What a row can cause by itself. Anything else is a fault of the file, and the batch is tried again."""
 
@@ -244,8 +237,7 @@ def _insert_all(connection: sqlite3.Connection, rows: list[Row], pace: Pace) -> 
     columns = columns_of(rows)
     # What is left out is NULL too, and Python takes long for each `None`.
     told = [name for name in columns if name in _STORED] or [COLUMNS[0]]
-    insert = insert_of(told)
-    nones = (None,) * len(rows)
+    insert, nones = insert_of(told), (None,) * len(rows)
     values = [*zip(*[columns.get(name, nones) for name in told], strict=True)]
     connection.execute("SAVEPOINT at_once")
     if insert_rows(connection, insert, values, pace) == len(rows):

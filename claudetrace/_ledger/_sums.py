@@ -93,30 +93,32 @@ class Sums:
         hours = [started_at[:13] for started_at in columns["started_at"]]
         keys = zip(hours, *[columns.get(name, nones) for name in DIMENSIONS], strict=True)
         amounts = [*zip(*pace(amounts_of(columns, further_firsts)), strict=True)]
-        buckets = zip(*pace(buckets_of(columns)), strict=True)
-        each = zip(rows, amounts, buckets, columns.get("rate_limit_headroom", nones), strict=True)
+        each = zip(rows, amounts, columns.get("rate_limit_headroom", nones), strict=True)
         alike: dict[Key, list[Any]] = {}
         for key, row in zip(keys, each, strict=True):
             alike.setdefault(key, []).append(row)
-        for group in alike.values():
+        for group in pace(alike.values()):
             self._add(*zip(*group, strict=True))
         for session, row, of_row in pace(zip(columns.get("session_id", ()), rows, amounts, strict=False)):
             if session is not None:
                 self._add_to_session((session,), row, of_row)
+        whose = [columns.get(name, nones) for name in ("feature", "platform", "model")]
+        for kind, buckets in zip(KINDS, pace(buckets_of(columns)), strict=True):
+            counted = Counter(zip(hours, *whose, buckets, strict=True))
+            for (at, feature, platform, model, bucket), responses in counted.items():
+                if bucket is not None:
+                    key = (kind, at[:10], feature or "", bucket, platform, model or "")
+                    _accumulate(self.latencies, key, [responses])
 
-    def _add(self, rows: Sequence[Row], each: Sequence[Any], buckets: Sequence[Any], headrooms: Sequence[Any]) -> None:
-        """Adds rows that are alike, with the amounts and the buckets of each."""
-        row, amounts = rows[0], [*map(sum, zip(*each, strict=True))]
+    def _add(self, rows: Sequence[Row], each: Sequence[Any], headrooms: Sequence[Any]) -> None:
+        """Adds rows that are alike, with the amounts of each."""
+        row, amounts = rows[0], [*map(sum, zip(*each, strict=True))] if len(each) > 1 else [*each[0]]
         hour, day, outcome = row["started_at"][:13], row["started_at"][:10], row["outcome"]
-        platform, model, feature = whose = (row["platform"], row.get("model") or "", row.get("feature") or "")
+        whose = (row["platform"], row.get("model") or "", row.get("feature") or "")
         reason = row.get("stop_reason" if outcome == "ok" else "error_type") or ""
         _accumulate(self.hours, (hour, *whose, row["operation"], outcome, reason), amounts)
         for tag, value in _tags(row):
             _accumulate(self.tag_days, (tag, day, value, *whose), amounts)
-        for kind, of_kind in zip(KINDS, zip(*buckets, strict=True), strict=True):
-            for bucket, responses in Counter(of_kind).items():
-                if bucket is not None:
-                    _accumulate(self.latencies, (kind, day, feature, bucket, platform, model), [responses])
         if told := [headroom for headroom in headrooms if headroom is not None]:
             key = (hour, row.get("rate_limit") or "", *whose)
             self.headroom[key] = min(self.headroom.get(key, told[:1]), [min(told)])
