@@ -75,12 +75,15 @@ def request_attributes(call: LiveCall, body: Mapping[str, Any]) -> tuple[str, At
         attributes[MAX_TOKENS] = most
     # The SDK's body has every field: those that are not given are of a type of its own.
     output = body.get(OUTPUT)
-    if isinstance(output, Mapping) and isinstance(effort := output.get("effort"), str):
+    if not isinstance(output, Mapping):
+        output = None
+    elif isinstance(effort := output.get("effort"), str):
         attributes[REASONING_LEVEL] = effort
     for field, attribute, kind in SAMPLING:
         if isinstance(value := body.get(field), (int, float)) and not isinstance(value, bool):
             attributes[attribute] = kind(value)
-    attributes.update(output_attributes(output))
+    if output is not None:
+        attributes.update(output_attributes(output))
     return name, attributes
 
 

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
+from operator import is_
 from types import MethodType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from opentelemetry import context, trace
 from opentelemetry.trace import NoOpTracer, ProxyTracer, SpanKind, Status, StatusCode, get_current_span
 
 from claudetrace._guard import pass_on
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 __all__ = ["NoOpTracer", "ProxyTracer", "get_current_span"]
 
@@ -38,19 +36,55 @@ def is_suppressed() -> bool:
     return not (span.is_recording() and getattr(span, "kind", None) is SpanKind.CLIENT)
 
 
-def start_span(tracer: Any, name: str, attributes: Mapping[str, Any], start_ns: int) -> Any:
+def start_span(tracer: Any, name: str, attributes: dict[str, Any], start_ns: int) -> Any:
     """A new span of a call, a child of what is current."""
     # Some providers, as Logfire's, make no span while spans are suppressed.
     lifted = _lift() if suppression() else None
     try:
-        # OpenTelemetry would ask for the present context wherever it looks for the parent.
-        present = context.get_current()
-        return tracer.start_span(
-            name, context=present, kind=SpanKind.CLIENT, attributes=attributes, start_time=start_ns
-        )
+        # OpenTelemetry would ask for the present context wherever it looks for the parent, and check each value.
+        now, unseen = context.get_current(), _starts_unseen(tracer)
+        told = None if unseen else attributes
+        span = tracer.start_span(name, context=now, kind=SpanKind.CLIENT, attributes=told, start_time=start_ns)
     finally:
         if lifted is not None:
             context.detach(lifted)
+    if unseen:
+        set_attributes(span, attributes)
+    return span
+
+
+_BLIND = {
+    "opentelemetry.sdk.trace": ("Tracer", "SynchronousMultiSpanProcessor"),
+    "opentelemetry.sdk.trace.export": ("BatchSpanProcessor", "SimpleSpanProcessor"),
+    "opentelemetry.sdk.trace.sampling": ("StaticSampler", "TraceIdRatioBased", "ParentBased"),
+    "claudetrace._telemetry._own_providers": ("SpanExport",),
+}
+"""Classes whose objects look at no attribute of a span that starts."""
+_seen: tuple[tuple[Any, ...], bool] = ((None,), False)
+"""A tracer with what it works by, and whether none of them looks at the attributes of a span that starts."""
+
+
+def _starts_unseen(tracer: Any) -> bool:
+    """Whether nobody looks at the attributes of a span while it starts."""
+    global _seen
+    try:
+        processors = tracer.span_processor._span_processors  # noqa: SLF001 - no public way
+        parts = (tracer, type(tracer).start_span, tracer.sampler, processors)
+        if not all(map(is_, parts, (seen := _seen)[0])):
+            seen = _seen = parts, all(map(_is_blind, (tracer, tracer.span_processor, *processors)))
+    except Exception as error:  # noqa: BLE001 - a tracer that is not the SDK's, or has other inner parts
+        pass_on(error)
+        return False
+    return seen[1] and _known is not None
+
+
+def _is_blind(part: Any) -> bool:
+    kind = type(part)
+    work = next(getattr(part, name) for name in ("start_span", "on_start", "should_sample") if hasattr(part, name))
+    # What another tool has put in its place may look.
+    blind = type(work) is MethodType and work.__func__.__globals__["__name__"] in _BLIND
+    samplers = [each for each in vars(part).values() if hasattr(each, "should_sample")]
+    return blind and kind.__name__ in _BLIND.get(kind.__module__, ()) and all(map(_is_blind, samplers))
 
 
 def _lift() -> Any:

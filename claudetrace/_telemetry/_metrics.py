@@ -218,7 +218,12 @@ class Metrics(Forks):
         to.record(of.duration_of(operation), took_s, with_error)
         to.record(of.time_to_first_chunk, first_s, series.attributes)
         to.record(of.time_per_output_chunk, self._pauses_s(rows), series.attributes)
-        self._record_tokens(of, to, rows, prompts, series, with_error)
+        if of.tokens is None:
+            self._record_latest(of, to, rows, series, with_error)
+        else:
+            to.record(of.tokens, [count for count in prompts if count is not None], series.input)
+            outputs = [count for row in rows if (count := row.get("output_tokens")) is not None]
+            to.record(of.tokens, outputs, series.output)
         if spent:
             to.record(of.operation_cost, [cost / PICOUSD_PER_USD for cost in spent], series.attributes)
             series.spent_picousd += sum(spent)
@@ -239,28 +244,15 @@ class Metrics(Forks):
             pauses_s += map(sub, times_s[1:], times_s)
         return pauses_s
 
-    def _record_tokens(
-        self,
-        of: Instruments,
-        to: Gathered,
-        rows: list[Row],
-        prompts: list[int | None],
-        series: Series,
-        with_error: Attributes,
-    ) -> None:
-        if of.tokens is not None:
-            outputs = [count for row in rows if (count := row.get("output_tokens")) is not None]
-            to.record(of.tokens, [count for count in prompts if count is not None], series.input)
-            to.record(of.tokens, outputs, series.output)
-            return
+    def _record_latest(self, of: Instruments, to: Gathered, rows: list[Row], series: Series, told: Attributes) -> None:
         # The future conventions want 0 for failed calls, so that averages include them.
         if rows[0]["operation"] not in INFERENCE:
-            rows = [row for row, prompt in zip(rows, prompts, strict=True) if prompt is not None]
+            rows = [row for row in rows if prompt_tokens(row) is not None]
         counts = {kind: [count(row) or 0 for row in rows] for kind, count in _COUNTS.items()}
         for kind, each in counts.items() if rows else ():
             to.add(of.usage[kind], sum(each), series.modality)
-        to.record(of.operation_input, counts["input"], with_error)
-        to.record(of.operation_output, counts["output"], with_error)
+        to.record(of.operation_input, counts["input"], told)
+        to.record(of.operation_output, counts["output"], told)
 
     def _record_limits(self, of: Instruments, to: Gathered, rows: list[Row]) -> None:
         """Gathers what is left of each rate limit, by the last of `rows` that says so."""

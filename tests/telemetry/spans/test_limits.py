@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from opentelemetry import trace
 from opentelemetry.attributes import BoundedAttributes
-from opentelemetry.sdk.trace import Span, SpanLimits, SpanProcessor, TracerProvider
+from opentelemetry.sdk.trace import Span, SpanLimits, SpanProcessor, TracerProvider, sampling
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from seam.kinds._plays import json_answer, streamed
 
@@ -123,3 +123,61 @@ def test_a_span_with_other_inner_parts(
     monkeypatch.setattr(_current, "_put", lambda span, _attributes: getattr(span, f"_other{part}"))
 
     assert (told(client, server, spans), dict(meter.health.failures)) == (as_it_is, {})
+
+
+class Looks(sampling.Sampler):
+    """A sampler of the app's own."""
+
+    def __init__(self) -> None:
+        self.seen: list[Mapping[str, Any]] = []
+
+    def should_sample(
+        self,
+        parent_context: Any,
+        trace_id: int,
+        name: str,
+        kind: Any = None,
+        attributes: Any = None,
+        *_: Any,
+        **__: Any,
+    ) -> Any:
+        self.seen.append(dict(attributes or {}))
+        return sampling.ALWAYS_ON.should_sample(parent_context, trace_id, name, kind, attributes)
+
+    def get_description(self) -> str:
+        return "looks"
+
+
+@pytest.mark.parametrize("who", ["sampler", "parent's sampler", "processor", "patched processor"])
+def test_who_looks_at_a_span_that_starts_sees_its_attributes(
+    whose: str, client: Any, server: Any, exporter: Any, monkeypatch: pytest.MonkeyPatch, who: str
+) -> None:
+    """An app's sampler or processor sees what is known when a span starts, also after spans that nobody looked at."""
+    if whose == "native":
+        pytest.skip("the SDK starts these itself")
+    looks, seen = Looks(), []
+
+    def on_start(span: Any, parent_context: Any = None) -> None:
+        seen.append(dict(span.attributes))
+
+    class Processor(SimpleSpanProcessor):
+        def on_start(self, span: Any, parent_context: Any = None) -> None:
+            on_start(span)
+
+    blind = TracerProvider()
+    blind.add_span_processor(SimpleSpanProcessor(exporter))
+    root = sampling.ParentBased(looks) if who == "parent's sampler" else looks
+    provider = TracerProvider(sampler=root if "sampler" in who else None)
+    processor = (Processor if who == "processor" else SimpleSpanProcessor)(exporter)
+    if who == "patched processor":
+        processor.on_start = on_start  # type: ignore[method-assign]
+    provider.add_span_processor(processor)
+    for each in (blind, blind, provider, provider):
+        monkeypatch.setattr(trace, "_TRACER_PROVIDER", each)
+        server.add(json_answer())
+        client.messages.create(**ASK)
+
+    for attributes in looks.seen or seen:
+        assert attributes["gen_ai.request.model"] == ASK["model"]
+    assert len(looks.seen or seen) == 2
+    assert _current._starts_unseen(blind.get_tracer("any"))
