@@ -14,7 +14,7 @@ from claudetrace._files import is_writable
 from claudetrace._headroom import with_headroom
 from claudetrace._ledger import _segments
 from claudetrace._places import spool_of
-from claudetrace._pricing._row import with_price
+from claudetrace._pricing._row import lacking_price
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -199,11 +199,11 @@ class JournalLoader:
             if (row := _segments.row_of(line)) is None:
                 unreadable.append(line)
                 continue
+            rows.append(row)
             try:
-                rows.append(with_price(with_headroom(row)))
+                row.update(lacking_price(with_headroom(row)))
             except Exception as error:  # noqa: BLE001 - a row without a price can be repriced, a lost one cannot
                 self._guard.caught("price a row of the journal", error)
-                rows.append(row)
         return rows, unreadable
 
     def _write(self, rows: list[Row], segment: str | None = None, loaded_bytes: int = 0, *, unsent: bool) -> list[Row]:

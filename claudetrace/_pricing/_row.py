@@ -77,11 +77,16 @@ def _spend(row: Mapping[str, Any], usage: dict[str, Any]) -> int | None:
 
 def with_price(row: Row) -> Row:
     """`row` with the columns of its usage and its price, unless the caller's thread filled them."""
+    return {**row, **lacking_price(row)}
+
+
+def lacking_price(row: Row) -> Row:
+    """What `with_price` adds to `row`."""
     if "cost_flags" in row or (usage := usage_of(row)) is None:
-        return row
+        return {}
     counts = usage_columns(usage)
     priced = {} if row.get("operation") in FREE else _columns(row, usage, counts)
-    return {**row, **row_columns(counts), **priced}
+    return {**row_columns(counts), **priced}
 
 
 def at_day_of_batch(row: Row, created_at: str) -> Row:
