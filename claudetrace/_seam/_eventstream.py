@@ -6,16 +6,19 @@ A frame is total length, headers' length, CRC of both (4 bytes each), headers, p
 from __future__ import annotations
 
 import base64
+from functools import lru_cache
 from struct import unpack_from
 from typing import TYPE_CHECKING
 
 import orjson
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
 PRELUDE_BYTES = 12
 MAX_FRAME_BYTES = 32 * 2**20
+DELTA_PAYLOAD = b'{"bytes":"' + base64.b64encode(b'{"type":"content_block_delta",')
+"""How the payload of a delta begins."""
 # Header values by type: their fixed length, or the length of the length that precedes them.
 _FIXED = {0: 0, 1: 0, 2: 1, 3: 2, 4: 4, 5: 8, 8: 8, 9: 16}
 _COUNTED = {6, 7}
@@ -27,7 +30,7 @@ class FrameBuffer:
     def __init__(self) -> None:
         self._pending = bytearray()
 
-    def frames(self, chunk: bytes) -> Iterator[tuple[dict[str, str], bytes]]:
+    def frames(self, chunk: bytes) -> Iterator[tuple[Mapping[str, str], bytes]]:
         """The headers and the payload of each frame that `chunk` completes. Raises `ValueError` on a broken one."""
         pending = self._pending
         pending += chunk
@@ -39,23 +42,25 @@ class FrameBuffer:
                 return
             frame = bytes(pending[:total])
             del pending[:total]
-            yield frame_headers(frame, PRELUDE_BYTES + headers), frame[PRELUDE_BYTES + headers : -4]
+            body = PRELUDE_BYTES + headers
+            yield frame_headers(frame[PRELUDE_BYTES:body]), frame[body:-4]
 
 
-def frame_headers(frame: bytes, end: int) -> dict[str, str]:
-    """The text headers of a frame, such as `:message-type` and `:event-type`."""
+@lru_cache(maxsize=4)
+def frame_headers(raw: bytes) -> Mapping[str, str]:
+    """The text headers of a frame, such as `:message-type` and `:event-type`: the same in nearly every frame."""
     headers: dict[str, str] = {}
-    at = PRELUDE_BYTES
-    while at < end:
-        name_end = at + 1 + frame[at]
-        name = frame[at + 1 : name_end].decode("utf-8", "replace")
-        kind = frame[name_end]
+    at = 0
+    while at < len(raw):
+        name_end = at + 1 + raw[at]
+        name = raw[at + 1 : name_end].decode("utf-8", "replace")
+        kind = raw[name_end]
         at = name_end + 1
         if kind in _COUNTED:
-            (length,) = unpack_from("!H", frame, at)
+            (length,) = unpack_from("!H", raw, at)
             at += 2
             if kind == 7:
-                headers[name] = frame[at : at + length].decode("utf-8", "replace")
+                headers[name] = raw[at : at + length].decode("utf-8", "replace")
         else:
             length = _FIXED[kind]
         at += length

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 import orjson
 
-from claudetrace._seam._eventstream import FrameBuffer, event_of
+from claudetrace._seam._eventstream import DELTA_PAYLOAD, FrameBuffer, event_of
 
 MAX_JSON_BYTES = 64 * 2**20
 
@@ -173,7 +173,7 @@ class SseReader:
         if self._silent and event.find(b"content_block_delta") >= 0:
             self._silent = not tell_delta(self._listener, event, first=self._waiting)
             self._waiting = False
-        if event.startswith(_DELTA) or not _TOLD.search(event):
+        if _DELTA < event < _PAST_DELTA or not _TOLD.search(event):
             return
         name, data = "", []
         for line in event.split(b"\n"):
@@ -202,6 +202,8 @@ class EventStreamReader:
             if headers.get(":message-type") in ("exception", "error"):
                 kind = headers.get(":exception-type") or headers.get(":error-code") or "exception"
                 self._listener.on_event("error", {"error": {"type": kind}})
+                continue
+            if not self._silent and payload.startswith(DELTA_PAYLOAD):
                 continue
             event = event_of(payload)
             if event.find(b'"content_block_delta"') >= 0:
