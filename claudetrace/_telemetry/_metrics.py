@@ -240,7 +240,7 @@ class Metrics(Forks):
         """The seconds from one chunk to the next, of all streams among `rows`."""
         pauses_s: list[float] = []
         for row in rows if self._chunks else ():
-            times_s = [*self._chunks.pop(row["id"], ())[:MOST_CHUNKS]]
+            times_s = self._chunks.pop(row["id"], ())[:MOST_CHUNKS]
             pauses_s += map(sub, times_s[1:], times_s)
         return pauses_s
 
