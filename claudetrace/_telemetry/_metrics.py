@@ -23,7 +23,7 @@ from claudetrace._telemetry._gathered import Gathered
 from claudetrace._telemetry._instruments import INFERENCE, Instruments, forget
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from opentelemetry.metrics import MeterProvider
 
@@ -147,12 +147,10 @@ class Metrics(Forks):
                 self._look_again_at = monotonic() + LOOK_AGAIN_S
                 return
             gathered = Gathered(self._guard)
-            groups: dict[tuple[Any, ...], list[Row]] = {}
-            for row in rows:
-                groups.setdefault(self._key_of(row), []).append(row)
-            for alike in groups.values():
+            for alike in self._groups_of(rows):
                 self._try(instruments, gathered, alike)
-            self._record_limits(instruments, gathered, rows)
+            with self._guard("record what is left of rate limits"):
+                self._record_limits(instruments, gathered, rows)
             gathered.tell()
 
     def close(self) -> None:
@@ -264,6 +262,16 @@ class Metrics(Forks):
         for (limit, model), headroom in left.items():
             told = {"claudetrace.rate_limit": limit, "gen_ai.request.model": model}
             to.set(of.headroom, headroom, self._limited_all(told))
+
+    def _groups_of(self, rows: list[Row]) -> Iterable[list[Row]]:
+        """`rows` by their attributes, but for those whose attributes cannot be told."""
+        groups: dict[tuple[Any, ...], list[Row]] = {}
+        for row in rows:
+            try:
+                groups.setdefault(self._key_of(row), []).append(row)
+            except Exception as error:  # noqa: BLE001 - one row; the others may do
+                self._guard.caught("record the metrics of a call", error)
+        return groups.values()
 
     def _key_of(self, row: Row) -> tuple[Any, ...]:
         """What the attributes of a row follow from."""

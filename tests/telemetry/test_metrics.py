@@ -319,6 +319,16 @@ def test_one_row_that_cannot_be_told_keeps_none_from_the_rest() -> None:
     assert kept.guard.failures.total() == 1
 
 
+def test_one_row_whose_tags_cannot_be_read_keeps_none_from_the_rest() -> None:
+    """The same holds for a row whose attributes cannot be told."""
+    kept = Kept(tags=("team",))
+
+    kept.metrics.write([{**plain(), "tags": "{"}, plain()])
+
+    assert kept.points(DURATION)[0].count == 1
+    assert kept.guard.failures.total() == 1
+
+
 def test_times_whose_row_never_comes_are_let_go(kept: Kept) -> None:
     """What is put aside for rows that never come is bounded, and does not keep out that of rows that do."""
     for number in range(5_000):
