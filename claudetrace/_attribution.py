@@ -47,12 +47,11 @@ class Attribution:
         self._hash = tag_hasher(settings.hash_key, settings.db) if settings.hash_tags else None
         self._plain_columns = {**resource, **tag_columns(self._process_tags)}
         self._plain = TagContext(self._process_tags, ())
-        self._is_plain = not (self._baggage or self._hashed)
 
     def fill(self, columns: Row, client: object, user: object) -> TagContext:
         """Puts the tags in force into `columns`; gives them with the scopes that count the call."""
         here, bound = current_tags(), client_tags(client)
-        if user is None and self._is_plain and not (bound or here.tags):
+        if not (here.tags or bound or self._baggage or self._hashed or user is not None):
             columns.update(self._plain_columns)
             return TagContext(self._process_tags, here.scopes) if here.scopes else self._plain
         tags = {**self._process_tags, **self._from_baggage(), **here.tags, **bound}

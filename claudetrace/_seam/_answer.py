@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from claudetrace._content import Content
 from claudetrace._kept import kept_usage, small_json
 from claudetrace._operations import BATCHES_CREATE, COMPLETIONS_CREATE, COUNT_TOKENS, MESSAGES_CREATE
-from claudetrace._text import LONGEST_TEXT, bounded
+from claudetrace._text import bounded
 from claudetrace._usage import cache_miss_columns, count_of, merged_usage
 
 if TYPE_CHECKING:
@@ -209,6 +209,4 @@ def _error_of_result(result: Mapping[str, Any]) -> str | None:
 
 def text(value: object) -> str | None:
     """`value` if it is text: valid UTF-8, and cut where it is too long."""
-    if not isinstance(value, str) or not value:
-        return None
-    return value if len(value) <= LONGEST_TEXT and value.isascii() else bounded(value)
+    return bounded(value) if isinstance(value, str) and value else None

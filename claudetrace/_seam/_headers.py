@@ -8,7 +8,7 @@ from operator import itemgetter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from claudetrace._headroom import RATE_LIMITS
-from claudetrace._text import LONGEST_TEXT, bounded
+from claudetrace._text import bounded
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -52,8 +52,7 @@ def read_headers(response: Any) -> tuple[dict[str, Any], str, str]:
     layout = _layouts.get(names) or _learn(names)
     columns: dict[str, Any] = {}
     for name, at in layout.columns:
-        value = values[at].decode("ascii", "replace")
-        columns[name] = value if len(value) <= LONGEST_TEXT else bounded(value)
+        columns[name] = bounded(values[at].decode("ascii", "replace"))
     if layout.limits:
         told = layout.limits + b"\n".join(layout.rooms(values)).decode("ascii", "replace")
         if len(told) <= _LONGEST_ROOMS:

@@ -156,8 +156,7 @@ def _begin(client: Any, options: Any, stream: object) -> LiveCall | None:
         columns["platform"] = terms.platform
         tags = recorder.attribute(columns, client, user_of(body) if "metadata" in body else None)
         call = LiveCall(recorder, operation, columns, tags, terms)
-        if batch_id is not None:
-            call.batch_id = batch_id
+        call.batch_id = batch_id
         call.has_middleware = bool(getattr(client, "_middleware", None))
         if columns.get("tools_offered"):
             call.code_execution_is_free = code_execution_is_free(body)
@@ -214,15 +213,19 @@ def _started(call: LiveCall, client: Any, options: Any) -> None:
     call.recorder.started(call, client, options)
 
 
+def _options(args: Any, kwargs: Any) -> Any:
+    return args[1] if len(args) > 1 else kwargs.get("options")
+
+
 def _sendable(call: LiveCall, client: Any, args: Any, kwargs: Any) -> tuple[Any, Any]:
     """The arguments of `request`, once the call has its span, and the mark that middleware needs. Never raises."""
     if call.recorder.has_spans:
-        _started(call, client, args[1] if len(args) > 1 else kwargs.get("options"))
+        _started(call, client, _options(args, kwargs))
     return with_mark(call, args, kwargs) if call.has_middleware else (args, kwargs)
 
 
 def _request(wrapped: Any, instance: Any, args: Any, kwargs: Any) -> Any:
-    options = args[1] if len(args) > 1 else kwargs.get("options")
+    options = _options(args, kwargs)
     call = _begin(instance, options, kwargs.get("stream"))
     # Set to `None` as well: a middleware's other requests are not part of the call around them.
     token = _call.set(call)
@@ -231,8 +234,7 @@ def _request(wrapped: Any, instance: Any, args: Any, kwargs: Any) -> Any:
             return wrapped(*args, **kwargs)
         if call.recorder.has_limits() and _demand(call, options) is not None:
             call.recorder.admit(call)
-        if call.has_middleware or call.recorder.has_spans:
-            args, kwargs = _sendable(call, instance, args, kwargs)
+        args, kwargs = _sendable(call, instance, args, kwargs)
         result = wrapped(*args, **kwargs)
         _returned(call, instance, result)
     except BaseException as error:
@@ -245,7 +247,7 @@ def _request(wrapped: Any, instance: Any, args: Any, kwargs: Any) -> Any:
 
 
 async def _request_async(wrapped: Any, instance: Any, args: Any, kwargs: Any) -> Any:
-    options = args[1] if len(args) > 1 else kwargs.get("options")
+    options = _options(args, kwargs)
     call = _begin(instance, options, kwargs.get("stream"))
     token = _call.set(call)
     try:
@@ -253,8 +255,7 @@ async def _request_async(wrapped: Any, instance: Any, args: Any, kwargs: Any) ->
             return await wrapped(*args, **kwargs)
         if call.recorder.has_limits() and _demand(call, options) is not None:
             await call.recorder.admit_async(call)
-        if call.has_middleware or call.recorder.has_spans:
-            args, kwargs = _sendable(call, instance, args, kwargs)
+        args, kwargs = _sendable(call, instance, args, kwargs)
         result = await wrapped(*args, **kwargs)
         _returned(call, instance, result)
     except BaseException as error:
