@@ -128,6 +128,7 @@ class SseReader:
         """Above every delta that need not be read; below all before the first output, and where an event is cut."""
         self._last = b""
         """A delta that came by itself, with what may be the beginning of an event."""
+        self._after_cr = False
 
     def feed(self, chunk: bytes) -> None:
         # The common case, once there has been output: a network chunk that is one whole delta.
@@ -136,9 +137,12 @@ class SseReader:
             return
         if self._last:
             chunk, self._last = self._last + chunk, b""
+        if self._after_cr and chunk:
+            # A CRLF that came in two parts is one line's end.
+            chunk, self._after_cr = chunk.removeprefix(b"\n"), False
         # `in` would first take its operand for a number, and make and drop an exception.
         if chunk.find(b"\r") >= 0:
-            # A CRLF split over two chunks leaves an extra line break, which changes nothing between events.
+            self._after_cr = chunk.endswith(b"\r")
             chunk = chunk.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
         self._split(chunk)
         self._past_deltas = b"" if self._silent or self._rest else _PAST_DELTA

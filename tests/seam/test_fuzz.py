@@ -113,6 +113,17 @@ def test_a_stream_says_the_same_however_it_is_cut(places: list[int], ending: byt
     assert deltas == whole == 1
 
 
+@pytest.mark.parametrize("ending", [b"\n", b"\r\n", b"\r"], ids=repr)
+def test_a_border_may_be_anywhere_whatever_ends_a_line(ending: bytes) -> None:
+    """A body in two parts says the same as in one, also where a line's end of two bytes is cut."""
+    body = b"".join(_wire.sse([*EVENTS, {"type": "error", "error": {"type": "overloaded_error"}}]))
+    sent = body.replace(b"\n", ending)
+
+    told = {place: heard("text/event-stream", cut(sent, [place])) for place in range(len(sent))}
+
+    assert [place for place, each in told.items() if each != heard("text/event-stream", [body])] == []
+
+
 def test_a_border_next_to_a_delta_may_be_anywhere() -> None:
     """An event may begin in the chunk of the one before, and come at any place in two parts."""
     sent = _wire.sse(event for event in EVENTS if event["type"] != "content_block_stop")
