@@ -48,6 +48,15 @@ def is_marked(fd: int, number: int) -> bool:
         return False
 
 
+def lock(fd: int) -> bool:
+    """Locks the open file behind `fd` until it is closed. Whether it could: not while another process has it locked."""
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
 class Descriptor:
     """A descriptor, and the file that it was opened for."""
 

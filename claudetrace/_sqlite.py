@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import sqlite3
@@ -14,14 +15,9 @@ from urllib.parse import quote
 
 from claudetrace import _usable
 from claudetrace._clock import monotonic
-from claudetrace._descriptors import Descriptor, identity
+from claudetrace._descriptors import Descriptor, identity, lock
 from claudetrace._errors import ClaudetraceError
 from claudetrace._files import is_writable, open_file
-
-try:
-    import fcntl
-except ImportError:  # Windows: importing works, and `instrument()` says what is missing.
-    fcntl = None  # type: ignore[assignment]
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -260,20 +256,16 @@ class Held:
 def creation_lock(path: Path) -> Iterator[None]:
     """Lets one process at a time make the file, migrate it or set it aside: turning a fresh one to WAL fails in a
     race."""
-    lock = Descriptor(open_file(path.with_name(f"{path.name}.lock"), os.O_RDWR | os.O_CREAT))
+    held = Descriptor(open_file(path.with_name(f"{path.name}.lock"), os.O_RDWR | os.O_CREAT))
     try:
         deadline = monotonic() + CREATION_S
-        while True:
-            try:
-                fcntl.flock(lock.fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if monotonic() > deadline:
-                    raise
-                time.sleep(0.01)
+        while not lock(held.fd):
+            if monotonic() > deadline:
+                raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+            time.sleep(0.01)
         yield
     finally:
-        lock.close()
+        held.close()
 
 
 def part_from_log(path: Path) -> None:

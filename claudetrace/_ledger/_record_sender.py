@@ -9,15 +9,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 from claudetrace._clock import monotonic
+from claudetrace._descriptors import lock
 from claudetrace._files import open_file
 from claudetrace._ledger import _unsent
 from claudetrace._ledger._schema import transaction
 from claudetrace._worker import Worker
-
-try:
-    import fcntl
-except ImportError:  # Windows, where there is no ledger
-    fcntl = None  # type: ignore[assignment]
 
 if TYPE_CHECKING:
     import sqlite3
@@ -274,12 +270,10 @@ class RecordSender:
         """Whether no other process sends this ledger's rows."""
         path = self._store.path.with_name(f"{self._store.path.name}.sending")
         self._lock_fd = open_file(path, os.O_RDWR | os.O_CREAT)
-        try:
-            fcntl.flock(self._lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            self._unlock()
-            return False
-        return True
+        if lock(self._lock_fd):
+            return True
+        self._unlock()
+        return False
 
     def _unlock(self) -> None:
         fd, self._lock_fd = self._lock_fd, -1

@@ -13,17 +13,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import orjson
 
-from claudetrace._descriptors import Descriptor, identity
+from claudetrace._descriptors import Descriptor, identity, lock
 from claudetrace._files import is_private, make_folder, open_file
-
-try:
-    import fcntl
-except ImportError:  # Windows: importing works, and the ledger says what is missing.
-    fcntl = None  # type: ignore[assignment]
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -105,8 +100,7 @@ class Segment:
         self.held.close()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Lines:
+class Lines(NamedTuple):
     """Lines read from a segment, and where the next begin."""
 
     lines: list[bytes]
@@ -121,7 +115,7 @@ def create(spool: Path, content: bytes = b"", *, locked: bool = True, to_send: b
     fd = open_file(hidden, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_EXCL)
     try:
         if locked:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            lock(fd)
         _write_whole(fd, content)
         path = spool / f"{name}{TO_SEND if to_send else SUFFIX}"
         os.rename(hidden, path)  # noqa: PTH104 - may run in a garbage collection: the fewest steps
@@ -145,16 +139,11 @@ def adopt(path: Path) -> Segment | None:
     except FileNotFoundError:
         return None
     segment = Segment(path=path, held=Descriptor(fd))
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        segment.close()
-        return None
-    if not segment.is_linked():
-        # Another process loaded and deleted it in between.
-        segment.close()
-        return None
-    return segment
+    # Another process may have loaded and deleted it in between.
+    if lock(fd) and segment.is_linked():
+        return segment
+    segment.close()
+    return None
 
 
 def paths(spool: Path) -> list[Path]:

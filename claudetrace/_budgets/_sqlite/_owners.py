@@ -7,14 +7,9 @@ import secrets
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from claudetrace._descriptors import Descriptor
+from claudetrace._descriptors import Descriptor, lock
 from claudetrace._files import make_folder, open_file
 from claudetrace._forks import Forks, watch
-
-try:
-    import fcntl
-except ImportError:  # Windows: importing works, and instrument() says what is missing.
-    fcntl = None  # type: ignore[assignment]
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -37,7 +32,7 @@ class Owner(Forks):
         name = f"{os.getpid()}-{secrets.token_hex(8)}"
         hidden = self._folder / f"{name}.new"
         fd = open_file(hidden, os.O_RDWR | os.O_CREAT | os.O_EXCL)
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        lock(fd)
         hidden.rename(self._folder / name)
         self._held, self._id = Descriptor(fd), name
         return name
@@ -56,12 +51,9 @@ class Owner(Forks):
         except FileNotFoundError:
             return True
         try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
+            return lock(fd)
         finally:
             os.close(fd)
-        return True
 
     def seems_gone(self, owner: str) -> bool:
         """As `is_gone`, but not where this user cannot tell."""
