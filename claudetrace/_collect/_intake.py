@@ -6,9 +6,9 @@ import os
 import zlib
 from typing import TYPE_CHECKING, NamedTuple
 
+from claudetrace._ledger._calls import GENERATED
 from claudetrace._ledger._loader import LedgerWriter
 from claudetrace._ledger._row_check import RowCheck
-from claudetrace._ledger._store import GENERATED
 from claudetrace._tags import with_own_tags
 from claudetrace._telemetry._records import ATTRIBUTES
 from claudetrace._usable import UnusableError, check_room
@@ -49,14 +49,6 @@ class Refused(Exception):  # noqa: N818 - what it is, not how it went
         self.status = status
 
 
-class Found(NamedTuple):
-    """One record of a request: its row, or its id and why it is none."""
-
-    row: Row | None
-    id: str = ""
-    fault: str = ""
-
-
 def unpacked(body: bytes, limit: int) -> bytes:
     """What is in a body of gzip. Raises `Refused` for one that is broken, or larger than `limit` inside."""
     packed = zlib.decompressobj(GZIP)
@@ -85,27 +77,27 @@ def records(body: bytes) -> Iterator[LogRecord]:
             yield from scope.log_records
 
 
-def decoded(record: LogRecord, check: RowCheck) -> Found:
-    """What a record holds."""
+def decoded(record: LogRecord, check: RowCheck) -> Row | str:
+    """The row that a record holds, or why it holds none."""
     if record.ByteSize() > LARGEST_RECORD:
-        return Found(None, _id_of(record), "it is larger than any call")
+        return "it is larger than any call"
     row: Row = {}
     for attribute in record.attributes:
         column = ATTRIBUTES.get(attribute.key)
         if column is None:
             if attribute.key.startswith(PREFIX):
-                return Found(None, _id_of(record), f"{attribute.key[:64]} is of another version of claudetrace")
+                return f"{attribute.key[:64]} is of another version of claudetrace"
             continue
         kind = attribute.value.WhichOneof("value")
         if kind not in VALUES:
-            return Found(None, _id_of(record), f"{attribute.key} has a value of the kind {kind}")
+            return f"{attribute.key} has a value of the kind {kind}"
         row[column] = VALUES[kind](getattr(attribute.value, kind))
     if "id" not in row:
-        return Found(None, "", "it is no call of claudetrace")
+        return "it is no call of claudetrace"
     for column in GENERATED:
         row.pop(column, None)
     fault = check.fault(row)
-    return Found(with_own_tags(row)) if fault is None else Found(None, _id_of(record), fault)
+    return with_own_tags(row) if fault is None else fault
 
 
 def _id_of(record: LogRecord) -> str:
@@ -194,14 +186,13 @@ class Intake:
         foreign = 0
         for record in records(body):
             found = decoded(record, self._check)
-            row, fault = found.row, found.fault
-            if row is not None and row.get("service") not in request.services:
+            if isinstance(found, dict) and found.get("service") not in request.services:
                 foreign += 1
-                row, fault = None, "its service is not that of the token"
-            if row is None:
-                rejected.setdefault(fault, []).append(found.id or (found.row or {}).get("id", ""))
+                found = "its service is not that of the token"
+            if isinstance(found, str):
+                rejected.setdefault(found, []).append(_id_of(record))
             else:
-                rows.append(row)
+                rows.append(found)
         if foreign and not rows:
             # Nothing is set aside at the sender: its token may be put right.
             raise Refused(403, "the token is of another service")

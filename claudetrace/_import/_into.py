@@ -17,11 +17,12 @@ from claudetrace._errors import ClaudetraceError
 from claudetrace._guard import Guard
 from claudetrace._ids import FAMILIES
 from claudetrace._ledger import _segments
+from claudetrace._ledger._calls import COLUMNS, GENERATED, last_row, rows_of, told
 from claudetrace._ledger._load import load_orphans
 from claudetrace._ledger._rollups import exact_from_day
 from claudetrace._ledger._row_check import RowCheck
 from claudetrace._ledger._schema import PATIENCE_MS, VERSION, connect_to_read, ledger_version
-from claudetrace._ledger._store import COLUMNS, GENERATED, Store
+from claudetrace._ledger._store import Store
 from claudetrace._ledger._times import stamp
 from claudetrace._places import spool_of
 from claudetrace._pricing._row import with_price
@@ -53,8 +54,6 @@ _scan = json.JSONDecoder().raw_decode
 class Imported:
     """What an import has done so far."""
 
-    files: int = 0
-    """Files that have something new."""
     responses: int = 0
     new: int = 0
     """Of these, those that the ledger did not have."""
@@ -135,9 +134,7 @@ class Rows:
 
     def step(self, progress: Progress = None) -> None:
         """Takes in what is new. `progress` hears how many bytes were read."""
-        before = self._into.done.responses
         self._step(progress)
-        self._into.done.files += self._into.done.responses > before
 
     def _kind(self) -> Callable[[Progress], None]:
         if str(self.path) == STDIN:
@@ -170,12 +167,13 @@ class Rows:
                 if (pruned := exact_from_day(connection)) and not self._read:
                     self._into.done.notes.append(f"{self.path} is pruned: it has no calls of before {pruned}.")
                 size, after = self.path.stat().st_size, self._read.get(self.path, 0)
-                (last,) = connection.execute("SELECT COALESCE(MAX(rowid), 0) FROM calls").fetchone()
-                while found := connection.execute(TAKE, (after,)).fetchall():
-                    self._into.take(with_own_tags(_known(row)) for _, *row in found)
+                last = last_row(connection)
+                while found := [*rows_of(connection, TAKE, (after,))]:
+                    numbers = [row.pop("rowid") for row in found]
+                    self._into.take(with_own_tags(told(row)) for row in found)
                     if progress is not None:
                         progress(size * len(found) // max(1, last))
-                    self._read[self.path] = after = found[-1][0]
+                    self._read[self.path] = after = numbers[-1]
             for segment in segments:
                 self._take(segment, Path(segment.name), _raw, None)
 
@@ -231,10 +229,6 @@ def _opened(paths: Iterable[Path]) -> Iterator[IO[bytes]]:
             yield path.open("rb")
         except FileNotFoundError:
             continue  # It was loaded in between.
-
-
-def _known(values: list[object]) -> Row:
-    return {name: value for name, value in zip(COLUMNS, values, strict=True) if value is not None}
 
 
 def _raw(line: bytes) -> Row:

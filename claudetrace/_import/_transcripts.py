@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from claudetrace._attribution import Attribution
 from claudetrace._import._into import ROWS_AT_ONCE
 from claudetrace._ledger._schema import transaction
+from claudetrace._ledger._times import FIRST
 from claudetrace._parse import Agents
 from claudetrace._places import resource
 from claudetrace._pricing._own import load_own_rates
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
     from claudetrace._call import Row
     from claudetrace._config import Settings
     from claudetrace._import._into import Into
-    from claudetrace._transcripts._responses import Response
 
 # Only a ledger into which somebody imports has it.
 MAKE_MARKS = """
@@ -52,11 +52,10 @@ class Transcripts:
     """Reads the transcripts in `folders` on from where the ledger has them. Raises what the ledger raises."""
 
     def __init__(self, into: Into, folders: Iterable[Path] | None, settings: Settings, since: datetime | None) -> None:
-        self._into, self._since = into, since
+        self._into, self._since = into, since or FIRST
         self._folders = [*(folders or (each / "projects" for each in config_folders(os.environ)))]
         self._settings = settings
-        named = {**resource(), "service": "claude-code"}
-        self._attribution = Attribution(replace(settings, db=into.db), dict(named))
+        self._attribution = Attribution(replace(settings, db=into.db), {**resource(), "service": "claude-code"})
         own = None if settings.rates is None else load_own_rates(settings.rates, file=settings.rates_file)
         self._terms = Terms().with_own_rates(own)
         into.connection().execute(MAKE_MARKS)
@@ -74,8 +73,8 @@ class Transcripts:
                 with suppress(OSError):
                     status = entry.stat()
                     read, modified = self._marks.get(entry.path, (0, 0))
-                    late = self._since is None or status.st_mtime >= self._since.timestamp()
-                    if late and (status.st_size, status.st_mtime_ns) != (read, modified):
+                    is_late = status.st_mtime >= self._since.timestamp()
+                    if is_late and (status.st_size, status.st_mtime_ns) != (read, modified):
                         found.append((Path(entry.path), max(0, status.st_size - read)))
         return found
 
@@ -99,23 +98,16 @@ class Transcripts:
         read, _ = self._marks.get(str(path), (0, 0))
         transcript = Transcript(path, read)
         transcript.read(progress)
-        self._into.done.files += 1
         self._into.done.broken += transcript.broken
         who = self._who(status.st_uid)
         marks.append((str(path), transcript.offset, status.st_mtime_ns))
-        taken = [each for each in transcript.taken() if self._is_wanted(each)]
-        return [self._row(each, who) for each in taken]
-
-    def _is_wanted(self, response: Response) -> bool:
-        return response.at is not None and (self._since is None or response.at >= self._since)
+        wanted = [each for each in transcript.taken() if each.at is not None and each.at >= self._since]
+        return [with_price(row_of(each, who, self._terms, self._attribution.hashed)) for each in wanted]
 
     def _who(self, uid: int) -> Row:
         columns: Row = {"server_address": NO_HOST, "billing": (self._settings.agents or Agents()).billing}
         self._attribution.fill(columns, None, _user_name(uid))
         return columns
-
-    def _row(self, response: Response, who: Row) -> Row:
-        return with_price(row_of(response, who, self._terms, self._attribution.hashed))
 
     def _write(self, rows: list[Row], marks: list[tuple[str, int, int]]) -> None:
         self._into.take(rows)

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from contextlib import closing
-from statistics import median_low
+from functools import cache
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from claudetrace._call import Call
+import orjson
+
+from claudetrace._call import CALL_FIELDS, Call
 from claudetrace._ledger._schema import connect_to_read
 from claudetrace._pricing._ids import same_model
 
@@ -15,8 +18,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from claudetrace._call import Row
     from claudetrace._ledger._question import Question
 
+GENERATED = ("cost_usd", "spend_picousd")
+COLUMNS = tuple(name for name in CALL_FIELDS if name not in GENERATED)
+"""What is stored of a row."""
+STORED = f"SELECT {', '.join(COLUMNS)} FROM calls"  # noqa: S608 - names of ours
 INDEXED_IDS = {
     "call": "id = :id",
     "further responses": "call_id = :id AND id <> call_id",
@@ -57,6 +65,17 @@ def rows_of(connection: sqlite3.Connection, sql: str, values: Any = ()) -> Itera
         yield dict(zip(names, row, strict=True))
 
 
+def told(row: Row) -> Row:
+    """`row` without the columns that are NULL."""
+    return {name: value for name, value in row.items() if value is not None}
+
+
+def rows_with_ids(connection: sqlite3.Connection, ids: list[str]) -> list[Row]:
+    """The rows of `ids` as the table has them."""
+    sql = f"{STORED} WHERE id IN (SELECT value FROM json_each(?))"  # noqa: S608 - SQL of ours
+    return [*rows_of(connection, sql, (orjson.dumps(ids).decode(),))]
+
+
 def rows_asked(connection: sqlite3.Connection, question: Question) -> Iterator[dict[str, Any]]:
     """The rows that the question selects, oldest first."""
     condition, values = question.of_rows()
@@ -88,16 +107,9 @@ def calls_after(connection: sqlite3.Connection, row: int) -> tuple[list[Call], i
 def median_output_tokens(db: Path, model: str, feature: str | None) -> int | None:
     """The median `output_tokens` of recent calls to `model`, under any of its names, with this tag `feature` or without
     one; `None` without such calls. Changes nothing in the ledger; raises `sqlite3.Error`."""
-    known: dict[tuple[str | None, str | None], bool] = {}
-    found: list[int] = []
+    is_it = cache(lambda served, asked: same_model(served, model) or asked == model)
     with closing(connect_to_read(db)) as connection:
         connection.execute(f"PRAGMA busy_timeout = {BUSY_MS}")
-        for served, asked, tokens in connection.execute(RECENT, (RECENT_ROWS, feature)):
-            names = (served, asked)
-            if names not in known:
-                known[names] = same_model(served, model) or asked == model
-            if known[names]:
-                found.append(tokens)
-            if len(found) == ENOUGH_CALLS:
-                break
-    return median_low(found) if found else None
+        recent = connection.execute(RECENT, (RECENT_ROWS, feature))
+        found = sorted(islice((tokens for *names, tokens in recent if is_it(*names)), ENOUGH_CALLS))
+    return found[(len(found) - 1) // 2] if found else None

@@ -11,11 +11,11 @@ import orjson
 from claudetrace._call import RESERVED_TAGS
 from claudetrace._errors import ClaudetraceError
 from claudetrace._guard import Guard
+from claudetrace._ledger._calls import STORED, rows_of, rows_with_ids
 from claudetrace._ledger._load import load_orphans
 from claudetrace._ledger._measures import TAG_COLUMNS
 from claudetrace._ledger._rollups import exact_from_day
 from claudetrace._ledger._schema import CHUNK_ROWS, NAP_S, opened_ledger, transaction, truncate_log
-from claudetrace._ledger._store import rows_of
 from claudetrace._ledger._sums import TagValues, exchange
 from claudetrace._text import naming
 
@@ -137,13 +137,13 @@ def told_of(db: Path, whom: Whom) -> tuple[int, int]:
 def _forget_chunk(connection: sqlite3.Connection, whom: Whom, tag_values: TagValues, since: str) -> list[Row]:
     asked = {**whom._asdict(), "since": since, "rows": CHUNK_ROWS}
     with transaction(connection):
-        sql = f"SELECT id FROM calls WHERE {whom.theirs} AND started_at >= :since ORDER BY started_at LIMIT :rows"  # noqa: S608 - SQL of ours
-        ids = [id_ for (id_,) in connection.execute(sql, asked)]
-        before = rows_of(connection, ids)
+        sql = f"{STORED} WHERE {whom.theirs} AND started_at >= :since ORDER BY started_at LIMIT :rows"
+        before = [*rows_of(connection, sql, asked)]
+        ids = [row["id"] for row in before]
         changed = ", ".join(f"{column} = {value}" for column, value in whom.left.items())
         forget_one = f"UPDATE calls SET {changed} WHERE id = :id"  # noqa: S608 - names of ours
         connection.executemany(forget_one, [{**asked, "id": id_} for id_ in ids])
-        exchange(connection, before, rows_of(connection, ids), tag_values)
+        exchange(connection, before, rows_with_ids(connection, ids), tag_values)
     return before
 
 

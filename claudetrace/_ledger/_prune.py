@@ -10,9 +10,9 @@ import orjson
 
 from claudetrace._clock import monotonic
 from claudetrace._ledger import _unsent
+from claudetrace._ledger._calls import rows_with_ids
 from claudetrace._ledger._rollups import EXACT_FROM_DAY, ROLLUPS, TAG_MONTHS, TAG_WEEKS
 from claudetrace._ledger._schema import CHUNK_ROWS, NAP_S, opened_ledger, transaction
-from claudetrace._ledger._store import rows_of
 from claudetrace._ledger._sums import TagValues, exchange, remake_sessions
 
 if TYPE_CHECKING:
@@ -47,10 +47,10 @@ def _anew(rollup: Rollup) -> tuple[str, str]:
     """Makes the sums anew of the period that has the day `:day`."""
     assert rollup.period is not None
     period = rollup.derived[rollup.period]
-    of_day = f"{period} = {period.replace('v.day', ':day')}"
+    of_day = period.replace("v.day", ":day")
     return (
-        f"DELETE FROM {rollup.table} WHERE {rollup.period} = {period.replace('v.day', ':day')}",  # noqa: S608 - names of ours
-        f"INSERT INTO {rollup.table} ({rollup.columns}) {rollup.rows(of_day)}",
+        f"DELETE FROM {rollup.table} WHERE {rollup.period} = {of_day}",  # noqa: S608 - names of ours
+        f"INSERT INTO {rollup.table} ({rollup.columns}) {rollup.rows(f'{period} = {of_day}')}",
     )
 
 
@@ -106,7 +106,7 @@ def prune_chunk(connection: sqlite3.Connection, first_kept: str = NO_DAY) -> int
         _unsent.lose(connection, [id_ for id_, _, _, _ in found])
         connection.execute(EXACT_FROM_DAY, (exact_from,))
         # A row counts as its call once those before it are gone: its day's rollups equal the calls that are left.
-        firsts = rows_of(connection, [id_ for (id_,) in set(connection.execute(FIRSTS, calls)) - before])
+        firsts = rows_with_ids(connection, [id_ for (id_,) in set(connection.execute(FIRSTS, calls)) - before])
         remake_sessions(connection, {session for _, _, _, session in found} | {row["session_id"] for row in firsts})
         from_day = exact_from if first_kept == NO_DAY else first_kept
         kept = [row for row in firsts if row["started_at"] >= from_day]

@@ -4,17 +4,18 @@ by a host, they are free."""
 from __future__ import annotations
 
 from dataclasses import fields
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from claudetrace._call import Usage, spend_of
 from claudetrace._ids import FAMILIES
+from claudetrace._ledger import _unsent
+from claudetrace._ledger._calls import STORED, rows_of
 from claudetrace._ledger._sums import exchange
 from claudetrace._pricing._bill import PRICE_COLUMNS
 from claudetrace._pricing._row import as_replayed
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Callable
 
     from claudetrace._call import Row
     from claudetrace._guard import Guard
@@ -25,10 +26,9 @@ OF_MESSAGE = "SELECT source FROM calls WHERE message_id = ?"
 TELLS = ("stop_reason", "tool_calls", "request_id", "usage", "usage_is_final", *PRICE_COLUMNS)
 COUNTS = tuple(field.name for field in fields(Usage))
 COMPLETE = f"UPDATE calls SET {', '.join(f'{name} = :{name}' for name in (*TELLS, *COUNTS))} WHERE id = :id"  # noqa: S608 - names of ours
-CUT = "SELECT id FROM calls WHERE message_id = ? AND usage_is_final = 0 AND source IN ('agent_sdk', 'claude_code')"
-BALANCING = """
-    SELECT id
-    FROM calls
+CUT = f"{STORED} WHERE message_id = ? AND usage_is_final = 0 AND source IN ('agent_sdk', 'claude_code')"
+BALANCING = f"""
+    {STORED}
     WHERE session_id = :session_id
         AND model IS :model
         AND message_id IS NULL
@@ -84,39 +84,21 @@ def _may_be_replayed(row: Row) -> bool:
     return isinstance(terms, str) and '"replays":true' in terms
 
 
-class Completion(NamedTuple):
-    """A row of the ledger that is cut, and the same response whole."""
-
-    cut: Row
-    whole: Row
-
-
-def completions(
-    connection: sqlite3.Connection, rows: list[Row], rows_of: Callable[[sqlite3.Connection, list[str]], list[Row]]
-) -> list[Completion]:
-    """What of the ledger the known ones among `rows` complete."""
-    pairs = []
+def complete(connection: sqlite3.Connection, rows: list[Row], tag_values: TagValues) -> None:
+    """Has rows of the ledger that are cut tell what the whole ones among `rows` tell."""
     for row in rows:
         if row.get("usage_is_final") and FAMILIES.get(str(row.get("source"))) == FAMILIES["claude_code"]:
-            cut = [row_id for (row_id,) in connection.execute(CUT, (row.get("message_id"),))]
-            pairs += [Completion(each, row) for each in rows_of(connection, cut)]
-    return pairs
+            for cut in [*rows_of(connection, CUT, (row.get("message_id"),))]:
+                _complete(connection, cut, row, tag_values)
 
 
-def complete(
-    connection: sqlite3.Connection,
-    found: Completion,
-    rows_of: Callable[[sqlite3.Connection, list[str]], list[Row]],
-    tag_values: TagValues,
-) -> None:
-    """Has the row that is cut tell what the whole one tells. A balancing row stood for what it lacked, and goes."""
-    old = found.cut
-    new = {**old, **{name: found.whole.get(name) for name in (*TELLS, *COUNTS)}}
-    balancing = rows_of(connection, [row_id for (row_id,) in connection.execute(BALANCING, old)])
+def _complete(connection: sqlite3.Connection, cut: Row, whole: Row, tag_values: TagValues) -> None:
+    new = {**cut, **{name: whole.get(name) for name in (*TELLS, *COUNTS)}}
+    # A balancing row stood for what the cut one lacked, and goes.
+    balancing = [*rows_of(connection, BALANCING, cut)]
     connection.execute(COMPLETE, new)
-    connection.executemany("DELETE FROM calls WHERE id = ?", [(row["id"],) for row in balancing])
-    connection.executemany("DELETE FROM unsent WHERE id = ?", [(row["id"],) for row in balancing])
-    exchange(connection, [old, *balancing], [new], tag_values)
-    change = (spend_of(new) or 0) - sum(spend_of(row) or 0 for row in (old, *balancing))
+    _unsent.drop(connection, [row["id"] for row in balancing], with_rows=True)
+    exchange(connection, [cut, *balancing], [new], tag_values)
+    change = (spend_of(new) or 0) - sum(spend_of(row) or 0 for row in (cut, *balancing))
     if change:
-        connection.execute(NOTE, (old["id"], change))
+        connection.execute(NOTE, (cut["id"], change))

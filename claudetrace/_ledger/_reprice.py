@@ -10,9 +10,10 @@ import orjson
 
 from claudetrace._call import spend_of
 from claudetrace._guard import Guard
+from claudetrace._ledger._calls import COLUMNS, STORED, rows_of, told
 from claudetrace._ledger._load import load_orphans
+from claudetrace._ledger._replays import NOTE
 from claudetrace._ledger._schema import CHUNK_ROWS, NAP_S, opened_ledger, transaction
-from claudetrace._ledger._store import COLUMNS
 from claudetrace._ledger._sums import TagValues, exchange
 from claudetrace._ledger._times import stamp
 from claudetrace._operations import BATCHES_CREATE, BATCHES_RESULT, FREE_SQL
@@ -46,15 +47,13 @@ BATCH_CREATED_AT = f"""
         WHERE b.operation = '{BATCHES_CREATE.name}' AND b.batch_id = c.batch_id
         ORDER BY b.rowid
         LIMIT 1
-    ) END
+    ) END AS batch_created_at
 """  # noqa: S608 - names of ours
-NAMES = (*COLUMNS, "batch_created_at")
 SELECT = f"SELECT {', '.join(f'c.{name}' for name in COLUMNS)}, {BATCH_CREATED_AT} FROM calls AS c"  # noqa: S608 - SQL of ours
-SINCE = f"SELECT {', '.join(COLUMNS)} FROM calls WHERE id > ? AND started_at >= ? ORDER BY id LIMIT {CHUNK_ROWS}"  # noqa: S608 - names of ours
+SINCE = f"{STORED} WHERE id > ? AND started_at >= ? ORDER BY id LIMIT {CHUNK_ROWS}"
 CHUNK = f"{SELECT} WHERE c.id > :after AND {PRICED_BY_USAGE} ORDER BY c.id LIMIT :rows"
 AGAIN = f"{SELECT} WHERE c.id IN (SELECT value FROM json_each(?))"  # noqa: S608 - SQL of ours
 UPDATE = f"UPDATE calls SET {', '.join(f'{name} = :{name}' for name in PRICE_COLUMNS)} WHERE id = :id"  # noqa: S608 - names of ours
-CHANGED = "INSERT INTO respent (id, picousd) VALUES (?, ?)"
 UNTOLD = f"""
     SELECT r.number, r.picousd, {", ".join(f"c.{name}" for name in COLUMNS)}
     FROM respent AS r
@@ -117,7 +116,7 @@ def reprice(
     models: dict[str | None, Repriced] = {}
     tag_values, done, after = TagValues(), 0, ""
     with opened_ledger(db) as connection:
-        while rows := _rows(connection, CHUNK, {**asked, "after": after, "rows": CHUNK_ROWS}):
+        while rows := [*rows_of(connection, CHUNK, {**asked, "after": after, "rows": CHUNK_ROWS})]:
             after = rows[-1]["id"]
             pairs = [(row, repriced(row)) for row in rows]
             changed = [old["id"] for old, new in pairs if new is not old]
@@ -160,16 +159,11 @@ def tell_untold(db: Path, correct: Callable[[list[Correction]], None]) -> None:
 
 
 def _tell(connection: sqlite3.Connection, correct: Callable[[list[Correction]], None]) -> None:
-    while found := connection.execute(UNTOLD).fetchall():
-        rows = [dict(zip(COLUMNS, row, strict=True)) for _, _, *row in found]
-        correct(
-            [
-                Correction(f"respent/{row['id']}/{number}", picousd, row)
-                for (number, picousd, *_), row in zip(found, rows, strict=True)
-            ]
-        )
+    while rows := [*rows_of(connection, UNTOLD)]:
+        last = rows[-1]["number"]
+        correct([Correction(f"respent/{row['id']}/{row.pop('number')}", row.pop("picousd"), row) for row in rows])
         with transaction(connection):
-            connection.execute("DELETE FROM respent WHERE number <= ?", (found[-1][0],))
+            connection.execute("DELETE FROM respent WHERE number <= ?", (last,))
 
 
 def _write(
@@ -178,18 +172,14 @@ def _write(
     """Prices the rows of `ids` again as they are now, rows and rollups in one transaction. With `notes` it stores each
     change of spend, for the budgets."""
     with transaction(connection):
-        pairs = [(row, repriced(row)) for row in _rows(connection, AGAIN, (orjson.dumps(ids).decode(),))]
+        pairs = [(row, repriced(row)) for row in rows_of(connection, AGAIN, (orjson.dumps(ids).decode(),))]
         changed = [(old, new) for old, new in pairs if new is not old]
         connection.executemany(UPDATE, [{name: new[name] for name in ("id", *PRICE_COLUMNS)} for _, new in changed])
         if notes:
             moved = [(old["id"], (spend_of(new) or 0) - (spend_of(old) or 0)) for old, new in changed]
-            connection.executemany(CHANGED, [each for each in moved if each[1]])
+            connection.executemany(NOTE, [each for each in moved if each[1]])
         exchange(connection, [old for old, _ in changed], [new for _, new in changed], tag_values)
     return pairs
-
-
-def _rows(connection: sqlite3.Connection, sql: str, values: Any) -> list[Row]:
-    return [dict(zip(NAMES, row, strict=True)) for row in connection.execute(sql, values)]
 
 
 def offer_again(
@@ -200,10 +190,7 @@ def offer_again(
     load_orphans(db, Guard())
     done, after = 0, ""
     with opened_ledger(db) as connection:
-        while found := connection.execute(SINCE, (after, stamp(since))).fetchall():
-            rows: list[Row] = [
-                {name: value for name, value in zip(COLUMNS, row, strict=True) if value is not None} for row in found
-            ]
+        while rows := [*map(told, rows_of(connection, SINCE, (after, stamp(since))))]:
             after, done = rows[-1]["id"], done + len(rows)
             offer(rows)
             if progress is not None:

@@ -7,7 +7,8 @@ from importlib.resources import files
 from typing import TYPE_CHECKING
 
 from claudetrace._call import Call
-from claudetrace._ledger._store import COLUMNS, FAULTS_OF_A_ROW, insert_of
+from claudetrace._ledger._calls import COLUMNS
+from claudetrace._ledger._store import FAULTS_OF_A_ROW, insert_of
 
 if TYPE_CHECKING:
     from claudetrace._call import Row

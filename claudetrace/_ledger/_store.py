@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 import orjson
 
-from claudetrace._call import CALL_FIELDS
 from claudetrace._ledger import _replays, _segments, _unsent
+from claudetrace._ledger._calls import COLUMNS
 from claudetrace._ledger._file import COUNT, LedgerFile
 from claudetrace._ledger._schema import begin, insert_rows, transaction
 from claudetrace._ledger._sums import Sums, TagValues, columns_of, further_firsts
@@ -31,10 +31,7 @@ if TYPE_CHECKING:
     from claudetrace._ledger._latency import Columns
     from claudetrace._ledger._schema import Pace
 
-GENERATED = ("cost_usd", "spend_picousd")
-COLUMNS = tuple(name for name in CALL_FIELDS if name not in GENERATED)
 _STORED = frozenset(COLUMNS)
-ROWS = f"SELECT {', '.join(COLUMNS)} FROM calls WHERE id IN (SELECT value FROM json_each(?))"  # noqa: S608 - names of ours
 TAGS_OF_BATCH = f"""
     SELECT started_at, user_id, session_id, feature, customer, prompt, tags
     FROM calls
@@ -129,7 +126,7 @@ class Store(LedgerFile):
             told = self.batch_rows.completed(connection, rows)
             rows = _replays.without_known(connection, told)
             if len(rows) < len(told):
-                self._complete(connection, told)
+                _replays.complete(connection, told, self._tag_values)
             rows = _replays.decided(connection, rows, self._guard)
             self._insert(connection, rows, written, sums)
             if not self.only_outbox:
@@ -150,10 +147,6 @@ class Store(LedgerFile):
                 connection.rollback()
             raise
         return written
-
-    def _complete(self, connection: sqlite3.Connection, told: list[Row]) -> None:
-        for found in _replays.completions(connection, told, rows_of):
-            _replays.complete(connection, found, rows_of, self._tag_values)
 
     def _insert(self, connection: sqlite3.Connection, rows: list[Row], written: Written, sums: list[Sums]) -> None:
         """Inserts `rows`. Where one has a fault it halves them, until that one is alone and is quarantined."""
@@ -218,12 +211,6 @@ class BatchRows:
                 return None
             self._known[batch_id] = dict(zip(("started_at", *TAG_COLUMNS_OF_BATCH), found, strict=True))
         return self._known[batch_id]
-
-
-def rows_of(connection: sqlite3.Connection, ids: list[str]) -> list[Row]:
-    """The rows of `ids` as the table has them."""
-    found = connection.execute(ROWS, (orjson.dumps(ids).decode(),))
-    return [dict(zip(COLUMNS, row, strict=True)) for row in found]
 
 
 def insert_of(columns: Sequence[str]) -> str:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import orjson
 
 from claudetrace._call import CALL_FIELDS
+from claudetrace._ledger._calls import rows_of, told
 
 if TYPE_CHECKING:
     import sqlite3
@@ -66,10 +67,7 @@ def oldest_at(connection: sqlite3.Connection) -> str | None:
 
 def take(connection: sqlite3.Connection, after: str, until: str, limit: int) -> list[Row]:
     """The next rows that wait, with ids after `after` up to `until`. One that is marked and gone is its id alone."""
-    return [
-        {name: value for name, value in zip(CALL_FIELDS, found, strict=True) if value is not None}
-        for found in connection.execute(TAKE, (after, until, limit))
-    ]
+    return [*map(told, rows_of(connection, TAKE, (after, until, limit)))]
 
 
 def drop(connection: sqlite3.Connection, ids: list[str], *, with_rows: bool = False) -> int:

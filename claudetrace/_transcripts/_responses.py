@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -44,31 +44,27 @@ FACTS = {
 """What is known of a response besides its message, by its names in transcripts and messages."""
 
 
+@dataclass(slots=True, eq=False)
 class Response:
     """The facts of one response. There is a record for each block of its content; no content is kept."""
 
-    __slots__ = ("at", "content", "final", "message_id", "model", "stop_reason", "tool_calls", "usage", *FACTS)
-    request_id: str | None
-    requested: str | None
-    session: str | None
-    agent: str | None
-    cwd: str | None
-    branch: str | None
-    entrypoint: str | None
-
-    def __init__(self, message_id: str) -> None:
-        self.message_id = message_id
-        self.at: datetime | None = None
-        """When its first record was written."""
-        self.model: str | None = None
-        self.stop_reason: str | None = None
-        self.usage: dict[str, Any] | None = None
-        self.final = False
-        """Whether `usage` is the API's last word."""
-        self.tool_calls = 0
-        self.content = Content()
-        for name in FACTS:
-            setattr(self, name, None)
+    message_id: str
+    at: datetime | None = None
+    """When its first record was written."""
+    model: str | None = None
+    stop_reason: str | None = None
+    usage: dict[str, Any] | None = None
+    final: bool = False
+    """Whether `usage` is the API's last word."""
+    tool_calls: int = 0
+    content: Content = field(default_factory=Content)
+    request_id: str | None = None
+    requested: str | None = None
+    session: str | None = None
+    agent: str | None = None
+    cwd: str | None = None
+    branch: str | None = None
+    entrypoint: str | None = None
 
     def add(self, record: Mapping[str, Any], message: Mapping[str, Any]) -> None:
         """Reads a record. Of several, the last has the usage and the first the time."""

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 from click.testing import CliRunner, Result
 
 from claudetrace._guard import Guard
+from claudetrace._ledger._calls import COLUMNS
 from claudetrace._ledger._rollups import rollup_differences
 from claudetrace._ledger._schema import open_ledger
-from claudetrace._ledger._store import COLUMNS, Store
+from claudetrace._ledger._store import Store
 from claudetrace._pricing import _plan, _rates
 from claudetrace.cli import main
 
