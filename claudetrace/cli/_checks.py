@@ -95,7 +95,7 @@ def _modes(path: Path) -> Iterator[Check]:
 
 
 def _facts(connection: sqlite3.Connection, path: Path) -> Iterator[Check]:
-    rows, oldest, newest, schema = _state.contents(connection)
+    rows, oldest, newest, schema = connection.execute(_state.CONTENTS).fetchone()
     yield Check("schema", f"version {schema} of {VERSION}")
     yield Check("size", bytes_text(path.stat().st_size))
     yield Check("rows", f"{rows:,}" + (f", from {oldest} to {newest}" if rows else ""))
@@ -110,7 +110,7 @@ def _journal(connection: sqlite3.Connection, path: Path) -> Iterator[Check]:
         alone = f"only its owner can load {spool} and see what waits in it"
         yield Check("journal", "cannot be seen by this user", alone)
         return
-    loaded = _state.loaded_bytes(connection)
+    loaded = dict(connection.execute(_state.LOADED))
     living, pending_bytes, orphans, idle = 0, 0, 0, 0
     for segment in (*paths(spool), *left_elsewhere(spool)):
         left = segment.stat().st_size - loaded.get(segment.name, 0) if segment.exists() else 0
@@ -129,7 +129,7 @@ def _journal(connection: sqlite3.Connection, path: Path) -> Iterator[Check]:
     unreadable = kept.read_bytes().count(b"\n") if kept.exists() else 0
     cut = f"{kept} keeps lines of the journal that are no rows; delete it when you have seen it" if unreadable else None
     yield Check("unreadable lines", str(unreadable), cut)
-    quarantined, reason = _state.quarantined(connection)
+    quarantined, reason = connection.execute(_state.QUARANTINED).fetchone()
     refused = f"the table quarantine keeps rows that were refused, the last one for: {reason}" if quarantined else None
     yield Check("quarantined rows", str(quarantined), refused)
 
@@ -170,16 +170,16 @@ def _proofs(_: sqlite3.Connection, path: Path) -> Iterator[Check]:
     # Its own connection: a query that fails here leaves the other as it is.
     with closing(connect_to_read(path)) as connection:
         limit_time(connection, path)
-        damage = _state.damage(connection)
-        damaged = f"{damage}; copy the file away and begin a new one" if damage else None
-        yield Check("SQLite's own check", "failed" if damage else "ok", damaged)
-        unproven = _state.unproven(connection)
-        wrong = f"the view unproven_calls names them, such as {unproven[0]}" if unproven else None
+        (damage,) = connection.execute(_state.DAMAGE).fetchone()
+        damaged = None if damage == "ok" else f"{damage}; copy the file away and begin a new one"
+        yield Check("SQLite's own check", "failed" if damaged else "ok", damaged)
+        unproven = connection.execute(_state.UNPROVEN).fetchall()
+        wrong = f"the view unproven_calls names them, such as {unproven[0][0]}" if unproven else None
         yield Check("costs that are not their parts", str(len(unproven)), wrong)
         differences = rollup_differences(connection)
         differs = f"the first is {differences[0].key} of {differences[0].table}" if differences else None
         yield Check("rollups that are not their calls", str(len(differences)), differs)
-        unknown, models = _state.unknown_models(connection)
+        unknown, models = connection.execute(_state.UNKNOWN_MODELS).fetchone()
         way_out = "upgrade claudetrace, or give rates= to instrument()"
         told = f"{calls_text(unknown)} of {plain(models or '?', 200)}; {way_out}" if unknown else None
         yield Check("calls of models without a rate", str(unknown), told)
@@ -189,13 +189,13 @@ def _hosts(connection: sqlite3.Connection, _: Path) -> Iterator[Check]:
     """The hosts that billed calls, and those that look as if they replay answers."""
     known: list[str] = []
     others: list[str] = []
-    for host, calls, spend_usd in _state.billed_hosts(connection):
+    for host, calls, spend_usd in connection.execute(_state.BILLED_HOSTS):
         told = f"{plain(host)} ({calls_text(calls)}, {usd_text(Decimal(spend_usd), 4)})"
         (known if is_platform(host) else others).append(told)
     yield Check("hosts of platforms", _listed(known))
     if others:
         yield Check("other hosts", f"{_listed(others)}; [hosts] in claudetrace.toml can say what one of them is")
-    for host, answers in _state.billed_twice(connection, stamp(datetime.now(UTC) - RECENT)):
+    for host, answers in connection.execute(_state.BILLED_TWICE, (stamp(datetime.now(UTC) - RECENT),)):
         way_out = (
             f"in the last {RECENT.days} days {plain(host)} gave answers whose id was billed before; if it replays them "
             f'from a cache, write "{plain(host)}" = "replays" under [hosts] in claudetrace.toml'
@@ -212,7 +212,8 @@ def _agents(connection: sqlite3.Connection, _: Path) -> Iterator[Check]:
     """Transcripts that nobody imported, and rows where Claude Code's own total differs."""
     folders = [folder / "projects" for folder in config_folders(os.environ)]
     count = sum(1 for folder in folders for _ in transcripts_in(folder))
-    if count and not _state.has_imported(connection):
+    (has_imported,) = connection.execute(_state.HAS_IMPORTED).fetchone()
+    if count and not has_imported:
         where = ", ".join(str(folder) for folder in folders if folder.exists())
         yield Check("Claude Code", f"{count:,} transcripts in {where}; claudetrace import claude-code imports them")
     rows, *amounts = _state.agent_mismatches(connection)

@@ -20,7 +20,7 @@ from claudetrace._errors import ClaudetraceError
 from claudetrace._files import make_folder
 from claudetrace._guard import Guard
 from claudetrace._ledger._read import Ledger
-from claudetrace._ledger._state import calls_of_others, has_pruned
+from claudetrace._ledger._state import HAS_PRUNED, OF_OTHERS
 from claudetrace._ledger._store import Store
 from claudetrace._places import default_db, spool_of
 from claudetrace._pricing._row import with_price
@@ -101,7 +101,8 @@ def _begin_anew(path: Path) -> None:
     if not path.exists() and not spool.exists():
         return
     with Ledger(path) as ledger:
-        others, pruned = calls_of_others(ledger.db.conn, SERVICE), has_pruned(ledger.db.conn)
+        (others,) = ledger.db.conn.execute(OF_OTHERS, (SERVICE,)).fetchone()
+        (pruned,) = ledger.db.conn.execute(HAS_PRUNED).fetchone()
     held = f"{calls_text(others)} that are not the demo's" if others else "sums of pruned calls" if pruned else None
     if held is not None:
         raise ClaudetraceError(f"{path} holds {held}, so it stays as it is; give --db another path")

@@ -22,8 +22,9 @@ from claudetrace._budgets._match import coverage
 from claudetrace._call import exact_usd
 from claudetrace._config import read_config
 from claudetrace._errors import ClaudetraceError, dollars
+from claudetrace._ledger._calls import rows_of
 from claudetrace._ledger._read import Ledger
-from claudetrace._ledger._state import latest_payers
+from claudetrace._ledger._state import PAYERS
 from claudetrace._places import default_db
 from claudetrace._sources import SOURCES
 from claudetrace._sqlite import refuse_old_sqlite
@@ -212,7 +213,7 @@ def check_coverage(store: StoreName, db: Path) -> Iterator[Check]:
     # The checks of the two files say what is wrong with them.
     with suppress(ClaudetraceError, OSError, sqlite3.Error), _connect.view(store) as view, Ledger(db) as ledger:
         budgets = [each.budget for each in view.budgets()]
-        calls, why = coverage(budgets, latest_payers(ledger.db.conn, MOST_CALLS))
+        calls, why = coverage(budgets, rows_of(ledger.db.conn, PAYERS, {"latest": MOST_CALLS}))
     if budgets and calls:
         reasons = "".join(f"; {number:,} {plain(reason, 100)}" for reason, number in why.most_common())
         share = f"{why.total():,} of the last {calls:,} calls ({why.total() / calls:.0%})"

@@ -10,7 +10,7 @@ from claudetrace._errors import ClaudetraceError
 from claudetrace._ledger._answer import Miss, cache_misses, read_spend
 from claudetrace._ledger._question import filters
 from claudetrace._ledger._rollups import OTHER
-from claudetrace._ledger._state import has_imported
+from claudetrace._ledger._state import HAS_IMPORTED
 from claudetrace.cli._options import progress_of
 from claudetrace.cli._report_asked import Asked, Report, key_columns, pruned_notes, with_rest
 from claudetrace.cli._text import (
@@ -118,7 +118,8 @@ def _with_discount(ledger: Ledger, asked: Asked) -> tuple[Asked, Discount]:
 
 def _unknown_payer(connection: sqlite3.Connection, question: Question) -> list[str]:
     """How much of the sum is of imported sessions for which nobody said who pays, in a sentence."""
-    if not has_imported(connection) or any(each.name == "billing" for each in question.where):
+    (has_imported,) = connection.execute(HAS_IMPORTED).fetchone()
+    if not has_imported or any(each.name == "billing" for each in question.where):
         return []
     where = (*question.where, *filters({"billing": "unknown"}))
     total = read_spend(connection, question._replace(by=(), where=where)).total
