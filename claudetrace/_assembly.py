@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from claudetrace._attribution import Attribution
 from claudetrace._clock import monotonic
-from claudetrace._consumers import Consumers, Feed, to_sinks
+from claudetrace._consumers import Feed, to_each, to_sinks
 from claudetrace._errors import ClaudetraceError
 from claudetrace._exit import OTHERS_S
 from claudetrace._files import set_file_mode, warn_of_fragile
@@ -21,7 +21,7 @@ from claudetrace._pricing._own import load_own_rates
 from claudetrace._recorder import CallRecorder
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from claudetrace._budgets._budget import Budget
     from claudetrace._budgets._budgets import Budgets
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from claudetrace._budgets._windows import Window
     from claudetrace._call import Row
     from claudetrace._config import Settings
+    from claudetrace._consumers import OnRows, Take
     from claudetrace._guard import Guard
     from claudetrace._ledger._loader import LedgerWriter
     from claudetrace._telemetry._exporters import Exporters
@@ -212,8 +213,8 @@ class Assembly:
             return None
         return Feed(self._guard, consumers, wanted=self._providers.takes_metrics)
 
-    def _make_consumers(self) -> Consumers | None:
-        takers: dict[str, Callable[[list[Row]], None]] = {}
+    def _make_consumers(self) -> OnRows | None:
+        takers: dict[str, Take] = {}
         if self._settings.sinks:
             takers["hand calls to the sinks"] = to_sinks(self._settings.sinks, self._guard)
         if self._metrics is not None:
@@ -226,13 +227,13 @@ class Assembly:
             if self._settings.db is None:
                 takers["count calls in budgets"] = self.budgets.count
             takers["look for what to alert of"] = self.budgets.look
-        return Consumers(self._guard, takers) if takers else None
+        return to_each(takers, self._guard) if takers else None
 
-    def _ledger_writer(self, consumers: Consumers | None) -> LedgerWriter:
-        from claudetrace._ledger._loader import LedgerWriter
-
+    def _ledger_writer(self, consumers: OnRows | None) -> LedgerWriter:
         if sys.platform == "win32":
             raise ClaudetraceError("the ledger needs Linux or macOS: pass db=False to have spans alone")
+        from claudetrace._ledger._loader import LedgerWriter
+
         db, records = self._settings.db, self._make_records()
         only_outbox = db is None and records is not None
         self._loader = LedgerWriter(

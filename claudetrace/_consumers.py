@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from claudetrace._guard import Guard
 
     Take = Callable[[list[Row]], None]
+    OnRows = Callable[[list[Row], bool], None]
 
 MAX_WAITING = 10_000
 
@@ -43,20 +44,16 @@ class Sink(Protocol):
         """Is called once, when recording ends."""
 
 
-class Consumers:
-    """Hands rows to each that takes them. One that fails holds up no other."""
+def to_each(takers: dict[str, Take], guard: Guard) -> OnRows:
+    """What hands rows to each of `takers`, unless a process that is gone left them: this process did not make those
+    calls. One that fails holds up no other."""
 
-    def __init__(self, guard: Guard, takers: dict[str, Take]) -> None:
-        self._guard = guard
-        self._takers = takers
-
-    def __call__(self, rows: list[Row], replayed: bool) -> None:
-        """Hands on `rows`, unless a process that is gone left them: this process did not make those calls."""
-        if replayed:
-            return
-        for doing, take in self._takers.items():
-            with self._guard(doing):
+    def hand_on(rows: list[Row], replayed: bool) -> None:
+        for doing, take in () if replayed else takers.items():
+            with guard(doing):
                 take(rows)
+
+    return hand_on
 
 
 def to_sinks(sinks: Sequence[Sink], guard: Guard) -> Take:
@@ -76,7 +73,7 @@ class Feed(Forks):
     """Takes rows on any thread where there is neither a ledger nor a journal, prices them on its own and hands them to
     `on_rows`. It has `LedgerWriter`'s verbs."""
 
-    def __init__(self, guard: Guard, on_rows: Callable[[list[Row], bool], None], *, wanted: Callable[[], bool]) -> None:
+    def __init__(self, guard: Guard, on_rows: OnRows, *, wanted: Callable[[], bool]) -> None:
         self._guard = guard
         self._on_rows = on_rows
         self._wanted = wanted

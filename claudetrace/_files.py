@@ -191,15 +191,10 @@ def fragile_filesystem(path: str | Path) -> str | None:
     """Why the file system of `path` is no place for a ledger, or `None` where it is one or cannot be told."""
     try:
         mounts = Path("/proc/mounts").read_text(encoding="utf-8", errors="replace")
-        real = os.path.realpath(path)
+        real = Path(os.path.realpath(path))
     except OSError:
         return None
-    best, kind = "", ""
-    for line in mounts.splitlines():
-        _, folder, name, *_ = line.split(" ")
-        folder = folder.replace("\\040", " ")
-        inside = folder == "/" or real == folder or real.startswith(f"{folder}/")
-        if inside and len(folder) >= len(best):
-            best, kind = folder, name
+    kinds = {Path(folder.replace("\\040", " ")): kind for _, folder, kind, *_ in map(str.split, mounts.splitlines())}
+    kind = next((kinds[folder] for folder in (real, *real.parents) if folder in kinds), "")
     reason = FRAGILE.get(kind) or (FRAGILE["nfs"] if kind.startswith("fuse.") else None)
     return f"{path} is {reason} ({kind})" if reason else None

@@ -36,6 +36,23 @@ def refuse(name: str, value: object, way_out: str) -> NoReturn:
     raise ClaudetraceError(f"{name}={value!r} cannot be used: {way_out}")
 
 
+def _if(is_right: Callable[[Any], bool], way_out: str) -> Callable[[str, object], Any]:
+    """The function for a setting whose value is right as it is, or refused."""
+
+    def parse(name: str, value: object) -> Any:
+        return value if is_right(value) else refuse(name, value, way_out)
+
+    return parse
+
+
+switch = _if(lambda value: isinstance(value, bool), "give True or False")
+text = _if(lambda value: isinstance(value, str) and value != "", "give a string that is not empty")
+rates = _if(
+    lambda value: isinstance(value, (str, os.PathLike, Mapping)) and bool(value),
+    "give the path of a TOML file, or a mapping",
+)
+
+
 def path(name: str, value: object) -> Path:
     text = os.fspath(value) if isinstance(value, (str, os.PathLike)) else None
     if not isinstance(text, str) or not text or "\0" in text:
@@ -91,25 +108,8 @@ def metric_tags(name: str, value: object) -> tuple[str, ...]:
     return told
 
 
-def one_of(*words: str) -> Callable[[str, object], str]:
-    def parse(name: str, value: object) -> str:
-        if not isinstance(value, str) or value not in words:
-            refuse(name, value, f"give one of {', '.join(words)}")
-        return str(value)
-
-    return parse
-
-
-def switch(name: str, value: object) -> bool:
-    if not isinstance(value, bool):
-        refuse(name, value, "give True or False")
-    return value
-
-
-def text(name: str, value: object) -> str:
-    if not isinstance(value, str) or not value:
-        refuse(name, value, "give a string that is not empty")
-    return value
+def one_of(*words: str) -> Callable[[str, object], Any]:
+    return _if(lambda value: isinstance(value, str) and value in words, f"give one of {', '.join(words)}")
 
 
 def sinks(name: str, value: object) -> tuple[Any, ...]:
@@ -124,12 +124,6 @@ def megabytes(name: str, value: object) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < math.inf:
         refuse(name, value, "give a number of megabytes greater than 0")
     return float(value)
-
-
-def rates(name: str, value: object) -> object:
-    if not isinstance(value, (str, os.PathLike, Mapping)) or not value:
-        refuse(name, value, "give the path of a TOML file, or a mapping")
-    return value
 
 
 def otlp(name: str, value: object) -> bool | str:
@@ -170,18 +164,15 @@ def is_elsewhere(value: str) -> bool:
     return "://" in value or value.startswith("env:")
 
 
-def web_url(name: str, value: object) -> str:
-    """The URL of a web page."""
-    if not isinstance(value, str) or not value.startswith(("https://", "http://")):
-        refuse(name, value, "give the URL of the dashboard's first page, such as https://host.example/-/claudetrace")
-    return value
-
-
-def file_mode(name: str, value: object) -> int:
-    # The owner can always read and write; nothing is executable.
-    if type(value) is not int or value & 0o600 != 0o600 or value & ~0o666:
-        refuse(name, value, "give 0o600, or for a group 0o660 or 0o640")
-    return int(value)
+web_url = _if(
+    lambda value: isinstance(value, str) and value.startswith(("https://", "http://")),
+    "give the URL of the dashboard's first page, such as https://host.example/-/claudetrace",
+)
+# The owner can always read and write; nothing is executable.
+file_mode = _if(
+    lambda value: type(value) is int and value & 0o600 == 0o600 and not value & ~0o666,
+    "give 0o600, or for a group 0o660 or 0o640",
+)
 
 
 def days(name: str, value: object) -> float:

@@ -22,12 +22,6 @@ Part: TypeAlias = tuple[str | None, Span, timedelta]
 HOURS = {"day": "rollup_days", "hour": "rollup_hours"}
 TAGS = {"month": "rollup_tag_months", "week": "rollup_tag_weeks", "day": "rollup_tag_days"}
 """Each family of sums by their unit of time, the largest first."""
-FINE_ENOUGH = {
-    "month": {"month", "week", "day", "hour"},
-    "week": {"week", "day", "hour"},
-    "day": {"day", "hour"},
-    "hour": {"hour"},
-}
 WITH_WRITES = ", ".join(f"SUM({name})" for name in SUMMED)
 SUMS = ", ".join(f"SUM({name})" for name in SUMMED[:-2])
 KNOWN = "SELECT MIN(hour), (SELECT MAX(hour) FROM rollup_hours) FROM rollup_hours"
@@ -166,6 +160,11 @@ class _Answer:
         self._from: set[str] = set()
 
     @property
+    def _place(self) -> int:
+        """Where in a key the value of the tag is."""
+        return [*map(tag_of, self._question.by)].index(self._tag)
+
+    @property
     def answered_from(self) -> str:
         """Whether sums, calls or both gave the answer."""
         return " and ".join(sorted(self._from, reverse=True)) or "sums"
@@ -213,7 +212,8 @@ class _Answer:
         if self._question.is_shifted:
             return ("hour",) if tables is HOURS and not shift % HOUR else ()
         calendar = self._question.calendar
-        units = [unit for unit in tables if all(unit in FINE_ENOUGH[each] for each in calendar)]
+        largest = min(map(CALENDAR.index, calendar), default=len(CALENDAR))
+        units = [unit for unit in tables if CALENDAR.index(unit) <= largest]
         # A week may lie in two months: sums by week serve months only where whole months are taken first.
         return tuple(unit for unit in units if unit != "week" or "month" not in calendar or "month" in units)
 
@@ -226,12 +226,11 @@ class _Answer:
         # Names and conditions come from this package; everything from outside is a parameter.
         sums = WITH_WRITES if self._question.with_writes else SUMS
         sql = f"SELECT {', '.join((others, *keys))}, {sums} FROM {source.table} WHERE {condition} GROUP BY {groups}"  # noqa: S608
-        places = {number for number, each in enumerate(self._question.by) if tag_of(each) is not None}
         responses = 0
         for of_others, *found in self._connection.execute(sql, (*key_values, *values)):
             key: Key = tuple(value or None for value in found[: len(keys)])
             if of_others:
-                key = tuple(Others.ALL if number in places else value for number, value in enumerate(key))
+                key = (*key[: self._place], Others.ALL, *key[self._place + 1 :])
             amounts = found[len(keys) :]
             responses += amounts[0]
             known = self.totals.get(key)
@@ -252,8 +251,7 @@ class _Answer:
 
     def _add_untagged(self) -> None:
         """Adds the calls without the tag: all calls of the time less those that have it."""
-        place = next(number for number, each in enumerate(self._question.by) if tag_of(each) is not None)
-        whole = Span(self._summed[0].since, self._summed[-1].until)
+        place, whole = self._place, Span(self._summed[0].since, self._summed[-1].until)
         others = self._question.by[:place] + self._question.by[place + 1 :]
         everything = _Answer(self._connection, self._question._replace(by=others, span=whole), None)
         everything.read()
@@ -275,10 +273,10 @@ class _Answer:
 
     def are_named(self, keys: list[Key]) -> list[bool]:
         """Whether each key's value of the tag has a sum of its own on every day that has others."""
-        place = next(number for number, each in enumerate(self._question.by) if tag_of(each) is not None)
-        values = {key[place] for key in keys if isinstance(key[place], str)}
+        of_keys = [key[self._place] for key in keys]
+        values = {value for value in of_keys if isinstance(value, str)}
         unnamed = values - self._named(values, Span(self._summed[0].since, self._summed[-1].until))
-        return [key[place] not in unnamed for key in keys]
+        return [value not in unnamed for value in of_keys]
 
     def _named(self, values: set[Any], span: Span) -> set[Any]:
         """Those that have sums of their own on each day with others: many are asked at once, since there are many."""

@@ -67,15 +67,11 @@ def changes(now: Spends, before: Spends, top: int | None = None) -> tuple[list[C
     """The change of each row of either period, the largest first, and the change of the total. With `top`, all rows
     beyond that many become one."""
     nothing = total([])
-    rows: dict[tuple[Any, ...], tuple[Spend, Spend]] = {}
-    for row in before:
-        rows[(*row.dimensions.values(), row.others)] = (nothing, row)
-    for row in now:
-        key = (*row.dimensions.values(), row.others)
-        rows[key] = (row, rows.get(key, (nothing, nothing))[1])
+    ones, twos = ({(*row.dimensions.values(), row.others): row for row in rows} for rows in (now, before))
+    pairs = [(ones.get(key, nothing), twos.get(key, nothing)) for key in twos | ones]
     found = [
         Change(dimensions=one.dimensions or two.dimensions, now=one, before=two, causes=_causes(one, two))
-        for one, two in rows.values()
+        for one, two in pairs
     ]
     found.sort(key=lambda row: (-abs(row.change_picousd), str(row.dimensions)))
     whole = _sum(found)

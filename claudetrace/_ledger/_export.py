@@ -7,7 +7,7 @@ import io
 import json
 from datetime import date, timedelta
 from fractions import Fraction
-from itertools import groupby
+from itertools import groupby, islice
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import orjson
@@ -65,13 +65,9 @@ FOCUS_CONSTANTS = {
 def as_csv(rows: Iterable[Mapping[str, Any]]) -> Iterator[str]:
     """The calls as CSV, many rows at a time. JSON columns stay text."""
     yield csv_lines([COLUMNS])
-    batch: list[list[Any]] = []
-    for row in rows:
-        batch.append([inert(_value(row, name)) for name in COLUMNS])
-        if len(batch) == ROWS_A_WRITE:
-            yield csv_lines(batch)
-            batch = []
-    yield csv_lines(batch)
+    values = ([inert(_value(row, name)) for name in COLUMNS] for row in rows)
+    while batch := [*islice(values, ROWS_A_WRITE)]:
+        yield csv_lines(batch)
 
 
 def as_json_lines(rows: Iterable[Mapping[str, Any]]) -> Iterator[str]:
@@ -91,12 +87,8 @@ def csv_lines(rows: Iterable[Iterable[Any]]) -> str:
 
 def csv_text(rows: Iterable[Mapping[str, Any]]) -> str:
     """A few rows as CSV under their names, without the `key`, which repeats one of them."""
-    lines: list[list[Any]] = []
-    for row in rows:
-        kept = {name: value for name, value in row.items() if name != "key"}
-        lines += [] if lines else [[*kept]]
-        lines.append([inert(value) for value in kept.values()])
-    return csv_lines(lines)
+    kept = [{name: inert(value) for name, value in row.items() if name != "key"} for row in rows]
+    return csv_lines([*kept[:1], *(row.values() for row in kept)])
 
 
 def inert(value: Any) -> Any:
@@ -107,13 +99,10 @@ def inert(value: Any) -> Any:
 
 
 def _value(row: Mapping[str, Any], name: str) -> Any:
-    if name == "spend_usd":
-        spend = spend_of(row)
-        return None if spend is None else f"{exact_usd(spend):f}"
-    if name.endswith("_usd"):
-        picousd = row[name.replace("_usd", "_picousd")]
-        return None if picousd is None else f"{exact_usd(picousd):f}"
-    return row[name]
+    if not name.endswith("_usd"):
+        return row[name]
+    picousd = spend_of(row) if name == "spend_usd" else row[name.replace("_usd", "_picousd")]
+    return None if picousd is None else f"{exact_usd(picousd):f}"
 
 
 class Charge(NamedTuple):
@@ -149,17 +138,16 @@ def _charges(row: Mapping[str, Any]) -> Iterator[tuple[Charge, int, int, int]]:
     charge of 0, so that the bill does not hide it."""
     free = orjson.loads(row["tags"]) if row["tags"] else {}
     tags = {**free, **{name: row[name] for name in TAGS if row[name]}}
-    whose = (row["organization_id"] or "", row["workspace_id"] or "", orjson.dumps(tags, option=orjson.OPT_SORT_KEYS))
+    tags_text = orjson.dumps(tags, option=orjson.OPT_SORT_KEYS).decode()
+    whose = (row["organization_id"] or "", row["workspace_id"] or "", tags_text)
     model = row["model"] or row["model_requested"] or ""
     kind = (row["started_at"][:10], row["platform"])
-    texts = (*whose[:2], whose[2].decode())
     paid = spend_of(row) != 0
-    parts = orjson.loads(row["cost_parts"] or "[]")
-    for part in parts:
-        charge = Charge(*kind, part["model"] or model, part["name"], part["rate_picousd"], *texts)
+    for part in orjson.loads(row["cost_parts"] or "[]"):
+        charge = Charge(*kind, part["model"] or model, part["name"], part["rate_picousd"], *whose)
         yield charge, part["quantity"], part["picousd"], part["picousd"] * paid
     if row["cost_picousd"] is None:
-        yield Charge(*kind, model, NO_PART, None, *texts), 1, 0, 0
+        yield Charge(*kind, model, NO_PART, None, *whose), 1, 0, 0
 
 
 def _line(charge: Charge, quantity: int, listed: int, billed: int) -> list[Any]:

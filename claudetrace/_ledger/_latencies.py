@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING, NamedTuple
 
 from claudetrace._ledger._answer import known_span
@@ -44,11 +45,10 @@ class Latencies(NamedTuple):
 
 def read_latencies(connection: sqlite3.Connection, question: Question) -> Latencies:
     """A row for each value of what is asked by, or for each combination."""
-    counts: dict[tuple[str | None, ...], dict[str, dict[int, int]]] = {}
+    counts: dict[tuple[str | None, ...], dict[str, Counter[int]]] = {}
     for key, kind, bucket, responses in _counts(connection, question):
         for each in {key, ()}:
-            of_kind = counts.setdefault(each, {}).setdefault(kind, {})
-            of_kind[bucket] = of_kind.get(bucket, 0) + responses
+            counts.setdefault(each, {}).setdefault(kind, Counter())[bucket] += responses
     whole = counts.pop((), {}) if question.by else counts.get((), {})
     rows = [_latency(question.by, key, each) for key, each in counts.items() if question.by]
     rows.sort(key=lambda row: (-row.responses, next(iter(row.dimensions.values())) or ""))
@@ -61,13 +61,13 @@ def has_sums(question: Question) -> bool:
     return question.used <= {"model", "platform", "feature", "day", "week", "month"} and not question.is_shifted
 
 
-def _latency(names: tuple[str, ...], key: tuple[str | None, ...], counts: dict[str, dict[int, int]]) -> Latency:
+def _latency(names: tuple[str, ...], key: tuple[str | None, ...], counts: dict[str, Counter[int]]) -> Latency:
     percentiles = {
         (kind, percent): percentile(sorted(by_bucket.items()), percent)
         for kind, by_bucket in counts.items()
         for percent in (50, 95, 99)
     }
-    answers = {kind: sum(by_bucket.values()) for kind, by_bucket in counts.items()}
+    answers = {kind: by_bucket.total() for kind, by_bucket in counts.items()}
     return Latency(dict(zip(names, key, strict=True)), answers.get("duration_ms", 0), percentiles, answers)
 
 

@@ -109,9 +109,10 @@ class LedgerWriter(Forks):
         notice()
         self.journal.append(row)
         if not self._started:
-            self._start()
+            self.begin()
 
-    def _start(self) -> None:
+    def begin(self) -> None:
+        """Starts the thread, also before there is a row: others may have left some. Never raises."""
         if self._closing:
             return
         if self._thread.wake():
@@ -123,14 +124,10 @@ class LedgerWriter(Forks):
             error = RuntimeError(f"no thread can start now; rows wait in {self.spool}")
             self._guard.caught("start the thread that loads the ledger", error)
 
-    def begin(self) -> None:
-        """Starts the thread before there is a row, where others may have left some. Never raises."""
-        self._start()
-
     def send_left(self) -> None:
         """Starts the thread if there may be rows of an earlier process that are to be sent. Never raises."""
         if self._records is not None and self.db is not None and (self.db.exists() or self.spool.exists()):
-            self._start()
+            self.begin()
 
     def flush(self, timeout_s: float) -> bool:
         """Whether all that was appended before is in the ledger, and acknowledged where it is to be sent. Blocks at
@@ -143,10 +140,10 @@ class LedgerWriter(Forks):
         if not self._started:
             if self.journal.recorded == 0:
                 return True
-            self._start()
+            self.begin()
         done = threading.Event()
         self._waiting.append(done)
-        self._start()
+        self.begin()
         return self._started and done.wait(timeout_s)
 
     def close(self, timeout_s: float = 2.0, *, kept_s: float = 0.0) -> None:

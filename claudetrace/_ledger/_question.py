@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 from claudetrace._call import RESERVED_TAGS
 from claudetrace._errors import ClaudetraceError
 from claudetrace._ledger._measures import AS_THEY_ARE, TAG_COLUMNS
-from claudetrace._ledger._times import EVER, QUARTER, Span, When, after, begin_of, span, zone_of
+from claudetrace._ledger._times import EVER, Span, When, after, begin_of, span, zone_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -37,6 +37,7 @@ COLUMNS = {**IN_SUMS, **TAG_COLUMNS, **IN_HOURS, **IN_CALLS}
 """Each dimension that is neither a tag of the user's own nor a unit of time, in SQL over `measured_calls` and over the
 sums that have it."""
 CALENDAR = ("hour", "day", "week", "month")
+"""The units of time, the smallest first."""
 NAMES = (*COLUMNS, *CALENDAR)
 FREE_TAG = "tag:"
 VALUE_OF_FREE_TAG = "(SELECT free.value FROM json_each(tags) AS free WHERE free.key = ?)"
@@ -170,21 +171,16 @@ class Question(NamedTuple):
             return
         if known is None:
             return
-        since, until = max(self.span.since, known.since), min(self.span.until, known.until)
-        at, begun, shift = begin_of("hour", since), since, _shift(since, self.zone)
+        at, until = max(self.span.since, known.since), min(self.span.until, known.until)
         while at < until:
-            after_it = after("day", at)
-            if _shift(after_it, self.zone) != shift:
-                # Clocks change at a quarter of an hour.
-                after_it = at + QUARTER
-                while _shift(after_it, self.zone) == shift:
-                    after_it += QUARTER
-                if begun < min(after_it, until):
-                    yield shift, Span(begun, min(after_it, until))
-                begun, shift = max(after_it, since), _shift(after_it, self.zone)
-            at = after_it
-        if begun < until:
-            yield shift, Span(begun, until)
+            # Clocks change at a quarter of an hour, and stay for more than a day.
+            shift, end = _shift(at, self.zone), begin_of("quarter", at)
+            for unit in ("day", "quarter"):
+                while end < until and _shift(after(unit, end), self.zone) == shift:
+                    end = after(unit, end)
+            end = min(after("quarter", end), until)
+            yield shift, Span(at, end)
+            at = end
 
 
 def _shift(at: datetime, zone: tzinfo) -> timedelta:

@@ -16,7 +16,8 @@ When: TypeAlias = str | date | datetime | None
 
 AGES = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 FORMS = "30m, 1h, 7d, 2w, 1y, today, yesterday, this month, last week, 2026-11, an ISO date or time, or all"
-DAY, HOUR, QUARTER = timedelta(days=1), timedelta(hours=1), timedelta(minutes=15)
+DAY, HOUR = timedelta(days=1), timedelta(hours=1)
+LENGTHS = {"quarter": HOUR / 4, "hour": HOUR, "day": DAY, "week": 7 * DAY}
 FIRST, LAST = datetime(1, 1, 1, tzinfo=UTC), datetime(9999, 12, 31, tzinfo=UTC)
 
 
@@ -111,6 +112,8 @@ def stamp(at: datetime) -> str:
 
 def begin_of(unit: str, at: datetime) -> datetime:
     """The beginning of the unit that `at` is in."""
+    if unit == "quarter":
+        return at.replace(minute=at.minute // 15 * 15, second=0, microsecond=0)
     at = at.replace(minute=0, second=0, microsecond=0)
     if unit == "hour":
         return at
@@ -123,7 +126,7 @@ def after(unit: str, at: datetime, count: int = 1) -> datetime:
     """The beginning of the unit that is `count` units after the one at `at`, within what a datetime can hold."""
     try:
         if unit not in MONTHS:
-            return at + count * {"hour": timedelta(hours=1), "day": timedelta(days=1), "week": timedelta(days=7)}[unit]
+            return at + count * LENGTHS[unit]
         months = at.year * 12 + at.month - 1 + count * MONTHS[unit]
         return at.replace(year=months // 12, month=months % 12 + 1)
     except (ValueError, OverflowError):
