@@ -287,6 +287,19 @@ def test_forgetting_a_call_whose_first_row_never_came(db: Path) -> None:
     assert differences(db) == []
 
 
+def test_a_cut_response_is_completed_once(db: Path) -> None:
+    """Two sources that tell the whole of one response at once complete its row, and sums, a single time."""
+    message = {"message_id": "msg_cut", "session_id": "s"}
+    cut = row(**message, source="agent_sdk", output_tokens=1, usage_is_final=0, cost_picousd=1, cost_parts=None)
+    with closing(Store(db, Guard())) as store:
+        store.write([cut])
+        store.write([row(**message, source="agent_sdk"), row(**message, source="claude_code")])
+        told = store.connection().execute("SELECT id, output_tokens, usage_is_final FROM calls").fetchall()
+        differences = rollup_differences(store.connection())
+
+    assert (told, differences) == ([(cut["id"], 200, 1)], [])
+
+
 def test_prune_between_the_rows_of_a_call(db: Path) -> None:
     """A call of which only the first row is pruned still counts on the day of the other."""
     write(
