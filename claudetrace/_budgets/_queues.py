@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import threading
 from collections import deque
 from contextlib import suppress
 from functools import partial
@@ -14,12 +13,12 @@ from claudetrace._budgets._records import Denied
 from claudetrace._budgets._refusals import is_retryable
 from claudetrace._budgets._steps import answer_of
 from claudetrace._budgets._totals import Totals
-from claudetrace._budgets._writer import Job, arrive, arrive_in
+from claudetrace._budgets._writer import Awaited, Job
 from claudetrace._clock import monotonic
 from claudetrace._forks import Forks, watch
 
 if TYPE_CHECKING:
-    from asyncio import AbstractEventLoop, Future
+    from asyncio import AbstractEventLoop
     from collections.abc import Callable, Iterable
 
     from claudetrace._budgets._records import Claim
@@ -36,31 +35,36 @@ LOOK_AGAIN_S = 0.1
 """How often the store is asked for room that other processes have made, give or take a half."""
 
 
-class Waiter:
+class Waiter(Awaited):
     """A call that may have to wait. It is decided in groups of the store, and woken once that is committed."""
 
-    __slots__ = ("_wake", "began", "denied", "done", "error", "gone", "number", "place", "reservation")
+    __slots__ = ("began", "denied", "error", "gone", "number", "place", "reservation")
 
-    def __init__(self, reservation: Reservation, wake: Callable[[], None]) -> None:
-        self.reservation, self._wake = reservation, wake
+    def __init__(self, reservation: Reservation) -> None:
+        super().__init__()
+        self.reservation = reservation
         self.place: Place | None = None
         """The queue that it is in."""
         self.denied: Denied | None = None
         """Why it had no room when it was tried last; `None` until then."""
         self.error: Exception | None = None
-        self.done = self.gone = False
-        """Whether it is decided; whether nobody waits for that any more."""
+        self.gone = False
+        """Whether nobody waits any more for it to be decided."""
         self.number, self.began = 0, 0.0
 
     @property
     def left_s(self) -> float:
-        """How long it may wait on, for the budget in whose queue it is."""
-        claim = next(claim for claim in self.reservation.claims if _place(claim) == self.place)
-        return self.began + claim.budget.wait_s - monotonic()
+        """How long it may wait on, for the budget in whose queue it is; 0 once it is decided."""
+        return 0.0 if self.done else self.began + self.claim.budget.wait_s - monotonic()
+
+    @property
+    def claim(self) -> Claim:
+        """What it waits for."""
+        return next(claim for claim in self.reservation.claims if _place(claim) == self.place)
 
     def finish(self, denied: Denied | None, error: Exception | None = None) -> None:
-        self.denied, self.error, self.done = denied, error, True
-        self._wake()
+        self.denied, self.error = denied, error
+        self.wake()
 
 
 class _Queue(deque[Waiter]):
@@ -92,35 +96,25 @@ class Queues(Forks):
     def admit(self, reservation: Reservation) -> Denied | None:
         """Sets aside what the call needs, or gives why it cannot; waits for room as long as its budgets say. Raises
         what the store does."""
-        woken = threading.Lock()
-        woken.acquire()
-        waiter = Waiter(reservation, partial(_release, woken))
+        waiter = Waiter(reservation)
         try:
             if not self._writer.do(partial(self._arrive, waiter)):
                 return waiter.denied
-            while not waiter.done and (left_s := waiter.left_s) > 0:
-                woken.acquire(timeout=left_s)
+            while (left_s := waiter.left_s) > 0:
+                waiter.wait(left_s)
         finally:
             self._leave(waiter)
         return self._result(waiter)
 
     async def admit_async(self, reservation: Reservation, loop: AbstractEventLoop) -> Denied | None:
         """As `admit`, while the event loop goes on."""
-        woken: Future[None] = loop.create_future()
-        waiter = Waiter(reservation, partial(arrive_in, loop, woken))
+        waiter = Waiter(reservation)
         try:
             if not await self._writer.do_async(partial(self._arrive, waiter), loop):
                 return waiter.denied
-            while not waiter.done and (left_s := waiter.left_s) > 0:
-                late = loop.call_later(left_s, arrive, woken)
-                try:
-                    await woken
-                finally:
-                    late.cancel()
-                if not waiter.done:
-                    # It is time, unless it has come to wait for another budget.
-                    woken = loop.create_future()
-                    waiter._wake = partial(arrive_in, loop, woken)  # noqa: SLF001 - this module's own
+            # When it is time, it may have come to wait for another budget.
+            while (left_s := waiter.left_s) > 0:
+                await waiter.wait_async(loop, left_s)
         finally:
             self._leave(waiter)
         return self._result(waiter)
@@ -139,11 +133,10 @@ class Queues(Forks):
 
     def _why(self, waiter: Waiter) -> Denied:
         """Why a call that was not tried, or not lately, has no room."""
-        claim = next(claim for claim in waiter.reservation.claims if _place(claim) == waiter.place)
-        queue = self._queues.get(_place(claim))
-        if queue is not None:
+        claim = waiter.claim
+        if (queue := self._queues.get(_place(claim))) is not None:
             return Denied(claim, queue.totals)
-        return waiter.denied or Denied(claim, Totals(0, 0, 0, 0))
+        return waiter.denied or Denied(claim, Totals())
 
     # On the thread that serves the store: in a group, which may be tried again, or after its commit.
 
@@ -254,8 +247,3 @@ class Queues(Forks):
 
 def _place(claim: Claim) -> Place:
     return str(claim.budget.name), claim.key
-
-
-def _release(lock: threading.Lock) -> None:
-    with suppress(RuntimeError):  # released already
-        lock.release()

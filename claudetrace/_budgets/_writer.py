@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from claudetrace._budgets._records import StoreError
@@ -32,10 +33,53 @@ MOST_AT_ONCE = 256
 MOST_KEPT = 100_000
 
 
-class Job:
+class Awaited:
+    """Something that is done once, on another thread, while a thread or a task waits for it."""
+
+    __slots__ = ("_wake", "done")
+
+    def __init__(self) -> None:
+        self.done = False
+        self._wake: Callable[[], object] | None = None
+
+    def wake(self) -> None:
+        """It is done: whoever waits for it goes on."""
+        self.done = True
+        if self._wake is not None:
+            with suppress(RuntimeError):  # woken already, or on a loop that is closed
+                self._wake()
+
+    # Each says first how it is woken, and then looks: who has it done before that wakes nobody.
+
+    def wait(self, timeout_s: float) -> bool:
+        """Whether it is done. Blocks at most `timeout_s`."""
+        woken = threading.Lock()
+        woken.acquire()
+        self._wake = woken.release
+        return self.done or woken.acquire(timeout=max(0.0, timeout_s)) or self.done
+
+    async def wait_async(self, loop: AbstractEventLoop, timeout_s: float) -> bool:
+        """As `wait`, while the event loop goes on."""
+        arrived: Future[None] = loop.create_future()
+        self._wake = partial(loop.call_soon_threadsafe, _arrive, arrived)
+        if not self.done:
+            late = loop.call_later(timeout_s, _arrive, arrived)
+            try:
+                await arrived
+            finally:
+                late.cancel()
+        return self.done
+
+
+def _arrive(arrived: Future[None]) -> None:
+    if not arrived.done():
+        arrived.set_result(None)
+
+
+class Job(Awaited):
     """Something to do in a transaction. `then` is called when it is done or has failed, on the thread that did it."""
 
-    __slots__ = ("act", "done", "dropped", "error", "keep", "kept", "ready", "result", "then", "tries")
+    __slots__ = ("act", "dropped", "error", "keep", "kept", "result", "then", "tries")
 
     def __init__(
         self,
@@ -45,13 +89,12 @@ class Job:
         tries: bool = False,
         then: Callable[[Job], None] | None = None,
     ) -> None:
+        super().__init__()
         self.act, self.keep, self.tries, self.then = act, keep, tries, then
         """`keep`: waits out a fault of the store; `tries`: asks a store that is away whether it is back."""
         self.result: Any = None
         self.error: Exception | None = None
-        self.done = self.dropped = self.kept = False
-        self.ready = threading.Lock()
-        self.ready.acquire()
+        self.dropped = self.kept = False
 
     def finish(self) -> None:
         """Wakes whoever waits for it, the first time."""
@@ -59,12 +102,7 @@ class Job:
             self.done = True
             if self.then is not None:
                 self.then(self)
-            with suppress(RuntimeError):  # released already
-                self.ready.release()
-
-    def wait(self, timeout_s: float) -> bool:
-        """Whether it is done. Blocks at most `timeout_s`."""
-        return self.done or self.ready.acquire(timeout=max(0.0, timeout_s)) or self.done
+            self.wake()
 
 
 class Writer(Forks):
@@ -121,14 +159,11 @@ class Writer(Forks):
 
     async def do_async(self, act: Callable[[Store], Any], loop: AbstractEventLoop) -> Any:
         """As `do`, while the event loop goes on."""
-        arrived: Future[None] = loop.create_future()
-        late = loop.call_later(PATIENCE_S, arrive, arrived)
-        job = Job(act, then=lambda _: arrive_in(loop, arrived))
+        job = Job(act)
         try:
             self.post(job, hurry=True)
-            await arrived
+            await job.wait_async(loop, PATIENCE_S)
         finally:
-            late.cancel()
             job.dropped = not job.done
         return self._result(job, PATIENCE_S)
 
@@ -316,16 +351,3 @@ class Writer(Forks):
 
 def nothing(_: Store) -> None:
     """Done as soon as the store is there."""
-
-
-def arrive(arrived: Future[None]) -> None:
-    """Wakes the task that waits for it, on its loop."""
-    if not arrived.done():
-        arrived.set_result(None)
-
-
-def arrive_in(loop: AbstractEventLoop, arrived: Future[None]) -> None:
-    """The same from any thread."""
-    # A loop that is closed has dropped its call.
-    with suppress(RuntimeError):
-        loop.call_soon_threadsafe(arrive, arrived)
