@@ -12,7 +12,7 @@ from claudetrace._alerts import _sentences
 from claudetrace._alerts._alert import alert_of, here
 from claudetrace._alerts._patterns import Forecasts, Latest, Loops, Spikes, forecast
 from claudetrace._budgets._match import ALL, matching, untagged
-from claudetrace._budgets._windows import ROLLING, period_of, window_of
+from claudetrace._budgets._windows import period_of
 from claudetrace._call import exact_usd, spend_of
 from claudetrace._operations import BATCHES_RESULT
 
@@ -21,8 +21,7 @@ if TYPE_CHECKING:
 
     from claudetrace._alerts._alert import Alert
     from claudetrace._budgets._budget import Budget
-    from claudetrace._budgets._records import Claim
-    from claudetrace._budgets._totals import Totals
+    from claudetrace._budgets._records import Claim, Totals
     from claudetrace._budgets._windows import Window
     from claudetrace._call import Row
     from claudetrace._guard import Guard
@@ -110,7 +109,7 @@ class Rules:
         second."""
         while self._blocked:
             claim, why = self._blocked.popleft()
-            place = str(claim.budget.name), claim.key, claim.window.slot
+            place = *claim.place, claim.window.slot
             self._uncounted[place] = claim, why, self._uncounted.get(place, (claim, why, 0))[2] + 1
         for place, (claim, why, calls) in list(self._uncounted.items()):
             try:
@@ -158,7 +157,7 @@ class Rules:
         if self._totals is None or not budget.forecast or now < self._next.get((str(budget.name), key), 0.0):
             return
         self._next.put((str(budget.name), key), now + FORECAST_S)
-        window = window_of(budget.per, budget.timezone, now)
+        window = budget.window(now)
         if window.end_at is None:
             return
         found = self._totals(budget, key, window)
@@ -185,7 +184,7 @@ class Rules:
     ) -> None:
         """Raises an alert of a budget, once in its window, which is that of now; with `each_key` once for each of its
         keys. Of a `kind` like "blocked 10" only the first word is the alert's."""
-        window = window or window_of(budget.per, budget.timezone, self._clock())
+        window = window or budget.window(self._clock())
         mark = mark_of(budget, kind, window.slot, key if each_key else "", of_limit=kind == "forecast")
         if (budget.name, mark) in self._known:
             return
@@ -206,7 +205,7 @@ def threshold_alert(
     budget: Budget, key: str, window: Window, threshold: float, spent: tuple[int, int], now: float
 ) -> Alert:
     """The alert of a threshold that the spend, in picodollars and calls, has reached."""
-    end = None if budget.per.startswith(ROLLING) else window.end_at
+    end = None if window.rolls else window.end_at
     message = _sentences.threshold(budget, key, share=threshold, spent_usd=exact_usd(spent[0]), calls=spent[1], end=end)
     return alert_of(
         "threshold", message, now, budget=budget, key=key, spent_picousd=spent[0], window=window, threshold=threshold

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
 import orjson
 
-from claudetrace._budgets._windows import CALENDAR, ROLLING, rolling_s
+from claudetrace._budgets._windows import CALENDAR, ROLLING, Window, rolling_s, window_of
 from claudetrace._call import Dollars, exact_usd
 from claudetrace._entries import caller
 from claudetrace._errors import ClaudetraceError
@@ -19,8 +19,8 @@ from claudetrace._switch import check_watching
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
+    from claudetrace._budgets._records import Totals
     from claudetrace._budgets._run import Run
-    from claudetrace._budgets._totals import Totals
 
 MOST_USD = 10**9
 MOST_CALLS = 10**15
@@ -150,6 +150,10 @@ class Budget:
             usd=None if self.usd is None else _EXACT.normalize(_EXACT.add(self.usd, exact_usd(picousd))),
             max_calls=None if self.max_calls is None else self.max_calls + calls,
         )
+
+    def window(self, at: float) -> Window:
+        """Its window at a moment, in seconds since 1970."""
+        return window_of(self.per, self.timezone, at)
 
     @property
     def each_tag(self) -> str | None:

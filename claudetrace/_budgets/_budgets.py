@@ -20,7 +20,6 @@ from claudetrace._budgets._records import Claim, Opening
 from claudetrace._budgets._reservation import Owned, Reservation, items_of
 from claudetrace._budgets._run import runs
 from claudetrace._budgets._status import Observed, states_of
-from claudetrace._budgets._windows import window_of
 from claudetrace._budgets._writer import PATIENCE_S, Writer, nothing
 from claudetrace._clock import monotonic
 from claudetrace._exit import LEAST_S, exit_left_s
@@ -35,9 +34,9 @@ if TYPE_CHECKING:
     from claudetrace._alerts._channel import Channel
     from claudetrace._budgets._budget import Budget
     from claudetrace._budgets._connect import StoreName
+    from claudetrace._budgets._records import Totals
     from claudetrace._budgets._status import BudgetState
     from claudetrace._budgets._store import Store
-    from claudetrace._budgets._totals import Totals
     from claudetrace._budgets._windows import Window
     from claudetrace._call import Row
     from claudetrace._errors import BudgetExceeded
@@ -185,8 +184,7 @@ class Budgets(Forks):
         """Has the call counted that was stopped like this. A run's are known to who entered it."""
         budget = next((each for each in self.budgets if each.name == error.budget), None)
         if budget is not None and all(run.budget.name != error.budget for run in runs.get()):
-            window = window_of(budget.per, budget.timezone, self._clock())
-            self.rules.note_blocked(Claim(budget, error.key or ALL, window), error.why())
+            self.rules.note_blocked(Claim(budget, error.key or ALL, budget.window(self._clock())), error.why())
 
     def _settle_dropped(self) -> None:
         """Settles calls that nobody has any more, as where a signal handler interrupted their end."""

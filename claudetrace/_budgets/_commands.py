@@ -21,7 +21,6 @@ from claudetrace._budgets._connect import grants_of
 from claudetrace._budgets._match import ALL
 from claudetrace._budgets._records import Grant
 from claudetrace._budgets._status import state_of
-from claudetrace._budgets._windows import window_of
 from claudetrace._call import RESERVED_TAGS, exact_usd
 from claudetrace._errors import ClaudetraceError, dollars
 
@@ -68,8 +67,7 @@ def grant(
         until=until,
     )
     _check(before, given, now)
-    window = window_of(each.budget.per, each.budget.timezone, now.timestamp())
-    give(store, each, window, given)
+    give(store, each, each.budget.window(now.timestamp()), given)
     with _connect.view(store) as view:
         return state_of(view, each, key or ALL, now.timestamp())
 
@@ -79,8 +77,7 @@ def revoke(store: StoreName, name: str, key: str | None, *, now: datetime) -> li
     is not there."""
     with _connect.view(store) as view:
         each = _find(view, store, name, key)
-    window = window_of(each.budget.per, each.budget.timezone, now.timestamp())
-    return take_back(store, each, key or ALL, window, now, _who())
+    return take_back(store, each, key or ALL, each.budget.window(now.timestamp()), now, _who())
 
 
 def give(name: StoreName, each: Stored, window: Window, given: Grant) -> None:

@@ -6,9 +6,7 @@ from collections import deque
 from threading import RLock
 from typing import TYPE_CHECKING, TypeAlias
 
-from claudetrace._budgets._records import Denied
-from claudetrace._budgets._totals import Totals
-from claudetrace._budgets._windows import bucket_s, rolling_s
+from claudetrace._budgets._records import Denied, Totals
 from claudetrace._forks import Forks, watch
 
 if TYPE_CHECKING:
@@ -110,21 +108,20 @@ class Local(Forks):
             for claim in reserved.claims:
                 held = charged.held if claim.budget.cut_streams == "bound" else 0
                 more = Totals(picousd, calls, -open_picousd, -open_calls, held_picousd=held)
-                where = str(claim.budget.name), claim.key, claim.window.slot
+                where = *claim.place, claim.window.slot
                 self._own[where] = self._own.get(where, NOTHING).plus(more)
 
     def _own_in_window(self, claim: Claim, call_id: str) -> Totals:
         """What calls of this process but that one have added and have set aside here."""
         found = _in_window(claim, self._own)
         for other, part in list(self.open.items()):
-            if other != call_id and any(each[:2] == claim[:2] for each in part.claims):
+            if other != call_id and any(each.place == claim.place for each in part.claims):
                 found = found.plus(Totals(0, 0, part.picousd, part.calls))
         return found
 
 
 def _in_window(claim: Claim, of: Mapping[Where, Totals]) -> Totals:
-    (budget, key, window), found = claim, NOTHING
-    step = 1 if window.since == window.until else bucket_s(rolling_s(budget.per))
-    for slot in range(window.since, window.until + 1, step):
-        found = found.plus(of.get((str(budget.name), key, slot), NOTHING))
+    window, found = claim.window, NOTHING
+    for slot in range(window.since, window.until + 1, window.step_s or 1):
+        found = found.plus(of.get((*claim.place, slot), NOTHING))
     return found

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import orjson
 
 from claudetrace._budgets._budget import EACH
+from claudetrace._budgets._records import Claim
 from claudetrace._call import RESERVED_TAGS
 
 if TYPE_CHECKING:
@@ -24,6 +25,11 @@ def matching(budgets: Iterable[Budget], columns: Mapping[str, Any]) -> Iterator[
     for budget, key in _keyed(budgets, columns):
         if key is not None:
             yield budget, key
+
+
+def claims_of(budgets: Iterable[Budget], columns: Mapping[str, Any], at: float) -> list[Claim]:
+    """The same with their windows of the moment `at`."""
+    return [Claim(budget, key, budget.window(at)) for budget, key in matching(budgets, columns)]
 
 
 def untagged(budgets: Iterable[Budget], columns: Mapping[str, Any]) -> Iterator[Budget]:

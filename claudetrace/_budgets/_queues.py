@@ -9,10 +9,9 @@ from functools import partial
 from itertools import count
 from typing import TYPE_CHECKING, TypeAlias
 
-from claudetrace._budgets._records import Denied
+from claudetrace._budgets._records import Denied, Totals
 from claudetrace._budgets._refusals import is_retryable
 from claudetrace._budgets._steps import answer_of
-from claudetrace._budgets._totals import Totals
 from claudetrace._budgets._writer import Awaited, Job
 from claudetrace._clock import monotonic
 from claudetrace._forks import Forks, watch
@@ -60,7 +59,7 @@ class Waiter(Awaited):
     @property
     def claim(self) -> Claim:
         """What it waits for."""
-        return next(claim for claim in self.reservation.claims if _place(claim) == self.place)
+        return next(claim for claim in self.reservation.claims if claim.place == self.place)
 
     def finish(self, denied: Denied | None, error: Exception | None = None) -> None:
         self.denied, self.error = denied, error
@@ -134,7 +133,7 @@ class Queues(Forks):
     def _why(self, waiter: Waiter) -> Denied:
         """Why a call that was not tried, or not lately, has no room."""
         claim = waiter.claim
-        if (queue := self._queues.get(_place(claim))) is not None:
+        if (queue := self._queues.get(claim.place)) is not None:
             return Denied(claim, queue.totals)
         return waiter.denied or Denied(claim, Totals())
 
@@ -145,7 +144,7 @@ class Queues(Forks):
         self._remove(waiter)
         waiter.number = waiter.number or next(self._numbers)
         for claim in waiter.reservation.claims:
-            if claim.budget.wait_s and (queue := self._living(_place(claim))):
+            if claim.budget.wait_s and (queue := self._living(claim.place)):
                 waiter.denied = Denied(claim, queue.totals)
                 return self._enqueue(waiter)
         waiter.denied = answer_of(waiter.reservation.reserve(store))
@@ -161,7 +160,7 @@ class Queues(Forks):
         ):
             return False
         self._remove(waiter)
-        place = waiter.place = _place(denied.claim)
+        place = waiter.place = denied.claim.place
         waiter.began = waiter.began or monotonic()
         queue = self._queues.setdefault(place, _Queue())
         queue.totals = denied.totals
@@ -196,7 +195,7 @@ class Queues(Forks):
                     break
                 waiter.reservation.renew(self._clock())
                 denied = tried[waiter] = answer_of(waiter.reservation.reserve(store))
-                if denied is not None and _place(denied.claim) == place:
+                if denied is not None and denied.claim.place == place:
                     break
         return list(tried.items())
 
@@ -232,7 +231,7 @@ class Queues(Forks):
     def freed(self, claims: Iterable[Claim], _job: Job | None = None) -> None:
         """A call has settled that had set something aside in these."""
         if self._queues:
-            self.look_at(_place(claim) for claim in claims)
+            self.look_at(claim.place for claim in claims)
 
     def idle(self) -> float | None:
         """Looks for the room that other processes have made, if it is time, and gives when it will be again."""
@@ -243,7 +242,3 @@ class Queues(Forks):
             self._look_at = now + LOOK_AGAIN_S * random.uniform(0.5, 1.5)  # noqa: S311 - so that processes do not meet
             self.look_at(list(self._queues))
         return max(0.0, self._look_at - now)
-
-
-def _place(claim: Claim) -> Place:
-    return str(claim.budget.name), claim.key

@@ -5,7 +5,6 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from claudetrace._budgets._windows import bucket_s, rolling_s
 from claudetrace._call import exact_usd, usd
 from claudetrace._errors import BudgetExceeded
 
@@ -15,8 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from claudetrace._budgets._budget import Budget
-    from claudetrace._budgets._records import Denied
-    from claudetrace._budgets._totals import Totals
+    from claudetrace._budgets._records import Denied, Totals
 
 
 class CallNotKnown(BudgetExceeded):
@@ -82,10 +80,9 @@ def exceeded(denied: Denied, needed: tuple[int | None, int], usual_s: float, now
     _, key, window = denied.claim
     totals, resets_at = denied.totals, window.end_at
     budget = denied.claim.budget.raised(totals)
-    if budget.per.startswith("rolling") and totals.oldest_slot is not None:
+    if window.rolls and totals.oldest_slot is not None:
         # The first moment at which some of it is forgotten.
-        length = rolling_s(budget.per)
-        resets_at = datetime.fromtimestamp(totals.oldest_slot + bucket_s(length) + length, UTC)
+        resets_at = datetime.fromtimestamp(totals.oldest_slot + window.step_s + window.length_s, UTC)
     error = refusal(budget, totals, needed[0], resets_at)
     error.key = key or None
     error.retryable = is_retryable(denied, needed[0] or 0, needed[1])

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Self
 
 from claudetrace._budgets import _connect
 from claudetrace._budgets._status import states
-from claudetrace._budgets._windows import window_of
 
 if TYPE_CHECKING:
     from claudetrace._budgets._connect import StoreName, View
@@ -31,8 +30,7 @@ class Shown:
     @classmethod
     def read(cls, view: View, each: Stored, now: float, top: int) -> Self:
         """The budget in its current window."""
-        window = window_of(each.budget.per, each.budget.timezone, now)
-        spread = view.spread(each, window) if each.budget.each_tag else None
+        spread = view.spread(each, each.budget.window(now)) if each.budget.each_tag else None
         return cls(stored=each, states=states(view, each, now, top), spread=spread)
 
     @property

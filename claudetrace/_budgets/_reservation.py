@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from claudetrace._budgets._match import matching
+from claudetrace._budgets._match import claims_of, matching
 from claudetrace._budgets._records import Charged, Claim, Part
 from claudetrace._budgets._steps import answer_of, rest_of
-from claudetrace._budgets._windows import window_of
 from claudetrace._operations import BATCHES_CREATE
 from claudetrace._pricing._upper_bound import item_bounds
 
@@ -85,14 +84,12 @@ class Reservation:
         """Finds the budgets that it is under, in their windows of now."""
         for columns, bound in self.items:
             call_id = f"{self.call_id}/{len(self.parts)}" if self.parts else self.call_id
-            claims = [
-                Claim(*found, window_of(found[0].per, found[0].timezone, now)) for found in matching(budgets, columns)
-            ]
+            claims = claims_of(budgets, columns, now)
             self.parts.append(Part(call_id, claims, bound.picousd if bound.priced else 0, bound.calls))
 
     def needed_in(self, claim: Claim) -> tuple[int, int]:
         """What it needs of one of its budgets, dollars and calls."""
-        places = [part for part in self.parts if any(each[:2] == claim[:2] for each in part.claims)]
+        places = [part for part in self.parts if any(each.place == claim.place for each in part.claims)]
         return sum(part.picousd for part in places), sum(part.calls for part in places)
 
     @property
@@ -129,9 +126,7 @@ class Reservation:
     def renew(self, now: float) -> None:
         """Puts the windows of now in the place of those in which it began to wait."""
         for part in self.parts:
-            part.claims[:] = [
-                Claim(budget, key, window_of(budget.per, budget.timezone, now)) for budget, key, _ in part.claims
-            ]
+            part.claims[:] = [claim.at(now) for claim in part.claims]
 
     # In a group of the store.
 

@@ -15,11 +15,10 @@ if TYPE_CHECKING:
 
     from claudetrace._budgets._budget import Budget
     from claudetrace._budgets._budgets import Budgets
-    from claudetrace._budgets._records import Claim, Denied
+    from claudetrace._budgets._records import Claim, Denied, Totals
     from claudetrace._budgets._reservation import Owned
     from claudetrace._budgets._run import Run
     from claudetrace._budgets._store import Store
-    from claudetrace._budgets._totals import Totals
     from claudetrace._budgets._writer import Writer
 
 LEAST = 2

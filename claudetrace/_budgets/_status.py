@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 from claudetrace._alerts._patterns import forecast
 from claudetrace._budgets import _connect
 from claudetrace._budgets._match import ALL
-from claudetrace._budgets._windows import window_of
 from claudetrace._call import exact_usd, usd
 from claudetrace._clock import monotonic
 
@@ -69,15 +68,14 @@ class BudgetState:
 
 def states(view: View, each: Stored, now: float, top: int) -> list[BudgetState]:
     """The budget in its window of now; of one for each value of a tag the `top` that spent most."""
-    window = window_of(each.budget.per, each.budget.timezone, now)
-    keys = [ALL] if each.budget.each_tag is None else view.keys(each, window, top)
+    keys = [ALL] if each.budget.each_tag is None else view.keys(each, each.budget.window(now), top)
     return [state_of(view, each, key, now) for key in keys]
 
 
 def state_of(view: View, each: Stored, key: str, now: float) -> BudgetState:
     """The budget in its window of now, of one for each value of a tag that of `key`."""
-    window = window_of(each.budget.per, each.budget.timezone, now)
-    sums, budget = view.totals(each, key, window), each.budget
+    budget, window = each.budget, each.budget.window(now)
+    sums = view.totals(each, key, window)
     limited = budget.raised(sums)
     limit, most = limited.limit_picousd, limited.max_calls
     return BudgetState(

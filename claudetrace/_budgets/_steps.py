@@ -5,9 +5,9 @@ from __future__ import annotations
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from claudetrace._budgets._match import matching
+from claudetrace._budgets._match import claims_of
 from claudetrace._budgets._records import Claim, Rest
-from claudetrace._budgets._windows import ROLLING, bucket_s, rolling_s, window_of
+from claudetrace._budgets._windows import ROLLING
 from claudetrace._call import spend_of, tells_tokens
 from claudetrace._operations import BATCHES_CREATE, BATCHES_RESULT, FREE
 from claudetrace._pricing._row import rest_of_cut
@@ -50,7 +50,7 @@ class Step(NamedTuple):
 
     def at(self, now: float) -> Step:
         """The same in the windows of now."""
-        return self._replace(claims=[windowed(each, now) for each in self.claims])
+        return self._replace(claims=[each.at(now) for each in self.claims])
 
 
 class Asked:
@@ -94,15 +94,8 @@ class Ids(dict[int, int]):
         return self._by_name.get(budget.name) if known is None else known
 
 
-def windowed(claim: Claim, now: float) -> Claim:
-    """The same in the window of now."""
-    budget = claim.budget
-    return claim._replace(window=window_of(budget.per, budget.timezone, now))
-
-
 def _claim(place: int, claim: Claim, row: int) -> dict[str, Any]:
     budget, key, window = claim
-    rolls = budget.per.startswith(ROLLING)
     return {
         "o": place,
         "b": row,
@@ -111,8 +104,8 @@ def _claim(place: int, claim: Claim, row: int) -> dict[str, Any]:
         "e": window.end,
         "since": window.since,
         "until": window.until,
-        "lo": window.slot if rolls else window.start,
-        "hi": window.slot + bucket_s(rolling_s(budget.per)) if rolls else window.end or FOREVER,
+        "lo": window.slot if window.rolls else window.start,
+        "hi": window.slot + window.step_s if window.rolls else window.end or FOREVER,
         "usd": budget.limit_picousd,
         "most": budget.max_calls,
     }
@@ -181,8 +174,7 @@ def rest_of(row: Mapping[str, Any]) -> Rest | None:
 
 
 def _under(row: Mapping[str, Any], budgets: Sequence[Budget]) -> list[Claim]:
-    at = datetime.fromisoformat(row["started_at"]).timestamp()
-    return [Claim(budget, key, window_of(budget.per, budget.timezone, at)) for budget, key in matching(budgets, row)]
+    return claims_of(budgets, row, datetime.fromisoformat(row["started_at"]).timestamp())
 
 
 def _said_of(rest: Rest) -> dict[str, Any]:

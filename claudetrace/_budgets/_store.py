@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 from claudetrace._alerts._alert import Outgoing, alert_from, alert_text
 from claudetrace._alerts._rules import mark_of, threshold_alert
 from claudetrace._budgets._budget import budget_from
+from claudetrace._budgets._records import Totals
 from claudetrace._budgets._steps import Ids, Step, correcting, reserving, settling, taking
-from claudetrace._budgets._totals import Totals
-from claudetrace._budgets._windows import ROLLING, window_of
+from claudetrace._budgets._windows import ROLLING
 from claudetrace._clock import monotonic
 from claudetrace._ids import uuid7
 
@@ -232,7 +232,7 @@ class Store(ABC):
             mark = mark_of(limited, f"threshold {threshold:g}", slot, key, of_limit=True)
             if (budget.name, mark) not in self._told:
                 now = self.now()
-                window = window_of(budget.per, budget.timezone, now if budget.per.startswith(ROLLING) else slot)
+                window = budget.window(now if budget.per.startswith(ROLLING) else slot)
                 alert = threshold_alert(limited, key, window, threshold, (found.picousd, found.calls), now)
                 due.append((alert, mark, threshold != passed[-1]))
         return due

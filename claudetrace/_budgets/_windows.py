@@ -42,6 +42,20 @@ class Window(NamedTuple):
     def end_at(self) -> datetime | None:
         return None if self.end is None else datetime.fromtimestamp(self.end, UTC)
 
+    @property
+    def rolls(self) -> bool:
+        return self.since != self.until
+
+    @property
+    def length_s(self) -> int:
+        """How long one that rolls is."""
+        return (self.until - self.since) // 2
+
+    @property
+    def step_s(self) -> int:
+        """How long one counter of it is where it rolls."""
+        return bucket_s(self.length_s)
+
 
 def window_of(per: str, timezone: str, at: float) -> Window:
     """The window of the moment `at`, in seconds since 1970. Days have 23 or 25 hours where clocks change."""

@@ -21,7 +21,6 @@ from claudetrace._budgets._budgets import Budgets
 from claudetrace._budgets._postgres._url import ServerUrl
 from claudetrace._budgets._report import Report
 from claudetrace._budgets._status import states
-from claudetrace._budgets._windows import window_of
 from claudetrace._call import exact_usd
 from claudetrace._config import resolve
 from claudetrace._errors import ClaudetraceError, dollars
@@ -289,7 +288,7 @@ def recount(store: StoreName, db: Path | None) -> None:
 
 def _since(stored: list[Stored], now: float) -> datetime:
     """When the first of the open windows began, as far as the store remembers."""
-    starts = [window_of(each.budget.per, each.budget.timezone, now).start for each in stored]
+    starts = [each.budget.window(now).start for each in stored]
     return datetime.fromtimestamp(max(min(starts, default=now), now - RECOUNT_S), UTC)
 
 

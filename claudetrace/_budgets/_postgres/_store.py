@@ -15,11 +15,10 @@ from claudetrace._budgets._budget import definition_of, shape_of
 from claudetrace._budgets._match import ALL
 from claudetrace._budgets._postgres._link import Link
 from claudetrace._budgets._postgres._url import ServerError
-from claudetrace._budgets._records import Claim, Denied
-from claudetrace._budgets._steps import Asked, Step, settling, windowed
+from claudetrace._budgets._records import Claim, Denied, Totals
+from claudetrace._budgets._steps import Asked, Step, settling
 from claudetrace._budgets._store import KEEP_S, Store
-from claudetrace._budgets._totals import Totals
-from claudetrace._budgets._windows import ROLLING, rolling_s, window_of
+from claudetrace._budgets._windows import ROLLING, rolling_s
 from claudetrace._clock import monotonic
 
 if TYPE_CHECKING:
@@ -142,7 +141,7 @@ class PostgresStore(Store):
 
     def _in_time(self, claims: Sequence[Claim]) -> Sequence[Claim]:
         now = self.now()
-        return [windowed(each, now) for each in claims]
+        return [each.at(now) for each in claims]
 
     def _reserved(self, call_id: str) -> Step | None:
         here = (each.step for each in self._steps if each.step.said["do"] == "reserve" and each.step.call == call_id)
@@ -183,7 +182,7 @@ class PostgresStore(Store):
         """This process's budgets in their windows of now; of one for each value of a tag those that spent most."""
         found = []
         for budget_id, budget in self._mine.items():
-            window = window_of(budget.per, budget.timezone, self.now())
+            window = budget.window(self.now())
             said = {"id": budget_id, "since": window.since, "until": window.until, "limit": MOST_KEYS}
             keys = [ALL] if budget.each_tag is None else self._look("keys", **said) or []
             found += [Claim(budget, key, window) for key in keys]

@@ -16,7 +16,7 @@ from claudetrace._budgets._sqlite._look import LOOKS
 from claudetrace._budgets._sqlite._owners import Owner, owners_of
 from claudetrace._budgets._sqlite._upkeep import OF_OWNER, STEPS, Housekeeping, see
 from claudetrace._budgets._store import Store
-from claudetrace._budgets._windows import ROLLING, bucket_s, rolling_s, window_of
+from claudetrace._budgets._windows import ROLLING
 from claudetrace._clock import monotonic
 from claudetrace._descriptors import held_here
 from claudetrace._errors import ClaudetraceError
@@ -26,9 +26,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from claudetrace._budgets._budget import Budget
-    from claudetrace._budgets._records import Opening
+    from claudetrace._budgets._records import Opening, Totals
     from claudetrace._budgets._steps import Step
-    from claudetrace._budgets._totals import Totals
     from claudetrace._budgets._windows import Window
 
 DOWN_S = 2.0
@@ -114,7 +113,7 @@ class SqliteStore(Store):
         budget = self._ids.budgets.get(where[0])
         if budget is None or not budget.per.startswith(ROLLING):
             return counter
-        window = window_of(budget.per, budget.timezone, self.now())
+        window = budget.window(self.now())
         return self._work.totals(*where[:2], window.since, window.until)
 
     def _look(self, what: str, **said: Any) -> Any:
@@ -202,9 +201,8 @@ class SqliteStore(Store):
 def _slots(budget: Budget, now: int) -> list[tuple[Window, Window]]:
     """The counters that a new store begins with, each with the span of what goes into it: the window of now, or the
     steps of a rolling one."""
-    window = window_of(budget.per, budget.timezone, now)
-    if window.since == window.until:
+    window = budget.window(now)
+    if not window.rolls:
         return [(window, window)]
-    step = bucket_s(rolling_s(budget.per))
-    steps = [window_of(budget.per, budget.timezone, at) for at in range(window.since, window.slot + 1, step)]
-    return [(each, each._replace(start=each.slot, end=each.slot + step)) for each in steps]
+    steps = map(budget.window, range(window.since, window.slot + 1, window.step_s))
+    return [(each, each._replace(start=each.slot, end=each.slot + each.step_s)) for each in steps]
