@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from _asyncio import get_running_loop
+from _asyncio import _get_running_loop
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from claudetrace._budgets._match import matching, untagged
 from claudetrace._budgets._queues import Queues
 from claudetrace._budgets._records import StoreError
-from claudetrace._budgets._refusals import StoreUnusable, exceeded, refusal, refuse_unknown, refuse_untagged
+from claudetrace._budgets._refusals import exceeded, refusal, refuse_unknown, refuse_untagged, unusable
 from claudetrace._budgets._run import runs
 from claudetrace._budgets._writer import Job
 from claudetrace._clock import monotonic
@@ -37,23 +37,24 @@ class Admission:
     def __init__(
         self, budgets: Sequence[Budget], writer: Writer | None, local: Local, guard: Guard, clock: Callable[[], float]
     ) -> None:
-        self.budgets, self._writer, self._local, self._guard, self._clock = budgets, writer, local, guard, clock
-        self.queues = None if writer is None else Queues(writer, clock)
+        self.budgets, self._local, self._guard, self._clock = budgets, local, guard, clock
+        if writer is not None:
+            self._writer, self.queues = writer, Queues(writer, clock)
         self._usual_s = 0.0
         """How long calls run, the last ones above all."""
 
     def admit(self, reservation: Reservation, *, may_wait: bool = True) -> None:
         """Sets aside what the call needs in every budget. Raises `BudgetExceeded`, with nothing set aside."""
-        writer = self._writer
-        if not self._prepare(reservation) or writer is None or self.queues is None:
+        if not self._prepare(reservation):
             return
         try:
             for act in self._telling():
-                writer.do(act)
-            if may_wait and reservation.may_wait and not _is_on_a_loop():
+                self._writer.do(act)
+            # On the thread of an event loop it would hold up all that runs there.
+            if may_wait and reservation.may_wait and _get_running_loop() is None:
                 denied = self.queues.admit(reservation)
             else:
-                denied = writer.do(reservation.reserve)
+                denied = self._writer.do(reservation.reserve)
         except Exception as error:  # noqa: BLE001 - what the store cannot say, the budget's `on_store_error` does
             pass_on(error)
             denied = self._without_store(reservation, error)
@@ -61,21 +62,18 @@ class Admission:
 
     async def admit_async(self, reservation: Reservation) -> None:
         """As `admit`, while the event loop goes on. Another loop than asyncio's waits for the store, never for room."""
-        writer = self._writer
-        try:
-            loop = get_running_loop()
-        except RuntimeError:
+        if (loop := _get_running_loop()) is None:
             self.admit(reservation, may_wait=False)
             return
-        if not self._prepare(reservation) or writer is None or self.queues is None:
+        if not self._prepare(reservation):
             return
         try:
             for act in self._telling():
-                await writer.do_async(act, loop)
+                await self._writer.do_async(act, loop)
             if reservation.may_wait:
                 denied = await self.queues.admit_async(reservation, loop)
             else:
-                denied = await writer.do_async(reservation.reserve, loop)
+                denied = await self._writer.do_async(reservation.reserve, loop)
         except Exception as error:  # noqa: BLE001 - as in `admit`
             pass_on(error)
             denied = self._without_store(reservation, error)
@@ -86,19 +84,19 @@ class Admission:
         change nothing."""
         if reservation.settled:
             return
-        charged, writer = reservation.charged(), self._writer
+        charged = reservation.charged()
         for run in reservation.runs:
             # In a run a batch costs what it may cost at most: its results may be read elsewhere, or never.
             run.settle(
                 reservation.call_id, None if reservation.batch_id else charged.picousd, charged.calls, charged.held
             )
-        if reservation.asked and writer is not None and self.queues is not None:
-            if reservation.locally or writer.away():
+        if reservation.asked:
+            if reservation.locally or self._writer.away():
                 for part in reservation.reserved():
                     self._local.settle(part, charged)
-            if not writer.is_lost:
+            if not self._writer.is_lost:
                 freed = partial(self.queues.freed, reservation.claims)
-                writer.post(Job(partial(reservation.settle, charged), keep=True, then=freed))
+                self._writer.post(Job(partial(reservation.settle, charged), keep=True, then=freed))
             if reservation.admitted:
                 self._usual_s += (monotonic() - reservation.since - self._usual_s) / USUAL_OF
         reservation.settled = True
@@ -133,33 +131,22 @@ class Admission:
         reservation.admitted, reservation.since = True, monotonic()
 
     def _without_store(self, reservation: Reservation, error: Exception) -> Denied | None:
-        name, peers = ("", 1) if self._writer is None else (self._writer.name, self._writer.peers)
+        name = self._writer.name
         doing = f"reserve in the budgets' store {name}; this process limits itself by what it knew and what it spends"
         self._guard.caught(doing, error)
         # What has failed has set nothing aside. There is nothing to settle where the call is stopped, either.
         reservation.asked = isinstance(error, StoreError) and error.may_be_done
         for claim in reservation.claims:
             if claim.budget.on_store_error == "closed":
-                unusable = StoreUnusable(claim.budget, name, error)
-                unusable.key = claim.key or None
-                raise unusable from None
+                raise unusable(claim.budget, claim.key, name, error) from None
         reservation.locally = True
         for done, part in enumerate(reservation.parts):
-            if (denied := self._local.reserve(part, peers)) is not None:
+            if (denied := self._local.reserve(part, self._writer.peers)) is not None:
                 for undone in reservation.parts[:done]:
                     self._local.withdraw(undone.call_id)
                 return denied
         reservation.asked = True
         return None
-
-
-def _is_on_a_loop() -> bool:
-    """Whether this thread runs an event loop, which a call that waits for room would hold up."""
-    try:
-        get_running_loop()
-    except RuntimeError:
-        return False
-    return True
 
 
 def runs_of(columns: Mapping[str, Any]) -> list[Run]:

@@ -19,7 +19,7 @@ from claudetrace._budgets._offers import Offers
 from claudetrace._budgets._records import Claim, Opening
 from claudetrace._budgets._reservation import Owned, Reservation, items_of
 from claudetrace._budgets._run import runs
-from claudetrace._budgets._status import Observed, states_of
+from claudetrace._budgets._status import Observed
 from claudetrace._budgets._writer import PATIENCE_S, Writer, nothing
 from claudetrace._clock import monotonic
 from claudetrace._exit import LEAST_S, exit_left_s
@@ -35,7 +35,6 @@ if TYPE_CHECKING:
     from claudetrace._budgets._budget import Budget
     from claudetrace._budgets._connect import StoreName
     from claudetrace._budgets._records import Totals
-    from claudetrace._budgets._status import BudgetState
     from claudetrace._budgets._store import Store
     from claudetrace._budgets._windows import Window
     from claudetrace._call import Row
@@ -73,9 +72,9 @@ class Budgets(Forks):
         self._chores = Chores(guard, "look after the budgets")
         self._store: Store | None = None
         self.writer: Writer | None = None
-        self.offers: Offers | None = None
+        self.offers = Offers(guard, spent_before)
+        self.count = self.offers.count
         if store is not None:
-            self.offers = Offers(guard, spent_before)
             opening = Opening(self.budgets, guard, clock, self.offers.seed, self._local.saw, self._raised)
             self._store = _connect.open_store(store, opening)
             self.writer = self.offers.writer = Writer(self._store, guard)
@@ -200,15 +199,9 @@ class Budgets(Forks):
 
     # What the loader offers, on its thread.
 
-    def count(self, rows: list[Row]) -> None:
-        """Takes new rows of the ledger into account, before they are committed there: each is offered until it is.
-        Whatever the store does, this takes moments."""
-        if self.offers is not None:
-            self.offers.count(rows)
-
     def count_aside(self, rows: list[Row]) -> None:
         """As `count`, for rows of the meter that this one replaces, on that one's thread."""
-        if self.offers is not None and not self._closed:
+        if not self._closed:
             self.offers.count_aside(rows)
 
     def correct(self, changes: Iterable[tuple[str, int, Row]]) -> None:
@@ -246,16 +239,6 @@ class Budgets(Forks):
 
     def _block(self, claim: Claim, calls: int) -> int:
         return self._ask(lambda store: store.block(claim, calls), PATIENT_S)  # type: ignore[no-any-return]  # what it gives
-
-    def status(self, top: int = 10) -> list[BudgetState]:
-        """Each budget of these now, with all that was said before; of one for each value of a tag the `top` that spent
-        most. Raises what the store does."""
-        if self._place is None:
-            return []
-        self._ask(nothing, PATIENT_S)
-        order = [budget.name for budget in self.budgets]
-        found = states_of(self._place, order, self._clock(), top)
-        return sorted(found, key=lambda state: order.index(state.budget.name))
 
     def settle_all(self, timeout_s: float) -> bool:
         """Whether what was settled before is in the store. Blocks at most `timeout_s`."""

@@ -47,7 +47,8 @@ class Offers:
         return {} if self._spent_before is None else self._spent_before(budget, window)
 
     def count(self, rows: Sequence[Row]) -> None:
-        """Offers new rows, before they are committed to the ledger. Blocks for moments only."""
+        """Offers new rows, before they are committed to the ledger: each is offered until it is. Whatever the store
+        does, this takes moments."""
         # Numbered once before they are in the ledger, and once when they are, so that a store that is begun from the
         # ledger between the two counts them, and one begun later does not.
         self._number += 1

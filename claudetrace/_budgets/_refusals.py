@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from claudetrace._call import exact_usd, usd
 from claudetrace._errors import BudgetExceeded
+
+KindT = TypeVar("KindT", bound=BudgetExceeded)
 
 SOONEST_S = 1.0
 
@@ -54,14 +56,9 @@ class TooManyCalls(BudgetExceeded):
 
 
 class StoreUnusable(BudgetExceeded):
-    """The budget's store is at fault, and the budget says `on_store_error="closed"`. Can be pickled."""
+    """The budget's store is at fault, and the budget says `on_store_error="closed"`."""
 
-    def __init__(self, budget: Budget | str, path: str, error: object, *_: object) -> None:
-        name = budget if isinstance(budget, str) else str(budget.name)
-        limit = None if isinstance(budget, str) else budget.usd
-        super().__init__(name, limit, exact_usd(0), exact_usd(0), None, None)
-        self.path, self.reason = path, str(error)
-        self.args = (name, path, self.reason)
+    path = reason = ""
 
     def __str__(self) -> str:
         return f'budget {self.budget!r} has on_store_error="closed", and its store {self.path} fails: {self.reason}'
@@ -112,7 +109,7 @@ def refuse_untagged(budgets: Iterable[Budget]) -> None:
     """Raises where one of the budgets, whose tag a call lacks, stops such calls."""
     for budget in budgets:
         if budget.untagged == "block":
-            error = CallUntagged(str(budget.name), budget.usd, exact_usd(0), exact_usd(0), None, None)
+            error = _stopped(CallUntagged, budget)
             error.tag = str(budget.each_tag)
             raise error
 
@@ -121,6 +118,18 @@ def refuse_unknown(budgets: Iterable[tuple[Budget, str, datetime | None]], *, pr
     """Raises where one of the budgets, each with its key and reset, stops calls without a price, or without a bound."""
     for budget, key, resets_at in budgets:
         if (not priced and budget.unpriced == "block") or (not bounded and budget.unbounded == "block"):
-            error = CallNotKnown(str(budget.name), budget.usd, exact_usd(0), exact_usd(0), None, resets_at)
-            error.key = key or None
-            raise error
+            raise _stopped(CallNotKnown, budget, key, resets_at)
+
+
+def unusable(budget: Budget, key: str, path: str, error: Exception) -> StoreUnusable:
+    """The error of a call that a budget stops because its store at `path` fails."""
+    stopped = _stopped(StoreUnusable, budget, key)
+    stopped.path, stopped.reason = path, str(error)
+    return stopped
+
+
+def _stopped(kind: type[KindT], budget: Budget, key: str = "", resets_at: datetime | None = None) -> KindT:
+    """An error of which it does not matter what is spent."""
+    error = kind(str(budget.name), budget.usd, exact_usd(0), exact_usd(0), None, resets_at)
+    error.key = key or None
+    return error

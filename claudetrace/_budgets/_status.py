@@ -13,7 +13,7 @@ from claudetrace._call import exact_usd, usd
 from claudetrace._clock import monotonic
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
     from datetime import datetime
     from decimal import Decimal
 
@@ -100,19 +100,9 @@ def state_of(view: View, each: Stored, key: str, now: float) -> BudgetState:
     )
 
 
-def states_of(store: StoreName, names: Iterable[str | None], now: float, top: int) -> list[BudgetState]:
-    """The budgets of these names now, on a connection of its own, so that no caller waits for it. Raises as
-    `_connect.view` does."""
-    wanted = set(names)
-    with _connect.view(store) as view:
-        return [
-            state for each in view.budgets() if each.budget.name in wanted for state in states(view, each, now, top)
-        ]
-
-
 class Observed:
-    """For metrics, each budget as it was moments ago; of one for each value of a tag the few that spent most. Never
-    raises."""
+    """For metrics, each budget as it was moments ago; of one for each value of a tag the few that spent most. Read on
+    a connection of its own, so that no caller waits for it. Never raises."""
 
     def __init__(self, budgets: Sequence[Budget], store: StoreName | None, guard: Guard) -> None:
         self.names = [budget.name for budget in budgets]
@@ -127,7 +117,9 @@ class Observed:
         self._states = []
         with self._guard(f"read the budgets' store {self._store}"):
             if _connect.exists(self._store):
-                found = states_of(self._store, self.names, time.time(), TOP)
+                with _connect.view(self._store) as view:
+                    mine = [each for each in view.budgets() if each.budget.name in self.names]
+                    found = [state for each in mine for state in states(view, each, time.time(), TOP)]
                 self._states = [each for each in found if self._may_show(each)]
         self._again_at = monotonic() + FRESH_S
         return self._states

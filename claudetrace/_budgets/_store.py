@@ -30,7 +30,17 @@ if TYPE_CHECKING:
     from claudetrace._call import Row
 
 MOST_TOLD = 100_000
+SOME = 200
+"""So many rows are settled or forgotten at once, so that no caller notices."""
 KEEP_S = 35 * 86_400
+"""Rows are offered within moments; one of a machine that was off comes late. What is forgotten too early is charged
+twice at worst, never not at all."""
+KEEP_STEPS_S, KEEP_COUNTERS_S = 86_400, 400 * 86_400
+"""Steps of a rolling window say nothing once they are out of it; windows that are over are history to look at."""
+UNSEEN_S = 7 * 86_400
+"""Longer than an alert waits to be sent: who has a channel again by then misses nothing."""
+RESULTS_S = 29 * 86_400
+"""How long the API keeps the results of a batch."""
 OTHERS_S = 35 * 86_400
 """How long after its last program a budget still counts what others spend."""
 

@@ -27,7 +27,6 @@ def main(store: str, url: str, marks: int, seconds: float) -> None:
     print("ready", flush=True)
     sys.stdin.readline()
     # Ten cents each: of eight processes eight dollars together, whichever of them comes to a threshold.
-    assert budgets.offers is not None
     counted = budgets.offers.offer([a_row(uuid7(time.time_ns())) for _ in range(10)], 1)
     assert counted is not None
     assert counted.wait(10)

@@ -8,7 +8,9 @@ from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, Any
 
 import claudetrace
+from claudetrace._budgets._budgets import PATIENT_S
 from claudetrace._budgets._records import StoreError
+from claudetrace._budgets._writer import nothing
 from claudetrace._demo import _wire
 from claudetrace._instrument import running
 
@@ -39,7 +41,11 @@ def states(*, flush: bool = True) -> list[BudgetState]:
     budgets = running()._parts.budgets  # type: ignore[union-attr]
     assert budgets is not None
     try:
-        return budgets.status()
+        # With all that was said before.
+        budgets._ask(nothing, PATIENT_S)
+        names = [each.name for each in budgets.budgets]
+        found = [each for each in claudetrace.budgets() if each.budget.name in names]
+        return sorted(found, key=lambda each: names.index(each.budget.name))
     except (StoreError, sqlite3.DatabaseError):
         return []
 

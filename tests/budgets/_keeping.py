@@ -7,8 +7,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from claudetrace._alerts._sender import GIVE_UP_S, LEASE_S
-from claudetrace._budgets._budgets import Budgets
+from claudetrace._budgets import _connect
+from claudetrace._budgets._budgets import PATIENT_S, Budgets
 from claudetrace._budgets._reservation import Reservation
+from claudetrace._budgets._status import states
+from claudetrace._budgets._writer import nothing
 from claudetrace._pricing._upper_bound import Bound
 
 if TYPE_CHECKING:
@@ -120,7 +123,6 @@ class Kept(Budgets):
     def put(self, rows: list[Any]) -> None:
         """Offers rows, and waits until they are counted, unless the store is away."""
         assert self.writer is not None
-        assert self.offers is not None
         self.offers._number += 1
         if (job := self.offers.offer(rows, self.offers._number)) is not None:
             job.wait(0.3 if self.writer.away() else 3)
@@ -136,7 +138,19 @@ class Kept(Budgets):
         self._store._owner.close(settled=False)  # type: ignore[union-attr]
 
     def status(self, top: int = TOP) -> list[BudgetState]:
-        """As `Budgets.status`, with another try where the store was away."""
+        """As `status_of`, with another try where the store was away."""
         assert self.writer is not None
         self.writer.retry()
-        return super().status(top)
+        return status_of(self, top)
+
+
+def status_of(budgets: Budgets, top: int = TOP) -> list[BudgetState]:
+    """Each budget of these now, with all that was said before. Raises what the store does."""
+    assert budgets.writer is not None
+    assert budgets._place is not None
+    budgets.writer.do(nothing, PATIENT_S)
+    order = [budget.name for budget in budgets.budgets]
+    with _connect.view(budgets._place) as view:
+        mine = [each for each in view.budgets() if each.budget.name in order]
+        found = [state for each in mine for state in states(view, each, budgets._clock(), top)]
+    return sorted(found, key=lambda state: order.index(state.budget.name))

@@ -17,7 +17,6 @@ import claudetrace
 from claudetrace import Budget
 from claudetrace._demo import _answers as answers
 from claudetrace._demo import _wire as wire
-from claudetrace._instrument import running
 
 from ._ledgers import later_rates, run
 
@@ -89,7 +88,7 @@ def test_every_open_window_is_corrected(ledger_with_budgets):
 
     right = {"alerts": [4 * cost], "stops": [4 * cost], "rolls": [4 * cost], "each": [cost, 2 * cost], "nothing": [0]}
     assert spent(db) == right
-    assert [(each.budget.name, each.spent_calls) for each in running()._parts.budgets.status()] == [
+    assert [(each.budget.name, each.spent_calls) for each in claudetrace.budgets()] == [
         ("alerts", 4),
         ("stops", 4),
         ("rolls", 4),
@@ -170,6 +169,6 @@ def test_the_rest_of_a_cut_stream_is_held_at_the_mended_rates(client, server, st
     for _ in range(2):
         assert run("reprice", "--all", "--yes", "--db", db).exit_code == 0
 
-    held = {each.budget.name: (each.spent_usd, each.held_usd) for each in running()._parts.budgets.status()}
+    held = {each.budget.name: (each.spent_usd, each.held_usd) for each in claudetrace.budgets()}
     assert held.pop("released") == ((seen, 0) if was == "dearer" else (seen, whole - seen))
     assert held == {"stops": (seen, whole - seen), "alerts": (seen, whole - seen)}

@@ -17,7 +17,7 @@ from claudetrace._budgets._postgres._link import Link
 from claudetrace._budgets._postgres._url import ServerError
 from claudetrace._budgets._records import Claim, Denied, Totals
 from claudetrace._budgets._steps import Asked, Step, settling
-from claudetrace._budgets._store import KEEP_S, Store
+from claudetrace._budgets._store import KEEP_COUNTERS_S, KEEP_S, KEEP_STEPS_S, RESULTS_S, SOME, UNSEEN_S, Store
 from claudetrace._budgets._windows import ROLLING, rolling_s
 from claudetrace._clock import monotonic
 
@@ -48,9 +48,9 @@ SWEEP_S, FORGET_S, OTHERS_S = 5.0, 60.0, 5.0
 """How often this process looks for reservations of those who are gone, for what is old, for budgets of others."""
 GRACE_S = 5.0
 """How long the journal of a process whose lease is over may take to say what its calls cost."""
-DAY_S = 86_400
-SWEEP = {"do": "sweep", "grace_s": GRACE_S, "results_s": 29 * DAY_S, "few": 200}
-FORGET = {"do": "forget", "keep_steps_s": DAY_S, "keep_counters_s": 400 * DAY_S, "unseen_s": 7 * DAY_S, "few": 200}
+SWEEP = {"do": "sweep", "grace_s": GRACE_S, "results_s": RESULTS_S, "few": SOME}
+KEEP = {"keep_steps_s": KEEP_STEPS_S, "keep_counters_s": KEEP_COUNTERS_S, "unseen_s": UNSEEN_S}
+FORGET = {"do": "forget", **KEEP, "few": SOME}
 
 
 class PostgresStore(Store):

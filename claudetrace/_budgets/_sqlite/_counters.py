@@ -20,11 +20,15 @@ MOST_PICOUSD = 4 * 10**18
 """What may be reserved at once in one budget: 4 million dollars, so that no sum of ours overflows 64 bits."""
 NOTHING = (0, 0)
 
-AFTER = """
-    spent_usd, spent_picousd, spent_calls, reserved_picousd, reserved_calls, held_picousd,
-    granted_usd, granted_picousd, granted_calls
-"""
+COLUMNS = (
+    *("spent_usd", "spent_picousd", "spent_calls", "reserved_picousd", "reserved_calls", "held_picousd"),
+    *("granted_usd", "granted_picousd", "granted_calls"),
+)
+"""What `counted` takes."""
+AFTER = ", ".join(COLUMNS)
 """A counter after the statement."""
+SUMS = ", ".join(f"COALESCE(SUM({column}), 0) AS {column}" for column in COLUMNS)
+"""Several."""
 KNOWN = f"""
     SELECT key, slot, {AFTER}
     FROM counters
@@ -35,24 +39,14 @@ KNOWN = f"""
 RESERVE = f"""
     INSERT INTO counters (budget_id, key, slot, ends, reserved_picousd, reserved_calls)
     SELECT ?1, ?2, ?3, ?4, ?5, ?6
-    FROM (
-        SELECT
-            COALESCE(SUM(spent_usd), 0) AS usd,
-            COALESCE(SUM(spent_picousd), 0) AS rest,
-            COALESCE(SUM(reserved_picousd), 0) + COALESCE(SUM(held_picousd), 0) AS reserved,
-            COALESCE(SUM(spent_calls + reserved_calls), 0) AS calls,
-            COALESCE(SUM(granted_usd), 0) AS granted_usd,
-            COALESCE(SUM(granted_picousd), 0) AS granted_rest,
-            COALESCE(SUM(granted_calls), 0) AS granted_calls
-        FROM counters
-        WHERE budget_id = ?1 AND key = ?2 AND slot BETWEEN ?7 AND ?8
-    )
-    WHERE reserved + ?5 <= {MOST_PICOUSD}
+    FROM (SELECT {SUMS} FROM counters WHERE budget_id = ?1 AND key = ?2 AND slot BETWEEN ?7 AND ?8)
+    WHERE reserved_picousd + held_picousd + ?5 <= {MOST_PICOUSD}
         AND (?9 IS NULL
-            OR ?9 + granted_usd - usd > {MOST_PICOUSD // PICO + 1}
-            OR (?9 + granted_usd >= usd
-                AND (?9 + granted_usd - usd) * {PICO} + ?10 + granted_rest - rest - reserved - ?5 >= 0))
-        AND (?11 IS NULL OR calls + ?6 <= ?11 + granted_calls)
+            OR ?9 + granted_usd - spent_usd > {MOST_PICOUSD // PICO + 1}
+            OR (?9 + granted_usd >= spent_usd
+                AND (?9 + granted_usd - spent_usd) * {PICO} + ?10 + granted_picousd - spent_picousd
+                    >= reserved_picousd + held_picousd + ?5))
+        AND (?11 IS NULL OR spent_calls + reserved_calls + ?6 <= ?11 + granted_calls)
     ON CONFLICT (budget_id, key, slot) DO UPDATE SET
         reserved_picousd = reserved_picousd + excluded.reserved_picousd,
         reserved_calls = reserved_calls + excluded.reserved_calls
@@ -73,22 +67,14 @@ EXCHANGE = f"""
 """  # noqa: S608 - numbers of ours
 """What was reserved, or nothing, becomes what was spent, in one step."""
 
-TOTALS = """
+TOTALS = f"""
     SELECT
-        COALESCE(SUM(spent_usd), 0),
-        COALESCE(SUM(spent_picousd), 0),
-        COALESCE(SUM(spent_calls), 0),
-        COALESCE(SUM(reserved_picousd), 0),
-        COALESCE(SUM(reserved_calls), 0),
-        COALESCE(SUM(held_picousd), 0),
-        COALESCE(SUM(granted_usd), 0),
-        COALESCE(SUM(granted_picousd), 0),
-        COALESCE(SUM(granted_calls), 0),
+        {SUMS},
         MIN(slot) FILTER (WHERE spent_usd + spent_picousd + reserved_picousd + spent_calls + reserved_calls > 0),
         COALESCE(SUM(blocked_calls), 0)
     FROM counters
     WHERE budget_id = ? AND key = ? AND slot BETWEEN ? AND ?
-"""
+"""  # noqa: S608 - names of ours
 
 
 class Work:

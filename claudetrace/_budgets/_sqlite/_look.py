@@ -100,20 +100,17 @@ FAILING = """
     ORDER BY d.tries DESC, a.created_at DESC
     LIMIT 1
 """
+TOLD = {
+    "budgets": "SELECT id, name, definition FROM budgets",
+    "fired": "SELECT budget, mark FROM fired",
+    "alerts": "SELECT id, alert FROM alerts",
+}
 OPEN = """
     SELECT call_id, SUM(picousd) / COUNT(*), owner
     FROM charges
     WHERE owner IS NOT NULL
     GROUP BY owner, call_id
 """
-
-
-def _budgets(work: Work, said: Said) -> Any:
-    return work.run(BUDGETS, said["used_after"])
-
-
-def _totals(work: Work, said: Said) -> Any:
-    return work.totals(said["id"], said["key"], said["since"], said["until"])
 
 
 def _keys(work: Work, said: Said) -> Any:
@@ -137,10 +134,6 @@ def _grants(work: Work, said: Said) -> Any:
     return [{"picousd": usd * PICO + rest, **dict(zip(names, each, strict=True))} for usd, rest, *each in found]
 
 
-def _alerts(work: Work, said: Said) -> Any:
-    return work.run(ALERTS, said["limit"])
-
-
 def _channels(work: Work, said: Said) -> Any:
     names, after = ("name", "delivered_ms", "waiting", "oldest_ms"), said["after_ms"]
     return [
@@ -156,24 +149,16 @@ def _open(work: Work, said: Said) -> Any:
     return [(*each, gone[each[2]]) for each in found]
 
 
-def _told(work: Work, _: Said) -> Any:
-    return {
-        "budgets": work.run("SELECT id, name, definition FROM budgets"),
-        "fired": work.run("SELECT budget, mark FROM fired"),
-        "alerts": work.run("SELECT id, alert FROM alerts"),
-    }
-
-
 LOOKS: Mapping[str, Callable[[Work, Said], Any]] = {
-    "budgets": _budgets,
-    "totals": _totals,
+    "budgets": lambda work, said: work.run(BUDGETS, said["used_after"]),
+    "totals": lambda work, said: work.totals(said["id"], said["key"], said["since"], said["until"]),
     "keys": _keys,
     "spread": _spread,
     "grants": _grants,
-    "alerts": _alerts,
+    "alerts": lambda work, said: work.run(ALERTS, said["limit"]),
     "channels": _channels,
     "open": _open,
-    "told": _told,
+    "told": lambda work, _: {name: work.run(sql) for name, sql in TOLD.items()},
 }
 
 

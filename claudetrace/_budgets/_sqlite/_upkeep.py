@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from claudetrace._budgets._sqlite import _charges
 from claudetrace._budgets._sqlite._charges import end_batch, settle
 from claudetrace._budgets._sqlite._counters import split
+from claudetrace._budgets._store import KEEP_COUNTERS_S, KEEP_S, KEEP_STEPS_S, RESULTS_S, SOME, UNSEEN_S
 from claudetrace._clock import WallClock, monotonic
 
 if TYPE_CHECKING:
@@ -169,15 +170,7 @@ def _ms(work: Work) -> int:
 
 GRACE_S = 5.0
 """How long the journal of a process that died may take to say what its calls cost, before they are estimated."""
-SOME = 200
 KEEP_OFFERED_S = 7 * 86_400
-KEEP_S = 35 * 86_400
-"""Rows are offered within moments; one of a machine that was off comes late. What is forgotten too early is charged
-twice at worst, never not at all."""
-KEEP_STEPS_S, KEEP_COUNTERS_S = 86_400, 400 * 86_400
-"""Steps of a rolling window say nothing once they are out of it; windows that are over are history to look at."""
-UNSEEN_S = 7 * 86_400
-"""Longer than an alert waits to be sent: who has a channel again by then misses nothing."""
 OWNERS = "SELECT DISTINCT owner FROM charges WHERE owner <> '' AND owner <> ?"
 OF_OWNER = "SELECT DISTINCT call_id FROM charges WHERE owner = ? LIMIT ?"
 CLOSED_BATCHES = """
@@ -187,30 +180,22 @@ CLOSED_BATCHES = """
     WHERE o.batch_id IS NOT NULL AND c.ends < ?
     LIMIT ?
 """
-RESULTS_S = 29 * 86_400
-"""How long the API keeps the results of a batch."""
 UNREAD_BATCHES = """
     SELECT DISTINCT batch_id
     FROM charges
     WHERE batch_id IS NOT NULL AND call_id < ?
     LIMIT ?
 """
-FORGET_CHARGES = """
-    DELETE FROM charges
-    WHERE (call_id, item, budget_id) IN (
-        SELECT call_id, item, budget_id
-        FROM charges
-        WHERE call_id < ?1 AND item = '' AND owner IS NULL AND (offered OR call_id < ?2)
-        LIMIT ?3
-    )
-"""
+
+
+def _some(table: str, key: str, old: str) -> str:
+    """Deletes some rows of what is old."""
+    return f"DELETE FROM {table} WHERE ({key}) IN (SELECT {key} FROM {table} WHERE {old} LIMIT ?)"  # noqa: S608 - SQL of ours
+
+
+OF_CHARGE = "call_id, item, budget_id"
+FORGET_CHARGES = _some("charges", OF_CHARGE, "call_id < ? AND item = '' AND owner IS NULL AND (offered OR call_id < ?)")
 """By the moment that a call's id begins with: an index by age would be one more page to write for each call."""
-FORGET_ROWS = """
-    DELETE FROM charges
-    WHERE (call_id, item, budget_id) IN (
-        SELECT call_id, item, budget_id FROM charges WHERE at < ? AND item <> '' LIMIT ?
-    )
-"""
 FORGET_COUNTERS = """
     DELETE FROM counters
     WHERE (budget_id, key, slot) IN (
@@ -223,14 +208,6 @@ FORGET_COUNTERS = """
         LIMIT ?4
     )
 """
-FORGET_FIRED = """
-    DELETE FROM fired
-    WHERE (budget, mark) IN (SELECT budget, mark FROM fired WHERE forget_at < ? LIMIT ?)
-"""
-LET_GO = """
-    DELETE FROM held
-    WHERE (row_id, budget_id) IN (SELECT row_id, budget_id FROM held WHERE until <= ? LIMIT ?)
-"""
 END_GRANTS = """
     UPDATE grants
     SET ended_at = until
@@ -238,12 +215,12 @@ END_GRANTS = """
 """
 FORGET = (
     (END_GRANTS, (0,)),
-    (LET_GO, (0,)),
-    (FORGET_ROWS, (KEEP_OFFERED_S,)),
+    (_some("held", "row_id, budget_id", "until <= ?"), (0,)),
+    (_some("charges", OF_CHARGE, "at < ? AND item <> ''"), (KEEP_OFFERED_S,)),
     (FORGET_COUNTERS, (KEEP_STEPS_S, KEEP_S, KEEP_COUNTERS_S)),
-    (FORGET_FIRED, (0,)),
+    (_some("fired", "budget, mark", "forget_at < ?"), (0,)),
 )
-FORGET_ALERTS = "DELETE FROM alerts WHERE id IN (SELECT id FROM alerts WHERE created_at < ? LIMIT ?)"
+FORGET_ALERTS = _some("alerts", "id", "created_at < ?")
 FORGET_DELIVERIES = "DELETE FROM deliveries WHERE alert_id NOT IN (SELECT id FROM alerts)"
 
 
