@@ -10,14 +10,13 @@ from urllib.parse import urlencode
 
 import orjson
 
-from claudetrace._budgets._budget import EACH
+from claudetrace._budgets._budget import EACH, Budget
 from claudetrace._call import RESERVED_TAGS, Dollars, usd
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from decimal import Decimal
 
-    from claudetrace._budgets._budget import Budget
     from claudetrace._budgets._windows import Window
 
 _TIMES = ("window_start", "window_end", "at")

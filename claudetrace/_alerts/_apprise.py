@@ -5,14 +5,11 @@ from __future__ import annotations
 import logging
 import threading
 import warnings
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import urlsplit
 
-from claudetrace._alerts._channel import Channel, DeliveryFailed, wire_name
+from claudetrace._alerts._channel import Channel, DeliveryFailed, Notice, wire_name
 from claudetrace._errors import ClaudetraceError
-
-if TYPE_CHECKING:
-    from claudetrace._alerts._channel import Notice
 
 # In the URLs of most services the host is a token.
 WITH_A_HOST = frozenset(("mailto", "mailtos", "json", "jsons", "xml", "xmls", "form", "forms"))

@@ -8,14 +8,13 @@ from datetime import datetime
 from math import isqrt
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
-from claudetrace._budgets._windows import CALENDAR
+from claudetrace._budgets._windows import CALENDAR, Window
 from claudetrace._call import prompt_tokens
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from claudetrace._budgets._budget import Budget
-    from claudetrace._budgets._windows import Window
 
 KeyT = TypeVar("KeyT")
 ValueT = TypeVar("ValueT")

@@ -9,21 +9,18 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from claudetrace._alerts import _sentences
-from claudetrace._alerts._alert import alert_of, here
+from claudetrace._alerts._alert import Alert, alert_of, here
 from claudetrace._alerts._patterns import Forecasts, Latest, Loops, Spikes, forecast
 from claudetrace._budgets._match import ALL, matching, untagged
-from claudetrace._budgets._windows import period_of
-from claudetrace._call import exact_usd, spend_of
+from claudetrace._budgets._windows import Window, period_of
+from claudetrace._call import Row, exact_usd, spend_of
 from claudetrace._operations import BATCHES_RESULT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from claudetrace._alerts._alert import Alert
     from claudetrace._budgets._budget import Budget
     from claudetrace._budgets._records import Claim, Totals
-    from claudetrace._budgets._windows import Window
-    from claudetrace._call import Row
     from claudetrace._guard import Guard
 
 FORECAST_S = 10.0

@@ -8,8 +8,8 @@ from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from claudetrace._alerts._alert import Outgoing
-from claudetrace._alerts._channel import DeliveryFailed, Notice
+from claudetrace._alerts._alert import Alert, Outgoing
+from claudetrace._alerts._channel import Channel, DeliveryFailed, Notice
 from claudetrace._clock import monotonic
 from claudetrace._forks import Forks, watch
 from claudetrace._ids import uuid7
@@ -18,8 +18,6 @@ from claudetrace._worker import Worker
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from claudetrace._alerts._alert import Alert
-    from claudetrace._alerts._channel import Channel
     from claudetrace._budgets._writer import Writer
     from claudetrace._guard import Guard
 

@@ -8,24 +8,20 @@ from typing import TYPE_CHECKING, Any
 
 from claudetrace._budgets._match import matching, untagged
 from claudetrace._budgets._queues import Queues
-from claudetrace._budgets._records import StoreError
+from claudetrace._budgets._records import Denied, StoreError
 from claudetrace._budgets._refusals import exceeded, refusal, refuse_unknown, refuse_untagged, unusable
-from claudetrace._budgets._run import runs
-from claudetrace._budgets._writer import Job
+from claudetrace._budgets._run import Run, runs
+from claudetrace._budgets._writer import Job, Writer
 from claudetrace._clock import monotonic
-from claudetrace._guard import pass_on
+from claudetrace._guard import Guard, pass_on
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from claudetrace._budgets._budget import Budget
     from claudetrace._budgets._local import Local
-    from claudetrace._budgets._records import Denied
     from claudetrace._budgets._reservation import Reservation
-    from claudetrace._budgets._run import Run
     from claudetrace._budgets._store import Store
-    from claudetrace._budgets._writer import Writer
-    from claudetrace._guard import Guard
 
 USUAL_OF = 8
 """Over about how many calls it is averaged how long they run."""

@@ -19,8 +19,8 @@ from claudetrace._budgets import _connect
 from claudetrace._budgets._budget import EACH, MOST_CALLS, MOST_USD
 from claudetrace._budgets._connect import grants_of
 from claudetrace._budgets._match import ALL
-from claudetrace._budgets._records import Grant
-from claudetrace._budgets._status import state_of
+from claudetrace._budgets._records import Grant, Stored
+from claudetrace._budgets._status import BudgetState, state_of
 from claudetrace._call import RESERVED_TAGS, exact_usd
 from claudetrace._errors import ClaudetraceError, dollars
 
@@ -28,8 +28,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from claudetrace._budgets._connect import StoreName, View
-    from claudetrace._budgets._records import Stored
-    from claudetrace._budgets._status import BudgetState
     from claudetrace._budgets._windows import Window
 
 LONGEST_WHY = 500

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from claudetrace._alerts._alert import alert_from
 from claudetrace._alerts._sender import GIVE_UP_S
-from claudetrace._budgets._budget import budget_from
-from claudetrace._budgets._records import ChannelState, Grant, Open, Raised, Spread, Stored, Totals
+from claudetrace._budgets._budget import Budget, budget_from
+from claudetrace._budgets._records import ChannelState, Fact, Grant, Open, Opening, Raised, Spread, Stored, Totals
 from claudetrace._errors import ClaudetraceError
 
 if TYPE_CHECKING:
@@ -18,9 +18,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from pathlib import Path
 
-    from claudetrace._budgets._budget import Budget
     from claudetrace._budgets._postgres._url import ServerUrl
-    from claudetrace._budgets._records import Fact, Opening
     from claudetrace._budgets._store import Store
     from claudetrace._budgets._windows import Window
 

@@ -6,13 +6,12 @@ from collections import deque
 from threading import RLock
 from typing import TYPE_CHECKING, TypeAlias
 
-from claudetrace._budgets._records import Denied, Totals
+from claudetrace._budgets._records import Charged, Claim, Denied, Part, Totals
 from claudetrace._forks import Forks, watch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from claudetrace._budgets._records import Charged, Claim, Part
     from claudetrace._budgets._store import Store
 
     Where: TypeAlias = tuple[str, str, int]

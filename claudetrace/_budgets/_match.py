@@ -7,14 +7,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import orjson
 
-from claudetrace._budgets._budget import EACH
+from claudetrace._budgets._budget import EACH, Budget
 from claudetrace._budgets._records import Claim
 from claudetrace._call import RESERVED_TAGS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-    from claudetrace._budgets._budget import Budget
 
 ALL = ""
 """The key of a budget that is one for all its calls."""

@@ -7,7 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from claudetrace._budgets._records import StoreError
-from claudetrace._budgets._writer import Job
+from claudetrace._budgets._writer import Job, Writer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from claudetrace._budgets._budget import Budget
     from claudetrace._budgets._store import Store
     from claudetrace._budgets._windows import Window
-    from claudetrace._budgets._writer import Writer
     from claudetrace._call import Row
     from claudetrace._guard import Guard
 

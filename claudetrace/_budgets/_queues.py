@@ -9,10 +9,10 @@ from functools import partial
 from itertools import count
 from typing import TYPE_CHECKING, TypeAlias
 
-from claudetrace._budgets._records import Denied, Totals
+from claudetrace._budgets._records import Claim, Denied, Totals
 from claudetrace._budgets._refusals import is_retryable
 from claudetrace._budgets._steps import answer_of
-from claudetrace._budgets._writer import Awaited, Job
+from claudetrace._budgets._writer import Awaited, Job, Writer
 from claudetrace._clock import monotonic
 from claudetrace._forks import Forks, watch
 
@@ -20,10 +20,8 @@ if TYPE_CHECKING:
     from asyncio import AbstractEventLoop
     from collections.abc import Callable, Iterable
 
-    from claudetrace._budgets._records import Claim
     from claudetrace._budgets._reservation import Reservation
     from claudetrace._budgets._store import Store
-    from claudetrace._budgets._writer import Writer
 
     Place: TypeAlias = tuple[str, str]
     Tried: TypeAlias = list[tuple["Waiter", Denied | None]]

@@ -7,12 +7,11 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Self
 
 from claudetrace._budgets import _connect
-from claudetrace._budgets._status import states
+from claudetrace._budgets._status import BudgetState, states
 
 if TYPE_CHECKING:
     from claudetrace._budgets._connect import StoreName, View
     from claudetrace._budgets._records import ChannelState, Grant, Raised, Spread, Stored
-    from claudetrace._budgets._status import BudgetState
 
 IDLE = timedelta(days=35)
 """A budget that no program has set for this long, and whose window is empty, is only counted."""

@@ -5,22 +5,19 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from claudetrace._budgets._match import claims_of, matching
-from claudetrace._budgets._records import Charged, Claim, Part
-from claudetrace._budgets._steps import answer_of, rest_of
+from claudetrace._budgets._records import Charged, Claim, Denied, Part
+from claudetrace._budgets._steps import Asked, answer_of, rest_of
 from claudetrace._operations import BATCHES_CREATE
-from claudetrace._pricing._upper_bound import item_bounds
+from claudetrace._pricing._upper_bound import Bound, item_bounds
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from claudetrace._budgets._budget import Budget
-    from claudetrace._budgets._records import Denied
     from claudetrace._budgets._run import Run
-    from claudetrace._budgets._steps import Asked
     from claudetrace._budgets._store import Store
     from claudetrace._call import Row
     from claudetrace._pricing._terms import Terms
-    from claudetrace._pricing._upper_bound import Bound
 
 
 class Reservation:

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from claudetrace._budgets._match import claims_of
-from claudetrace._budgets._records import Claim, Rest
+from claudetrace._budgets._records import Claim, Denied, Rest
 from claudetrace._budgets._windows import ROLLING
 from claudetrace._call import spend_of, tells_tokens
 from claudetrace._operations import BATCHES_CREATE, BATCHES_RESULT, FREE
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from claudetrace._budgets._budget import Budget
-    from claudetrace._budgets._records import Denied
 
 FOREVER = 10**12
 

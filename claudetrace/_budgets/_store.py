@@ -9,12 +9,12 @@ import time
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any
 
-from claudetrace._alerts._alert import Outgoing, alert_from, alert_text
+from claudetrace._alerts._alert import Alert, Outgoing, alert_from, alert_text
 from claudetrace._alerts._rules import mark_of, threshold_alert
-from claudetrace._budgets._budget import budget_from
-from claudetrace._budgets._records import Totals
-from claudetrace._budgets._steps import Ids, Step, correcting, reserving, settling, taking
-from claudetrace._budgets._windows import ROLLING
+from claudetrace._budgets._budget import Budget, budget_from
+from claudetrace._budgets._records import Claim, Denied, Opening, Rest, StoreError, Totals
+from claudetrace._budgets._steps import Asked, Ids, Step, correcting, reserving, settling, taking
+from claudetrace._budgets._windows import ROLLING, Window
 from claudetrace._clock import monotonic
 from claudetrace._ids import uuid7
 
@@ -22,11 +22,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from contextlib import AbstractContextManager
 
-    from claudetrace._alerts._alert import Alert
-    from claudetrace._budgets._budget import Budget
-    from claudetrace._budgets._records import Claim, Denied, Opening, Rest, StoreError
-    from claudetrace._budgets._steps import Asked
-    from claudetrace._budgets._windows import Window
     from claudetrace._call import Row
 
 MOST_TOLD = 100_000

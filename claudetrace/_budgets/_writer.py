@@ -12,7 +12,7 @@ from claudetrace._budgets._records import StoreError
 from claudetrace._budgets._steps import answer_of
 from claudetrace._clock import monotonic
 from claudetrace._forks import Forks, watch
-from claudetrace._guard import pass_on
+from claudetrace._guard import Guard, pass_on
 from claudetrace._worker import START_S, Worker
 
 if TYPE_CHECKING:
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from claudetrace._budgets._store import Store
-    from claudetrace._guard import Guard
 
 PATIENCE_S = 1.0
 """How long a caller waits for the store, and the store for other processes, before it counts as away."""

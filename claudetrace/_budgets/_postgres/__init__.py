@@ -9,7 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from claudetrace._budgets._connect import View
-from claudetrace._budgets._postgres._link import linked
+from claudetrace._budgets._postgres._link import Link, linked
 from claudetrace._budgets._postgres._store import PostgresStore
 from claudetrace._budgets._records import Fact, Opening
 from claudetrace._budgets._steps import Step
@@ -18,7 +18,6 @@ from claudetrace._guard import Guard
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from claudetrace._budgets._postgres._link import Link
     from claudetrace._budgets._postgres._url import ServerUrl
 
 LONGEST_S = 30.0

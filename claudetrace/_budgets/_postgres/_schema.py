@@ -6,7 +6,7 @@ import json
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
-from claudetrace._budgets._budget import definition_of, shape_of
+from claudetrace._budgets._budget import Budget, definition_of, shape_of
 from claudetrace._budgets._postgres._link import linked
 from claudetrace._errors import ClaudetraceError
 from claudetrace._version import __version__
@@ -14,7 +14,6 @@ from claudetrace._version import __version__
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from claudetrace._budgets._budget import Budget
     from claudetrace._budgets._postgres._url import ServerUrl
 
 VERSION = 1

@@ -11,11 +11,11 @@ from collections import deque
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
-from claudetrace._budgets._budget import definition_of, shape_of
+from claudetrace._budgets._budget import Budget, definition_of, shape_of
 from claudetrace._budgets._match import ALL
 from claudetrace._budgets._postgres._link import Link
-from claudetrace._budgets._postgres._url import ServerError
-from claudetrace._budgets._records import Claim, Denied, Totals
+from claudetrace._budgets._postgres._url import ServerError, ServerUrl
+from claudetrace._budgets._records import Claim, Denied, Opening, Totals
 from claudetrace._budgets._steps import Asked, Step, settling
 from claudetrace._budgets._store import KEEP_COUNTERS_S, KEEP_S, KEEP_STEPS_S, RESULTS_S, SOME, UNSEEN_S, Store
 from claudetrace._budgets._windows import ROLLING, rolling_s
@@ -24,9 +24,6 @@ from claudetrace._clock import monotonic
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from claudetrace._budgets._budget import Budget
-    from claudetrace._budgets._postgres._url import ServerUrl
-    from claudetrace._budgets._records import Opening
 
 DOWN_S = 5.0
 LEASE_S = 60.0

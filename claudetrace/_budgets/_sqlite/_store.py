@@ -8,15 +8,15 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from claudetrace import _usable
-from claudetrace._budgets._budget import definition_of, shape_of
-from claudetrace._budgets._records import Denied, StoreError
+from claudetrace._budgets._budget import Budget, definition_of, shape_of
+from claudetrace._budgets._records import Denied, Opening, StoreError, Totals
 from claudetrace._budgets._sqlite._counters import EXCHANGE, KNOWN, Work, counted, split
 from claudetrace._budgets._sqlite._file import StoreFile, begin, connect, is_broken
 from claudetrace._budgets._sqlite._look import LOOKS
 from claudetrace._budgets._sqlite._owners import Owner, owners_of
 from claudetrace._budgets._sqlite._upkeep import OF_OWNER, STEPS, Housekeeping, see
 from claudetrace._budgets._store import Store
-from claudetrace._budgets._windows import ROLLING
+from claudetrace._budgets._windows import ROLLING, Window
 from claudetrace._clock import monotonic
 from claudetrace._descriptors import held_here
 from claudetrace._errors import ClaudetraceError
@@ -25,10 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from claudetrace._budgets._budget import Budget
-    from claudetrace._budgets._records import Opening, Totals
     from claudetrace._budgets._steps import Step
-    from claudetrace._budgets._windows import Window
 
 DOWN_S = 2.0
 EVERY_S = 60.0
