@@ -69,11 +69,6 @@ class _Quiet(threading.local, logging.Filter):
     def filter(self, record: logging.LogRecord) -> bool:  # noqa: ARG002 - logging's signature
         return self.depth == 0
 
-    @staticmethod
-    def install() -> None:
-        for name in LOUD:
-            logging.getLogger(name).addFilter(_quiet)  # only once: logging keeps a filter that is there
-
 
 _quiet = _Quiet()
 
@@ -92,6 +87,7 @@ def _instantiate(url: str) -> Any:
         warnings.simplefilter("ignore", DeprecationWarning)
         import apprise  # type: ignore[import-not-found,unused-ignore]  # an extra, not there everywhere
 
-        _Quiet.install()
+        for name in LOUD:
+            logging.getLogger(name).addFilter(_quiet)  # only once: logging keeps a filter that is there
         asset = apprise.AppriseAsset(app_id="claudetrace", app_desc="claudetrace", async_mode=False)
         return apprise.Apprise.instantiate(url, asset=asset, suppress_exceptions=True)

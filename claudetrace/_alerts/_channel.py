@@ -6,7 +6,7 @@ import hashlib
 import json
 import logging
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
@@ -16,10 +16,6 @@ if TYPE_CHECKING:
 
     from claudetrace._alerts._alert import Alert
 
-ALERT_FIELDS = (
-    *("kind", "budget", "key", "threshold", "spent_usd", "limit_usd", "window_start", "window_end", "at"),
-    *("message", "environment", "host", "command", "link"),
-)
 HEADLINES = {
     "threshold": "{percent} reached",
     "forecast": "on course to pass its limit",
@@ -48,8 +44,8 @@ class Notice:
 
     def as_json(self) -> dict[str, Any]:
         """The whole alert: money as decimal strings, times in UTC as ISO 8601."""
-        told = {name: _plain(getattr(self.alert, name)) for name in ALERT_FIELDS}
-        return {"id": self.id, "service": self.alert.service or self.service, "test": self.test, **told}
+        told = {each.name: _plain(getattr(self.alert, each.name)) for each in fields(self.alert)}
+        return {**told, "id": self.id, "service": self.alert.service or self.service, "test": self.test}
 
     def body(self) -> bytes:
         return json.dumps(self.as_json(), ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")

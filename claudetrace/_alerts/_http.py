@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 from urllib.request import (
     HTTPErrorProcessor,
     HTTPHandler,
-    HTTPRedirectHandler,
     HTTPSHandler,
     ProxyHandler,
     Request,
@@ -58,7 +57,7 @@ def _ask(request: Request, most_bytes: int, *handlers: ProxyHandler) -> bytes:
     What is raised is made of the kind of failure alone, and outside of the handler: neither its words nor what it
     came from hold anything of the URL, and nothing of what the server wrote.
     """
-    opener = build_opener(_Http, _Https(context=ssl.create_default_context()), _AsItIs, _NoRedirect, *handlers)
+    opener = build_opener(_Http, _Https(context=ssl.create_default_context()), _AsItIs, *handlers)
     try:
         with opener.open(request, timeout=SILENCE_S) as response:
             answer: bytes = response.read(most_bytes)
@@ -72,19 +71,13 @@ def _ask(request: Request, most_bytes: int, *handlers: ProxyHandler) -> bytes:
 
 
 class _AsItIs(HTTPErrorProcessor):
-    """Returns answers of every status: no redirect is followed, nothing is repeated or raised."""
+    """Returns answers of every status: no redirect is followed, nothing is repeated or raised. An alert goes where the
+    user said, and nowhere else."""
 
     def http_response(self, request: Any, response: Any) -> Any:  # noqa: ARG002 - urllib's signature
         return response
 
     https_response = http_response
-
-
-class _NoRedirect(HTTPRedirectHandler):
-    """Refuses redirects as well: an alert goes where the user said, and nowhere else."""
-
-    def redirect_request(self, *_args: Any, **_kwargs: Any) -> None:
-        return None
 
 
 class _Raw(io.RawIOBase):

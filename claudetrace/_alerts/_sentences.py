@@ -40,8 +40,9 @@ def whose(budget: Budget, key: str | None) -> str:
     return f"Budget {named(budget.name or 'run')}{of}"
 
 
-def until(end: datetime | None) -> str:
-    return "" if end is None else f" until {end.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
+def moment(at: datetime) -> str:
+    """To the minute, in UTC."""
+    return f"{at.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
 
 
 def spent_of(budget: Budget, spent_usd: Decimal, calls: int) -> str:
@@ -64,8 +65,8 @@ def threshold(
         then = 'calls go on: make it on_exceeded="block" to stop them, or raise its limit'
     else:
         then = "further calls are stopped: raise its limit, or wait"
-    spent = spent_of(budget, spent_usd, calls)
-    return f"{whose(budget, key)} has reached {percent_text(share)}, {spent}{until(end)}: {then}."
+    spent, until = spent_of(budget, spent_usd, calls), "" if end is None else f" until {moment(end)}"
+    return f"{whose(budget, key)} has reached {percent_text(share)}, {spent}{until}: {then}."
 
 
 def forecast(
@@ -79,7 +80,7 @@ def forecast(
         to_come.append(f"{expected[1]:,} calls")
     return (
         f"{whose(budget, key)} has spent {spent_of(budget, exact_usd(spent[0]), spent[1])}, and at this pace it comes "
-        f"to {' and '.join(to_come)} by {end.astimezone(UTC):%Y-%m-%d %H:%M} UTC: spend less, or raise its limit."
+        f"to {' and '.join(to_come)} by {moment(end)}: spend less, or raise its limit."
     )
 
 
@@ -96,7 +97,7 @@ def loop(found: Loop) -> str:
     """For a session that calls again and again."""
     return (
         f"The {found.kind} {named(found.name)} has made {found.calls:,} calls one after the other since "
-        f"{datetime.fromtimestamp(found.began, UTC):%Y-%m-%d %H:%M} UTC, each reading more than the one before, for "
+        f"{moment(datetime.fromtimestamp(found.began, UTC))}, each reading more than the one before, for "
         f"{money(exact_usd(found.picousd))}: if it is a loop, stop it."
     )
 

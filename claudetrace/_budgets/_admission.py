@@ -150,7 +150,9 @@ def runs_of(columns: Mapping[str, Any]) -> list[Run]:
     return [run for run in runs.get() for _ in matching((run.budget,), columns)]
 
 
-def reserve_in(entered: list[Run], call_id: str, picousd: int | None, calls: int = 1, *, bounded: bool = True) -> None:
+def reserve_in(
+    entered: Sequence[Run], call_id: str, picousd: int | None, calls: int = 1, *, bounded: bool = True
+) -> None:
     """Sets aside what the call may cost, in each of these runs. Raises `BudgetExceeded`, with nothing set aside.
 
     `picousd` is `None` where no price is known, and `bounded` says whether it cannot cost more.

@@ -7,14 +7,13 @@ import platform
 import re
 import secrets
 from contextlib import suppress
-from datetime import UTC, datetime
 from decimal import Decimal
 from shlex import quote
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import orjson
 
-from claudetrace._alerts._sentences import named
+from claudetrace._alerts._sentences import moment, named
 from claudetrace._budgets import _connect
 from claudetrace._budgets._budget import EACH, MOST_CALLS, MOST_USD
 from claudetrace._budgets._connect import grants_of
@@ -26,6 +25,7 @@ from claudetrace._errors import ClaudetraceError, dollars
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from datetime import datetime
 
     from claudetrace._budgets._connect import StoreName, View
     from claudetrace._budgets._windows import Window
@@ -123,10 +123,10 @@ def _check(before: BudgetState, given: Grant, now: datetime) -> None:
     if not (given.picousd or given.calls):
         raise ClaudetraceError("a grant is of dollars, of calls or of both, above 0: say --usd or --calls")
     if given.until is not None and given.until <= now:
-        raise ClaudetraceError(f"--until {_text(given.until)} is over: give a time to come, or leave it out")
+        raise ClaudetraceError(f"--until {moment(given.until)} is over: give a time to come, or leave it out")
     if given.until is not None and before.window_end is not None and given.until > before.window_end:
         raise ClaudetraceError(
-            f"a grant is for one window, and this one ends at {_text(before.window_end)}: leave out --until"
+            f"a grant is for one window, and this one ends at {moment(before.window_end)}: leave out --until"
         )
     spent_usd = before.spent_usd + before.held_usd - before.granted_usd
     _check_room("--usd", exact_usd(given.picousd), before.limit_usd, spent_usd, MOST_USD, dollars)
@@ -145,10 +145,6 @@ def _check_room(option: str, more: T, limit: T | None, spent: T, most: int, text
         raise ClaudetraceError(
             f"{text(more)} more make no room: what is spent is {text(spent - limit)} above the limit; give more"
         )
-
-
-def _text(at: datetime) -> str:
-    return f"{at.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
 
 
 def _who() -> str:

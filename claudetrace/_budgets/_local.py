@@ -6,6 +6,7 @@ from collections import deque
 from threading import RLock
 from typing import TYPE_CHECKING, TypeAlias
 
+from claudetrace._alerts._patterns import Latest
 from claudetrace._budgets._records import Charged, Claim, Denied, Part, Totals
 from claudetrace._forks import Forks, watch
 
@@ -14,8 +15,8 @@ if TYPE_CHECKING:
 
     from claudetrace._budgets._store import Store
 
-    Where: TypeAlias = tuple[str, str, int]
 
+Where: TypeAlias = tuple[str, str, int]
 MOST = 100_000
 NOTHING = Totals()
 
@@ -25,7 +26,7 @@ class Local(Forks):
     to spend what it does, and all together keep to the limit but for the calls that run."""
 
     def __init__(self) -> None:
-        self._known: dict[Where, Totals] = {}
+        self._known = Latest[Where, Totals](MOST)
         """The store's counters, as they were seen last."""
         self._own: dict[Where, Totals] = {}
         """What calls of this process have added since, and the store has not heard of."""
@@ -41,9 +42,7 @@ class Local(Forks):
 
     def saw(self, name: str, key: str, slot: int, counter: Totals) -> None:
         """Remembers a counter of the store's."""
-        if len(self._known) >= MOST and (name, key, slot) not in self._known:
-            self._known.pop(next(iter(self._known)), None)
-        self._known[name, key, slot] = counter
+        self._known.put((name, key, slot), counter)
 
     def reserve(self, wanted: Part, peers: int) -> Denied | None:
         """Sets so much aside in every budget, or in none and says which had no room. Of `peers` processes each takes

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import random
+from bisect import insort
 from collections import deque
 from contextlib import suppress
 from functools import partial
 from itertools import count
+from operator import attrgetter
 from typing import TYPE_CHECKING, TypeAlias
 
 from claudetrace._budgets._records import Claim, Denied, Totals
@@ -162,10 +164,7 @@ class Queues(Forks):
         waiter.began = waiter.began or monotonic()
         queue = self._queues.setdefault(place, _Queue())
         queue.totals = denied.totals
-        at = len(queue)
-        while at and queue[at - 1].number > waiter.number:
-            at -= 1
-        queue.insert(at, waiter)
+        insort(queue, waiter, key=attrgetter("number"))
         return True
 
     def _remove(self, waiter: Waiter) -> None:

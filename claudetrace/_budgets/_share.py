@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from claudetrace._budgets._refusals import exceeded, refusal
+from claudetrace._budgets._admission import reserve_in
+from claudetrace._budgets._refusals import exceeded
 from claudetrace._call import PICOUSD_PER_USD
 from claudetrace._errors import BudgetExceeded
+from claudetrace._guard import pass_on
 from claudetrace._ids import uuid7
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from claudetrace._budgets._budget import Budget
     from claudetrace._budgets._budgets import Budgets
-    from claudetrace._budgets._records import Claim, Denied, Totals
+    from claudetrace._budgets._records import Claim, Denied
     from claudetrace._budgets._reservation import Owned
     from claudetrace._budgets._run import Run
     from claudetrace._budgets._store import Store
@@ -79,8 +81,7 @@ class Share:
         def charge(store: Store) -> None:
             store.reserve(row_id, self._claims, picousd, 1, forced=True)
             store.charge(row_id, picousd, 1)
-            for share_id in opened:
-                store.charge(share_id, 0, 0)
+            _release(opened, store)
             store.reserve(rest_id, self._claims, rest, 0, forced=True)
 
         if self._claims and self._writer is not None:
@@ -96,16 +97,9 @@ class Share:
     def close(self) -> None:
         """Lets go of what is left."""
         opened, self._open = list(self._open), {}
-
-        def release(store: Store) -> None:
-            for share_id in opened:
-                store.charge(share_id, 0, 0)
-
         if self._claims and self._writer is not None and opened:
-            self._writer.do(release)
-        for run in self._runs:
-            for share_id in opened:
-                run.settle(share_id, 0, 0, 0)
+            self._writer.do(partial(_release, opened))
+        self._let_go(*opened)
         self._owned.reservation.settled = True
 
     def _look_ahead(self, picousd: int) -> None:
@@ -118,40 +112,44 @@ class Share:
         share_id = uuid7(time.time_ns())
         wanted = self._wanted
         for _ in range(1 + len(self._claims) + len(self._runs)):
-            refused, room = self._reserve(share_id, wanted)
+            refused = self._reserve(share_id, wanted)
             if refused is None:
                 self._open[share_id] = wanted
                 return
+            room = _room_of(refused)
             if room + self.left_picousd < MARGIN * self._most:
                 self.exceeded = refused
                 return
             wanted = room
 
-    def _reserve(self, share_id: str, picousd: int) -> tuple[BudgetExceeded | None, int]:
-        """Why there is no room for so much, and how much there is."""
-        for number, run in enumerate(self._runs):
-            if (full := run.reserve(share_id, picousd, 0)) is not None:
-                self._undo(share_id, number)
-                return refusal(run.budget, full, picousd), _room_in(run.budget, full)
+    def _reserve(self, share_id: str, picousd: int) -> BudgetExceeded | None:
+        """Why there is no room for so much."""
+        try:
+            reserve_in(self._runs, share_id, picousd, 0)
+        except BudgetExceeded as error:
+            pass_on(error)
+            return error.with_traceback(None)
         if self._claims and self._writer is not None:
             denied: Denied | None = self._writer.do(lambda store: store.reserve(share_id, self._claims, picousd, 0))
             if denied is not None:
-                self._undo(share_id, len(self._runs))
-                budget = denied.claim.budget.raised(denied.totals)
-                return exceeded(denied, (picousd, 0), 0.0, time.time()), _room_in(budget, denied.totals)
-        return None, 0
+                self._let_go(share_id)
+                return exceeded(denied, (picousd, 0), 0.0, time.time())
+        return None
 
-    def _undo(self, share_id: str, runs: int) -> None:
-        for run in self._runs[:runs]:
-            run.settle(share_id, 0, 0, 0)
+    def _let_go(self, *opened: str) -> None:
+        """Sets no more aside for these in the runs."""
+        for run in self._runs:
+            for share_id in opened:
+                run.settle(share_id, 0, 0, 0)
 
 
-def _room_in(budget: Budget, totals: Totals) -> int:
-    """The picodollars for which a budget that refused still has room."""
-    return max(0, (budget.limit_picousd or 0) - totals.used_picousd)
+def _release(opened: list[str], store: Store) -> None:
+    """Sets no more aside for these in the store."""
+    for share_id in opened:
+        store.charge(share_id, 0, 0)
 
 
 def _room_of(error: BudgetExceeded) -> int:
-    """The same of an error."""
+    """The picodollars for which a budget that refused still has room."""
     left_usd = None if error.needed_usd is None else error.left_usd
     return 0 if left_usd is None else int(left_usd * PICOUSD_PER_USD)

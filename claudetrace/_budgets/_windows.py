@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from bisect import bisect_left
 from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
@@ -122,11 +123,8 @@ def _offset_s(at: int, zone: ZoneInfo) -> int:
 
 def _change(early: int, late: int, zone: ZoneInfo) -> int:
     """The moment after `early`, and at `late` at the latest, from which the offset is that at `late`."""
-    offset = _offset_s(late, zone)
-    while late - early > 1:
-        middle = (early + late) // 2
-        early, late = (early, middle) if _offset_s(middle, zone) == offset else (middle, late)
-    return late
+    offset, moments = _offset_s(late, zone), range(early + 1, late)
+    return early + 1 + bisect_left(moments, True, key=lambda at: _offset_s(at, zone) == offset)
 
 
 def _midnight(day: date, zone: ZoneInfo) -> int:
