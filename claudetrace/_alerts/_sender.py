@@ -182,28 +182,28 @@ class Sender(Forks):
                 error = DeliveryFailed("; ".join(alert.message for alert in lost)[:400])
                 self._guard.caught(f"deliver {len(lost)} alerts to {thread.channel.name} before the end", error)
 
-    def after_fork_in_child(self) -> None:
-        for thread in self.threads:
-            thread.reset()
-
     def begin_in_child(self) -> None:
         if not self._started:
             self.start()
 
 
-class ChannelThread:
+class ChannelThread(Worker):
     """Sends to one channel, in its own time, so that no channel holds up another. No method raises."""
 
     def __init__(self, channel: Channel, *, guard: Guard, service: str, writer: Writer | None, pace: Pace) -> None:
         self.channel = channel
         self.stored = None if channel.of_process else writer
         """What asks the store, whose outbox has what any process raised."""
-        self._guard, self._service, self._pace = guard, service, pace
-        self._worker = Worker(self._work, guard, "deliver alerts")
-        self.reset()
+        self._service, self._pace = service, pace
+        super().__init__(self._deliver, guard, "deliver alerts")
+        self._reset()
 
-    def reset(self) -> None:
-        """As new: in a forked child, what waits is the parent's to send."""
+    def after_fork_in_child(self) -> None:
+        # What waits is the parent's to send.
+        super().after_fork_in_child()
+        self._reset()
+
+    def _reset(self) -> None:
         self.memory = MemoryOutbox(self._guard, self.channel, self._pace.give_up_s)
         self._unmarked: set[str] = set()
         self._failures = 0
@@ -216,17 +216,9 @@ class ChannelThread:
                 self.stored.do(lambda store: store.open_channel(self.channel.name))
             self.wake()
 
-    def wake(self) -> None:
-        """Has the outboxes looked into now. Waits for no lock."""
-        self._worker.wake()
-
-    def end(self, timeout_s: float) -> bool:
-        """Whether the thread has ended, after one more try of what waits."""
-        return self._worker.end(timeout_s)
-
     # On the channel's thread.
 
-    def _work(self) -> float | None:
+    def _deliver(self) -> float | None:
         """Sends what is due, and says when something may be due again."""
         self._send_due()
         nap_s = None if self.stored is None else _about(self._pace.poll_s)

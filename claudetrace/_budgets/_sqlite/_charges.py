@@ -3,15 +3,10 @@ each taken into account once."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import Any, NamedTuple
 
-from claudetrace._budgets._sqlite._counters import MOST_PICOUSD, NOTHING, RESERVE, split
+from claudetrace._budgets._sqlite._counters import MOST_PICOUSD, NOTHING, RESERVE, Said, Where, Work, split
 from claudetrace._budgets._windows import BUCKETS
-
-if TYPE_CHECKING:
-    from typing import Any
-
-    from claudetrace._budgets._sqlite._counters import Said, Where, Work
 
 RESERVED, ESTIMATE, ROWS, OWNER = range(4)
 """On what a charge rests. What is higher replaces what is lower."""

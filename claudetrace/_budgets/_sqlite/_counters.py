@@ -11,9 +11,9 @@ if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Callable, Mapping, Sequence
 
-    Where: TypeAlias = tuple[int, str, int]
-    """A counter: its budget, key and slot."""
-    Said: TypeAlias = Mapping[str, Any]
+Where: TypeAlias = tuple[int, str, int]
+"""A counter: its budget, key and slot."""
+Said: TypeAlias = "Mapping[str, Any]"
 
 PICO = PICOUSD_PER_USD
 MOST_PICOUSD = 4 * 10**18

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from claudetrace._budgets._connect import View
 from claudetrace._budgets._records import Fact
-from claudetrace._budgets._sqlite._counters import PICO, Work, split
+from claudetrace._budgets._sqlite._counters import PICO, Said, Work, split
 from claudetrace._budgets._sqlite._file import OPENING_S, VERSION, begin, check_version, connect
 from claudetrace._budgets._sqlite._owners import Owner, owners_of
 from claudetrace._budgets._sqlite._upkeep import STEPS
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Callable, Iterator, Mapping
 
-    from claudetrace._budgets._sqlite._counters import Said
 
 PATIENCE_S = 10.0
 """How long a command waits for others."""

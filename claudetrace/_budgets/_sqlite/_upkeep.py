@@ -6,14 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 from claudetrace._budgets._sqlite import _charges
 from claudetrace._budgets._sqlite._charges import end_batch, settle
-from claudetrace._budgets._sqlite._counters import split
+from claudetrace._budgets._sqlite._counters import Said, Work, split
 from claudetrace._budgets._store import KEEP_COUNTERS_S, KEEP_S, KEEP_STEPS_S, RESULTS_S, SOME, UNSEEN_S
 from claudetrace._clock import WallClock, monotonic
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from claudetrace._budgets._sqlite._counters import Said, Work
     from claudetrace._budgets._sqlite._owners import Owner
     from claudetrace._guard import Guard
 
