@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections import deque
+from collections import Counter, deque
 from datetime import datetime
 from itertools import islice
 from typing import TYPE_CHECKING, Any
@@ -61,7 +61,7 @@ class Rules:
         self._blocked: deque[tuple[Claim, str]] = deque()
         self._uncounted: dict[tuple[str, str, int], tuple[Claim, str, int]] = {}
         """Blocked calls that the store has not counted yet: why the last of them was, and how many."""
-        self._untagged: dict[str, tuple[Budget, int]] = {}
+        self._untagged = Counter[str]()
         """How many calls of this process lack the tag of a budget."""
         self._lost = 0
 
@@ -83,9 +83,9 @@ class Rules:
         for (_, key), budget in islice(touched.items(), MOST_FORECASTS):
             with self._guard("make the forecast of a budget"):
                 self._look_ahead(budget, key)
-        for budget, calls in list(self._untagged.values()):
+        for budget in [each for each in self.budgets if self._untagged[str(each.name)]]:
             with self._guard("alert of calls without a budget's tag"):
-                self._raise_for(budget, ALL, "untagged", _sentences.untagged(budget, calls))
+                self._raise_for(budget, ALL, "untagged", _sentences.untagged(budget, self._untagged[str(budget.name)]))
         self.tick()
 
     def tick(self, lost: int | None = None) -> None:
@@ -127,7 +127,7 @@ class Rules:
         unpriced = row.get("outcome") == "ok" and row.get("cost_picousd") is None
         for budget in untagged(self.budgets, row) if unpriced or spend_of(row) else ():
             if budget.untagged == "alert":
-                self._untagged[str(budget.name)] = budget, self._untagged.get(str(budget.name), (budget, 0))[1] + 1
+                self._untagged[str(budget.name)] += 1
         if unpriced and not self.budgets:
             message = _sentences.unpriced(None, None, row.get("model"))
             self._raise("unpriced", message, f"unpriced {row.get('model')}")

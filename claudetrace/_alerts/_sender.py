@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 import time
 from collections import deque
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from claudetrace._alerts._alert import Alert, Outgoing
@@ -30,8 +29,12 @@ MOST_TRIES_OF_PROCESS = 8
 """A callable that raises may have done half of its work: it is not called for days."""
 LEASE_S = 120.0
 """Longer than any try takes, so that no two processes send at once."""
-GIVE_UP_S = 3 * 86_400.0
-"""How long an alert is tried."""
+FIRST_S, LONGEST_S, GIVE_UP_S = 1.0, 300.0, 3 * 86_400.0
+"""An alert is tried again after 1, 2, 4 … seconds, at most every 5 minutes, for 3 days."""
+LONGEST_PAUSE_S = 60.0
+"""How long a channel that fails is left alone, whatever else waits for it."""
+POLL_S = 5.0
+"""How often a channel's thread looks for what other processes raised."""
 
 
 class MemoryOutbox:
@@ -41,8 +44,8 @@ class MemoryOutbox:
     `add` may be called on any thread and takes no lock; the rest is called on the channel's thread.
     """
 
-    def __init__(self, guard: Guard, channel: Channel, give_up_s: float) -> None:
-        self._guard, self._channel, self._give_up_s = guard, channel, give_up_s
+    def __init__(self, guard: Guard, channel: Channel) -> None:
+        self._guard, self._channel = guard, channel
         self._waiting: deque[Outgoing] = deque()
         self._claimed: Outgoing | None = None
 
@@ -83,7 +86,7 @@ class MemoryOutbox:
         if each is None:
             return
         tries, now = each.tries + 1, monotonic()
-        if now - each.since > self._give_up_s or (self._channel.of_process and tries >= MOST_TRIES_OF_PROCESS):
+        if now - each.since > GIVE_UP_S or (self._channel.of_process and tries >= MOST_TRIES_OF_PROCESS):
             error = DeliveryFailed(f"given up after {tries} tries: {each.alert.message}")
             self._guard.caught(f"deliver an alert to {self._channel.name}", error)
         else:
@@ -94,26 +97,6 @@ class MemoryOutbox:
         waiting, self._waiting = self._waiting, deque()
         claimed, self._claimed = self._claimed, None
         return [each.alert for each in ([] if claimed is None else [claimed]) + list(waiting)]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Pace:
-    """When an alert is tried again: after 1, 2, 4 … seconds, at most every 5 minutes, for 3 days."""
-
-    first_s: float = 1.0
-    longest_s: float = 300.0
-    longest_pause_s: float = 60.0
-    """How long a channel that fails is left alone, whatever else waits for it."""
-    poll_s: float = 5.0
-    """How often a channel's thread looks for what other processes raised."""
-    give_up_s: float = GIVE_UP_S
-
-    def after(self, tries: int) -> float:
-        """How long to wait after so many failures."""
-        return _about(min(self.first_s * 2.0 ** min(tries - 1, 30), self.longest_s))
-
-
-NO_PACE = Pace()
 
 
 class Sender(Forks):
@@ -132,11 +115,10 @@ class Sender(Forks):
         guard: Guard,
         service: str,
         writer: Writer | None = None,
-        pace: Pace = NO_PACE,
     ) -> None:
         self._guard, self._writer = guard, writer
         self.threads = tuple(
-            ChannelThread(channel, guard=guard, service=service, writer=writer, pace=pace) for channel in channels
+            ChannelThread(channel, guard=guard, service=service, writer=writer) for channel in channels
         )
         self._started = False
         watch(self)
@@ -190,11 +172,11 @@ class Sender(Forks):
 class ChannelThread(Worker):
     """Sends to one channel, in its own time, so that no channel holds up another. No method raises."""
 
-    def __init__(self, channel: Channel, *, guard: Guard, service: str, writer: Writer | None, pace: Pace) -> None:
+    def __init__(self, channel: Channel, *, guard: Guard, service: str, writer: Writer | None) -> None:
         self.channel = channel
         self.stored = None if channel.of_process else writer
         """What asks the store, whose outbox has what any process raised."""
-        self._service, self._pace = service, pace
+        self._service = service
         super().__init__(self._deliver, guard, "deliver alerts")
         self._reset()
 
@@ -204,7 +186,7 @@ class ChannelThread(Worker):
         self._reset()
 
     def _reset(self) -> None:
-        self.memory = MemoryOutbox(self._guard, self.channel, self._pace.give_up_s)
+        self.memory = MemoryOutbox(self._guard, self.channel)
         self._unmarked: set[str] = set()
         self._failures = 0
         self._paused_until = 0.0
@@ -221,9 +203,9 @@ class ChannelThread(Worker):
     def _deliver(self) -> float | None:
         """Sends what is due, and says when something may be due again."""
         self._send_due()
-        nap_s = None if self.stored is None else _about(self._pace.poll_s)
+        nap_s = None if self.stored is None else _about(POLL_S)
         if not self.memory.is_empty:
-            nap_s = min(self._pace.first_s, nap_s or self._pace.first_s)
+            nap_s = min(FIRST_S, nap_s or FIRST_S)
         return None if nap_s is None else max(nap_s, self._paused_until - monotonic())
 
     def _send_due(self) -> None:
@@ -239,8 +221,7 @@ class ChannelThread(Worker):
     def _claim(self, outbox: MemoryOutbox | Writer) -> Outgoing | None:
         if monotonic() >= self._paused_until:
             with self._guard("read the alerts that wait in the budgets' store"):
-                name, longest_s = self.channel.name, self._pace.give_up_s
-                return outbox.do(lambda store: store.claim(name, LEASE_S, longest_s))  # type: ignore[no-any-return]  # what that gives
+                return outbox.do(lambda store: store.claim(self.channel.name, LEASE_S, GIVE_UP_S))  # type: ignore[no-any-return]  # what that gives
         return None
 
     def _send(self, outbox: MemoryOutbox | Writer, found: Outgoing) -> None:
@@ -265,12 +246,17 @@ class ChannelThread(Worker):
             said = DeliveryFailed(str(error))
         self._guard.caught(f"deliver alerts to {self.channel.name}; it is tried again", said)
         at_least_s = getattr(error, "retry_after_s", None) or 0.0
-        pause_s = min(self._pace.after(self._failures), self._pace.longest_pause_s)
+        pause_s = min(_after(self._failures), LONGEST_PAUSE_S)
         self._paused_until = monotonic() + max(pause_s, at_least_s)
-        wait_s = max(self._pace.after(found.tries + 1), at_least_s)
+        wait_s = max(_after(found.tries + 1), at_least_s)
         reason = str(error)[:200] if isinstance(error, DeliveryFailed) else type(error).__name__
         with self._guard("put off an alert in the budgets' store"):
             outbox.do(lambda store: store.mark_failed(found.id, self.channel.name, wait_s, reason))
+
+
+def _after(tries: int) -> float:
+    """How long to wait after so many failures."""
+    return _about(min(FIRST_S * 2.0 ** min(tries - 1, 30), LONGEST_S))
 
 
 def _about(seconds: float) -> float:

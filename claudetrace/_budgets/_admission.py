@@ -105,9 +105,8 @@ class Admission:
         reserve_in(reservation.runs, reservation.call_id, reservation.picousd, found.calls, bounded=bounded)
         reservation.claim(self.budgets, self._clock())
         for part, (each, bound) in zip(reservation.parts, reservation.items, strict=True):
-            claims = [(budget, key, window.end_at) for budget, key, window in part.claims]
             refuse_untagged(untagged(self.budgets, each))
-            refuse_unknown(claims, priced=bound.priced, bounded=bound.why_unbounded is None)
+            refuse_unknown(part.claims, priced=bound.priced, bounded=bound.why_unbounded is None)
         reservation.asked = bool(reservation.claims)
         reservation.admitted = not reservation.asked
         return reservation.asked

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from functools import cached_property
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from claudetrace._alerts._alert import alert_from
@@ -16,7 +17,6 @@ from claudetrace._errors import ClaudetraceError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from contextlib import AbstractContextManager
-    from pathlib import Path
 
     from claudetrace._budgets._postgres._url import ServerUrl
     from claudetrace._budgets._store import Store
@@ -127,7 +127,7 @@ def _at(seconds: float | None) -> datetime | None:
 
 def open_store(name: StoreName, opening: Opening) -> Store:
     """The store of that name, which its first group makes or opens."""
-    return _kind(name).open_store(name, opening)  # type: ignore[no-any-return]  # as each of them does
+    return _kind(name).OwnStore(name, opening)  # type: ignore[no-any-return]  # as each of them does
 
 
 def view(name: StoreName) -> AbstractContextManager[View]:
@@ -137,8 +137,8 @@ def view(name: StoreName) -> AbstractContextManager[View]:
 
 
 def exists(name: StoreName) -> bool:
-    """Whether there is such a store."""
-    return bool(_kind(name).exists(name))
+    """Whether there is such a store. A server may be asked."""
+    return _scheme(name) != "" or Path(str(name)).exists()
 
 
 def changing(name: StoreName, *, wholly: bool = False) -> AbstractContextManager[Any]:
@@ -148,5 +148,10 @@ def changing(name: StoreName, *, wholly: bool = False) -> AbstractContextManager
 
 
 def _kind(name: StoreName) -> Any:
+    return import_module(f"claudetrace._budgets.{KINDS[_scheme(name)]}")
+
+
+def _scheme(name: StoreName) -> str:
+    """What is before `://`, nothing where it is a file."""
     scheme, found, _ = str(name).partition("://")
-    return import_module(f"claudetrace._budgets.{KINDS[scheme if found else '']}")
+    return scheme if found else ""

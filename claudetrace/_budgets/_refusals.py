@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from claudetrace._budgets._budget import Budget
     from claudetrace._budgets._records import Denied, Totals
+    from claudetrace._budgets._windows import Window
 
 
 class CallNotKnown(BudgetExceeded):
@@ -114,11 +115,12 @@ def refuse_untagged(budgets: Iterable[Budget]) -> None:
             raise error
 
 
-def refuse_unknown(budgets: Iterable[tuple[Budget, str, datetime | None]], *, priced: bool, bounded: bool) -> None:
-    """Raises where one of the budgets, each with its key and reset, stops calls without a price, or without a bound."""
-    for budget, key, resets_at in budgets:
+def refuse_unknown(budgets: Iterable[tuple[Budget, str, Window | None]], *, priced: bool, bounded: bool) -> None:
+    """Raises where one of the budgets, each with its key and window, stops calls without a price, or without a
+    bound."""
+    for budget, key, window in budgets:
         if (not priced and budget.unpriced == "block") or (not bounded and budget.unbounded == "block"):
-            raise _stopped(CallNotKnown, budget, key, resets_at)
+            raise _stopped(CallNotKnown, budget, key, None if window is None else window.end_at)
 
 
 def unusable(budget: Budget, key: str, path: str, error: Exception) -> StoreUnusable:

@@ -7,22 +7,24 @@ import time
 from datetime import UTC, datetime
 from pathlib import Path
 
+from claudetrace._alerts import _sender
 from claudetrace._alerts._alert import Alert
 from claudetrace._alerts._channels import channels
-from claudetrace._alerts._sender import Pace, Sender
+from claudetrace._alerts._sender import Sender
 from claudetrace._budgets._budget import Budget
 from claudetrace._budgets._budgets import Budgets
 from claudetrace._call import Row
 from claudetrace._guard import Guard
 from claudetrace._ids import utc_text, uuid7
 
-PACE = Pace(first_s=0.02, longest_s=0.1, longest_pause_s=0.1, poll_s=0.05)
+PACE = {"FIRST_S": 0.02, "LONGEST_S": 0.1, "LONGEST_PAUSE_S": 0.1, "POLL_S": 0.05}
 
 
 def main(store: str, url: str, marks: int, seconds: float) -> None:
     guard = Guard()
+    vars(_sender).update(PACE)
     budgets = Budgets([Budget("all", usd=10)], Path(store), guard=guard)
-    sender = Sender(channels("alert_to", url), guard=guard, service="tests", writer=budgets.writer, pace=PACE)
+    sender = Sender(channels("alert_to", url), guard=guard, service="tests", writer=budgets.writer)
     sender.start()
     print("ready", flush=True)
     sys.stdin.readline()

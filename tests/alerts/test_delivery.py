@@ -45,15 +45,17 @@ def store(tmp_path):
 
 
 @pytest.fixture
-def begin(store):
+def begin(store, monkeypatch):
     """Begins deliveries as processes would: each with a connection of its own to the one store."""
     running = []
+    for name, seconds in PACE.items():
+        monkeypatch.setattr(_sender, name, seconds)
 
-    def begun(alert_to, *, stored=True, pace=PACE):
+    def begun(alert_to, *, stored=True):
         guard = Guard()
         keeper = Kept([BUDGET], store, guard=guard) if stored else None
         writer = keeper.writer if keeper else None
-        sender = Sender(channels("alert_to", alert_to), guard=guard, service="shop", writer=writer, pace=pace)
+        sender = Sender(channels("alert_to", alert_to), guard=guard, service="shop", writer=writer)
         sender.start()
         running.append((sender, keeper))
         return Process(sender, guard, keeper)
@@ -254,9 +256,10 @@ def test_one_bad_alert_blocks_no_other(begin, receiver):
     assert until(lambda: messages(receiver) == {"Number 0.": 1, "Number 1.": 1})
 
 
-def test_what_is_too_old_is_given_up(begin, receiver):
+def test_what_is_too_old_is_given_up(begin, receiver, monkeypatch):
     """An alert that could not be delivered for days is not delivered any more."""
-    process = begin(f"http://{receiver.at}/", pace=replace(PACE, give_up_s=3600))
+    monkeypatch.setattr(_sender, "GIVE_UP_S", 3600.0)
+    process = begin(f"http://{receiver.at}/")
     old = replace(an_alert(0), at=datetime.now(UTC) - timedelta(hours=2))
     process.outbox.raise_alert(old, mark="old")
     process.raise_(1)

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 import orjson
 import pytest
 
-from claudetrace._alerts._sender import Pace, Sender
+from claudetrace._alerts import _sender
 from claudetrace._demo import _answers
+from tests.alerts._raiser import PACE
 from tests.alerts._receiver import Receiver, until
 from tests.budgets._asking import ASK, HELLO, block
 from tests.processes._running import outside_pytest
@@ -29,8 +30,8 @@ ONCE = {0.5: 1, 0.8: 1, 1.0: 1}
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Alerts are tried again after moments."""
-    pace = Pace(first_s=0.02, longest_s=0.1, longest_pause_s=0.1, poll_s=0.05)
-    monkeypatch.setitem(Sender.__init__.__kwdefaults__, "pace", pace)
+    for name, seconds in PACE.items():
+        monkeypatch.setattr(_sender, name, seconds)
 
 
 @pytest.fixture

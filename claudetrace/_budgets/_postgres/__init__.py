@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from claudetrace._budgets._connect import View
 from claudetrace._budgets._postgres._link import Link, linked
-from claudetrace._budgets._postgres._store import PostgresStore
+from claudetrace._budgets._postgres._store import PostgresStore as OwnStore
 from claudetrace._budgets._records import Fact, Opening
 from claudetrace._budgets._steps import Step
 from claudetrace._guard import Guard
@@ -23,16 +23,6 @@ if TYPE_CHECKING:
 LONGEST_S = 30.0
 PATIENCE_S = 10.0
 APART_S = 5.0
-
-
-def open_store(url: ServerUrl, opening: Opening) -> PostgresStore:
-    """As `_connect.open_store`."""
-    return PostgresStore(url, opening)
-
-
-def exists(url: ServerUrl) -> bool:  # noqa: ARG001 - as of a file
-    """Whether it may be asked."""
-    return True
 
 
 @contextmanager
@@ -64,7 +54,7 @@ class Changing:
     """What a command asks of a server and has it do, as a process without budgets of its own."""
 
     def __init__(self, url: ServerUrl) -> None:
-        self.store = PostgresStore(url, Opening((), Guard(), time.time, _nothing, _nothing, _nothing))
+        self.store = OwnStore(url, Opening((), Guard(), time.time, _nothing, _nothing, _nothing))
         self.look = partial(_look, self.store.link, PATIENCE_S)
 
     def do(self, said: Mapping[str, Any]) -> Any:

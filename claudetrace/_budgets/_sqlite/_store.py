@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from contextlib import closing, contextmanager, suppress
+from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +24,6 @@ from claudetrace._errors import ClaudetraceError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from claudetrace._budgets._steps import Step
 
@@ -35,8 +35,9 @@ MOST_KNOWN = 10_000
 class SqliteStore(Store):
     """The budgets of one process in the file at `path`, which the first group makes or opens."""
 
-    def __init__(self, path: Path, opening: Opening) -> None:
+    def __init__(self, name: str | Path, opening: Opening) -> None:
         super().__init__(opening)
+        path = Path(name)
         self.name, self.down_s = str(path), DOWN_S
         self._file = StoreFile(path, self._register)
         self._owner = Owner(owners_of(path))
