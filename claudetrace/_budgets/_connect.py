@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     StoreName: TypeAlias = str | Path | ServerUrl
 
 KINDS: Mapping[str, str] = {"": "_sqlite", "postgresql": "_postgres"}
-"""The implementations, by what a name has before `://`. Each has the functions of this module."""
+"""The implementations, by what a name has before `://`. Each has `OwnStore`, `view` and `changing`."""
 
 
 class View:
