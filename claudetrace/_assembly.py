@@ -198,7 +198,6 @@ class Assembly:
             settings.budget_store,
             settings.alert_to or alert_to("alert_to", None),
             guard=self._guard,
-            service=named["service"],
             spent_before=before,
             of_store=of_store,
         )

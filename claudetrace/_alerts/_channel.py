@@ -35,17 +35,16 @@ SLACK_OPTIONS = {"mrkdwn": True, "parse": "none", "link_names": False, "unfurl_l
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Notice:
-    """An alert with the id by which receivers deduplicate, and its sender."""
+    """An alert with the id by which receivers deduplicate."""
 
     id: str
     alert: Alert
-    service: str
     test: bool = False
 
     def as_json(self) -> dict[str, Any]:
         """The whole alert: money as decimal strings, times in UTC as ISO 8601."""
         told = {each.name: _plain(getattr(self.alert, each.name)) for each in fields(self.alert)}
-        return {**told, "id": self.id, "service": self.alert.service or self.service, "test": self.test}
+        return {**told, "id": self.id, "test": self.test}
 
     def body(self) -> bytes:
         return json.dumps(self.as_json(), ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
@@ -67,8 +66,7 @@ class Notice:
 
     def sender(self) -> str:
         """The service that raised it, its environment and its host."""
-        alert = self.alert
-        return " · ".join(filter(None, (alert.service or self.service, alert.environment, alert.host)))
+        return " · ".join(filter(None, (self.alert.service, self.alert.environment, self.alert.host)))
 
     def slack_body(self) -> bytes:
         """Slack's incoming-webhook format, in which nothing of a tag's value is markup or calls anybody."""

@@ -24,7 +24,7 @@ from claudetrace._errors import ClaudetraceError
 from claudetrace._ids import uuid7
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from claudetrace._budgets._budget import Budget
 
@@ -199,24 +199,20 @@ class Tried:
     """`None` where it was delivered."""
 
 
-def send_test(
-    name: str, budgets: Iterable[Budget], channels: Sequence[Channel], *, service: str, timeout_s: float = TEST_S
-) -> list[Tried]:
+def send_test(budget: Budget, channels: Sequence[Channel], *, service: str, timeout_s: float = TEST_S) -> list[Tried]:
     """Sends one alert, marked as a test, through every channel at once and returns the results. Blocks at most
-    `timeout_s`. Raises `ClaudetraceError` if no budget has the `name`."""
-    budget = next((each for each in budgets if each.name == name), None)
-    if budget is None:
-        raise ClaudetraceError(f"there is no budget {name!r}: name one of {_names(budgets)}")
+    `timeout_s`."""
+    name, now = budget.name, datetime.now(UTC)
     message = f"This is a test of budget {name!r}, which nothing was spent on; alerts of this budget arrive here."
-    alert = Alert(kind="threshold", budget=name, limit_usd=budget.usd, at=datetime.now(UTC), message=message)
-    return send_now(alert, channels, service=service, timeout_s=timeout_s, test=True)
+    alert = Alert(kind="threshold", budget=name, limit_usd=budget.usd, at=now, message=message, service=service)
+    return send_now(alert, channels, timeout_s=timeout_s, test=True)
 
 
 def send_now(
-    alert: Alert, channels: Sequence[Channel], *, service: str, timeout_s: float = TEST_S, test: bool = False
+    alert: Alert, channels: Sequence[Channel], *, timeout_s: float = TEST_S, test: bool = False
 ) -> list[Tried]:
     """Sends `alert` through every channel at once and returns the results. Blocks at most `timeout_s`."""
-    notice = Notice(id=uuid7(time.time_ns()), alert=alert, service=service, test=test)
+    notice = Notice(id=uuid7(time.time_ns()), alert=alert, test=test)
     results: dict[str, Tried] = {}
 
     def attempt(channel: Channel) -> None:
@@ -235,7 +231,3 @@ def send_now(
         thread.join(max(0.0, until - monotonic()))
     silent = f"no answer within {timeout_s:g} s"
     return [results.get(each.name, Tried(channel=each.name, error=silent)) for each in channels]
-
-
-def _names(budgets: Iterable[Budget]) -> str:
-    return ", ".join(repr(each.name) for each in budgets) or "those that are set, of which there is none"

@@ -146,8 +146,6 @@ class Spikes:
 
     def add(self, budget: Budget, key: str, at: float, picousd: int) -> Spike | None:
         """The spike that this call begins or continues."""
-        if budget.spike is None:
-            return None
         slots = self._spend.get((str(budget.name), key), {})
         self._spend.put((str(budget.name), key), slots)
         slot = int(at) // SLOT_S

@@ -113,13 +113,10 @@ class Sender(Forks):
         channels: Sequence[Channel],
         *,
         guard: Guard,
-        service: str,
         writer: Writer | None = None,
     ) -> None:
         self._guard, self._writer = guard, writer
-        self.threads = tuple(
-            ChannelThread(channel, guard=guard, service=service, writer=writer) for channel in channels
-        )
+        self.threads = tuple(ChannelThread(channel, guard=guard, writer=writer) for channel in channels)
         self._started = False
         watch(self)
 
@@ -172,11 +169,10 @@ class Sender(Forks):
 class ChannelThread(Worker):
     """Sends to one channel, in its own time, so that no channel holds up another. No method raises."""
 
-    def __init__(self, channel: Channel, *, guard: Guard, service: str, writer: Writer | None) -> None:
+    def __init__(self, channel: Channel, *, guard: Guard, writer: Writer | None) -> None:
         self.channel = channel
         self.stored = None if channel.of_process else writer
         """What asks the store, whose outbox has what any process raised."""
-        self._service = service
         super().__init__(self._deliver, guard, "deliver alerts")
         self._reset()
 
@@ -227,7 +223,7 @@ class ChannelThread(Worker):
     def _send(self, outbox: MemoryOutbox | Writer, found: Outgoing) -> None:
         try:
             if found.id not in self._unmarked:
-                self.channel.send(Notice(id=found.id, alert=found.alert, service=self._service))
+                self.channel.send(Notice(id=found.id, alert=found.alert))
         except Exception as error:  # noqa: BLE001 - a channel may be the user's code
             self._failed(outbox, found, error)
             return

@@ -90,7 +90,7 @@ class Admission:
             if reservation.locally or self._writer.away():
                 for part in reservation.reserved():
                     self._local.settle(part, charged)
-            if not self._writer.is_lost:
+            if not self._writer.store.is_lost:
                 freed = partial(self.queues.freed, reservation.claims)
                 self._writer.post(Job(partial(reservation.settle, charged), keep=True, then=freed))
             if reservation.admitted:
@@ -126,7 +126,7 @@ class Admission:
         reservation.admitted, reservation.since = True, monotonic()
 
     def _without_store(self, reservation: Reservation, error: Exception) -> Denied | None:
-        name = self._writer.name
+        name = self._writer.store.name
         doing = f"reserve in the budgets' store {name}; this process limits itself by what it knew and what it spends"
         self._guard.caught(doing, error)
         # What has failed has set nothing aside. There is nothing to settle where the call is stopped, either.
@@ -136,7 +136,7 @@ class Admission:
                 raise unusable(claim.budget, claim.key, name, error) from None
         reservation.locally = True
         for done, part in enumerate(reservation.parts):
-            if (denied := self._local.reserve(part, self._writer.peers)) is not None:
+            if (denied := self._local.reserve(part, self._writer.store.peers)) is not None:
                 for undone in reservation.parts[:done]:
                     self._local.withdraw(undone.call_id)
                 return denied

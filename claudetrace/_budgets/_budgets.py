@@ -56,7 +56,6 @@ class Budgets(Forks):
         channels: Sequence[Channel] = (),
         *,
         guard: Guard,
-        service: str = "",
         spent_before: Callable[[Budget, Window], Mapping[str, tuple[int, int]]] | None = None,
         clock: Callable[[], float] = time.time,
         of_store: bool = False,
@@ -80,7 +79,7 @@ class Budgets(Forks):
         self._admission = Admission(self._blocking, self.writer, self._local, guard, clock)
         self.admit, self.admit_async = self._admission.admit, self._admission.admit_async
         self.settle = self._admission.settle
-        self.sender = Sender(channels, guard=guard, service=service, writer=self.writer)
+        self.sender = Sender(channels, guard=guard, writer=self.writer)
         asked = (None, None) if self.writer is None else (self.totals, self._block)
         self.rules = Rules(self.budgets, self.sender.raise_alert, *asked, guard=guard, clock=clock)
         self.observed = Observed(self.budgets, store, guard)

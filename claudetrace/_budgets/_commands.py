@@ -171,57 +171,53 @@ def forget(
     now; and the budgets that name them in their own definition, which stay. Rows that are counted get the names that
     `rows` has. Raises as `view` does, and where a file cannot be rid of them."""
     with _connect.changing(name, wholly=True) as store:
-        forgetting = Forgetting(store.look("told"), user, sessions, of)
+        anew, defined = _anew(store.look("told"), user, sessions, of)
         results = [(row_id, *item.split("/", 1)) for item, row_id in rows.items()]
-        return store.do({"do": "forget_who", **forgetting.said, "results": results}), forgetting.defined
+        return store.do({"do": "forget_who", **anew, "answered": ANSWERED, "results": results}), defined
 
 
-class Forgetting:
-    """What is of `value`, a value of the tag `of`, or of one of `sessions`, among what a store has `told`: its budgets,
-    the marks of what was told in it, and its alerts."""
+def _anew(
+    told: Mapping[str, Any], value: str, sessions: set[str], of: str
+) -> tuple[dict[str, list[tuple[Any, ...]]], list[str]]:
+    """What takes the place of what is of `value`, a value of the tag `of`, or of one of `sessions`, among what a store
+    has `told`: of keys in each budget, of marks, of alerts with the key that each names. And the budgets that name them
+    in their own definition."""
+    # One name for each: two together would have spent more than the limit of one.
+    anew = {key: f"(forgotten {secrets.token_hex(4)})" for key in (value, *sessions)}
+    by_name = {("", key): anew[key] for key in sessions}
+    keys, defined = list[tuple[Any, ...]](), set[str]()
+    for budget_id, name, definition in told["budgets"] or ():
+        # Also those of a budget that this version cannot use.
+        for tag, said in (orjson.loads(definition).get("tags") or {}).items():
+            theirs = _keys(tag, value, sessions, of)
+            if said == EACH:
+                keys += [(anew[key], budget_id, key) for key in theirs]
+                by_name |= {(name, key): anew[key] for key in theirs}
+            elif said in theirs:
+                defined.add(name)
+    marks = [(_mark(by_name, *each), *each) for each in told["fired"] or ()]
+    alerts = [(*_alert(by_name, text), alert_id) for alert_id, text in told["alerts"] or ()]
+    found = {"marks": marks, "alerts": alerts}
+    return {"keys": keys, **{what: [each for each in some if each[0]] for what, some in found.items()}}, sorted(defined)
 
-    def __init__(self, told: Mapping[str, Any], value: str, sessions: set[str], of: str) -> None:
-        # One name for each: two together would have spent more than the limit of one.
-        anew = {key: f"(forgotten {secrets.token_hex(4)})" for key in (value, *sessions)}
-        self._by_name = {("", key): anew[key] for key in sessions}
-        keys, defined = list[tuple[str, int, str]](), set[str]()
-        for budget_id, name, definition in told["budgets"] or ():
-            # Also those of a budget that this version cannot use.
-            for tag, said in (orjson.loads(definition).get("tags") or {}).items():
-                theirs = _keys(tag, value, sessions, of)
-                if said == EACH:
-                    keys += [(anew[key], budget_id, key) for key in theirs]
-                    self._by_name |= {(name, key): anew[key] for key in theirs}
-                elif said in theirs:
-                    defined.add(name)
-        marks = [(self._mark(budget, mark), budget, mark) for budget, mark in told["fired"] or ()]
-        alerts = [(self._alert(text), alert_id) for alert_id, text in told["alerts"] or ()]
-        self.said: dict[str, Any] = {
-            "keys": keys,
-            "marks": [each for each in marks if each[0]],
-            "alerts": [(*found, alert_id) for found, alert_id in alerts if found],
-            "answered": ANSWERED,
-        }
-        """What takes the place of what: of keys in each budget; of marks; of alerts, with the key that each names."""
-        self.defined = sorted(defined)
-        """The budgets that name them in their own definition."""
 
-    def _mark(self, budget: str, mark: str) -> str | None:
-        found = MARK.fullmatch(mark)
-        neutral = self._by_name.get((budget, found[2])) if found else None
-        return f"{found[1]}{neutral}" if found and neutral else None
+def _mark(by_name: Mapping[tuple[str, str], str], budget: str, mark: str) -> str | None:
+    found = MARK.fullmatch(mark)
+    neutral = by_name.get((budget, found[2])) if found else None
+    return f"{found[1]}{neutral}" if found and neutral else None
 
-    def _alert(self, text: str) -> tuple[str, str] | None:
-        said: dict[str, Any] = orjson.loads(text)
-        key = said.get("key") or ""
-        neutral = self._by_name.get((said.get("budget") or "", key))
-        if neutral is None:
-            return None
-        message = str(said.get("message")).replace(named(key), named(neutral))
-        message = message.replace(f"--key {quote(key)}", f"--key {quote(neutral)}")
-        # What leads to the calls names whose they are.
-        said |= {"key": neutral, "message": message, "command": None, "link": None}
-        return orjson.dumps(said).decode(), key
+
+def _alert(by_name: Mapping[tuple[str, str], str], text: str) -> tuple[str | None, str]:
+    said: dict[str, Any] = orjson.loads(text)
+    key = said.get("key") or ""
+    neutral = by_name.get((said.get("budget") or "", key))
+    if neutral is None:
+        return None, key
+    message = str(said.get("message")).replace(named(key), named(neutral))
+    message = message.replace(f"--key {quote(key)}", f"--key {quote(neutral)}")
+    # What leads to the calls names whose they are.
+    said |= {"key": neutral, "message": message, "command": None, "link": None}
+    return orjson.dumps(said).decode(), key
 
 
 def _keys(tag: str, value: str, sessions: set[str], of: str) -> set[str]:

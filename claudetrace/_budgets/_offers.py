@@ -66,7 +66,7 @@ class Offers:
         job, writer = None, self.writer
         if writer is None:
             return None
-        if writer.is_lost or self._offered - self._counted + len(rows) > MOST:
+        if writer.store.is_lost or self._offered - self._counted + len(rows) > MOST:
             self._guard.caught("keep every row for the budgets' store", StoreError(f"{len(rows)} are not in it"))
             return None
         for first in range(0, len(rows), AT_ONCE):

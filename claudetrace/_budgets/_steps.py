@@ -110,10 +110,6 @@ def _claim(place: int, claim: Claim, row: int) -> dict[str, Any]:
     }
 
 
-def reserving(call_id: str, claims: Sequence[Claim], picousd: int, calls: int) -> Step:
-    return Step({"do": "reserve", "call": call_id, "usd": picousd, "calls": calls}, claims)
-
-
 def settling(
     call_id: str, picousd: int | None, calls: int | None, rests: Sequence[Rest], reserved: Step | None
 ) -> Step:

@@ -13,7 +13,7 @@ from claudetrace._alerts._alert import Alert, Outgoing, alert_from, alert_text
 from claudetrace._alerts._rules import mark_of, threshold_alert
 from claudetrace._budgets._budget import Budget, budget_from
 from claudetrace._budgets._records import Claim, Denied, Opening, Rest, StoreError, Totals
-from claudetrace._budgets._steps import Asked, Ids, Step, correcting, reserving, settling, taking
+from claudetrace._budgets._steps import Asked, Ids, Step, correcting, settling, taking
 from claudetrace._budgets._windows import ROLLING, Window
 from claudetrace._clock import monotonic
 from claudetrace._ids import uuid7
@@ -125,7 +125,8 @@ class Store(ABC):
     ) -> Denied | Asked | None:
         """Sets so much aside for the call in every budget, or in none and says which had no room. `forced`: also
         where there is no room. A call that is known already changes nothing."""
-        step = reserving(call_id, self._in_time(claims), picousd, calls)
+        said = {"do": "reserve", "call": call_id, "usd": picousd, "calls": calls}
+        step = Step(said, self._in_time(claims))
         return self._add(step.again() if forced else step)
 
     def withdraw(self, call_id: str) -> None:

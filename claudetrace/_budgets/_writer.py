@@ -109,8 +109,7 @@ class Writer(Forks):
     than it says: so a signal handler may raise, or call Claude itself, wherever it comes."""
 
     def __init__(self, store: Store, guard: Guard) -> None:
-        self.name = store.name
-        self._store, self._guard = store, guard
+        self.store, self._guard = store, guard
         self.used = self.closed = False
         """Whether anything was asked of it in this process since it was closed; whether it was closed."""
         self.idle: Callable[[], float | None] = lambda: None
@@ -131,16 +130,6 @@ class Writer(Forks):
         self._forking: dict[int, bool] = {}
 
     # For any thread.
-
-    @property
-    def is_lost(self) -> bool:
-        """Whether this process may never use the store again."""
-        return self._store.is_lost
-
-    @property
-    def peers(self) -> int:
-        """As `Store.peers`."""
-        return self._store.peers
 
     def do(self, act: Callable[[Store], Any], patience_s: float = PATIENCE_S, *, tries: bool = False) -> Any:
         """What `act` gives, once that is committed. Raises what it raises; `StoreError` after `patience_s` at most."""
@@ -168,7 +157,7 @@ class Writer(Forks):
 
     def _result(self, job: Job, patience_s: float) -> Any:
         if not job.done:
-            late = StoreError(f"{self._store.name} does not answer within {patience_s:g} s")
+            late = StoreError(f"{self.store.name} does not answer within {patience_s:g} s")
             late.may_be_done = True
             raise late
         if job.error is not None:
@@ -194,15 +183,15 @@ class Writer(Forks):
 
     def away(self) -> Exception | None:
         """Why the store cannot be used now, as far as it is known without asking it."""
-        if self.is_lost:
-            return StoreError(f"this process can use {self._store.name} no more")
+        if self.store.is_lost:
+            return StoreError(f"this process can use {self.store.name} no more")
         now, began = monotonic(), self._began
         if self._fault is not None and now < self._down_until:
             return self._fault
         if began and now - began > PATIENCE_S:
-            return StoreError(f"{self._store.name} has not answered for {now - began:.0f} s")
+            return StoreError(f"{self.store.name} has not answered for {now - began:.0f} s")
         if self._in_use._is_owned() and not self._worker.is_here:  # type: ignore[attr-defined]  # noqa: SLF001 - as `threading.Condition` does
-            return StoreError(f"{self._store.name} was asked by a signal handler amid a transaction of its thread")
+            return StoreError(f"{self.store.name} was asked by a signal handler amid a transaction of its thread")
         return None
 
     def retry(self) -> None:
@@ -249,7 +238,7 @@ class Writer(Forks):
             while self._jobs:
                 self._serve_some()
             if self.closed:
-                self._store.close()
+                self.store.close()
                 self.used = False
 
     def _serve_some(self) -> None:
@@ -293,15 +282,15 @@ class Writer(Forks):
         try:
             self._group(batch)
         except StoreError as error:
-            if not self._store.mend(error):
+            if not self.store.mend(error):
                 raise
             self._group(batch)
 
     def _group(self, batch: list[Job]) -> None:
         self._began = monotonic()
-        with self._store.group(PATIENCE_S if self._fault is None else NO_PATIENCE_S):
+        with self.store.group(PATIENCE_S if self._fault is None else NO_PATIENCE_S):
             for job in batch:
-                job.result = job.act(self._store)
+                job.result = job.act(self.store)
         for job in batch:
             job.result = answer_of(job.result)
         self._began = 0.0
@@ -309,7 +298,7 @@ class Writer(Forks):
     def _failed(self, batch: list[Job], error: Exception) -> None:
         if isinstance(error, StoreError):
             if self._fault is not error:
-                self._fault, self._down_until = error, monotonic() + self._store.down_s
+                self._fault, self._down_until = error, monotonic() + self.store.down_s
         elif len(batch) > 1:
             # One of them is at fault, and not the store.
             for job in batch:
@@ -330,19 +319,19 @@ class Writer(Forks):
     def before_fork(self) -> None:
         owned = self._in_use._is_owned()  # type: ignore[attr-defined]  # noqa: SLF001 - as above
         held = not owned and self._in_use.acquire(timeout=FORK_WAIT_S)
-        if held and not self._store.pause(FORK_WAIT_S):
+        if held and not self.store.pause(FORK_WAIT_S):
             self._in_use.release()
             held = False
         self._forking[threading.get_ident()] = held
 
     def after_fork_in_parent(self) -> None:
         if self._forking.pop(threading.get_ident(), False):
-            self._store.resume()
+            self.store.resume()
             self._in_use.release()
 
     def after_fork_in_child(self) -> None:
         held = self._forking.pop(threading.get_ident(), False)
-        self._store.inherited(paused=held, in_use=not self._in_use.acquire(blocking=False))
+        self.store.inherited(paused=held, in_use=not self._in_use.acquire(blocking=False))
         # The jobs are of the parent's callers.
         self.used = False
         self._reset()

@@ -210,5 +210,6 @@ def alert_unseen(found: Reconciliation, at_least: Fraction, settings: Settings) 
         key=found.asked.scope,
         at=datetime.now(UTC),
         message=message,
+        service=resource()["service"],
     )
-    return send_now(alert, settings.alert_to or alert_to("alert_to", None), service=resource()["service"])
+    return send_now(alert, settings.alert_to or alert_to("alert_to", None))

@@ -107,7 +107,7 @@ def test(store: StoreName, name: str) -> None:
         raise ClaudetraceError(
             f'no channel is named in claudetrace.toml: write alert_to = ["https://…"] there. {CODE}{_untried(channels)}'
         )
-    tried = send_test(name, known.values(), settings.alert_to, service=resource()["service"])
+    tried = send_test(known[name], settings.alert_to, service=resource()["service"])
     click.echo(f"A test alert of budget {name!r}, through the channels of claudetrace.toml:")
     width = max(len(each.channel) for each in tried)
     for each in tried:

@@ -24,7 +24,7 @@ def main(store: str, url: str, marks: int, seconds: float) -> None:
     guard = Guard()
     vars(_sender).update(PACE)
     budgets = Budgets([Budget("all", usd=10)], Path(store), guard=guard)
-    sender = Sender(channels("alert_to", url), guard=guard, service="tests", writer=budgets.writer)
+    sender = Sender(channels("alert_to", url), guard=guard, writer=budgets.writer)
     sender.start()
     print("ready", flush=True)
     sys.stdin.readline()

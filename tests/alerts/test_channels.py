@@ -35,8 +35,9 @@ ALERT = Alert(
     window_end=datetime(2026, 12, 1, 1, tzinfo=timezone(timedelta(hours=1))),
     at=datetime(2026, 11, 21, 8, 0, 0, 123456, tzinfo=UTC),
     message='Budget "customers" of "acme" has spent $8.00 of $10.00.',
+    service="shop",
 )
-NOTICE = Notice(id="0199-id", alert=ALERT, service="shop")
+NOTICE = Notice(id="0199-id", alert=ALERT)
 SECRET = "s3cr3t-t0ken"
 needs_apprise = pytest.mark.skipif(find_spec("apprise") is None, reason="the extra [alerts] is not installed")
 
@@ -143,8 +144,8 @@ def test_slack_body(receiver):
 def test_slack_markup_in_a_tag_is_text(receiver):
     """A hostile tag value calls nobody, links nowhere and cannot start a line of its own."""
     evil = "<!channel> <https://evil.example|x> @here & \n*all*"
-    alert = Alert(kind="loop", key=evil, at=ALERT.at, message=f"A loop of {evil}")
-    send(f"slack+http://{receiver.at}/x", Notice(id="i", alert=alert, service="s"))
+    alert = Alert(kind="loop", key=evil, at=ALERT.at, message=f"A loop of {evil}", service="s")
+    send(f"slack+http://{receiver.at}/x", Notice(id="i", alert=alert))
 
     text = json.loads(receiver.got[0].body)["text"]
     assert text == (

@@ -22,7 +22,6 @@ from claudetrace._alerts._alert import Alert
 from claudetrace._alerts._channels import Tried, channels, send_test
 from claudetrace._alerts._sender import MOST_TRIES_OF_PROCESS, Sender
 from claudetrace._budgets._budget import Budget
-from claudetrace._errors import ClaudetraceError
 from claudetrace._guard import Guard
 from tests.alerts._raiser import PACE
 from tests.alerts._receiver import Receiver, until
@@ -55,7 +54,7 @@ def begin(store, monkeypatch):
         guard = Guard()
         keeper = Kept([BUDGET], store, guard=guard) if stored else None
         writer = keeper.writer if keeper else None
-        sender = Sender(channels("alert_to", alert_to), guard=guard, service="shop", writer=writer)
+        sender = Sender(channels("alert_to", alert_to), guard=guard, writer=writer)
         sender.start()
         running.append((sender, keeper))
         return Process(sender, guard, keeper)
@@ -451,7 +450,7 @@ def test_a_test_alert_goes_through_every_channel(receiver):
         down.status = 503
         to = [f"http://{receiver.at}/", f"http://{down.at}/{SECRET}", given.append, fails]
         named = channels("alert_to", to)
-        tried = send_test("all", [BUDGET], named, service="shop")
+        tried = send_test(BUDGET, named, service="shop")
 
     assert tried == [
         Tried(channel=named[0].name, error=None),
@@ -464,18 +463,10 @@ def test_a_test_alert_goes_through_every_channel(receiver):
     assert given[0].budget == "all"
 
 
-def test_a_test_alert_of_no_budget_is_refused():
-    """A budget that there is none of is refused, with those that there are."""
-    with pytest.raises(ClaudetraceError, match="there is no budget 'al': name one of 'all'"):
-        send_test("al", [BUDGET], channels("alert_to", "log"), service="shop")
-
-
 def test_a_test_alert_does_not_wait_for_ever():
     """A channel that does not answer is reported as such."""
     let_go = threading.Event()
-    (tried,) = send_test(
-        "all", [BUDGET], channels("alert_to", lambda _alert: let_go.wait(30)), service="shop", timeout_s=0.05
-    )
+    (tried,) = send_test(BUDGET, channels("alert_to", lambda _alert: let_go.wait(30)), service="shop", timeout_s=0.05)
     let_go.set()
 
     assert tried.error == "no answer within 0.05 s"

@@ -106,7 +106,7 @@ def test_of_two_processes_one_raises_it(tmp_path):
     budget, given = day_budget(forecast=False), []
     for _ in range(2):
         keeper = Kept([budget], tmp_path / "budgets", guard=Guard())
-        sender = Sender(channels("alert_to", given.append), guard=Guard(), service="shop", writer=keeper.writer)
+        sender = Sender(channels("alert_to", given.append), guard=Guard(), writer=keeper.writer)
         Watched(budget, sender=sender).call(None)
         sender.close()
         keeper.close()
@@ -122,7 +122,7 @@ def test_a_store_at_fault_keeps_no_alert_back():
             raise OSError("the disk is full")
 
     given, guard = [], Guard()
-    sender = Sender(channels("alert_to", given.append), guard=guard, service="shop", writer=Broken())
+    sender = Sender(channels("alert_to", given.append), guard=guard, writer=Broken())
     watched = Watched(day_budget(forecast=False), sender=sender)
     watched.call(None)
     watched.call(None)

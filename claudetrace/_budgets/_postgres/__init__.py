@@ -6,6 +6,7 @@ import os
 import time
 from contextlib import contextmanager
 from functools import partial
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from claudetrace._budgets._connect import View
@@ -16,7 +17,7 @@ from claudetrace._budgets._steps import Step
 from claudetrace._guard import Guard
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
 
     from claudetrace._budgets._postgres._url import ServerUrl
 
@@ -50,27 +51,17 @@ def _facts(look: Any) -> Iterator[Fact]:
         yield Fact("CLAUDETRACE_HASH_KEY", told)
 
 
-class Changing:
-    """What a command asks of a server and has it do, as a process without budgets of its own."""
-
-    def __init__(self, url: ServerUrl) -> None:
-        self.store = OwnStore(url, Opening((), Guard(), time.time, _nothing, _nothing, _nothing))
-        self.look = partial(_look, self.store.link, PATIENCE_S)
-
-    def do(self, said: Mapping[str, Any]) -> Any:
-        """What the step is answered."""
-        return self.store.do([Step(said)], durable=True)[0][0]
-
-
 @contextmanager
-def changing(url: ServerUrl, *, wholly: bool = False) -> Iterator[Changing]:  # noqa: ARG001 - as of a file
-    """Lets a command change the store. Older versions of rows stay with the server until it vacuums them."""
-    asked = Changing(url)
+def changing(url: ServerUrl, *, wholly: bool = False) -> Iterator[Any]:  # noqa: ARG001 - as of a file
+    """Lets a command change the store, as a process without budgets of its own. Older versions of rows stay with the
+    server until it vacuums them."""
+    store = OwnStore(url, Opening((), Guard(), time.time, _nothing, _nothing, _nothing))
+    look = partial(_look, store.link, PATIENCE_S)
     try:
-        with asked.store.group(PATIENCE_S):
-            yield asked
+        with store.group(PATIENCE_S):
+            yield SimpleNamespace(look=look, do=lambda said: store.do([Step(said)], durable=True)[0][0])
     finally:
-        asked.store.close()
+        store.close()
 
 
 def _nothing(*_said: Any) -> Any:

@@ -40,9 +40,6 @@ class ServerError(StoreError):
         self.closed = closed
         """Whether the connection was closed."""
 
-    def __reduce__(self) -> Any:
-        return StoreError, self.args
-
 
 class ServerUrl:
     """The URL of a database, or `env:NAME` of the variable that holds it. Two are equal if they lead to the same."""

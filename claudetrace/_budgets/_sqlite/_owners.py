@@ -21,30 +21,26 @@ class Owner(Forks):
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._held: Descriptor | None = None
-        self._id = ""
+        self.name = ""
+        """As `id`, but empty where this process has reserved nothing yet."""
         watch(self)
 
     def id(self) -> str:
         """The name that this process's reservations carry; its file is locked from here on. Raises `OSError`."""
-        if self._id:
-            return self._id
+        if self.name:
+            return self.name
         make_folder(self._folder)
         name = f"{os.getpid()}-{secrets.token_hex(8)}"
         hidden = self._folder / f"{name}.new"
         fd = open_file(hidden, os.O_RDWR | os.O_CREAT | os.O_EXCL)
         lock(fd)
         hidden.rename(self._folder / name)
-        self._held, self._id = Descriptor(fd), name
+        self._held, self.name = Descriptor(fd), name
         return name
-
-    @property
-    def name(self) -> str:
-        """As `id`, but empty where this process has reserved nothing yet."""
-        return self._id
 
     def is_gone(self, owner: str) -> bool:
         """Whether the process of that name has ended, in whatever way."""
-        if owner == self._id:
+        if owner == self.name:
             return False
         try:
             fd = open_file(self._folder / owner, os.O_RDWR)
@@ -65,7 +61,7 @@ class Owner(Forks):
     def names(self) -> list[str]:
         """All whose files are there, this process's left out."""
         with suppress(OSError):
-            return [path.name for path in self._folder.iterdir() if path.name != self._id and path.suffix != ".new"]
+            return [path.name for path in self._folder.iterdir() if path.name != self.name and path.suffix != ".new"]
         return []
 
     def forget(self, owner: str) -> None:
@@ -75,7 +71,7 @@ class Owner(Forks):
 
     def close(self, *, settled: bool) -> None:
         """Lets go of the file, and removes it where all is `settled`: else others settle in this one's place."""
-        owner, self._id = self._id, ""
+        owner, self.name = self.name, ""
         if owner and settled:
             self.forget(owner)
         held, self._held = self._held, None
