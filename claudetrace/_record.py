@@ -20,6 +20,7 @@ from claudetrace._pricing._rates import book
 from claudetrace._pricing._terms import Terms, checked_words
 from claudetrace._seam._answer import Answer, read_result, text
 from claudetrace._seam._live import LiveCall
+from claudetrace._seam._where import Where
 from claudetrace._tags import TagScope, clean_tags
 
 if TYPE_CHECKING:
@@ -81,7 +82,7 @@ def record(
         if answer.message_id is not None:
             call.id = response_id(call.started_ns, SOURCE, answer.message_id)
         call.columns.update(call_id=call.id, source=SOURCE, started_at=utc_text(call.started_ns))
-        call.columns.update(streamed=int(bool(streamed)), server_address="")
+        call.columns["streamed"] = int(bool(streamed))
         row = {**call.row(), **answer.columns(), **told}
         row["duration_ms"] = None if duration_s is None else duration_s * 1e3
         if answer.error_type is not None and answer.usage is None:
@@ -121,7 +122,7 @@ def _read(
     columns: Row = {"platform": platform, "model_requested": asked}
     tags = recorder.attribute(columns, None, None)
     terms = Terms(platform=platform, batch=operation.batch).with_own_rates(own_rates)
-    return LiveCall(recorder, operation, columns, tags, terms), answer, told
+    return LiveCall(recorder, operation, columns, tags, terms, Where(platform, None, "", None)), answer, told
 
 
 def _body_of(message: Any) -> dict[str, Any]:

@@ -175,12 +175,12 @@ class CallRecorder:
         except Exception as error:  # noqa: BLE001 - without a span there is still a row
             self.guard.caught("start the span of a call", error)
 
-    def native_span(self, call: LiveCall, span: Any, base_url: Any, options: Any) -> bool:
-        return self._spans is not None and self._spans.join(call, span, base_url, options)
+    def native_span(self, call: LiveCall, span: Any, options: Any) -> bool:
+        return self._spans is not None and self._spans.join(call, span, options)
 
-    def no_native_span(self, call: LiveCall, base_url: Any, options: Any) -> None:
+    def no_native_span(self, call: LiveCall, options: Any) -> None:
         if self._spans is not None:
-            self._spans.stand_in(call, base_url, options)
+            self._spans.stand_in(call, options)
 
     def usage_known(self, call: LiveCall, answer: Answer) -> None:
         # A span of ours is told once, with the row.

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from claudetrace._pricing._terms import Terms
     from claudetrace._seam._agent_sdk._query import Queries
     from claudetrace._seam._answer import Answer
+    from claudetrace._seam._where import Where
     from claudetrace._tags import TagContext
 
 
@@ -73,11 +74,11 @@ class Recorder(Protocol):
     def started(self, call: LiveCall, client: Any, options: Any) -> None:
         """The call is about to be made. Where the SDK makes no span, ours begins."""
 
-    def native_span(self, call: LiveCall, span: Any, base_url: Any, options: Any) -> bool:
+    def native_span(self, call: LiveCall, span: Any, options: Any) -> bool:
         """The SDK made this span for the call; `None` where it makes none. Whether our span replaces it."""
         ...
 
-    def no_native_span(self, call: LiveCall, base_url: Any, options: Any) -> None:
+    def no_native_span(self, call: LiveCall, options: Any) -> None:
         """The request is about to be sent, and the SDK has not made the span that it should have made."""
 
     def usage_known(self, call: LiveCall, answer: Answer) -> None:
@@ -153,11 +154,14 @@ class LiveCall:
     _returned = False
     _done = False
 
-    def __init__(self, recorder: Recorder, operation: Operation, columns: Row, tags: TagContext, terms: Terms) -> None:
+    def __init__(
+        self, recorder: Recorder, operation: Operation, columns: Row, tags: TagContext, terms: Terms, where: Where
+    ) -> None:
         self.recorder = recorder
         self.operation = operation
         self.tags = tags
         self.terms = terms
+        self.where = where
         self.started_ns = time.time_ns()
         self.started_perf = self.attempt_perf = time.perf_counter()
         self.id = uuid7(self.started_ns)
@@ -166,7 +170,7 @@ class LiveCall:
         columns["call_id"] = self.id
         columns["started_at"] = utc_text(self.started_ns)
         columns["source"], columns["billing"] = "anthropic", "api"
-        columns["operation"] = operation.name
+        columns["operation"], columns["server_address"] = operation.name, where.host
         self._forks = _forks
         self._pending: list[Response] = []
         # An iterator counts in one step: two streams of a call may end at once, in two threads.
@@ -187,7 +191,6 @@ class LiveCall:
     def attempt(self, request: Any, retries_taken: int) -> None:
         """An HTTP request is about to be sent."""
         if not self.attempts:
-            self.columns["server_address"] = request.url.host
             self.columns["request_bytes"] = body_bytes(request)
         self.attempts += 1
         self.retries = max(self.retries, retries_taken)

@@ -152,10 +152,11 @@ def _begin(client: Any, options: Any, stream: object) -> LiveCall | None:
             columns["model_requested"] = model
         columns["streamed"] = int(bool(stream) and not operation.lines)
         payer = billed_to(body) if "billing_policy" in body else None
-        terms = _terms(where_to(client, options.url), operation.batch, payer)
+        where = where_to(client, options.url)
+        terms = _terms(where, operation.batch, payer)
         columns["platform"] = terms.platform
         tags = recorder.attribute(columns, client, user_of(body) if "metadata" in body else None)
-        call = LiveCall(recorder, operation, columns, tags, terms)
+        call = LiveCall(recorder, operation, columns, tags, terms, where)
         call.batch_id = batch_id
         call.has_middleware = bool(getattr(client, "_middleware", None))
         if columns.get("tools_offered"):
@@ -175,23 +176,16 @@ def _shape(recorder: Recorder, body: Any) -> Row:
 
 
 @guarded("record a call that failed")
-def _raised(call: LiveCall, client: Any, error: BaseException) -> None:
+def _raised(call: LiveCall, error: BaseException) -> None:
     call.ended_elsewhere = _call.get() is not call
-    _fill_address(call, client)
     call.raised(error)
 
 
 @guarded("record a call")
-def _returned(call: LiveCall, client: Any, result: Any) -> None:
+def _returned(call: LiveCall, result: Any) -> None:
     if call.has_middleware:
         watch_rebuilt(call, result)
-    _fill_address(call, client)
     call.returned()
-
-
-def _fill_address(call: LiveCall, client: Any) -> None:
-    if "server_address" not in call.columns:
-        call.columns["server_address"] = client.base_url.host
 
 
 def _leave(token: Token[LiveCall | None]) -> None:
@@ -236,10 +230,10 @@ def _request(wrapped: Any, instance: Any, args: Any, kwargs: Any) -> Any:
             call.recorder.admit(call)
         args, kwargs = _sendable(call, instance, args, kwargs)
         result = wrapped(*args, **kwargs)
-        _returned(call, instance, result)
+        _returned(call, result)
     except BaseException as error:
         if call is not None:
-            _raised(call, instance, error)
+            _raised(call, error)
         raise
     finally:
         _leave(token)
@@ -257,10 +251,10 @@ async def _request_async(wrapped: Any, instance: Any, args: Any, kwargs: Any) ->
             await call.recorder.admit_async(call)
         args, kwargs = _sendable(call, instance, args, kwargs)
         result = await wrapped(*args, **kwargs)
-        _returned(call, instance, result)
+        _returned(call, result)
     except BaseException as error:
         if call is not None:
-            _raised(call, instance, error)
+            _raised(call, error)
         raise
     finally:
         _leave(token)
@@ -293,15 +287,15 @@ def _build_request(wrapped: Any, instance: Any, args: Any, kwargs: Any) -> Any:
     options = args[0] if args else kwargs.get("options")
     if (call := _call_of(instance, options)) is not None:
         # Not from the header that says the same: users can set it themselves.
-        _attempted(call, instance, options, request, kwargs.get("retries_taken", 0))
+        _attempted(call, options, request, kwargs.get("retries_taken", 0))
     return request
 
 
 @guarded("count an attempt")
-def _attempted(call: LiveCall, client: Any, options: Any, request: Any, retries_taken: int) -> None:
+def _attempted(call: LiveCall, options: Any, request: Any, retries_taken: int) -> None:
     call.attempt(request, retries_taken)
     if call.awaits_span:
-        call.recorder.no_native_span(call, client.base_url, options)
+        call.recorder.no_native_span(call, options)
 
 
 def _sleep_for_retry(wrapped: Any, _instance: Any, args: Any, kwargs: Any) -> Any:
@@ -329,5 +323,4 @@ def _start_api_call_span(wrapped: Any, _instance: Any, args: Any, kwargs: Any) -
 
 @guarded("join the SDK's span")
 def _join(call: LiveCall, span: Any, args: Any) -> bool:
-    _tracer, base_url, options = args[:3]
-    return call.recorder.native_span(call, span, base_url, options)
+    return call.recorder.native_span(call, span, args[2])

@@ -23,7 +23,7 @@ _LOCATION = re.compile(r"/locations/([^/]+)/")
 _AWS_HOST = re.compile(r"(?:^|\.)(?:amazonaws\.com|api\.aws)$")
 _GOVCLOUD_REGION = re.compile(r"(?:^|\.)us-gov-[a-z]+-\d+(?:\.|$)")
 _PORTS = {"https": 443, "http": 80}
-_MOST_HOSTS = 256
+_MOST_PLACES = 256
 
 
 class Where(NamedTuple):
@@ -54,26 +54,13 @@ def where_to(client: Any, url: str) -> Where:
         there = urlsplit(url)
         region = _region(client, platform, url) if platform in _REGION else None
         return Where(platform, region, there.hostname or "", there.port or _PORTS.get(there.scheme))
+    port = base_url.port or _PORTS.get(base_url.scheme)
     if platform in _REGION:
-        return Where(platform, _region(client, platform, url), *host_and_port(base_url))
-    where = Where(platform, None, *host_and_port(base_url))
-    if len(_places) < _MOST_HOSTS:
+        return Where(platform, _region(client, platform, url), base_url.host, port)
+    where = Where(platform, None, base_url.host, port)
+    if len(_places) < _MOST_PLACES:
         _places[type(client), id(base_url)] = base_url, where
     return where
-
-
-_hosts: dict[int, tuple[Any, tuple[str, int | None]]] = {}
-"""By the id of a base URL, which is kept beside, so that no other gets its id."""
-
-
-def host_and_port(base_url: Any) -> tuple[str, int | None]:
-    """The host and the port of a client's base URL: the same for each call, and long to ask for."""
-    known = _hosts.get(id(base_url))
-    if known is None:
-        known = base_url, (base_url.host, base_url.port or _PORTS.get(base_url.scheme))
-        if len(_hosts) < _MOST_HOSTS:
-            _hosts[id(base_url)] = known
-    return known[1]
 
 
 def terms_of_calls(

@@ -8,7 +8,6 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from claudetrace._seam._request import request_body
-from claudetrace._seam._where import host_and_port
 from claudetrace._telemetry import _attributes as names
 from claudetrace._telemetry._attributes import SCHEMA_URL, SCOPE
 from claudetrace._version import __version__
@@ -77,7 +76,7 @@ class Spans:
         if self._sdk_will_make_one(client, options):
             call.awaits_span = not self._current.is_suppressed()
         elif (tracer := self.own_tracer()) is not None:
-            self._start_own(call, tracer, client.base_url, options)
+            self._start_own(call, tracer, options)
             self._enter(call)
 
     def blocked(self, error: BudgetExceeded) -> None:
@@ -86,7 +85,7 @@ class Spans:
         if span.is_recording():
             span.add_event("claudetrace.budget_exceeded", names.blocked_attributes(error))
 
-    def join(self, call: LiveCall, span: Any, base_url: Any, options: Any) -> bool:
+    def join(self, call: LiveCall, span: Any, options: Any) -> bool:
         """Uses the SDK's span for the call. Whether our span replaces it.
 
         Tags are set at once, so that failed calls have them too.
@@ -97,8 +96,8 @@ class Spans:
         if span is None or not span.is_recording():
             # Another tool suppressed the SDK's span, to make its own, which has no cost.
             if awaited and self._current.suppression():
-                return self.stand_in(call, base_url, options)
-            if self._everywhere and not self._current.is_suppressed() and self.stand_in(call, base_url, options):
+                return self.stand_in(call, options)
+            if self._everywhere and not self._current.is_suppressed() and self.stand_in(call, options):
                 self._enter(call, inside=True)
                 return True
             self._join_silent(call, span)
@@ -115,12 +114,12 @@ class Spans:
         if span is not None and span.get_span_context() != self._current.get_current_span().get_span_context():
             call.span = CallSpan(span, native=True)
 
-    def stand_in(self, call: LiveCall, base_url: Any, options: Any) -> bool:
+    def stand_in(self, call: LiveCall, options: Any) -> bool:
         """Starts our span in place of the SDK's. Whether there is a provider for it."""
         call.awaits_span = False
         tracer = self._tracer()
         if tracer is not None:
-            self._start_own(call, tracer, base_url, options)
+            self._start_own(call, tracer, options)
         return tracer is not None
 
     def records(self, call: LiveCall) -> bool:
@@ -209,10 +208,9 @@ class Spans:
             return self._providers.tracer_provider() is self._current.tracer_provider()
         return not isinstance(tracer, self._current.NoOpTracer)
 
-    def _start_own(self, call: LiveCall, tracer: Any, base_url: Any, options: Any) -> None:
+    def _start_own(self, call: LiveCall, tracer: Any, options: Any) -> None:
         name, attributes = names.request_attributes(call, request_body(options))
-        host, port = host_and_port(base_url)
-        attributes["server.address"], attributes["server.port"] = host, port or 443
+        attributes["server.address"], attributes["server.port"] = call.where.host, call.where.port or 443
         attributes.update(names.tag_attributes(call.tags.tags, backends=self._backends))
         span = self._current.start_span(tracer, name, attributes, call.started_ns)
         call.span = CallSpan(span, native=False)
