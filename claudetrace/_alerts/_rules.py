@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from claudetrace._budgets._budget import Budget
-    from claudetrace._budgets._records import Claim, Totals
+    from claudetrace._budgets._records import Claim
+    from claudetrace._budgets._totals import Totals
     from claudetrace._guard import Guard
 
 FORECAST_S = 10.0

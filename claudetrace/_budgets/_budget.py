@@ -19,8 +19,8 @@ from claudetrace._switch import check_watching
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-    from claudetrace._budgets._records import Totals
     from claudetrace._budgets._run import Run
+    from claudetrace._budgets._totals import Totals
 
 MOST_USD = 10**9
 MOST_CALLS = 10**15

@@ -16,7 +16,7 @@ from claudetrace._budgets._admission import Admission
 from claudetrace._budgets._local import Local
 from claudetrace._budgets._match import ALL, matching, untagged
 from claudetrace._budgets._offers import Offers
-from claudetrace._budgets._records import Claim, Opening, Totals
+from claudetrace._budgets._records import Claim, Opening
 from claudetrace._budgets._reservation import Owned, Reservation, items_of
 from claudetrace._budgets._run import runs
 from claudetrace._budgets._status import Observed
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from claudetrace._budgets._budget import Budget
     from claudetrace._budgets._connect import StoreName
     from claudetrace._budgets._store import Store
+    from claudetrace._budgets._totals import Totals
     from claudetrace._budgets._windows import Window
     from claudetrace._call import Row
     from claudetrace._errors import BudgetExceeded

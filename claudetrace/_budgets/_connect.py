@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from claudetrace._alerts._alert import alert_from
 from claudetrace._alerts._sender import GIVE_UP_S
 from claudetrace._budgets._budget import Budget, budget_from
-from claudetrace._budgets._records import ChannelState, Fact, Grant, Open, Opening, Raised, Spread, Stored, Totals
+from claudetrace._budgets._records import ChannelState, Fact, Grant, Open, Opening, Raised, Spread, Stored
+from claudetrace._budgets._totals import Totals
 from claudetrace._errors import ClaudetraceError
 
 if TYPE_CHECKING:

@@ -7,7 +7,8 @@ from threading import RLock
 from typing import TYPE_CHECKING, TypeAlias
 
 from claudetrace._alerts._patterns import Latest
-from claudetrace._budgets._records import Charged, Claim, Denied, Part, Totals
+from claudetrace._budgets._records import Charged, Claim, Denied, Part
+from claudetrace._budgets._totals import Totals
 from claudetrace._forks import Forks, watch
 
 if TYPE_CHECKING:

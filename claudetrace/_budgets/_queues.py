@@ -11,9 +11,10 @@ from itertools import count
 from operator import attrgetter
 from typing import TYPE_CHECKING, TypeAlias
 
-from claudetrace._budgets._records import Claim, Denied, Totals
+from claudetrace._budgets._records import Claim, Denied
 from claudetrace._budgets._refusals import is_retryable
 from claudetrace._budgets._steps import answer_of
+from claudetrace._budgets._totals import Totals
 from claudetrace._budgets._writer import Awaited, Job, Writer
 from claudetrace._clock import monotonic
 from claudetrace._forks import Forks, watch

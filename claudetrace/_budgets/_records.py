@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
     from claudetrace._alerts._alert import Alert
     from claudetrace._budgets._budget import Budget
+    from claudetrace._budgets._totals import Totals
     from claudetrace._budgets._windows import Window
     from claudetrace._guard import Guard
 
@@ -21,34 +22,6 @@ class StoreError(ClaudetraceError):
 
     may_be_done = False
     """Whether it is still to be seen what was done: the store has not answered in time."""
-
-
-class Totals(NamedTuple):
-    """What a budget has spent, reserved and held, in its window or in one counter."""
-
-    picousd: int = 0
-    calls: int = 0
-    reserved_picousd: int = 0
-    reserved_calls: int = 0
-    oldest_slot: int | None = None
-    held_picousd: int = 0
-    granted_picousd: int = 0
-    granted_calls: int = 0
-    blocked_calls: int = 0
-
-    @property
-    def used_picousd(self) -> int:
-        """What is spent, reserved and held."""
-        return self.picousd + self.reserved_picousd + self.held_picousd
-
-    @property
-    def used_calls(self) -> int:
-        """The calls that are made or running."""
-        return self.calls + self.reserved_calls
-
-    def plus(self, more: Totals) -> Totals:
-        """Both together."""
-        return Totals(*((mine or 0) + (its or 0) for mine, its in zip(self, more, strict=True)))
 
 
 class Claim(NamedTuple):

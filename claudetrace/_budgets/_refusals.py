@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from claudetrace._budgets._budget import Budget
-    from claudetrace._budgets._records import Denied, Totals
+    from claudetrace._budgets._records import Denied
+    from claudetrace._budgets._totals import Totals
     from claudetrace._budgets._windows import Window
 
 

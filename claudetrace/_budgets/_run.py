@@ -6,7 +6,7 @@ from collections import deque
 from threading import RLock
 from typing import TYPE_CHECKING, Any
 
-from claudetrace._budgets._records import Totals
+from claudetrace._budgets._totals import Totals
 from claudetrace._call import exact_usd, usd
 from claudetrace._entries import Blocks
 from claudetrace._forks import Forks, watch

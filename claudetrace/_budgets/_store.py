@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 from claudetrace._alerts._alert import Alert, Outgoing, alert_from, alert_text
 from claudetrace._alerts._rules import mark_of, threshold_alert
 from claudetrace._budgets._budget import Budget, budget_from
-from claudetrace._budgets._records import Claim, Denied, Opening, Rest, StoreError, Totals
 from claudetrace._budgets._steps import Asked, Ids, Step, correcting, settling, taking
+from claudetrace._budgets._totals import Totals
 from claudetrace._budgets._windows import ROLLING, Window
 from claudetrace._clock import monotonic
 from claudetrace._ids import uuid7
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from contextlib import AbstractContextManager
 
+    from claudetrace._budgets._records import Claim, Denied, Opening, Rest, StoreError
     from claudetrace._call import Row
 
 MOST_TOLD = 100_000

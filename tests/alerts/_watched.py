@@ -7,7 +7,7 @@ from decimal import Decimal
 
 from claudetrace._alerts._rules import Rules
 from claudetrace._budgets._budget import Budget
-from claudetrace._budgets._records import Totals
+from claudetrace._budgets._totals import Totals
 from claudetrace._guard import Guard
 from claudetrace._ids import utc_text
 

@@ -15,9 +15,10 @@ from claudetrace._budgets._budget import Budget, definition_of, shape_of
 from claudetrace._budgets._match import ALL
 from claudetrace._budgets._postgres._link import Link
 from claudetrace._budgets._postgres._url import ServerError, ServerUrl
-from claudetrace._budgets._records import Claim, Denied, Opening, Totals
+from claudetrace._budgets._records import Claim, Denied, Opening
 from claudetrace._budgets._steps import Asked, Step, settling
 from claudetrace._budgets._store import KEEP_COUNTERS_S, KEEP_S, KEEP_STEPS_S, RESULTS_S, SOME, UNSEEN_S, Store
+from claudetrace._budgets._totals import Totals
 from claudetrace._budgets._windows import ROLLING, rolling_s
 from claudetrace._clock import monotonic
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from claudetrace._budgets._records import Totals
+from claudetrace._budgets._totals import Totals
 from claudetrace._call import PICOUSD_PER_USD
 
 if TYPE_CHECKING:

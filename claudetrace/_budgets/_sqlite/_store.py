@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from claudetrace import _usable
 from claudetrace._budgets._budget import Budget, definition_of, shape_of
-from claudetrace._budgets._records import Denied, Opening, StoreError, Totals
+from claudetrace._budgets._records import Denied, Opening, StoreError
 from claudetrace._budgets._sqlite._counters import EXCHANGE, KNOWN, Work, counted, split
 from claudetrace._budgets._sqlite._file import StoreFile, begin, connect, is_broken
 from claudetrace._budgets._sqlite._look import LOOKS
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from claudetrace._budgets._steps import Step
+    from claudetrace._budgets._totals import Totals
 
 DOWN_S = 2.0
 EVERY_S = 60.0
