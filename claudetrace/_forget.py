@@ -88,15 +88,11 @@ def forget(
                     _rid(aside, name, partial(_forget.forget, aside, name))
         for spool, path in spools.items():
             _forget_in_journal(spool, path, name, done)
-        for log in (
-            log
-            for path in (*ledgers, *_files(store))
-            for log in path.parent.glob(f"{glob.escape(path.name)}.left-*-wal")
-        ):
-            if _holds(log, spellings(name.value)):
-                done.left.append(
-                    f"{log} may name them, and is of a file that is gone: delete it when you have no use for it"
-                )
+        for path in (*ledgers, *_files(store)):
+            for log in path.parent.glob(f"{glob.escape(path.name)}.left-*-wal"):
+                if _holds(log, spellings(name.value)):
+                    gone = "is of a file that is gone: delete it when you have no use for it"
+                    done.left.append(f"{log} may name them, and {gone}")
     return done
 
 
@@ -170,9 +166,10 @@ def _forget_in_stores(store: StoreName, ledgers: list[Path], name: Whom, done: F
             done.left += [
                 f"the budget {each!r} is for them by its definition: change the program that has it" for each in defined
             ]
-    for aside in (aside for file in _files(store) for aside in _set_aside(file, "broken")):
-        with done.each(aside):
-            _rid(aside, name, partial(_commands.forget, aside, name.value, sessions, rows, name.tag))
+    for path in _files(store):
+        for aside in _set_aside(path, "broken"):
+            with done.each(aside):
+                _rid(aside, name, partial(_commands.forget, aside, name.value, sessions, rows, name.tag))
 
 
 def _set_aside(path: Path, why: str) -> list[Path]:

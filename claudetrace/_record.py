@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from claudetrace._budgets._admission import runs_of
 from claudetrace._call import PICOUSD_PER_USD
 from claudetrace._errors import ClaudetraceError
-from claudetrace._ids import response_id, utc_text
+from claudetrace._ids import ns_of, response_id, utc_text
 from claudetrace._instrument import running
 from claudetrace._operations import BATCHES_RESULT, COMPLETIONS_CREATE, COUNT_TOKENS, MESSAGES_CREATE
 from claudetrace._pricing._ids import read_id
@@ -33,8 +33,6 @@ if TYPE_CHECKING:
 log = logging.getLogger("claudetrace")
 
 SOURCE = "recorded"
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND = timedelta(microseconds=1)
 _LONGEST = timedelta(days=365)
 
 
@@ -155,11 +153,10 @@ def _started_ns(started_at: datetime | None, duration_s: float | None) -> int | 
     if not timedelta(0) <= ago < _LONGEST:
         raise ClaudetraceError(f"duration_s cannot be {duration_s!r:.80}: give seconds, 0 or more, or leave it out")
     if started_at is None:
-        return None if duration_s is None else (datetime.now(UTC) - ago - _EPOCH) // _MICROSECOND * 1_000
-    if not isinstance(started_at, datetime) or started_at.year <= _EPOCH.year:
+        return None if duration_s is None else ns_of(datetime.now(UTC) - ago)
+    if not isinstance(started_at, datetime) or started_at.year <= 1970:
         raise ClaudetraceError(f"started_at cannot be {started_at!r:.80}: give a datetime after 1970, or leave it out")
-    began = started_at if started_at.tzinfo else started_at.replace(tzinfo=UTC)
-    return (began - _EPOCH) // _MICROSECOND * 1_000
+    return ns_of(started_at if started_at.tzinfo else started_at.replace(tzinfo=UTC))
 
 
 @cache

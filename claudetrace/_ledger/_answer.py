@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 from claudetrace._call import exact_usd
 from claudetrace._ledger._question import CALENDAR, CALLS, IN_HOURS, IN_SUMS, Filter, Question, Source, tag_of
 from claudetrace._ledger._rollups import OTHER, pruned_before
-from claudetrace._ledger._spend import NOTHING, SUMMED, Key, Others, Spends, Totals, check_order, less, spends
+from claudetrace._ledger._spend import NOTHING, SUMMED, Key, Others, Spends, Totals, check_order, in_order, less
 from claudetrace._ledger._times import DAY, HOUR, Span, after, begin_of
 
 if TYPE_CHECKING:
@@ -102,15 +102,8 @@ def read_spend(
         return found
     answer = _Answer(connection, question, progress)
     answer.read()
-    return spends(
-        answer.totals,
-        question.by,
-        answer.answered_from,
-        answer.pruned_before,
-        are_named=answer.are_named,
-        top=top,
-        sort=sort,
-    )
+    rows, total = in_order(answer.totals, question.by, answer.are_named, top, sort)
+    return Spends(rows, total, answer.answered_from, answer.pruned_before)
 
 
 def _top_sessions(connection: sqlite3.Connection, question: Question, top: int) -> Spends | None:

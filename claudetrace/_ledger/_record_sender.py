@@ -249,7 +249,7 @@ class RecordSender:
 
     def _refuse(self, id_: str, reason: str) -> None:
         with self._gate:
-            _unsent.refuse(self._store.connection(), id_, reason[:500])
+            self._store.connection().execute(_unsent.REFUSE, (reason[:500], id_))
         self.refused += 1
         self._guard.caught(f"send every record; the table unsent of {self._store.path} says why", ValueError(reason))
 

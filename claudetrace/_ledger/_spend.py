@@ -165,17 +165,11 @@ def check_order(sort: str | None) -> None:
         raise ClaudetraceError(f"sort={sort!r} is none of {', '.join(ORDERS)}")
 
 
-def spends(
-    totals: Totals,
-    by: tuple[str, ...],
-    answered_from: str,
-    pruned_before: str | None,
-    *,
-    are_named: Callable[[list[Key]], list[bool]],
-    top: int | None,
-    sort: str | None,
-) -> Spends:
-    """The rows of `totals`: the most expensive first, or in the order of time where that is the first dimension.
+def in_order(
+    totals: Totals, by: tuple[str, ...], are_named: Callable[[list[Key]], list[bool]], top: int | None, sort: str | None
+) -> tuple[list[Spend], Spend]:
+    """The rows of `totals`, the most expensive first, or in the order of time where that is the first dimension; and
+    their sum.
 
     `are_named` tells of each key whether every day with others names it. With `top`, all beyond so many are one row.
     """
@@ -193,7 +187,7 @@ def spends(
     if rest := [amounts for _, amounts in found[most:]]:
         too_low = has_others and any(row.others for row in rows)
         rows.append(replace(_sum(rest), dimensions=dict.fromkeys(by), rest=len(rest), too_low=too_low))
-    return Spends(rows, _sum([amounts for _, amounts in found]), answered_from, pruned_before)
+    return rows, _sum([amounts for _, amounts in found])
 
 
 def _most_expensive_first(found: tuple[Key, list[int]]) -> tuple[Any, ...]:

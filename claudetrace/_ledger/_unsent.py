@@ -31,10 +31,13 @@ OLDEST_AT = """
     ORDER BY unsent.id
     LIMIT 1
 """
+"""When the first of the rows that wait began."""
 DROP = "DELETE FROM unsent WHERE id IN (SELECT value FROM json_each(?))"
 DROP_ROWS = "DELETE FROM calls WHERE id IN (SELECT value FROM json_each(?))"
 REFUSE = "UPDATE unsent SET refused = ? WHERE id = ?"
+"""Gives up a row that the receiver never takes, for a reason."""
 REFUSED = "SELECT COUNT(*), MIN(refused) FROM unsent WHERE refused IS NOT NULL"
+"""How many rows were given up, and the reason of one."""
 LOST = "records_lost"
 ADD_LOST = """
     INSERT INTO facts (name, value) VALUES (?, ?)
@@ -59,12 +62,6 @@ def waiting(connection: sqlite3.Connection, at_most: int) -> int:
     return int(count)
 
 
-def oldest_at(connection: sqlite3.Connection) -> str | None:
-    """When the first of the rows that wait began, or `None`."""
-    found = connection.execute(OLDEST_AT).fetchone()
-    return found[0] if found else None
-
-
 def take(connection: sqlite3.Connection, after: str, until: str, limit: int) -> list[Row]:
     """The next rows that wait, with ids after `after` up to `until`. One that is marked and gone is its id alone."""
     return [*map(told, rows_of(connection, TAKE, (after, until, limit)))]
@@ -76,17 +73,6 @@ def drop(connection: sqlite3.Connection, ids: list[str], *, with_rows: bool = Fa
     if with_rows:
         connection.execute(DROP_ROWS, (as_json,))
     return connection.execute(DROP, (as_json,)).rowcount
-
-
-def refused(connection: sqlite3.Connection) -> tuple[int, str | None]:
-    """How many rows were given up, and the reason of one."""
-    count, reason = connection.execute(REFUSED).fetchone()
-    return count, reason
-
-
-def refuse(connection: sqlite3.Connection, id_: str, reason: str) -> None:
-    """Gives up a row that the receiver never takes."""
-    connection.execute(REFUSE, (reason, id_))
 
 
 def lose(connection: sqlite3.Connection, ids: list[str]) -> int:

@@ -6,13 +6,14 @@ Only this file uses OpenTelemetry's logs, whose modules are still private.
 from __future__ import annotations
 
 import time
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from importlib import import_module
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 from claudetrace._call import CALL_FIELDS
 from claudetrace._errors import ClaudetraceError
+from claudetrace._ids import ns_of
 from claudetrace._telemetry import _otlp
 from claudetrace._telemetry._attributes import EVENT, SCOPE
 from claudetrace._version import __version__
@@ -32,7 +33,6 @@ RESOURCE = {
 """The columns that become attributes of the resource."""
 ATTRIBUTES = {f"claudetrace.{name}": name for name in CALL_FIELDS}
 """Each attribute of a record with the column that it is, for who sends records and who takes them."""
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 OLDEST_SDK = (1, 39)
 
 
@@ -137,4 +137,4 @@ def _context(row: Row) -> Any:
 
 
 def _nanoseconds(moment: str) -> int:
-    return (datetime.fromisoformat(moment) - EPOCH) // timedelta(microseconds=1) * 1000
+    return ns_of(datetime.fromisoformat(moment))

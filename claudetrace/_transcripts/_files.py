@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from contextlib import suppress
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -64,7 +65,6 @@ class Transcript:
         """The CLI's own totals, as it wrote them down last before `started`."""
         self._started = started
         self._has_begun = False
-        self._agent: str | None = None
         self._newest: str | None = None
 
     def read(self, progress: Callable[[int], None] | None = None) -> None:
@@ -126,17 +126,16 @@ class Transcript:
             if self._started is not None and response.at is not None and response.at >= self._started:
                 self._has_begun = True
             if response.agent is None and record.get("isSidechain"):
-                response.agent = self._subagent()
+                response.agent = self._subagent
 
+    @cached_property
     def _subagent(self) -> str:
-        """The name of the subagent whose transcript this is: as the file beside it says, else its id."""
-        if self._agent is None:
-            told: Any = None
-            with suppress(OSError, ValueError):
-                told = json.loads(self.path.with_name(self.path.stem + _META).read_bytes())
-            name = text(told.get("agentType")) if isinstance(told, dict) else None
-            self._agent = name or "subagent"
-        return self._agent
+        """The name of the subagent whose transcript this is, as the file beside it says."""
+        told: Any = None
+        with suppress(OSError, ValueError):
+            told = json.loads(self.path.with_name(self.path.stem + _META).read_bytes())
+        name = text(told.get("agentType")) if isinstance(told, dict) else None
+        return name or "subagent"
 
 
 def _parsed(line: bytes) -> Any:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import orjson
 
 from claudetrace._content import Content
-from claudetrace._ids import response_id
+from claudetrace._ids import ns_of, response_id
 from claudetrace._kept import kept_usage
 from claudetrace._operations import MESSAGES_CREATE
 from claudetrace._pricing._engine import ran_code
@@ -28,8 +28,6 @@ _PLATFORMS = {"msg_bdrk_": "bedrock", "msg_vrtx_": "vertex"}
 """How the ids of a cloud's messages begin."""
 _DETACHED = "HEAD"
 _HOME = re.compile(r"^(?:/(?:home|Users)/[^/]+|/root)(?=/|$)")
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MS = timedelta(milliseconds=1)
 SYNTHETIC = "<synthetic>"
 """The model of messages that the CLI wrote itself, such as for an API error."""
 FACTS = {
@@ -122,7 +120,7 @@ def row_of(response: Response, who: Row, terms: Terms, hashed: Hashed, *, source
     the ledger stores it."""
     at = response.at or datetime.now(UTC)
     terms = _terms(response, terms)
-    row_id = response_id((at - _EPOCH) // _MS * 1_000_000, CLAUDE_CODE, response.message_id)
+    row_id = response_id(ns_of(at), CLAUDE_CODE, response.message_id)
     row: Row = {
         **who,
         "id": row_id,

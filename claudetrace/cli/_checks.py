@@ -137,10 +137,10 @@ def _journal(connection: sqlite3.Connection, path: Path) -> Iterator[Check]:
 def _records(connection: sqlite3.Connection, _: Path) -> Iterator[Check]:
     """The records that wait to be sent, that the receiver refuses, and that were removed before they were sent."""
     waiting = _unsent.waiting(connection, MANY_RECORDS)
-    refused, reason = _unsent.refused(connection)
+    refused, reason = connection.execute(_unsent.REFUSED).fetchone()
     lost = _unsent.lost(connection)
     if waiting or refused or lost:
-        oldest = _unsent.oldest_at(connection)
+        (oldest,) = connection.execute(_unsent.OLDEST_AT).fetchone() or (None,)
         late = oldest is not None and datetime.fromisoformat(oldest) < datetime.now(UTC) - RECORDS_WAIT
         away = f"the oldest is of {oldest}; is the receiver that OTEL_EXPORTER_OTLP_* or otlp= names there?"
         more = "+" if waiting == MANY_RECORDS else ""
