@@ -43,6 +43,16 @@ def naming(value: str) -> re.Pattern[bytes]:
     return re.compile(rb"(?<!\w)(?:%b)(?!\w)" % b"|".join(map(re.escape, spellings(value))))
 
 
+def from_json(text: str | bytes) -> Any:
+    """What `text` says, also with half of a surrogate pair, which is no JSON for orjson. Raises `ValueError`."""
+    try:
+        return orjson.loads(text)
+    except ValueError:
+        import json
+
+        return json.loads(text)
+
+
 def json_text(value: Any) -> str:
     """`value` as JSON, also where orjson has no form for it."""
     try:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +12,7 @@ from claudetrace._operations import BATCHES_RESULT, FREE
 from claudetrace._pricing._bill import FLAGS
 from claudetrace._pricing._engine import price_response
 from claudetrace._pricing._terms import Terms
+from claudetrace._text import from_json
 from claudetrace._usage import row_columns, usage_columns
 
 if TYPE_CHECKING:
@@ -111,12 +111,9 @@ def usage_of(row: Mapping[str, Any]) -> dict[str, Any] | None:
     if not isinstance(text, str):
         return None
     try:
-        usage = orjson.loads(text)
+        usage = from_json(text)
     except ValueError:
-        try:
-            usage = json.loads(text)
-        except ValueError:
-            return None
+        return None
     return usage if isinstance(usage, dict) else None
 
 

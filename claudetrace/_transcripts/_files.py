@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import os
 from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import orjson
-
+from claudetrace._text import from_json
 from claudetrace._transcripts._responses import Response, message_of, text
 
 if TYPE_CHECKING:
@@ -107,7 +105,7 @@ class Transcript:
 
     def _take_line(self, line: bytes) -> None:
         try:
-            record = _parsed(line)
+            record = from_json(line)
         except ValueError:
             self.broken += 1
             return
@@ -133,14 +131,6 @@ class Transcript:
         """The name of the subagent whose transcript this is, as the file beside it says."""
         told: Any = None
         with suppress(OSError, ValueError):
-            told = json.loads(self.path.with_name(self.path.stem + _META).read_bytes())
+            told = from_json(self.path.with_name(self.path.stem + _META).read_bytes())
         name = text(told.get("agentType")) if isinstance(told, dict) else None
         return name or "subagent"
-
-
-def _parsed(line: bytes) -> Any:
-    try:
-        return orjson.loads(line)
-    except ValueError:
-        # A half of a surrogate pair is no JSON for orjson, and is for the CLI.
-        return json.loads(line)
