@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 from contextlib import suppress
 from typing import TYPE_CHECKING, TypeAlias
+
+from claudetrace._errors import ClaudetraceError
+
+try:
+    import fcntl
+except ModuleNotFoundError as error:
+    raise ClaudetraceError(
+        "claudetrace records on Linux and macOS: call instrument() there alone, or set CLAUDETRACE_ENABLED=false"
+    ) from error
 
 if TYPE_CHECKING:
     from pathlib import Path

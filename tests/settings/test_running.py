@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import functools
 import gc
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -209,3 +211,22 @@ def test_health_says_how_recording_goes(client: anthropic.Anthropic, db: Path) -
 
     assert (health.recorded, health.written, health.pending, health.lost) == (3, 3, 0, 0)
     assert (health.last_error, health.failures) == (None, {})
+
+
+ON_WINDOWS = """
+import sys
+sys.modules["fcntl"] = None
+import claudetrace
+try:
+    claudetrace.instrument()
+except claudetrace.ClaudetraceError as error:
+    print(error)
+"""
+
+
+def test_where_nothing_can_be_recorded_the_way_out_is_said() -> None:
+    """A system without file locks, as Windows is, gets a sentence, and not the name of a module."""
+    ran = subprocess.run([sys.executable, "-c", ON_WINDOWS], capture_output=True, text=True, check=True)
+
+    assert "Linux and macOS" in ran.stdout
+    assert "CLAUDETRACE_ENABLED=false" in ran.stdout
