@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import warnings
+from contextlib import suppress
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -36,20 +37,11 @@ class AppriseChannel(Channel):
         self._service: Any = service
 
     def send(self, notice: Notice) -> None:
-        with _quiet:
-            took = self._notify(notice)
+        took, body = False, "\n".join([*notice.lines(), notice.sender()])
+        with _quiet, suppress(Exception):  # its words may hold the address
+            took = self._service.notify(body=body, title=notice.headline(), notify_type="warning")
         if not took:
             raise DeliveryFailed("apprise could not deliver it")
-
-    def _notify(self, notice: Notice) -> bool:
-        try:
-            return bool(
-                self._service.notify(
-                    body="\n".join([*notice.lines(), notice.sender()]), title=notice.headline(), notify_type="warning"
-                )
-            )
-        except Exception:  # noqa: BLE001 - its words may hold the address
-            return False
 
 
 class _Quiet(threading.local, logging.Filter):

@@ -129,9 +129,6 @@ class Budget:
             _refuse(self, "wait_s", self.wait_s, "the calls of a run do not wait; leave it out")
         if self.usd is None and self.max_calls is None:
             _refuse(self, "usd", None, "give usd=, max_calls= or both")
-        for name, words in _WORDS.items():
-            if getattr(self, name) not in words:
-                _refuse(self, name, getattr(self, name), f"it is one of {', '.join(words)}")
         if self.untagged == "block" and not (self.blocks and self.each_tag):
             _refuse(self, "untagged", "block", 'it goes with on_exceeded="block" and a tag that is "*"')
 
@@ -326,6 +323,7 @@ _CHECKS: Mapping[str, tuple[Callable[[Any], Any], str]] = {
         _if(lambda value: _is_number(value) and 0 <= value <= LONGEST_WAIT_S, float),
         f"give seconds from 0 to {LONGEST_WAIT_S:,}",
     ),
+    **{name: (_if(words.__contains__), f"it is one of {', '.join(words)}") for name, words in _WORDS.items()},
 }
 """What becomes of each value, `None` where it cannot be used, and the way out."""
 _OPTIONAL = ("usd", "max_calls", "tags", "model", "spike")

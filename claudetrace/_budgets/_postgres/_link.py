@@ -57,7 +57,7 @@ class Link:
             answered = self._results(connection, end)
         except BaseException as error:
             self.drop()
-            if isinstance(error, (ServerError, KeyboardInterrupt)) or not isinstance(error, Exception):
+            if isinstance(error, ServerError) or not isinstance(error, Exception):
                 raise
             raise self.url.fault(error, answered=False, closed=True) from None
         return self._value(answered)

@@ -144,7 +144,7 @@ def _channels(work: Work, said: Said) -> Any:
 def _open(work: Work, said: Said) -> Any:
     """Of another user's process only they can tell whether it is gone."""
     owners, found = Owner(said["owners"]), work.run(OPEN)
-    gone = {owner: bool(owner) and owners.seems_gone(owner) for _, _, owner in found}
+    gone = {owner: bool(owner) and owners.is_gone(owner) for _, _, owner in found}
     return [(*each, gone[each[2]]) for each in found]
 
 

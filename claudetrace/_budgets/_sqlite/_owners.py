@@ -39,24 +39,17 @@ class Owner(Forks):
         return name
 
     def is_gone(self, owner: str) -> bool:
-        """Whether the process of that name has ended, in whatever way."""
+        """Whether the process of that name has ended, in whatever way, as far as this user can tell."""
         if owner == self.name:
             return False
         try:
             fd = open_file(self._folder / owner, os.O_RDWR)
-        except FileNotFoundError:
-            return True
-        try:
-            return lock(fd)
-        finally:
-            os.close(fd)
-
-    def seems_gone(self, owner: str) -> bool:
-        """As `is_gone`, but not where this user cannot tell."""
-        try:
-            return self.is_gone(owner)
-        except OSError:
-            return False
+            try:
+                return lock(fd)
+            finally:
+                os.close(fd)
+        except OSError as error:
+            return isinstance(error, FileNotFoundError)
 
     def names(self) -> list[str]:
         """All whose files are there, this process's left out."""
