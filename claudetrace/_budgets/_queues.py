@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, TypeAlias
 from claudetrace._budgets._records import Claim, Denied
 from claudetrace._budgets._refusals import is_retryable
 from claudetrace._budgets._steps import answer_of
-from claudetrace._budgets._totals import Totals
 from claudetrace._budgets._writer import Awaited, Job, Writer
 from claudetrace._clock import monotonic
 from claudetrace._forks import Forks, watch
@@ -25,6 +24,7 @@ if TYPE_CHECKING:
 
     from claudetrace._budgets._reservation import Reservation
     from claudetrace._budgets._store import Store
+    from claudetrace._budgets._totals import Totals
 
     Place: TypeAlias = tuple[str, str]
     Tried: TypeAlias = list[tuple["Waiter", Denied | None]]
@@ -38,13 +38,13 @@ LOOK_AGAIN_S = 0.1
 class Waiter(Awaited):
     """A call that may have to wait. It is decided in groups of the store, and woken once that is committed."""
 
-    __slots__ = ("began", "denied", "error", "gone", "number", "place", "reservation")
+    __slots__ = ("began", "claim", "denied", "error", "gone", "number", "reservation")
 
     def __init__(self, reservation: Reservation) -> None:
         super().__init__()
         self.reservation = reservation
-        self.place: Place | None = None
-        """The queue that it is in."""
+        self.claim: Claim | None = None
+        """What it waits for, `None` where it does not have to."""
         self.denied: Denied | None = None
         """Why it had no room when it was tried last; `None` until then."""
         self.error: Exception | None = None
@@ -55,12 +55,7 @@ class Waiter(Awaited):
     @property
     def left_s(self) -> float:
         """How long it may wait on, for the budget in whose queue it is; 0 once it is decided."""
-        return 0.0 if self.done else self.began + self.claim.budget.wait_s - monotonic()
-
-    @property
-    def claim(self) -> Claim:
-        """What it waits for."""
-        return next(claim for claim in self.reservation.claims if claim.place == self.place)
+        return 0.0 if self.done or self.claim is None else self.began + self.claim.budget.wait_s - monotonic()
 
     def finish(self, denied: Denied | None, error: Exception | None = None) -> None:
         self.denied, self.error = denied, error
@@ -98,8 +93,7 @@ class Queues(Forks):
         what the store does."""
         waiter = Waiter(reservation)
         try:
-            if not self._writer.do(partial(self._arrive, waiter)):
-                return waiter.denied
+            self._writer.do(partial(self._arrive, waiter))
             while (left_s := waiter.left_s) > 0:
                 waiter.wait(left_s)
         finally:
@@ -110,8 +104,7 @@ class Queues(Forks):
         """As `admit`, while the event loop goes on."""
         waiter = Waiter(reservation)
         try:
-            if not await self._writer.do_async(partial(self._arrive, waiter), loop):
-                return waiter.denied
+            await self._writer.do_async(partial(self._arrive, waiter), loop)
             # When it is time, it may have come to wait for another budget.
             while (left_s := waiter.left_s) > 0:
                 await waiter.wait_async(loop, left_s)
@@ -122,34 +115,33 @@ class Queues(Forks):
     def _leave(self, waiter: Waiter) -> None:
         """The caller waits no more, also where it was interrupted or cancelled."""
         waiter.gone = True
-        if waiter.place is not None:
+        if waiter.claim is not None:
             waiter.reservation.waited_s = monotonic() - waiter.began
-            self.look_at([waiter.place])
+            self.look_at([waiter.claim.place])
 
     def _result(self, waiter: Waiter) -> Denied | None:
         if waiter.error is not None:
             raise waiter.error
-        return waiter.denied if waiter.done else self._why(waiter)
-
-    def _why(self, waiter: Waiter) -> Denied:
-        """Why a call that was not tried, or not lately, has no room."""
-        claim = waiter.claim
-        if (queue := self._queues.get(claim.place)) is not None:
+        claim = None if waiter.done else waiter.claim
+        if claim is not None and (queue := self._queues.get(claim.place)) is not None:
+            # It was not tried, or not lately.
             return Denied(claim, queue.totals)
-        return waiter.denied or Denied(claim, Totals())
+        return waiter.denied
 
     # On the thread that serves the store: in a group, which may be tried again, or after its commit.
 
-    def _arrive(self, waiter: Waiter, store: Store) -> bool:
-        """Whether the call has to wait. Behind others it is not tried: a small call does not pass a large one."""
+    def _arrive(self, waiter: Waiter, store: Store) -> None:
+        """Tries the call, which then may have to wait. Behind others it is not tried: a small call does not pass a
+        large one."""
         self._remove(waiter)
-        waiter.number = waiter.number or next(self._numbers)
+        waiter.claim, waiter.number = None, waiter.number or next(self._numbers)
         for claim in waiter.reservation.claims:
             if claim.budget.wait_s and (queue := self._living(claim.place)):
                 waiter.denied = Denied(claim, queue.totals)
-                return self._enqueue(waiter)
-        waiter.denied = answer_of(waiter.reservation.reserve(store))
-        return waiter.denied is not None and self._enqueue(waiter)
+                break
+        else:
+            waiter.denied = answer_of(waiter.reservation.reserve(store))
+        self._enqueue(waiter)
 
     def _enqueue(self, waiter: Waiter) -> bool:
         """Whether the call may wait for what it was denied, where it now does."""
@@ -161,16 +153,16 @@ class Queues(Forks):
         ):
             return False
         self._remove(waiter)
-        place = waiter.place = denied.claim.place
-        waiter.began = waiter.began or monotonic()
-        queue = self._queues.setdefault(place, _Queue())
+        waiter.claim, waiter.began = denied.claim, waiter.began or monotonic()
+        queue = self._queues.setdefault(denied.claim.place, _Queue())
         queue.totals = denied.totals
         insort(queue, waiter, key=attrgetter("number"))
         return True
 
     def _remove(self, waiter: Waiter) -> None:
-        with suppress(KeyError, ValueError):
-            self._queues[waiter.place].remove(waiter)  # type: ignore[index]  # a place of none has no queue
+        if waiter.claim is not None:
+            with suppress(KeyError, ValueError):
+                self._queues[waiter.claim.place].remove(waiter)
 
     def _living(self, place: Place) -> _Queue | None:
         """The queue, without those at its head that nobody waits for any more; `None` where it is empty."""
