@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
+from fractions import Fraction
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,14 +14,11 @@ import orjson
 
 from claudetrace._errors import ClaudetraceError
 from claudetrace._pricing._ids import read_id, unknown_name
-from claudetrace._pricing._own_check import Refused, checked_rates, line_of, plain_rates
-from claudetrace._pricing._rates import RateSet, book, class_rates
+from claudetrace._pricing._own_check import Refused, checked_rates, line_of
+from claudetrace._pricing._rates import RateSet, book, class_rates, in_force
 
 if TYPE_CHECKING:
-    from fractions import Fraction
-
-    from claudetrace._pricing._own_check import OwnPeriod
-    from claudetrace._pricing._rates import ClassRates
+    from claudetrace._pricing._own_check import Period
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -29,8 +27,8 @@ class OwnRates:
 
     text: str
     """The same as one line of JSON, which rows keep so that they can be priced again."""
-    discounts: tuple[OwnPeriod, ...]
-    models: Mapping[str, tuple[OwnPeriod, ...]]
+    discounts: list[Period]
+    models: Mapping[str, list[Period]]
     ids: Mapping[str, str]
     """Each model that is missing from the price list, by itself."""
     likes: Mapping[str, str]
@@ -42,20 +40,19 @@ class OwnRates:
 
     def discount_on(self, day: str) -> Fraction | None:
         """The part of every list price that is taken off on `day`."""
-        period = _in_force(self.discounts, day)
-        return None if period is None else period.discount
+        period = in_force(self.discounts, day)
+        return None if period is None else Fraction(period["discount"])
 
     def applied(
         self, model: str, listed: RateSet | None, day: str, *, fast: bool, batch: bool
     ) -> tuple[RateSet | None, bool]:
         """The rates that replace `listed`, and whether they are own rates. A model's own go before other ones."""
-        period = _in_force(self.models.get(model, ()), day)
-        if period is not None and period.prices is not None:
-            rates = _own_class_rates(period, fast=fast, batch=batch)
-            return (None if rates is None else RateSet(rates=rates)), True
+        period = in_force(self.models.get(model, ()), day)
+        if period is not None and "discount" not in period:
+            return _own_set(period, fast=fast, batch=batch), True
         if listed is None:
             return None, False
-        discount = self.discount_on(day) if period is None else period.discount
+        discount = self.discount_on(day) if period is None else Fraction(period["discount"])
         if discount is None:
             return listed, False
         return listed.times(1 - discount), True
@@ -89,9 +86,14 @@ def _refuse_unknown(own: OwnRates) -> None:
 
 def _own_rates(source: Any) -> OwnRates:
     listed = book().ids
-    discounts, models, likes = checked = checked_rates(source, lambda text: read_id(text, listed).model or text)
+    discounts, models, likes = checked_rates(source, lambda text: read_id(text, listed).model or text)
+    told = {
+        **{name: {"like": like} for name, like in likes.items()},
+        **({"discounts": discounts} if discounts else {}),
+        **({"models": models} if models else {}),
+    }
     return OwnRates(
-        text=orjson.dumps(plain_rates(checked), option=orjson.OPT_SORT_KEYS).decode(),
+        text=orjson.dumps(told, option=orjson.OPT_SORT_KEYS).decode(),
         discounts=discounts,
         models=models,
         ids={model: model for model in (*models, *likes) if model not in book().models},
@@ -110,22 +112,12 @@ def own_rates_of(text: str | None) -> OwnRates | None:
         return None
 
 
-def _in_force(periods: tuple[OwnPeriod, ...], day: str) -> OwnPeriod | None:
-    for period in periods:
-        if period.start <= day and (period.end is None or day < period.end):
-            return period
-    return None
-
-
-def _own_class_rates(period: OwnPeriod, *, fast: bool, batch: bool) -> ClassRates | None:
+def _own_set(period: Mapping[str, Any], *, fast: bool, batch: bool) -> RateSet | None:
     if fast:
-        return None if batch or period.fast is None else class_rates(period.fast)
-    if not batch:
-        return None if period.prices is None else class_rates(period.prices)
-    if period.batch is not None:
-        return class_rates(period.batch)
-    plain = class_rates(period.prices or {})
-    return {name: rate * book().batch_factor for name, rate in plain.items()}
+        return None if batch or "fast" not in period else RateSet(rates=class_rates(period["fast"]))
+    if batch and "batch" not in period:
+        return RateSet(rates=class_rates(period)).times(book().batch_factor)
+    return RateSet(rates=class_rates(period["batch"] if batch else period))
 
 
 def _read_toml(file: Path) -> Mapping[str, Any]:

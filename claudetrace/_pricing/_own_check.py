@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from contextlib import suppress
 from datetime import date, datetime
 from decimal import Decimal, InvalidOperation
-from fractions import Fraction
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -20,8 +19,10 @@ _DAYS = ("from", "to")
 _RATES_KEYS = {"discount", "discounts", "models", *_DAYS}
 _DISCOUNT_KEYS = {"discount", *_DAYS}
 _MODEL_KEYS = {"discount", "batch", "fast", *CLASSES, *_DAYS}
-_LARGEST_USD_PER_MILLION = 10**9
-_KEY = re.compile(r"""\s*("[^"]*"|'[^']*'|[A-Za-z0-9_-]+)\s*(\.|$)""")
+_PRICE = (10**9, "a price in dollars for a million tokens; give 0 or more")
+_SHARE = (1, "a share of the price; give 0 to 1, as 0.15 for 15 % off")
+"""The most that each may be, and what to say of other numbers."""
+_KEY = re.compile(r""""[^"]*"|'[^']*'|[A-Za-z0-9_-]+""")
 
 
 class Refused(Exception):  # noqa: N818 - never leaves this room: `load_own_rates` makes an error of it
@@ -33,19 +34,10 @@ class Refused(Exception):  # noqa: N818 - never leaves this room: `load_own_rate
         self.reason = reason
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OwnPeriod:
-    """Own prices from one day until before another: a discount, or prices by class."""
+Period: TypeAlias = "dict[str, Any]"
+"""A discount, or prices by class, from one day until before another: in plain JSON types, as `in_force` takes it."""
 
-    start: str
-    end: str | None
-    discount: Fraction | None = None
-    prices: Mapping[str, str] | None = None
-    batch: Mapping[str, str] | None = None
-    fast: Mapping[str, str] | None = None
-
-
-Checked: TypeAlias = "tuple[tuple[OwnPeriod, ...], dict[str, tuple[OwnPeriod, ...]], dict[str, str]]"
+Checked: TypeAlias = "tuple[list[Period], dict[str, list[Period]], dict[str, str]]"
 """Discounts on the whole list, the periods of each model, and the models that are priced like another."""
 
 
@@ -53,32 +45,31 @@ def checked_rates(source: Any, model_of: Callable[[str], str]) -> Checked:
     """The own rates in `source`. Raises `Refused` at the first that cannot be used."""
     liked = _liked(source)
     _known_keys(source, _RATES_KEYS | liked.keys(), ())
-    tables: list[tuple[tuple[str, ...], Any]] = [
-        (("discounts", str(place)), table) for place, table in _tables(source, "discounts")
-    ]
+    listed = source.get("discounts", [])
+    if not isinstance(listed, list):
+        raise Refused(("discounts",), "must be a list of tables, as [[rates.discounts]]")
+    discounts = [_discount(table, ("discounts", str(place))) for place, table in enumerate(listed)]
     if "discount" in source:
-        tables.append(((), {name: source[name] for name in _DISCOUNT_KEYS if name in source}))
+        discounts.append(_discount({name: source[name] for name in _DISCOUNT_KEYS if name in source}, ()))
     elif any(name in source for name in _DAYS):
         raise Refused((), "a day without a `discount`; add one, or remove the day")
-    discounts = _in_order([_discount(table, keys) for keys, table in tables], ("discounts",))
-    models: dict[str, tuple[OwnPeriod, ...]] = {}
+    models: dict[str, list[Period]] = {}
     named = source.get("models", {})
     if not isinstance(named, Mapping):
         raise Refused(("models",), "must be a table with a model's id for each key")
-    for name in named:
+    for name, said in named.items():
         keys = ("models", str(name))
-        periods = [
-            _model_period(table, keys if place is None else (*keys, str(place)))
-            for place, table in _tables(named, name, keys)
-        ]
+        tables = (
+            {(*keys, str(place)): each for place, each in enumerate(said)} if isinstance(said, list) else {keys: said}
+        )
         model = model_of(str(name))
         if model in models:
             raise Refused(keys, f"{model} has own prices under two names; keep one")
-        models[model] = _in_order(periods, keys)
+        models[model] = _in_order([_model_period(table, place) for place, table in tables.items()], keys)
     likes = {model_of(name): model_of(_like(table, (name,))) for name, table in liked.items()}
     for model in likes.keys() & models.keys():
         raise Refused((model,), "has prices of its own too; keep one")
-    return discounts, models, likes
+    return _in_order(discounts, ("discounts",)), models, likes
 
 
 def _liked(source: Any) -> dict[str, Any]:
@@ -99,16 +90,6 @@ def _like(table: Mapping[str, Any], keys: tuple[str, ...]) -> str:
     return table["like"]
 
 
-def _tables(source: Mapping[str, Any], name: str, keys: tuple[str, ...] = ()) -> list[tuple[int | None, Any]]:
-    """The tables under `name`: one, or a list of them with their places."""
-    value = source.get(name, [])
-    if isinstance(value, list):
-        return list(enumerate(value))
-    if name == "discounts":
-        raise Refused((*keys, name), "must be a list of tables, as [[rates.discounts]]")
-    return [(None, value)]
-
-
 def _known_keys(table: Any, known: set[str], keys: tuple[str, ...]) -> None:
     if not isinstance(table, Mapping):
         raise Refused(keys, f"must be a table, not {table!r}")
@@ -117,70 +98,55 @@ def _known_keys(table: Any, known: set[str], keys: tuple[str, ...]) -> None:
             raise Refused((*keys, str(name)), f"is not known; known are {', '.join(sorted(known))}")
 
 
-def _discount(table: Any, keys: tuple[str, ...]) -> OwnPeriod:
+def _discount(table: Any, keys: tuple[str, ...]) -> Period:
     _known_keys(table, _DISCOUNT_KEYS, keys)
     if "discount" not in table:
         raise Refused(keys, "has no `discount`")
-    return OwnPeriod(**_days(table, keys), discount=_share(table["discount"], (*keys, "discount")))
+    return {**_days(table, keys), "discount": _number(table["discount"], (*keys, "discount"), *_SHARE)}
 
 
-def _model_period(table: Any, keys: tuple[str, ...]) -> OwnPeriod:
+def _model_period(table: Any, keys: tuple[str, ...]) -> Period:
     _known_keys(table, _MODEL_KEYS, keys)
     priced = [name for name in (*CLASSES, "batch", "fast") if name in table]
     if "discount" in table:
         if priced:
             raise Refused((*keys, "discount"), f"cannot stand beside `{priced[0]}`: discount the list, or price")
         return _discount(table, keys)
+    others = {name: _prices(table[name], (*keys, name)) for name in ("batch", "fast") if name in table}
     prices = {name: table[name] for name in CLASSES if name in table}
-    batch, fast = (_prices(table[name], (*keys, name)) if name in table else None for name in ("batch", "fast"))
-    return OwnPeriod(**_days(table, keys), prices=_prices(prices, keys), batch=batch, fast=fast)
+    return {**_days(table, keys), **_prices(prices, keys), **others}
 
 
-def _prices(table: Any, keys: tuple[str, ...]) -> Mapping[str, str]:
+def _prices(table: Any, keys: tuple[str, ...]) -> dict[str, str]:
     _known_keys(table, set(CLASSES), keys)
     missing = [name for name in CLASSES if name not in table]
     if missing:
         raise Refused(keys, f"has no `{missing[0]}`; a price needs all of {', '.join(CLASSES)}")
-    return {name: _price(table[name], (*keys, name)) for name in CLASSES}
+    return {name: _number(table[name], (*keys, name), *_PRICE) for name in CLASSES}
 
 
-def _price(value: Any, keys: tuple[str, ...]) -> str:
-    price = _decimal(value, keys)
-    if not 0 <= price <= _LARGEST_USD_PER_MILLION:
-        raise Refused(keys, f"{value} is not a price in dollars for a million tokens; give 0 or more")
-    return format(price.normalize(), "f")
-
-
-def _share(value: Any, keys: tuple[str, ...]) -> Fraction:
-    share = _decimal(value, keys)
-    if not 0 <= share <= 1:
-        raise Refused(keys, f"{value} is not a share of the price; give 0 to 1, as 0.15 for 15 % off")
-    return Fraction(share)
-
-
-def _decimal(value: Any, keys: tuple[str, ...]) -> Decimal:
+def _number(value: Any, keys: tuple[str, ...], most: int, what: str) -> str:
+    """`value` as decimal text, from 0 to `most`."""
     number = Decimal("NaN")
     if isinstance(value, int | float | str | Decimal) and not isinstance(value, bool):
-        try:
+        with suppress(InvalidOperation):
             # By its text, so that the float 0.1 is a tenth.
             number = Decimal(str(value))
-        except InvalidOperation:
-            number = Decimal("NaN")
     if not number.is_finite() or abs(number.adjusted()) > 18 or len(number.as_tuple().digits) > 27:
         raise Refused(keys, f"{value!r} is not a number")
-    return number
+    if not 0 <= number <= most:
+        raise Refused(keys, f"{value} is not {what}")
+    return format(abs(number).normalize(), "f")
 
 
-def _days(table: Mapping[str, Any], keys: tuple[str, ...]) -> dict[str, Any]:
-    start, end = (_day(table.get(name), (*keys, name)) for name in _DAYS)
-    if start is not None and end is not None and end <= start:
-        raise Refused((*keys, "to"), f"{end} is not after `from`, {start}")
-    return {"start": start or "", "end": end}
+def _days(table: Mapping[str, Any], keys: tuple[str, ...]) -> Period:
+    days = {name: _day(table[name], (*keys, name)) for name in _DAYS if table.get(name) is not None}
+    if len(days) == 2 and days["to"] <= days["from"]:
+        raise Refused((*keys, "to"), f"{days['to']} is not after `from`, {days['from']}")
+    return days
 
 
-def _day(value: Any, keys: tuple[str, ...]) -> str | None:
-    if value is None:
-        return None
+def _day(value: Any, keys: tuple[str, ...]) -> str:
     if isinstance(value, date) and not isinstance(value, datetime):
         return value.isoformat()
     try:
@@ -189,48 +155,21 @@ def _day(value: Any, keys: tuple[str, ...]) -> str | None:
         raise Refused(keys, f"{value!r} is not a day; give one as 2026-11-21, UTC") from None
 
 
-def _in_order(periods: list[OwnPeriod], keys: tuple[str, ...]) -> tuple[OwnPeriod, ...]:
-    ordered = sorted(periods, key=lambda period: period.start)
+def _in_order(periods: list[Period], keys: tuple[str, ...]) -> list[Period]:
+    ordered = sorted(periods, key=lambda period: period.get("from", ""))
     for earlier, later in pairwise(ordered):
-        if earlier.end is None or earlier.end > later.start:
-            until = f"until {earlier.end}" if earlier.end else "without an end"
-            raise Refused(
-                keys,
-                f"the prices from {later.start or 'the beginning'} overlap those from "
-                f"{earlier.start or 'the beginning'} {until}",
-            )
-    return tuple(ordered)
-
-
-def plain_rates(checked: Checked) -> dict[str, Any]:
-    """The same in plain JSON types, which `checked_rates` takes back."""
-    discounts, models, likes = checked
-    plain: dict[str, Any] = {name: {"like": like} for name, like in likes.items()}
-    if discounts:
-        plain["discounts"] = [_plain_period(period) for period in discounts]
-    if models:
-        plain["models"] = {name: [_plain_period(period) for period in periods] for name, periods in models.items()}
-    return plain
-
-
-def _plain_period(period: OwnPeriod) -> dict[str, Any]:
-    share = period.discount
-    told = {
-        "from": period.start or None,
-        "to": period.end,
-        "discount": None if share is None else format(Decimal(share.numerator) / share.denominator, "f"),
-        **(period.prices or {}),
-        "batch": period.batch,
-        "fast": period.fast,
-    }
-    return {name: value for name, value in told.items() if value is not None}
+        end = earlier.get("to")
+        if end is None or end > later.get("from", ""):
+            first, second = (period.get("from", "the beginning") for period in (earlier, later))
+            until = f"until {end}" if end else "without an end"
+            raise Refused(keys, f"the prices from {second} overlap those from {first} {until}")
+    return ordered
 
 
 def line_of(text: str, keys: tuple[str, ...]) -> int | None:
     """The line of the TOML file `text` that matches most of `keys`, counted from 1."""
     said = _said(text)
-    if any(path[:1] == ("rates",) for _, path in said):
-        said = [(number, path[1:]) for number, path in said if path[:1] == ("rates",)]
+    said = [(number, path[1:]) for number, path in said if path[:1] == ("rates",)] or said
     best, line = -1, None
     for number, path in said:
         shared = min(len(path), len(keys))
@@ -247,23 +186,16 @@ def _said(text: str) -> list[tuple[int, tuple[str, ...]]]:
     for number, line in enumerate(text.splitlines(), start=1):
         bare = line.split("#")[0].strip()
         if bare.startswith("["):
-            table = split_key(bare.strip("[]"))
+            table = _split(bare.strip("[]"))
             if bare.startswith("[["):
                 place = counts[table] = counts.get(table, -1) + 1
                 table = (*table, str(place))
             said.append((number, table))
         elif "=" in bare:
-            said.append((number, (*table, *split_key(bare.split("=")[0]))))
+            said.append((number, (*table, *_split(bare.split("=")[0]))))
     return said
 
 
-def split_key(text: str) -> tuple[str, ...]:
+def _split(key: str) -> tuple[str, ...]:
     """The parts of a dotted TOML key, without their quotes."""
-    parts = []
-    place = 0
-    while match := _KEY.match(text, place):
-        parts.append(match[1].strip("\"'"))
-        place = match.end()
-        if match[2] != ".":
-            break
-    return tuple(parts)
+    return tuple(part.strip("\"'") for part in _KEY.findall(key))
