@@ -45,18 +45,9 @@ def estimate(client: Any, *, model: str, max_tokens: int, **request: Any) -> Any
     meter = running()
     said = () if meter is None else (meter.settings.hosts, meter.own_rates, meter.settings.foundry_data_zone)
     terms = terms_of_calls(*said)(where_to(client, ""), False, billed_to(request))
-    feature = _feature(meter, client, request)
-
-    def median_output_tokens(asked: str) -> int | None:
-        return _median_output_tokens(_db(meter), asked, feature)
-
+    median = _median_output_tokens(_db(meter), model, _feature(meter, client, request))
     return estimate_call(
-        client,
-        model=model,
-        max_tokens=max_tokens,
-        median_output_tokens=median_output_tokens,
-        terms=terms,
-        **request,
+        client, model=model, max_tokens=max_tokens, median_output_tokens=median, terms=terms, **request
     )
 
 

@@ -13,6 +13,7 @@ from claudetrace._errors import ClaudetraceError
 from claudetrace._pricing._engine import price_response
 from claudetrace._pricing._ids import read_id
 from claudetrace._pricing._price import day_of
+from claudetrace._pricing._prompt_size import SERVER_TOOLS
 from claudetrace._pricing._rates import book
 from claudetrace._pricing._terms import Terms
 
@@ -53,20 +54,19 @@ def estimate(
     *,
     model: str,
     max_tokens: int,
-    median_output_tokens: Callable[[str], int | None] | None = None,
+    median_output_tokens: int | None = None,
     terms: Terms | None = None,
     **request: Any,
 ) -> Any:
     """An `Estimate` of `client.messages.create(model=…, max_tokens=…, …)`; an awaitable for an async client.
 
-    `median_output_tokens(model)` returns the median output of earlier calls.
+    `median_output_tokens` is that of earlier calls.
     Raises `ClaudetraceError` where the prompt cannot be counted or is too long for the model.
     """
-    median = None if median_output_tokens is None else median_output_tokens(model)
     request_terms = terms or Terms()
 
     def estimated(counted: Any) -> Estimate:
-        return _estimate(_tokens(model, counted), model, max_tokens, median, request_terms, request)
+        return _estimate(_tokens(model, counted), model, max_tokens, median_output_tokens, request_terms, request)
 
     async def awaited(counted: Awaitable[Any]) -> Estimate:
         with _counting(model):
@@ -155,12 +155,6 @@ def _mentions(value: Any, key: str) -> bool:
 def _has_server_tool(request: Mapping[str, Any]) -> bool:
     """Whether the request offers a tool that the API runs: its use adds to the bill, and nothing limits by how much."""
     tools = request.get("tools")
-    if request.get("mcp_servers"):
-        return True
-    if not isinstance(tools, list | tuple):
-        return False
-    kinds = [tool.get("type") for tool in tools if isinstance(tool, Mapping)]
-    return any(str(kind).startswith(_SERVER_TOOLS) for kind in kinds)
-
-
-_SERVER_TOOLS = ("web_search_", "web_fetch_", "code_execution_", "advisor_", "tool_search_", "mcp_toolset")
+    offered = tools if isinstance(tools, list | tuple) else ()
+    kinds = [tool.get("type") for tool in offered if isinstance(tool, Mapping)]
+    return bool(request.get("mcp_servers")) or any(str(kind).startswith(tuple(SERVER_TOOLS)) for kind in kinds)

@@ -67,7 +67,7 @@ def price_otherwise(row: Mapping[str, Any], what: Otherwise) -> tuple[int | None
 def _priced(row: Mapping[str, Any], usage: dict[str, Any], what: Otherwise, terms: Terms, day: str) -> Priced:
     iterations = usage.get("iterations")
     served = (serving_model(iterations) if isinstance(iterations, list) else None) or row.get("model")
-    changed = _usage_otherwise(usage, served or row.get("model_requested"), what)
+    changed = _changed(usage, served or row.get("model_requested"), what)
     model = what.model or served
     for each in (changed, {**changed, "speed": "standard"}):
         priced = price_response(
@@ -87,21 +87,15 @@ def _priced(row: Mapping[str, Any], usage: dict[str, Any], what: Otherwise, term
     return priced
 
 
-def _usage_otherwise(usage: dict[str, Any], served: str | None, what: Otherwise) -> dict[str, Any]:
-    """`usage` with its iterations, as `what` says."""
-    changed = _without_cache(usage) if what.no_cache else dict(usage)
-    if isinstance(iterations := usage.get("iterations"), list):
-        changed["iterations"] = [_entry_otherwise(entry, served, what) for entry in iterations]
-    return changed
-
-
-def _entry_otherwise(entry: Any, served: str | None, what: Otherwise) -> Any:
-    """`entry` with the other model in place of the serving one. Advisors and declined attempts keep their models."""
-    if not isinstance(entry, dict):
-        return entry
-    changed = _without_cache(entry) if what.no_cache else dict(entry)
-    if what.model is not None and isinstance(model := entry.get("model"), str) and same_model(model, served):
+def _changed(part: Any, served: str | None, what: Otherwise) -> Any:
+    """A usage or one of its iterations, as `what` says. Advisors and declined attempts keep their models."""
+    if not isinstance(part, dict):
+        return part
+    changed = _without_cache(part) if what.no_cache else dict(part)
+    if what.model is not None and isinstance(model := part.get("model"), str) and same_model(model, served):
         changed["model"] = what.model
+    if isinstance(iterations := part.get("iterations"), list):
+        changed["iterations"] = [_changed(entry, served, what) for entry in iterations]
     return changed
 
 

@@ -20,7 +20,7 @@ SCHEMA = 512
 _LIST = (list, tuple)
 _OWN_TOOLS = {"bash_20": 1024, "text_editor_20": 2048, "computer_20": 4096, "memory_20": 2048}
 """Tools that the caller runs and the API defines, each with at least twice the tokens that it is known to have."""
-_SERVER_TOOLS = {
+SERVER_TOOLS = {
     "web_search_": 10_000,
     "web_fetch_": 10_000,
     "code_execution_": 5_000,
@@ -159,7 +159,7 @@ class PromptSize:
             if kind.startswith(start):
                 self.markers += tokens
                 return
-        for start, tokens in _SERVER_TOOLS.items():
+        for start, tokens in SERVER_TOOLS.items():
             if kind.startswith(start):
                 self.unknown(f"server tool {kind}", tokens)
                 return
@@ -249,7 +249,7 @@ def _tool_change(measure: PromptSize, block: Mapping[str, Any]) -> None:
     elif tool.get("type") == "tool_reference":
         measure.json(tool)
     else:
-        measure.unknown("server tool mcp_toolset", _SERVER_TOOLS["mcp_toolset"])
+        measure.unknown("server tool mcp_toolset", SERVER_TOOLS["mcp_toolset"])
 
 
 def _skip(_measure: PromptSize, _block: Mapping[str, Any]) -> None:

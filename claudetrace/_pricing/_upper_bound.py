@@ -101,6 +101,7 @@ class Bound:
 
 
 NOTHING = Bound(picousd=0, calls=0)
+_MIDDLEWARE = Bound(picousd=0, calls=0, why_unbounded="client middleware")
 
 
 def bound(
@@ -119,17 +120,13 @@ def bound(
     if operation in UNRESERVED:
         return NOTHING
     try:
-        found = (
-            _batch(body, _as_batch(terms), day) if operation == BATCHES_CREATE.name else _one(body, model, terms, day)
-        )
+        found = _batch(body, terms, day) if operation == BATCHES_CREATE.name else _one(body, model, terms, day)
     except Exception as error:  # noqa: BLE001 - what we cannot read, the SDK may yet send
         pass_on(error)
         found = Bound(picousd=0, why_unbounded=f"a request that cannot be read ({type(error).__name__})")
-    picousd = min(found.picousd, LARGEST_PICOUSD)
-    why = found.why_unbounded or ("client middleware" if has_middleware else None)
-    if picousd == found.picousd and why == found.why_unbounded:
-        return found
-    return replace(found, picousd=picousd, why_unbounded=why)
+    if has_middleware:
+        found = found.plus(_MIDDLEWARE)
+    return found if found.picousd <= LARGEST_PICOUSD else found.plus()
 
 
 @lru_cache(maxsize=64)
@@ -138,10 +135,9 @@ def _as_batch(terms: Terms) -> Terms:
 
 
 def _batch(body: Mapping[str, Any], terms: Terms, day: str) -> Bound:
-    items = body.get("requests")
-    if not isinstance(items, (list, tuple)):
+    if not isinstance(body.get("requests"), (list, tuple)):
         return Bound(picousd=0, why_unbounded="requests that can be read only once")
-    return Bound(picousd=0, calls=0).plus(*(_item(item, terms, day) for item in items))
+    return NOTHING.plus(*(each for _, each in item_bounds(body, terms, day)))
 
 
 def _item(item: object, terms: Terms, day: str) -> Bound:
@@ -163,18 +159,15 @@ def _one(body: Mapping[str, Any], model: str | None, terms: Terms, day: str) -> 
     if terms.free_host or terms.billed_to == "user_profile" or _bills_user_profile(body):
         return Bound(picousd=0)
     asked = model if model is not None else body.get("model")
+    named = asked if isinstance(asked, str) else None
     fast, worldwide = body.get("speed") == "fast", body.get("inference_geo") == "global"
-    rates = None
-    if isinstance(asked, str):
-        rates = highest_rates(asked, day, terms, fast, worldwide)
-        if rates is None and fast:
-            # A model that no longer has fast rates runs at standard speed, but nothing says so beforehand.
-            rates = highest_rates(asked, day, terms, False, worldwide)
-            if rates is not None:
-                return _priced(body, rates, "a speed without a price")
+    rates, why = highest_rates(named, day, terms, fast, worldwide), None
+    if rates is None and fast:
+        # A model that no longer has fast rates runs at standard speed, but nothing says so beforehand.
+        rates, why = highest_rates(named, day, terms, False, worldwide), "a speed without a price"
     if rates is None:
         return Bound(picousd=0, why_unbounded="unknown model", priced=False)
-    return _priced(body, rates, _why_of(body))
+    return _priced(body, rates, why or _why_of(body))
 
 
 def _priced(body: Mapping[str, Any], rates: HighestRates, why: str | None) -> Bound:

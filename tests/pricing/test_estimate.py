@@ -48,7 +48,7 @@ def test_an_estimate_has_three_figures():
     """At least the prompt, likely the median output of earlier calls, at most all of `max_tokens`."""
     wire = Wire({"input_tokens": 10_000})
 
-    found = estimate(wire.client(), model=COUNTED, median_output_tokens={COUNTED: 200}.get, **HELLO)
+    found = estimate(wire.client(), model=COUNTED, median_output_tokens=200, **HELLO)
 
     assert found == Estimate(
         model=COUNTED,
@@ -89,8 +89,8 @@ def test_only_what_is_counted_is_sent():
             {"tools": [{"type": "web_search_20260209", "name": "web_search"}]},
             ("0.04", None, None, ("unpriced_component",)),
         ),
-        ({"median_output_tokens": lambda model: 10**6}, ("0.04", "0.06", "0.1", ())),
-        ({"median_output_tokens": lambda model: None}, ("0.04", None, "0.1", ())),
+        ({"median_output_tokens": 10**6}, ("0.04", "0.06", "0.1", ())),
+        ({"median_output_tokens": None}, ("0.04", None, "0.1", ())),
         ({"model": "claude-opus-5-6"}, (None, None, None, ("unknown_model",))),
         (
             {"terms": Terms().with_own_rates(load_own_rates({"discount": 0.5}))},
