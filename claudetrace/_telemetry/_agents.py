@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING
 
 import orjson
 
@@ -14,28 +14,22 @@ from claudetrace._telemetry import _attributes as names
 if TYPE_CHECKING:
     from claudetrace._call import Row
     from claudetrace._seam._agent_sdk._query import Query
+    from claudetrace._telemetry._spans import Spans
 
 AGENT = "claude-code"
 AGENT_NAME = "gen_ai.agent.name"
 
 
-class Tracing(Protocol):
-    """Who has a tracer."""
-
-    def own_tracer(self) -> Any:
-        """The tracer for spans of ours, or `None` where nobody takes any or they are suppressed here."""
-
-
 class AgentSpans:
     """Costs are on the children alone: a back end that adds up spans counts each once."""
 
-    def __init__(self, tracing: Tracing, *, backends: bool) -> None:
-        self._tracing = tracing
+    def __init__(self, spans: Spans, *, backends: bool) -> None:
+        self._spans = spans
         self._backends = backends
 
     def begin(self, query: Query) -> None:
         """Starts the span of `query`, a child of what is current here."""
-        if (tracer := self._tracing.own_tracer()) is None:
+        if (tracer := self._spans.own_tracer()) is None:
             return
         query.span = tracer.start_span(
             f"invoke_agent {AGENT}",
@@ -52,7 +46,7 @@ class AgentSpans:
         """Makes the span of a response, which has ended, and gives the row its ids."""
         from opentelemetry import trace
 
-        if (tracer := self._tracing.own_tracer()) is None:
+        if (tracer := self._spans.own_tracer()) is None:
             return
         at_ns = int(datetime.fromisoformat(row["started_at"]).timestamp() * 1e9)
         span = tracer.start_span(

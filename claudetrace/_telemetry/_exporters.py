@@ -8,7 +8,7 @@ import os
 import threading
 import weakref
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from claudetrace._clock import monotonic
 from claudetrace._forks import in_child
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from claudetrace._call import Row
     from claudetrace._guard import Guard
+    from claudetrace._telemetry._records import RecordExporter
 
 LOADING_S = 5.0
 SENDING_S = 0.2
@@ -29,25 +30,11 @@ _living: weakref.WeakSet[Exporters] = weakref.WeakSet()
 _untouchable: list[object] = []
 
 
-class Exporter(Protocol):
-    """Sends rows to a collector."""
-
-    minds_forks: bool
-    """Whether a fork while it sends breaks it in the child."""
-
-    def send(self, rows: list[Row]) -> str | dict[str, str] | None:
-        """`None` once `rows` are acknowledged, else why they were refused: all, or by their ids. Raises where the
-        collector is away."""
-
-    def close(self) -> None:
-        """Ends what is being sent, on any thread."""
-
-
 class Exporters:
     """Creates the exporter with `make` when the first rows are to be sent, or when the process begins to end and rows
     wait. OpenTelemetry cannot be loaded later than that."""
 
-    def __init__(self, make: Callable[[], Exporter], guard: Guard) -> None:
+    def __init__(self, make: Callable[[], RecordExporter], guard: Guard) -> None:
         self._make = make
         self._guard = guard
         self.needed: Callable[[], bool] = lambda: False
@@ -55,15 +42,14 @@ class Exporters:
         self._held: dict[int, bool] = {}
         self._reset()
         _living.add(self)
-        _before_the_end(weakref.ref(self))
 
     def _reset(self) -> None:
         self._busy = threading.Lock()
         self._used = False
-        self.made: Exporter | None = None
+        self.made: RecordExporter | None = None
 
     def send(self, rows: list[Row]) -> str | dict[str, str] | None:
-        """Like `Exporter.send`, after creating the exporter. Raises if that fails, too."""
+        """Like `RecordExporter.send`, after creating the exporter. Raises if that fails, too."""
         with self._busy:
             if self.made is None:
                 self.made = self._make()
@@ -113,35 +99,22 @@ class Exporters:
         self._reset()
 
 
-def _before_fork() -> None:
-    for exporters in list(_living):
-        exporters.before_fork()
+def _each(act: Callable[[Exporters], None]) -> Callable[[], None]:
+    def act_on_all() -> None:
+        for exporters in list(_living):
+            act(exporters)
 
-
-def _in_parent() -> None:
-    for exporters in list(_living):
-        exporters.after_fork_in_parent()
-
-
-def _in_child() -> None:
-    for exporters in list(_living):
-        exporters.after_fork_in_child()
+    return act_on_all
 
 
 if hasattr(os, "register_at_fork"):
     # Registered after the thread pools, and so called before them: before a fork, pools take a lock that OpenTelemetry
     # needs while it loads.
-    os.register_at_fork(before=_before_fork, after_in_parent=_in_parent)
-in_child(_in_child)
+    os.register_at_fork(before=_each(Exporters.before_fork), after_in_parent=_each(Exporters.after_fork_in_parent))
+in_child(_each(Exporters.after_fork_in_child))
 
-
-def _before_the_end(exporters: weakref.ref[Exporters]) -> None:
-    def make_ready() -> None:
-        if (living := exporters()) is not None:
-            living.make_ready()
-
-    # `atexit` is too late: OpenTelemetry uses a thread pool while it loads, and by then none can be used.
-    register: Any = getattr(threading, "_register_atexit", None)
-    if register is not None:
-        with suppress(RuntimeError):
-            register(make_ready)
+# `atexit` is too late: OpenTelemetry uses a thread pool while it loads, and by then none can be used.
+_register_atexit: Any = getattr(threading, "_register_atexit", None)
+if _register_atexit is not None:
+    with suppress(RuntimeError):
+        _register_atexit(_each(Exporters.make_ready))

@@ -6,17 +6,18 @@ There are two sets of names: those in use, and those that the conventions have a
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from claudetrace._telemetry._attributes import OPERATIONS, SCHEMA_URL, SCOPE, budget_attributes
 from claudetrace._version import __version__
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from opentelemetry.metrics import CallbackOptions, Counter, Histogram, Meter, MeterProvider, Observation
 
     from claudetrace._budgets._status import BudgetState
+    from claudetrace._telemetry._metrics import Metrics
 
     Point: TypeAlias = tuple[int | float, dict[str, str] | None]
 
@@ -29,15 +30,6 @@ DOLLARS = (1e-05, 3e-05, 0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0
 
 INFERENCE = frozenset(OPERATIONS)
 """The operations in which a model answers. Others have a metric of their own."""
-
-
-class Metrics(Protocol):
-    """What is observed: how recording goes, and the budgets."""
-
-    provider: MeterProvider | None
-    health: Callable[[], Mapping[str, int]]
-    budgets: Callable[[], Sequence[BudgetState]] | None
-    closed: bool
 
 
 class Instruments:
@@ -139,33 +131,30 @@ def observe(meter: Meter, metrics: Metrics) -> None:
         "claudetrace.records.lost", [observing(_observed.lost)], "{record}", "Rows that could not be kept."
     )
     meter.create_observable_up_down_counter(
-        "claudetrace.journal.pending", [observing(_pending)], "{record}", "Rows that are not in the ledger yet."
+        "claudetrace.journal.pending",
+        [observing(lambda now: [(now.health().get("pending", 0), None)])],
+        "{record}",
+        "Rows that are not in the ledger yet.",
     )
     if metrics.budgets is not None:
         spent = "What a budget has spent in its window, by all that share its store."
         # No counters: they go back to nothing with each window, and a limit may be lowered.
-        meter.create_observable_gauge("claudetrace.budget.spent", [observing(_spent)], "{USD}", spent)
-        meter.create_observable_gauge("claudetrace.budget.limit", [observing(_limit)], "{USD}", "What it may spend.")
+        meter.create_observable_gauge("claudetrace.budget.spent", [observing(_usd("spent_usd"))], "{USD}", spent)
+        meter.create_observable_gauge(
+            "claudetrace.budget.limit", [observing(_usd("limit_usd"))], "{USD}", "What it may spend."
+        )
 
 
-def _pending(metrics: Metrics) -> Iterable[Point]:
-    return [(metrics.health().get("pending", 0), None)]
+def _usd(field: str) -> Callable[[Metrics], Iterable[Point]]:
+    def read(metrics: Metrics) -> Iterable[Point]:
+        states: Sequence[BudgetState] = () if metrics.budgets is None else metrics.budgets()
+        return [
+            (float(usd), budget_attributes(str(state.budget.name), state.key))
+            for state in states
+            if (usd := getattr(state, field)) is not None
+        ]
 
-
-def _spent(metrics: Metrics) -> Iterable[Point]:
-    return [(float(each.spent_usd), _of(each)) for each in _states(metrics)]
-
-
-def _limit(metrics: Metrics) -> Iterable[Point]:
-    return [(float(each.limit_usd), _of(each)) for each in _states(metrics) if each.limit_usd is not None]
-
-
-def _states(metrics: Metrics) -> Sequence[BudgetState]:
-    return [] if metrics.budgets is None else metrics.budgets()
-
-
-def _of(state: BudgetState) -> dict[str, str]:
-    return budget_attributes(str(state.budget.name), state.key)
+    return read
 
 
 def forget(metrics: Metrics) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+from itertools import product
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
@@ -62,14 +63,8 @@ _RESOURCES = (
     "anthropic.lib.bedrock._beta_messages",
 )
 _WRAPPED = (
-    *(
-        (module, owner, verb)
-        for module in _RESOURCES
-        for owner in ("Messages", "AsyncMessages")
-        for verb in ("create", "stream")
-    ),
-    *((module, owner, "create") for module in _RESOURCES[2:3] for owner in ("Completions", "AsyncCompletions")),
-    *(("anthropic", owner, "request") for owner in ("Anthropic", "AsyncAnthropic")),
+    *product(_RESOURCES, ("Messages", "AsyncMessages", "Completions", "AsyncCompletions"), ("create", "stream")),
+    *product(["anthropic"], ["Anthropic", "AsyncAnthropic"], ["request"]),
 )
 
 

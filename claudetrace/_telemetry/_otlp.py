@@ -25,11 +25,12 @@ PROTOCOLS = {"http/protobuf": "http", "grpc": "grpc"}
 EXPORTERS = {
     "traces": ("trace_exporter", "OTLPSpanExporter"),
     "metrics": ("metric_exporter", "OTLPMetricExporter"),
+    "logs": ("_log_exporter", "OTLPLogExporter"),
 }
 """The module and the class of each signal's exporter, the same in both packages."""
 
 SENDING = {"traces": "send spans to the collector", "metrics": "send metrics to the collector"}
-"""What was being done, for the guard."""
+"""What the providers do with each of their signals, for the guard."""
 
 PASSING = frozenset(
     (
@@ -61,7 +62,7 @@ class ExportError(Exception):
 
 def check() -> None:
     """Raises `ClaudetraceError` where the standard variables name an unknown protocol."""
-    for signal in EXPORTERS:
+    for signal in SENDING:
         protocol(signal)
 
 
@@ -77,7 +78,7 @@ def protocol(signal: str) -> str:
 
 def prepare() -> None:
     """Loads what cannot be loaded while the interpreter ends: a short program sends its only spans then."""
-    if any(protocol(signal) == "grpc" for signal in EXPORTERS):
+    if any(protocol(signal) == "grpc" for signal in SENDING):
         # The gRPC exporters import it, and it starts threads as it is imported.
         import_module("opentelemetry.sdk._logs")
 
@@ -100,18 +101,13 @@ def endpoint(signal: str, otlp: bool | str) -> str | None:
 
 
 def exporter(signal: str, otlp: bool | str) -> Any:
-    """The exporter of `signal`. It takes headers, TLS, compression and timeouts from the standard variables.
+    """The exporter of `signal`, whose log is captured. It takes headers, TLS, compression and timeouts from the
+    standard variables.
 
     The first call takes a tenth of a second: never make it on a caller's thread.
     """
     module, name = EXPORTERS[signal]
-    return make(
-        getattr(import_module(f"opentelemetry.exporter.otlp.proto.{protocol(signal)}.{module}"), name), signal, otlp
-    )
-
-
-def make(kind: Any, signal: str, otlp: bool | str) -> Any:
-    """An exporter of the class `kind`, whose log is captured."""
+    kind: Any = getattr(import_module(f"opentelemetry.exporter.otlp.proto.{protocol(signal)}.{module}"), name)
     # It logs under the names of its classes' modules.
     capture(each.__module__ for each in kind.__mro__ if each.__module__.startswith("opentelemetry.exporter."))
     capture([HEADERS_LOG])

@@ -6,7 +6,7 @@ import math
 from collections import deque
 from queue import Empty, SimpleQueue
 from threading import Event, Thread
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import MetricExporter, MetricExportResult, PeriodicExportingMetricReader
@@ -30,35 +30,57 @@ def check() -> None:
     SpanLimits()
 
 
-class Side(Protocol):
+class Side:
     """Our provider for one signal, with the thread that sends what it makes."""
 
+    signal: str
     provider: Any
     thread: DeliveryThread
-    said: list[LogRecord]
-    """The log of its exporter during the present delivery."""
 
-    def unsent(self) -> int:
-        """How many spans or exports were lost or are still waiting."""
-
-    def abandon(self) -> None:
-        """Accepts and sends nothing more. Takes no lock."""
-
-
-class SpanExport(SpanProcessor):
-    """The private tracer provider. Spans wait here for its thread; if too many wait, the oldest are dropped."""
-
-    def __init__(self, make: Callable[[], Any], guard: Guard, resource: Resource) -> None:
+    def __init__(self, make: Callable[[], Any], guard: Guard) -> None:
         self._make = make
         self._guard = guard
         self._exporter: Any = None
+        self._open = True
+        self._sending = self.lost = 0
+        self.said: list[LogRecord] = []
+        """The log of the exporter during the present delivery."""
+
+    def unsent(self) -> int:
+        """How many spans or exports were lost or are still waiting."""
+        return self.lost + self._sending
+
+    def abandon(self) -> None:
+        """Accepts and sends nothing more. Takes no lock."""
+        self._open = False
+
+    def _send(self, batch: Any, count: int, **options: Any) -> bool:
+        """Whether the collector has accepted `batch`, which counts as `count`."""
+        self._sending = count
+        try:
+            self._exporter = self._exporter or self._make()
+            _otlp.export(self._exporter, batch, self.said, **options)
+        except Exception as error:  # noqa: BLE001 - a collector's faults end here
+            self.lost += count
+            if self._open:
+                self._guard.caught(_otlp.SENDING[self.signal], error)
+            return False
+        finally:
+            self._sending = 0
+        return True
+
+
+class SpanExport(Side, SpanProcessor):
+    """The private tracer provider. Spans wait here for its thread; if too many wait, the oldest are dropped."""
+
+    signal = "traces"
+
+    def __init__(self, make: Callable[[], Any], guard: Guard, resource: Resource) -> None:
+        super().__init__(make, guard)
         most = _otlp.whole("OTEL_BSP_MAX_QUEUE_SIZE", 2048)
         self._at_once = min(_otlp.whole("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", 512), most)
         self._waiting: deque[ReadableSpan] = deque(maxlen=most)
-        self._sending = 0
-        self._open = True
-        self.lost = self.dropped = self._told = 0
-        self.said: list[LogRecord] = []
+        self.dropped = self._told = 0
         self.provider = TracerProvider(resource=resource, shutdown_on_exit=False)
         self.provider.add_span_processor(self)
         self.thread = DeliveryThread(
@@ -76,28 +98,20 @@ class SpanExport(SpanProcessor):
             self.thread.wake()
 
     def unsent(self) -> int:
-        return self.lost + self.dropped + self._sending + len(self._waiting)
+        return super().unsent() + self.dropped + len(self._waiting)
 
     def abandon(self) -> None:
-        self._open = False
+        super().abandon()
         self._waiting = deque(maxlen=self._waiting.maxlen)
 
     def _deliver(self) -> bool:
         before = self.lost, self.dropped
         while waiting := self._waiting:
             batch = [waiting.popleft() for _ in range(min(len(waiting), self._at_once))]
-            self._sending = len(batch)
-            try:
-                self._exporter = self._exporter or self._make()
-                _otlp.export(self._exporter, batch, self.said)
-            except Exception as error:  # noqa: BLE001 - a collector's faults end here
-                self.lost += getattr(error, "rejected", 0) or len(batch)
-                if self._open:
-                    self._guard.caught(_otlp.SENDING["traces"], error)
-            self._sending = 0
+            self._send(batch, len(batch))
         if self.dropped > self._told:
             full = OverflowError(f"{self.dropped - self._told} were dropped: more than {self._waiting.maxlen} waited")
-            self._guard.caught(_otlp.SENDING["traces"], full)
+            self._guard.caught(_otlp.SENDING[self.signal], full)
             self._told = self.dropped
         return (self.lost, self.dropped) == before
 
@@ -107,35 +121,28 @@ class SpanExport(SpanProcessor):
                 self._exporter.shutdown()
 
 
-class MetricExport(MetricExporter):
+class MetricExport(Side, MetricExporter):
     """The private meter provider, and the exporter in it, which reports failures to the guard alone.
 
     Its thread exports every `OTEL_METRIC_EXPORT_INTERVAL`. The reader has no thread of its own: a fork would start that
     again in the child.
     """
 
+    signal = "metrics"
+
     def __init__(self, make: Callable[[], Any], guard: Guard, resource: Resource) -> None:
-        self._by = make()
-        super().__init__(self._by._preferred_temporality, self._by._preferred_aggregation)  # noqa: SLF001 - the reader reads them
-        self._guard = guard
-        self._open = True
-        self.lost = self._sending = 0
-        self.said: list[LogRecord] = []
+        Side.__init__(self, make, guard)
+        self._exporter = by = make()
+        MetricExporter.__init__(self, by._preferred_temporality, by._preferred_aggregation)  # noqa: SLF001 - the reader reads them
         self._timeout_ms = _otlp.number("OTEL_METRIC_EXPORT_TIMEOUT", 30_000)
         self._reader = PeriodicExportingMetricReader(self, export_interval_millis=math.inf)
         self.provider = MeterProvider([self._reader], resource=resource, shutdown_on_exit=False)
         interval_s = _otlp.number("OTEL_METRIC_EXPORT_INTERVAL", 60_000) / 1e3
         self.thread = DeliveryThread("claudetrace-otlp-metrics", interval_s, self._deliver, self._finish)
 
-    def unsent(self) -> int:
-        return self.lost + self._sending
-
-    def abandon(self) -> None:
-        self._open = False
-
     def _deliver(self) -> bool:
         lost = self.lost
-        with self._guard(_otlp.SENDING["metrics"]):
+        with self._guard(_otlp.SENDING[self.signal]):
             self._reader.collect(timeout_millis=self._timeout_ms)
             return self.lost == lost
         return False
@@ -147,25 +154,14 @@ class MetricExport(MetricExporter):
     # Called by the reader.
 
     def export(self, metrics_data: MetricsData, timeout_millis: float = 10_000, **_: Any) -> MetricExportResult:
-        if not self._open:
-            return MetricExportResult.FAILURE
-        self._sending = 1
-        try:
-            _otlp.export(self._by, metrics_data, self.said, timeout_millis=timeout_millis)
-        except Exception as error:  # noqa: BLE001 - a collector's faults end here
-            self.lost += 1
-            if self._open:
-                self._guard.caught(_otlp.SENDING["metrics"], error)
-            return MetricExportResult.FAILURE
-        finally:
-            self._sending = 0
-        return MetricExportResult.SUCCESS
+        sent = self._open and self._send(metrics_data, 1, timeout_millis=timeout_millis)
+        return MetricExportResult.SUCCESS if sent else MetricExportResult.FAILURE
 
     def force_flush(self, timeout_millis: float = 10_000) -> bool:
-        return bool(self._by.force_flush(timeout_millis))
+        return bool(self._exporter.force_flush(timeout_millis))
 
     def shutdown(self, timeout_millis: float = 30_000, **_: Any) -> None:
-        self._by.shutdown(timeout_millis)
+        self._exporter.shutdown(timeout_millis)
 
 
 SIDES: dict[str, Callable[[Callable[[], Any], Guard, Resource], Side]] = {"traces": SpanExport, "metrics": MetricExport}

@@ -162,16 +162,14 @@ class Providers(Forks):
                 self._end_with_process()
             return self._sides[signal].provider
 
-    def _exporter(self, signal: str) -> Any:
-        with self._locks["imports"]:
-            return _otlp.exporter(signal, self._otlp or True)
-
     def _make_side(self, signal: str) -> Side:
         from claudetrace._telemetry import _own_providers
 
-        return _own_providers.SIDES[signal](
-            lambda: self._exporter(signal), self._guard, self._resource or self._new_resource()
-        )
+        def make() -> Any:
+            with self._locks["imports"]:
+                return _otlp.exporter(signal, self._otlp or True)
+
+        return _own_providers.SIDES[signal](make, self._guard, self._resource or self._new_resource())
 
     def _new_resource(self) -> Resource:
         """The resource: as OpenTelemetry's variables say, else the service, the host and an id of this process.

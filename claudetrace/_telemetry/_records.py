@@ -1,13 +1,12 @@
 """`RecordExporter`: each row of the ledger as one OTLP log record.
 
-Only this file uses OpenTelemetry's logs, whose modules are still private.
+OpenTelemetry's logs are used here alone: their modules are still private.
 """
 
 from __future__ import annotations
 
 import time
 from datetime import datetime
-from importlib import import_module
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
@@ -50,14 +49,14 @@ def check() -> None:
 
 class RecordExporter:
     """Sends rows to the URL `otlp`, else where the `OTEL_EXPORTER_OTLP_*` variables say. For one thread of a process.
+    A fork while it sends breaks it in the child if it `minds_forks`.
 
     Creating it loads OpenTelemetry's exporter, and raises where that fails.
     """
 
     def __init__(self, otlp: bool | str | None = None) -> None:
         self.minds_forks = _otlp.protocol(SIGNAL) == "grpc"
-        module = import_module(f"opentelemetry.exporter.otlp.proto.{_otlp.protocol(SIGNAL)}._log_exporter")
-        self._exporter = _otlp.make(module.OTLPLogExporter, SIGNAL, otlp or False)
+        self._exporter = _otlp.exporter(SIGNAL, otlp or False)
         self._resources: dict[tuple[Any, ...], Resource] = {}
 
     def send(self, rows: list[Row]) -> str | dict[str, str] | None:
