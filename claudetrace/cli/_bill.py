@@ -79,7 +79,7 @@ def _groups(found: Reconciliation, names: Sequence[str], width: int | None) -> s
         rows.append([*key, *counts, *amounts, _percent(capture_ratio(cells))])
     drops = {"requests": 1, "Anthropic's": 2, "ledger (USD)": 0, "Anthropic (USD)": 0, "captured": 0}
     drops = {**dict.fromkeys(names, 0), **drops}
-    return table(columns(drops, rows, left=range(len(names)), drops=drops.values()), width)
+    return table(columns(drops, rows, left=range(len(names))), width)
 
 
 def _gap(found: Reconciliation, width: int | None) -> list[str]:
@@ -113,7 +113,7 @@ def _gap(found: Reconciliation, width: int | None) -> list[str]:
         told.append(
             "Rates that differ: a bug in the ledger's prices, so please report it.\n"
             "In USD: rates are for a million tokens, or for a search.\n"
-            + table(columns(heads, rates, left=range(4), drops=heads.values()), width)
+            + table(columns(heads, rates, left=range(4)), width)
         )
     return told
 

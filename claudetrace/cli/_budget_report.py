@@ -75,7 +75,7 @@ def _table(shown: list[Shown]) -> str:
         amount for each in shown for state in each.states for amount in (state.spent_usd, state.limit_usd or Decimal(0))
     )
     rows = [row for each in shown for row in _rows(each, digits)]
-    made = columns(HEADS, [cells for cells, _ in rows], left=(0, 1, 2, 10), drops=HEADS.values())
+    made = columns(HEADS, [cells for cells, _ in rows], left=(0, 1, 2, 10))
     return table(made, terminal_width(), colors=[color for _, color in rows], more="--json")
 
 

@@ -206,7 +206,7 @@ def no_such_trace(ledger: Ledger, trace_id: str) -> ClaudetraceError:
 
 def calls_table(calls: Iterable[Call], *, width: int | None = None) -> str:
     """The calls, a line each, under heads."""
-    made = columns(HEADS, map(_cells, calls), left=LEFT, drops=[drop for drop, _ in HEADS.values()])
+    made = columns({head: drop for head, (drop, _) in HEADS.items()}, map(_cells, calls), left=LEFT)
     if width is None:
         made = [each._replace(least=HEADS[each.head][1]) for each in made]
     return table(made, width)

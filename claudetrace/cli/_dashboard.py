@@ -135,23 +135,18 @@ def listen(host: str, port: int | None, option: str = "--host") -> socket.socket
     """A listening socket on `port`, else on our own port, or on any free one if that is taken."""
     for number in [PORT, 0] if port is None else [port]:
         try:
-            family, kind, protocol, _, address = socket.getaddrinfo(host, number, type=socket.SOCK_STREAM)[0]
+            family, *_, address = socket.getaddrinfo(host, number, type=socket.SOCK_STREAM)[0]
+            both = family == socket.AF_INET6 and socket.has_dualstack_ipv6()
+            return socket.create_server(address, family=family, dualstack_ipv6=both)
         except socket.gaierror as error:
             raise ClaudetraceError(f"{option} {host} is no address: {error.strerror}") from error
-        listener = socket.socket(family, kind, protocol)
-        try:
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            listener.bind(address)
-            listener.listen()
         except OSError as error:
-            listener.close()
             if error.errno == errno.EADDRINUSE and port is None and number:
                 continue
             raise ClaudetraceError(
-                f"cannot listen on {host}, port {number}: {error.strerror}; "
+                f"cannot listen on {host}, port {number}: {os.strerror(error.errno or 0)}; "
                 f"give {'--port' if option == '--host' else option} another"
             ) from error
-        return listener
     raise ClaudetraceError(f"no port of {host} is free")
 
 

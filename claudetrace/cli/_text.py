@@ -6,6 +6,7 @@ import shutil
 import sys
 import textwrap
 import unicodedata
+from collections.abc import Mapping
 from decimal import Decimal
 from itertools import accumulate
 from typing import TYPE_CHECKING, NamedTuple
@@ -106,14 +107,14 @@ class Column(NamedTuple):
 
 
 def columns(
-    heads: Collection[str], rows: Iterable[Sequence[str]], *, left: Collection[int] = (0,), drops: Iterable[int] = ()
+    heads: Mapping[str, int] | Sequence[str], rows: Iterable[Sequence[str]], *, left: Collection[int] = (0,)
 ) -> list[Column]:
-    """The columns of `rows`; those in `left` are aligned to the left."""
+    """The columns of `rows` under `heads`, which may say their `drop`; those in `left` are aligned to the left."""
     cells = [*zip(*rows, strict=True)] or [()] * len(heads)
-    given = [*drops] or [0] * len(heads)
+    drops = heads.values() if isinstance(heads, Mapping) else [0] * len(heads)
     return [
         Column(head, column, None, drop, left=number in left)
-        for number, (head, column, drop) in enumerate(zip(heads, cells, given, strict=True))
+        for number, (head, column, drop) in enumerate(zip(heads, cells, drops, strict=True))
     ]
 
 
