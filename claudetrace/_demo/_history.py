@@ -9,6 +9,7 @@ from itertools import count
 from random import Random
 from typing import TYPE_CHECKING, Any
 
+from claudetrace._demo._wire import usage
 from claudetrace._ids import utc_text, uuid7
 
 if TYPE_CHECKING:
@@ -234,14 +235,13 @@ class _Call:
         cached = fixed > 2000 and self.days_ago < CACHED_SINCE_DAYS
         hit = cached and self.job.rereads and (self.turn > 0 or self.random.random() < 0.55)
         written = fixed if cached and not hit else 0
-        usage: dict[str, Any] = {
-            "input_tokens": self.input_tokens + (0 if cached else fixed) + (0 if self.job.tools else self.said),
-            "cache_creation_input_tokens": written,
-            "cache_read_input_tokens": fixed if hit else 0,
-            "cache_creation": {"ephemeral_5m_input_tokens": written, "ephemeral_1h_input_tokens": 0},
-            "output_tokens": self.output_tokens,
-            "service_tier": "standard",
-        }
-        if self.kind == "opus":
-            usage["output_tokens_details"] = {"thinking_tokens": self.output_tokens // 3}
-        return usage
+        more: dict[str, Any] = (
+            {"output_tokens_details": {"thinking_tokens": self.output_tokens // 3}} if self.kind == "opus" else {}
+        )
+        return usage(
+            self.input_tokens + (0 if cached else fixed) + (0 if self.job.tools else self.said),
+            self.output_tokens,
+            cache_read=fixed if hit else 0,
+            write_5m=written,
+            **more,
+        )

@@ -6,15 +6,14 @@ import json
 import socket
 import sys
 import threading
-import zlib
 from contextlib import suppress
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias
+from typing import TYPE_CHECKING, Any, Self, TypeAlias
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
 Body: TypeAlias = bytes | list[bytes]
 """Bytes are sent whole, with their length; a list is sent in chunks, with chunked encoding."""
@@ -60,7 +59,6 @@ class Exchange:
     status: int = 200
     headers: Mapping[str, str] = field(default_factory=dict)
     body: Body | Callable[[Received], Body] = b""
-    encoding: Literal["gzip", "deflate"] | None = None
     delay_s: float = 0.0
     pause_s: float = 0.0
     before_chunk: Callable[[int], None] | None = None
@@ -76,24 +74,12 @@ class Exchange:
         )
 
     def body_for(self, request: Received) -> Body:
-        """The body as it is sent, compressed by `encoding`."""
-        body = self.body(request) if callable(self.body) else self.body
-        if self.encoding is None:
-            return body
-        packed = packed_chunks([body] if isinstance(body, bytes) else body, self.encoding)
-        return b"".join(packed) if isinstance(body, bytes) else list(packed)
-
-
-def packed_chunks(chunks: Iterable[bytes], encoding: Literal["gzip", "deflate"]) -> Iterator[bytes]:
-    """Each chunk compressed so that it can be read on arrival, and the end of the compressed data."""
-    packer = zlib.compressobj(wbits=31 if encoding == "gzip" else 15)
-    for chunk in chunks:
-        yield packer.compress(chunk) + packer.flush(zlib.Z_SYNC_FLUSH)
-    yield packer.flush()
+        """The body of the answer to `request`."""
+        return self.body(request) if callable(self.body) else self.body
 
 
 STOPPING_S = 5.0
-"""How long `stop` waits for answers in progress."""
+"""How long the end waits for answers in progress."""
 
 
 @dataclass(slots=True)
@@ -147,7 +133,11 @@ class PlayServer:
                     return entry.exchange
         return _nothing_fits(request)
 
-    def stop(self) -> None:
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
         """Closes the port and every connection."""
         self.stopping.set()
         if self._thread.is_alive():
@@ -155,17 +145,6 @@ class PlayServer:
             self._thread.join()
         self._http.close_connections()
         self._http.server_close()
-
-    def start(self) -> Self:
-        """Starts answering."""
-        self._thread.start()
-        return self
-
-    def __enter__(self) -> Self:
-        return self.start()
-
-    def __exit__(self, *_: object) -> None:
-        self.stop()
 
 
 def _nothing_fits(request: Received) -> Exchange:
@@ -269,8 +248,6 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_response(exchange.status)
         for name, value in exchange.headers.items():
             self.send_header(name, value)
-        if exchange.encoding is not None:
-            self.send_header("content-encoding", exchange.encoding)
         if length is None:
             self.send_header("transfer-encoding", "chunked")
         else:

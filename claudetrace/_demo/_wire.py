@@ -100,13 +100,10 @@ def stream_events(whole: Mapping[str, Any], *, pieces: int = 4) -> list[Event]:
 
 
 def _block_events(index: int, block: Mapping[str, Any], pieces: int) -> Iterator[Event]:
-    if block["type"] == "text":
-        empty, name, key, told = {**block, "text": ""}, "text_delta", "text", block["text"]
-    elif block["type"] == "thinking":
-        empty, name, key, told = {**block, "thinking": ""}, "thinking_delta", "thinking", block["thinking"]
-    else:
-        empty, name, key = {**block, "input": {}}, "input_json_delta", "partial_json"
-        told = json.dumps(block["input"])
+    field = block["type"] if block["type"] in ("text", "thinking") else "input"
+    name, key = ("input_json_delta", "partial_json") if field == "input" else (f"{field}_delta", field)
+    told = json.dumps(block[field]) if field == "input" else block[field]
+    empty = {**block, field: type(block[field])()}
     yield {"type": "content_block_start", "index": index, "content_block": empty}
     size = max(1, -(-len(told) // pieces))
     for at in range(0, len(told), size):
@@ -146,11 +143,8 @@ def batch(batch_id: str, *, ended: bool, succeeded: int, errored: int = 0, url: 
 
 def batch_results(results: Mapping[str, Mapping[str, Any]]) -> list[bytes]:
     """Lines of JSON, a chunk each: for each custom id, a message or an error."""
-    lines = []
-    for custom_id, whole in results.items():
-        if whole["type"] == "error":
-            result: dict[str, Any] = {"type": "errored", "error": dict(whole)}
-        else:
-            result = {"type": "succeeded", "message": dict(whole)}
-        lines.append(json_bytes({"custom_id": custom_id, "result": result}) + b"\n")
-    return lines
+    kinds = {"error": "errored", "message": "succeeded"}
+    return [
+        json_bytes({"custom_id": id_, "result": {"type": kinds[whole["type"]], whole["type"]: whole}}) + b"\n"
+        for id_, whole in results.items()
+    ]

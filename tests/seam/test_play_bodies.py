@@ -10,6 +10,8 @@ from claudetrace._demo import _answers as answers
 from claudetrace._demo import _wire as wire
 from claudetrace._demo._server import Exchange, PlayServer
 
+from .kinds._plays import packed
+
 ASK = {"model": wire.MODEL, "max_tokens": 64, "messages": [{"role": "user", "content": "Hello?"}]}
 TOOL = wire.message([wire.text("One moment."), wire.tool_use("look_up", {"word": "meter"})], wire.usage(40, 30))
 
@@ -40,7 +42,7 @@ def test_a_message_is_read_whole(server, client):
 @pytest.mark.parametrize("encoding", [None, "gzip", "deflate"])
 def test_a_stream_builds_the_same_message(server, client, encoding):
     """The events of a message give the message when put together, packed or not."""
-    server.add(answers.stream(TOOL, encoding=encoding))
+    server.add(answers.stream(TOOL) if encoding is None else packed(lambda: answers.stream(TOOL), encoding))
     with client.messages.stream(**ASK) as stream:
         message = stream.get_final_message()
 

@@ -14,6 +14,8 @@ import pytest
 from claudetrace._demo import _answers as answers
 from claudetrace._demo._server import Exchange, PlayServer
 
+from .kinds._plays import packed
+
 
 @pytest.fixture
 def ask():
@@ -74,7 +76,8 @@ def test_answers_can_be_packed(ask):
     """Whole bodies and chunks come packed as gzip or deflate, and are told so."""
     bodies = [b"words" * 100, [b"words"] * 100]
     with PlayServer(
-        *(Exchange(body=b, encoding="gzip") for b in bodies), Exchange(body=bodies[1], encoding="deflate")
+        *(packed(lambda body=body: Exchange(body=body), "gzip") for body in bodies),
+        packed(lambda: Exchange(body=bodies[1]), "deflate"),
     ) as server:
         whole, chunks, deflated = ask(server), ask(server), ask(server)
 
