@@ -75,14 +75,9 @@ class RateSet:
         )
 
 
-def picousd_per_token(usd_per_million: str) -> Fraction:
-    """`usd_per_million`, a decimal string of dollars for a million tokens, as picodollars a token."""
-    return Fraction(usd_per_million) * 10**6
-
-
 def class_rates(prices: Mapping[str, Any]) -> ClassRates:
-    """The five rates that `prices` gives in dollars for a million tokens."""
-    return {name: picousd_per_token(prices[name]) for name in CLASSES}
+    """The five rates that `prices` gives as decimal strings: dollars for a million tokens."""
+    return {name: Fraction(prices[name]) * 10**6 for name in CLASSES}
 
 
 def _times(rates: ClassRates, factor: Fraction) -> ClassRates:

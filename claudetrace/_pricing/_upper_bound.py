@@ -301,13 +301,9 @@ def highest_rates(model: str | None, day: str, terms: Terms, fast: bool, worldwi
 
 
 def _tiers(plans: list[Plan]) -> tuple[Rates, ...]:
-    starts = sorted({-1, *(above for plan in plans for above, _ in plan.tiers)})
-    tiers: list[Rates] = []
-    for start in starts:
-        reached = [leg for plan in plans for above, leg in plan.tiers if above <= start]
-        legs = [plan.leg for plan in plans if plan.leg is not None] + reached
-        tiers.append(_most(start, legs))
-    return tuple(tiers)
+    reached = [(above, leg) for plan in plans for above, leg in ((-1, plan.leg), *plan.tiers) if leg is not None]
+    starts = sorted({above for above, _ in reached})
+    return tuple(_most(start, [leg for above, leg in reached if above <= start]) for start in starts)
 
 
 def _most(above: int, legs: list[Leg]) -> Rates:

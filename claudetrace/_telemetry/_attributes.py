@@ -193,12 +193,9 @@ def budget_attributes(name: str, key: str | None) -> dict[str, str]:
 
 def blocked_attributes(error: BudgetExceeded) -> Attributes:
     """Which budget has stopped a call, what the call needed and what was left."""
-    left = error.left_usd
-    return {
-        **budget_attributes(error.budget, error.key),
-        **({} if error.needed_usd is None else {"claudetrace.budget.needed_usd": float(error.needed_usd)}),
-        **({} if left is None else {"claudetrace.budget.left_usd": float(left)}),
-    }
+    amounts = {"needed": error.needed_usd, "left": error.left_usd}
+    told = {f"claudetrace.budget.{name}_usd": float(usd) for name, usd in amounts.items() if usd is not None}
+    return budget_attributes(error.budget, error.key) | told
 
 
 def tell_cost(to: Attributes, prices: Collection[Priced], *, backends: bool) -> None:

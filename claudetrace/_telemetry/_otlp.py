@@ -145,7 +145,8 @@ def session(signal: str) -> dict[str, Any]:
 
     named = any(os.environ.get(f"OTEL_EXPORTER_OTLP_{infix}CERTIFICATE") for infix in ("", f"{signal.upper()}_"))
     made = _credential_session(signal) or (Session() if named else requests.Session())
-    return {"session": _replies.judge_http(made)}
+    made.hooks["response"].append(_replies.judge_http)
+    return {"session": made}
 
 
 def _credential_session(signal: str) -> Any:

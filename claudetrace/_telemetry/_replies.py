@@ -46,12 +46,6 @@ def last() -> Reply:
     return getattr(_of_thread, "last", None) or Reply()
 
 
-def judge_http(session: Any) -> Any:
-    """`session`, whose replies are judged. They are read up to a limit, and redirects are not followed."""
-    session.hooks["response"].append(_judge_http)
-    return session
-
-
 def judge_grpc(kind: type) -> type:
     """A subclass of the gRPC exporter `kind`, whose replies are judged."""
 
@@ -73,7 +67,8 @@ class _JudgedStub:
         return message
 
 
-def _judge_http(response: Any, **_: Any) -> Any:
+def judge_http(response: Any, **_: Any) -> Any:
+    """The hook that judges `response`. It is read up to a limit, and no redirect is followed."""
     body = _read(response.raw)
     response.raw = BytesIO(body or b"")
     # Nobody configured the target of a redirect: neither rows nor secret headers may go there.

@@ -144,10 +144,8 @@ def misrates(found: Reconciliation) -> list[dict[str, Any]]:
     rates: dict[tuple[str, ...], list[Compared]] = defaultdict(list)
     for each in found.misrated:
         cell = each.cell
-        theirs = _rate(each.their_rate, cell.kind)
-        rates[cell.model, cell.kind, cell.service_tier, cell.speed, _rate(each.our_rate, cell.kind), theirs].append(
-            each
-        )
+        both = (_rate(rate, cell.kind) for rate in (each.our_rate, each.their_rate))
+        rates[cell.model, cell.kind, cell.service_tier, cell.speed, *both].append(each)
     names = ("model", "kind", "service_tier", "speed", "ours_usd", "theirs_usd")
     return [
         {

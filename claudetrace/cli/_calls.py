@@ -117,7 +117,10 @@ def tail(count: int, once: bool, since: str, where: tuple[str, ...], as_json: bo
 
 def _show(calls: Iterable[Call], *, as_json: bool) -> None:
     for call in calls:
-        click.echo(json.dumps(call_json(call), ensure_ascii=False) if as_json else calls_table([call]).splitlines()[1])
+        if as_json:
+            click.echo(json.dumps(call_json(call), ensure_ascii=False, default=json_value))
+        else:
+            click.echo(calls_table([call]).splitlines()[1])
 
 
 @click.command(short_help="Write the calls to a file: CSV, JSON lines or a FOCUS bill.")
@@ -282,8 +285,9 @@ def _sums(found: list[Call]) -> tuple[Decimal, int, int]:
 
 def _as_json(found: list[Call], head: Mapping[str, str]) -> str:
     spend, unpriced, lower_bounds = _sums(found)
-    told = {**head, "calls": [call_json(call) for call in found], "cost_usd": f"{spend:f}"}
-    return json.dumps({**told, "unpriced": unpriced, "lower_bounds": lower_bounds}, indent=2, ensure_ascii=False)
+    told: dict[str, Any] = {**head, "calls": [call_json(call) for call in found], "cost_usd": f"{spend:f}"}
+    told |= {"unpriced": unpriced, "lower_bounds": lower_bounds}
+    return json.dumps(told, indent=2, ensure_ascii=False, default=json_value)
 
 
 def call_json(call: Call) -> dict[str, Any]:
@@ -292,13 +296,9 @@ def call_json(call: Call) -> dict[str, Any]:
 
 
 def json_value(value: Any) -> Any:
-    """`value` for JSON: times in ISO 8601, exact numbers as text."""
+    """`value` for JSON, and for `json.dumps` what is in it: times in ISO 8601, exact numbers as text."""
     if isinstance(value, datetime):
         return value.isoformat(timespec="milliseconds").replace("+00:00", "Z")
     if isinstance(value, Decimal):
         return f"{value:f}"
-    if isinstance(value, dict):
-        return {name: json_value(each) for name, each in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [json_value(each) for each in value]
     return str(value) if isinstance(value, Fraction) else value

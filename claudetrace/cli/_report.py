@@ -99,11 +99,10 @@ def report(
 
 def _refuse_unused(context: click.Context) -> None:
     """Raises for an option that has no effect beside another one."""
-    options = {str(each.name): each.opts[0] for each in context.command.params}
     given = {
-        name: option
-        for name, option in options.items()
-        if context.get_parameter_source(name) is ParameterSource.COMMANDLINE
+        str(each.name): each.opts[0]
+        for each in context.command.params
+        if context.get_parameter_source(str(each.name)) is ParameterSource.COMMANDLINE
     }
     for name, option in given.items():
         unused = UNUSED.get(name, ())

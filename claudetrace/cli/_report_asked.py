@@ -100,22 +100,22 @@ def with_rest(row: dict[str, Any], rest: int) -> dict[str, Any]:
 
 def key_columns(by: Iterable[str], rows: Iterable[Any]) -> list[Column]:
     """A column for each dimension of the rows, with `total` in the last line."""
-    found = [(row.dimensions, getattr(row, "rest", 0), getattr(row, "others", False)) for row in rows]
+    found = [*rows]
     made = [
-        Column(name, [*(_name(*row, name, number) for row in found), "" if number else "total"], left=True)
+        Column(name, [*(_name(row, name, number) for row in found), "" if number else "total"], left=True)
         for number, name in enumerate(by)
     ]
     return made or [Column("", ["total"], left=True)]
 
 
-def _name(dimensions: Mapping[str, str | None], rest: int, others: bool, name: str, number: int) -> str:
+def _name(row: Any, name: str, number: int) -> str:
     """The value, in quotes where it looks like a word of ours that stands for none or for several."""
-    value = dimensions[name]
-    if rest:
+    value = row.dimensions[name]
+    if rest := getattr(row, "rest", 0):
         return "" if number else f"{REST[:-1]} of {rest:,})"
     if value is None:
         return NONE
-    return repr(value) if value in (NONE, OTHER, REST) and not others else plain(value)
+    return repr(value) if value in (NONE, OTHER, REST) and not getattr(row, "others", False) else plain(value)
 
 
 def pruned_notes(before: str | None) -> list[str]:
