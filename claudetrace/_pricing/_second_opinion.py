@@ -20,13 +20,7 @@ if TYPE_CHECKING:
 Quotes: TypeAlias = "dict[str, Decimal]"
 """Dollars for a million tokens, by what they are for: `output`, `batch input`, `input above 100000`."""
 
-GENAI_FIELDS = {
-    "input": "input_mtok",
-    "cache_read": "cache_read_mtok",
-    "cache_write_5m": "cache_write_mtok",
-    "cache_write_1h": "cache_write_1h_mtok",
-    "output": "output_mtok",
-}
+GENAI_FIELDS = {name: f"{name}_mtok" for name in CLASSES} | {"cache_write_5m": "cache_write_mtok"}
 GENAI_VARIANTS = {"batch ": {"processing": "batch"}, "fast ": {"speed": "fast"}}
 LITELLM_FIELDS = {
     "input": "input_cost_per_token",
