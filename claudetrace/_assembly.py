@@ -219,9 +219,9 @@ class Assembly:
         if self._metrics is not None:
             takers["count calls in metrics"] = self._metrics.write
         if self._settings.records == "stdout":
-            from claudetrace._telemetry._stdout import RecordLines
+            from claudetrace._telemetry._stdout import write_lines
 
-            takers["write records to stdout"] = RecordLines(self._guard).write
+            takers["write records to stdout"] = partial(write_lines, self._guard)
         if self.budgets is not None:
             if self._settings.db is None:
                 takers["count calls in budgets"] = self.budgets.count

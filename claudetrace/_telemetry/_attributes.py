@@ -42,22 +42,14 @@ SAMPLING = (
 """Fields of a request, each with its attribute and type. Stop sequences are content and left out."""
 OUTPUT = "output_config"
 MAX_TOKENS = "gen_ai.request.max_tokens"
-REASONING_LEVEL = "gen_ai.request.reasoning.level"
-OUTPUT_TYPE = "gen_ai.output.type"
-FIRST_CHUNK = "gen_ai.response.time_to_first_chunk"
 FINISH_REASONS = "gen_ai.response.finish_reasons"
 REQUEST_ID = "claudetrace.request_id"
-TOOL_NAMES = "claudetrace.tool.names"
-TOOL_CALL_IDS = "claudetrace.tool.call_ids"
 RESERVED = {"user": ("user.id",), "session": ("session.id", "gen_ai.conversation.id")}
 COUNTS = {
     "cache_read_tokens": "gen_ai.usage.cache_read.input_tokens",
     "output_tokens": "gen_ai.usage.output_tokens",
     "thinking_tokens": "gen_ai.usage.reasoning.output_tokens",
 }
-WEB_SEARCHES = "claudetrace.usage.web_search_requests"
-CACHE_WRITE = "gen_ai.usage.cache_write.input_tokens"
-OLD_CACHE_WRITE = "gen_ai.usage.cache_creation.input_tokens"
 COST = "claudetrace.cost.usd"
 COST_STATUS = "claudetrace.cost.status"
 BACKENDS_COST = ("gen_ai.usage.cost.amount", "gen_ai.usage.cost", "operation.cost", "llm.cost.total")
@@ -78,7 +70,7 @@ def request_attributes(call: LiveCall, body: Mapping[str, Any]) -> tuple[str, At
     if not isinstance(output, Mapping):
         output = None
     elif isinstance(effort := output.get("effort"), str):
-        attributes[REASONING_LEVEL] = effort
+        attributes["gen_ai.request.reasoning.level"] = effort
     for field, attribute, kind in SAMPLING:
         if isinstance(value := body.get(field), (int, float)) and not isinstance(value, bool):
             attributes[attribute] = kind(value)
@@ -108,7 +100,7 @@ def output_attributes(output: object) -> Attributes:
     """The form of the answer that `output_config` asks for. The SDK's own span lacks it in older versions."""
     form = output.get("format") if isinstance(output, Mapping) else None
     # A form that is not known yet need not be JSON.
-    return {OUTPUT_TYPE: "json"} if isinstance(form, Mapping) and form.get("type") == "json_schema" else {}
+    return {"gen_ai.output.type": "json"} if isinstance(form, Mapping) and form.get("type") == "json_schema" else {}
 
 
 def tag_attributes(tags: Mapping[str, str], *, backends: bool) -> Mapping[str, Any]:
@@ -143,7 +135,7 @@ def tell_ids(row: Row, span: Any) -> None:
 def tell_row(to: Attributes, row: Row) -> None:
     """What only a response's row tells, for our span."""
     if (first_token_ms := row.get("time_to_first_token_ms")) is not None:
-        to[FIRST_CHUNK] = first_token_ms / 1e3
+        to["gen_ai.response.time_to_first_chunk"] = first_token_ms / 1e3
     if (request_id := row.get("request_id")) is not None:
         to[REQUEST_ID] = request_id
 
@@ -164,7 +156,7 @@ def tell_usage(to: Attributes, columns: Mapping[str, Any]) -> None:
     if (prompt := prompt_tokens(columns)) is not None:
         to["gen_ai.usage.input_tokens"] = prompt
     if (written := cache_write_tokens(columns)) is not None:
-        to[CACHE_WRITE] = written
+        to["gen_ai.usage.cache_write.input_tokens"] = written
 
 
 def tell_lacking(to: Attributes, answer: Answer, columns: Mapping[str, Any], *, backends: bool) -> None:
@@ -172,12 +164,12 @@ def tell_lacking(to: Attributes, answer: Answer, columns: Mapping[str, Any], *, 
     if answer.stop_reason is not None:
         to[FINISH_REASONS] = (answer.stop_reason,)
     if answer.tools:
-        to[TOOL_NAMES] = tuple(name for name, _ in answer.tools)
-        to[TOOL_CALL_IDS] = tuple(call_id for _, call_id in answer.tools)
+        to["claudetrace.tool.names"] = tuple(name for name, _ in answer.tools)
+        to["claudetrace.tool.call_ids"] = tuple(call_id for _, call_id in answer.tools)
     if backends and (written := cache_write_tokens(columns)) is not None:
-        to[OLD_CACHE_WRITE] = written
+        to["gen_ai.usage.cache_creation.input_tokens"] = written
     if searches := columns.get("web_search_requests"):
-        to[WEB_SEARCHES] = searches
+        to["claudetrace.usage.web_search_requests"] = searches
 
 
 def cache_write_tokens(columns: Mapping[str, Any]) -> int | None:

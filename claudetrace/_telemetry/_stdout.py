@@ -1,4 +1,4 @@
-"""`RecordLines`: writes each row as one line of JSON to standard output."""
+"""`write_lines`: each row as one line of JSON on standard output."""
 
 from __future__ import annotations
 
@@ -17,16 +17,11 @@ if TYPE_CHECKING:
     from claudetrace._guard import Guard
 
 
-class RecordLines:
-    """Writes rows to `sys.stdout`, each line with one write. Never raises."""
-
-    def __init__(self, guard: Guard) -> None:
-        self._guard = guard
-
-    def write(self, rows: list[Row]) -> None:
-        for row in rows:
-            with self._guard("write a record to stdout"):
-                _write(b"%b\n" % orjson.dumps(_record(row)))
+def write_lines(guard: Guard, rows: list[Row]) -> None:
+    """Writes each of `rows` to `sys.stdout` with one write. Never raises."""
+    for row in rows:
+        with guard("write a record to stdout"):
+            _write(b"%b\n" % orjson.dumps(_record(row)))
 
 
 def _record(row: Row) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from claudetrace._guard import Guard
 from claudetrace._ledger._prune import prune_chunk
 from claudetrace._ledger._schema import open_ledger
 from claudetrace._ledger._store import Store
-from claudetrace._telemetry._stdout import RecordLines
+from claudetrace._telemetry._stdout import write_lines
 from claudetrace.cli import main
 
 from .collecting import ask, wait_for
@@ -44,7 +44,7 @@ def ledger_of(path: Path, rows: list[dict[str, Any]]) -> Path:
 def lines_of(rows: list[dict[str, Any]], capsysbinary: pytest.CaptureFixture[bytes]) -> list[bytes]:
     """The lines that a program writes of `rows`, with `records="stdout"`."""
     capsysbinary.readouterr()
-    RecordLines(Guard()).write(rows)
+    write_lines(Guard(), rows)
     return capsysbinary.readouterr().out.splitlines(keepends=True)
 
 

@@ -14,7 +14,7 @@ import pytest
 import claudetrace
 from claudetrace._demo import _answers
 from claudetrace._guard import Guard
-from claudetrace._telemetry._stdout import RecordLines
+from claudetrace._telemetry._stdout import write_lines
 
 from ._records import row
 from ._sending import PATIENCE_S, PROGRAM, ask
@@ -37,7 +37,7 @@ def test_lines_of_calls(client: Any, server: Any, db: Path, capfd: pytest.Captur
 def test_lines_on_stdout(capfd: pytest.CaptureFixture[str]) -> None:
     """Each row is one line of JSON under the ledger's names, with JSON columns as objects and the cost as a number."""
     priced = row(cost_picousd=6_000_000_000, cost_parts="[]", cost_flags='["partial_usage"]')
-    RecordLines(Guard()).write([priced, row(user_id=None)])
+    write_lines(Guard(), [priced, row(user_id=None)])
 
     first, second = (json.loads(line) for line in capfd.readouterr().out.splitlines())
     assert first == priced | {
@@ -55,14 +55,14 @@ def test_lines_on_stdout(capfd: pytest.CaptureFixture[str]) -> None:
 def test_usage_is_written_as_it_came(capfd: pytest.CaptureFixture[str]) -> None:
     """What the API said of usage is in the line to the letter, also half a surrogate pair."""
     usage = '{"input_tokens":1,"service_tier":"\\ud800","share":1e-400}'
-    RecordLines(Guard()).write([row(usage=usage)])
+    write_lines(Guard(), [row(usage=usage)])
 
     assert f'"usage":{usage}' in capfd.readouterr().out
 
 
 def test_stdout_put_in_place_of_another(capsys: pytest.CaptureFixture[str]) -> None:
     """Lines go where `print` goes, also where that is no file."""
-    RecordLines(Guard()).write([row()])
+    write_lines(Guard(), [row()])
 
     assert json.loads(capsys.readouterr().out)["event"] == "claudetrace.call"
 
@@ -72,8 +72,8 @@ def test_stdout_that_nobody_reads() -> None:
     program = (
         "import sys; sys.path.insert(0, '.');"
         "from telemetry._records import row;"
-        "from claudetrace._guard import Guard; from claudetrace._telemetry._stdout import RecordLines;"
-        "sys.stdin.read(); lines = RecordLines(Guard()); lines.write([row(), row()]); lines.write([row()])"
+        "from claudetrace._guard import Guard; from claudetrace._telemetry._stdout import write_lines;"
+        "sys.stdin.read(); told = Guard(); write_lines(told, [row(), row()]); write_lines(told, [row()])"
     )
     with subprocess.Popen(
         [sys.executable, "-c", program],
