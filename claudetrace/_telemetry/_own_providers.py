@@ -30,16 +30,25 @@ def check() -> None:
     SpanLimits()
 
 
+class _Request(Event):
+    """Somebody waits for a delivery that begins after this was made."""
+
+    delivered = False
+
+
 class Side:
-    """Our provider for one signal, with the thread that sends what it makes."""
+    """Our provider for one signal, and a daemon thread that sends what it makes."""
 
     signal: str
     provider: Any
-    thread: DeliveryThread
 
-    def __init__(self, make: Callable[[], Any], guard: Guard) -> None:
+    def __init__(self, make: Callable[[], Any], guard: Guard, interval_s: float) -> None:
         self._make = make
         self._guard = guard
+        self._interval_s = interval_s
+        # A `put` may interrupt another one on the same thread: a dropped stream ends inside a garbage collection.
+        self._requests: SimpleQueue[_Request | None] = SimpleQueue()
+        self._woken = self._closing = False
         self._exporter: Any = None
         self._open = True
         self._sending = self.lost = 0
@@ -53,6 +62,61 @@ class Side:
     def abandon(self) -> None:
         """Accepts and sends nothing more. Takes no lock."""
         self._open = False
+
+    def flush(self, timeout_s: float) -> bool:
+        """Begins a delivery. Whether it sent everything within `timeout_s`."""
+        request = _Request()
+        self._requests.put(request)
+        return request.wait(timeout_s) and request.delivered
+
+    def close(self) -> None:
+        """Begins the last delivery. Does not wait for it."""
+        self._closing = True
+        self._requests.put(None)
+
+    def ended(self, timeout_s: float) -> bool:
+        """Whether the last delivery is over. Blocks at most `timeout_s`."""
+        self._thread.join(timeout_s)
+        return not self._thread.is_alive()
+
+    def _wake(self) -> None:
+        """Has a delivery begin soon. Takes no lock."""
+        if not self._woken:
+            self._woken = True
+            self._requests.put(None)
+
+    def _start(self) -> None:
+        self._thread = Thread(target=self._run, name=f"claudetrace-otlp-{self.signal}", daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        from opentelemetry import context
+
+        # The exporter's own requests are no calls of the user's: other instrumentations must not trace them.
+        suppressed = context._SUPPRESS_INSTRUMENTATION_KEY  # noqa: SLF001 - the SDK's own processors use it
+        context.attach(context.set_value(suppressed, True))
+        due = monotonic() + self._interval_s
+        closing = False
+        while not closing:
+            try:
+                request = self._requests.get(timeout=max(0.0, due - monotonic()))
+            except Empty:
+                request = None
+                due = monotonic() + self._interval_s
+            self._woken = False
+            closing = self._closing
+            delivered = self._deliver()
+            if request is not None:
+                request.delivered = delivered
+                request.set()
+        self._finish()
+
+    def _deliver(self) -> bool:
+        """Whether it sent all that is there. On its thread, as `_finish` at the end."""
+        raise NotImplementedError
+
+    def _finish(self) -> None:
+        raise NotImplementedError
 
     def _send(self, batch: Any, count: int, **options: Any) -> bool:
         """Whether the collector has accepted `batch`, which counts as `count`."""
@@ -76,16 +140,14 @@ class SpanExport(Side, SpanProcessor):
     signal = "traces"
 
     def __init__(self, make: Callable[[], Any], guard: Guard, resource: Resource) -> None:
-        super().__init__(make, guard)
+        super().__init__(make, guard, _otlp.number("OTEL_BSP_SCHEDULE_DELAY", 5000) / 1e3)
         most = _otlp.whole("OTEL_BSP_MAX_QUEUE_SIZE", 2048)
         self._at_once = min(_otlp.whole("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", 512), most)
         self._waiting: deque[ReadableSpan] = deque(maxlen=most)
         self.dropped = self._told = 0
         self.provider = TracerProvider(resource=resource, shutdown_on_exit=False)
         self.provider.add_span_processor(self)
-        self.thread = DeliveryThread(
-            "claudetrace-otlp-spans", _otlp.number("OTEL_BSP_SCHEDULE_DELAY", 5000) / 1e3, self._deliver, self._finish
-        )
+        self._start()
 
     def on_end(self, span: ReadableSpan) -> None:
         """Queues a sampled `span`. On the caller's thread, perhaps inside a garbage collection."""
@@ -95,7 +157,7 @@ class SpanExport(Side, SpanProcessor):
             self.dropped += 1
         self._waiting.append(span)
         if len(self._waiting) >= self._at_once:
-            self.thread.wake()
+            self._wake()
 
     def unsent(self) -> int:
         return super().unsent() + self.dropped + len(self._waiting)
@@ -131,14 +193,13 @@ class MetricExport(Side, MetricExporter):
     signal = "metrics"
 
     def __init__(self, make: Callable[[], Any], guard: Guard, resource: Resource) -> None:
-        Side.__init__(self, make, guard)
+        Side.__init__(self, make, guard, _otlp.number("OTEL_METRIC_EXPORT_INTERVAL", 60_000) / 1e3)
         self._exporter = by = make()
         MetricExporter.__init__(self, by._preferred_temporality, by._preferred_aggregation)  # noqa: SLF001 - the reader reads them
         self._timeout_ms = _otlp.number("OTEL_METRIC_EXPORT_TIMEOUT", 30_000)
         self._reader = PeriodicExportingMetricReader(self, export_interval_millis=math.inf)
         self.provider = MeterProvider([self._reader], resource=resource, shutdown_on_exit=False)
-        interval_s = _otlp.number("OTEL_METRIC_EXPORT_INTERVAL", 60_000) / 1e3
-        self.thread = DeliveryThread("claudetrace-otlp-metrics", interval_s, self._deliver, self._finish)
+        self._start()
 
     def _deliver(self) -> bool:
         lost = self.lost
@@ -165,68 +226,3 @@ class MetricExport(Side, MetricExporter):
 
 
 SIDES: dict[str, Callable[[Callable[[], Any], Guard, Resource], Side]] = {"traces": SpanExport, "metrics": MetricExport}
-
-
-class _Request(Event):
-    """Somebody waits for a delivery that begins after this was made."""
-
-    delivered = False
-
-
-class DeliveryThread:
-    """Calls `deliver`, which returns whether all was sent, on its own daemon thread; at the end calls `finish`."""
-
-    def __init__(self, name: str, interval_s: float, deliver: Callable[[], bool], finish: Callable[[], object]) -> None:
-        self._interval_s = interval_s
-        self._deliver = deliver
-        self._finish = finish
-        # A `put` may interrupt another one on the same thread: a dropped stream ends inside a garbage collection.
-        self._requests: SimpleQueue[_Request | None] = SimpleQueue()
-        self._woken = False
-        self._closing = False
-        self._thread = Thread(target=self._run, name=name, daemon=True)
-        self._thread.start()
-
-    def wake(self) -> None:
-        """Has a delivery begin soon. Takes no lock."""
-        if not self._woken:
-            self._woken = True
-            self._requests.put(None)
-
-    def flush(self, timeout_s: float) -> bool:
-        """Begins a delivery. Whether it sent everything within `timeout_s`."""
-        request = _Request()
-        self._requests.put(request)
-        return request.wait(timeout_s) and request.delivered
-
-    def close(self) -> None:
-        """Begins the last delivery. Does not wait for it."""
-        self._closing = True
-        self._requests.put(None)
-
-    def ended(self, timeout_s: float) -> bool:
-        """Whether the last delivery is over. Blocks at most `timeout_s`."""
-        self._thread.join(timeout_s)
-        return not self._thread.is_alive()
-
-    def _run(self) -> None:
-        from opentelemetry import context
-
-        # The exporter's own requests are no calls of the user's: other instrumentations must not trace them.
-        suppressed = context._SUPPRESS_INSTRUMENTATION_KEY  # noqa: SLF001 - the SDK's own processors use it
-        context.attach(context.set_value(suppressed, True))
-        due = monotonic() + self._interval_s
-        closing = False
-        while not closing:
-            try:
-                request = self._requests.get(timeout=max(0.0, due - monotonic()))
-            except Empty:
-                request = None
-                due = monotonic() + self._interval_s
-            self._woken = False
-            closing = self._closing
-            delivered = self._deliver()
-            if request is not None:
-                request.delivered = delivered
-                request.set()
-        self._finish()

@@ -100,7 +100,7 @@ class Providers(Forks):
     def flush(self, timeout_s: float) -> bool:
         """Whether our own providers delivered everything. Blocks at most `timeout_s`. Never raises."""
         until = monotonic() + timeout_s
-        delivered = [side.thread.flush(max(0.0, until - monotonic())) for side in list(self._sides.values())]
+        delivered = [side.flush(max(0.0, until - monotonic())) for side in list(self._sides.values())]
         return all(delivered)
 
     def close(self, timeout_s: float = END_S) -> None:
@@ -109,9 +109,9 @@ class Providers(Forks):
         atexit.unregister(self._close_at_exit)
         sides, until = dict(self._sides), monotonic() + timeout_s
         for side in sides.values():
-            side.thread.close()
+            side.close()
         for signal, side in sides.items():
-            if not side.thread.ended(max(0.0, until - monotonic())):
+            if not side.ended(max(0.0, until - monotonic())):
                 why = f": {words}" if (words := _otlp.words(side.said)) else ""
                 late = TimeoutError(f"{side.unsent()} given up after {timeout_s:g} s{why}")
                 side.abandon()
