@@ -6,6 +6,7 @@ import json
 import socket
 import sys
 import threading
+from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
@@ -82,12 +83,6 @@ STOPPING_S = 5.0
 """How long the end waits for answers in progress."""
 
 
-@dataclass(slots=True)
-class _Entry:
-    exchange: Exchange
-    left: int | None
-
-
 class PlayServer:
     """A context manager that answers requests to `url`, on a free port unless one is given.
 
@@ -98,7 +93,9 @@ class PlayServer:
     def __init__(self, *exchanges: Exchange, port: int = 0) -> None:
         self.requests: list[Received] = []
         self.failures: list[BaseException] = []
-        self._script: list[_Entry] = []
+        self._script: list[Exchange] = []
+        self._played = Counter[int]()
+        """How many requests each of them has answered, by its place."""
         self._lock = threading.Lock()
         self.stopping = threading.Event()
         self._http = _HTTPServer(("127.0.0.1", port), self)
@@ -116,21 +113,21 @@ class PlayServer:
     def unplayed(self) -> list[Exchange]:
         """The exchanges that are not used up, except those for any number of requests."""
         with self._lock:
-            return [entry.exchange for entry in self._script if entry.left]
+            return [each for place, each in enumerate(self._script) if self._played[place] < (each.times or 0)]
 
     def add(self, *exchanges: Exchange) -> None:
         """Adds exchanges to the end."""
         with self._lock:
-            self._script.extend(_Entry(exchange, exchange.times) for exchange in exchanges)
+            self._script.extend(exchanges)
 
     def exchange_for(self, request: Received) -> Exchange:
         """The exchange for `request`, counted as used. Called on a connection's thread."""
         with self._lock:
             self.requests.append(request)
-            for entry in self._script:
-                if entry.left != 0 and entry.exchange.answers(request):
-                    entry.left = None if entry.left is None else entry.left - 1
-                    return entry.exchange
+            for place, each in enumerate(self._script):
+                if (each.times is None or self._played[place] < each.times) and each.answers(request):
+                    self._played[place] += 1
+                    return each
         return _nothing_fits(request)
 
     def __enter__(self) -> Self:

@@ -9,7 +9,7 @@ from datetime import date
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
-from claudetrace._pricing._rates import CLASSES
+from claudetrace._pricing._rates import CLASSES, names_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -48,8 +48,7 @@ def problems(data: Mapping[str, Any]) -> Iterator[str]:
     named: dict[str, str] = {}
     for model in data["models"]:
         name = {key: model[key] for key in MODEL_KEYS}["id"]
-        spelled = {model["id"], *model["aliases"], model["bedrock_id"], model["vertex_id"]} - {None}
-        for spelling in sorted(spelled):
+        for spelling in sorted(names_of(model)):
             if named.setdefault(spelling, name) != name:
                 yield f"{spelling} names both {named[spelling]} and {name}"
         for source in model["sources"]:

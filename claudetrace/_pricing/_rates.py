@@ -96,7 +96,7 @@ class RateBook:
         self.as_of: str = data["as_of"]
         self.version = f"{self.as_of}-{digest}"
         self.models: dict[str, Mapping[str, Any]] = {model["id"]: model for model in data["models"]}
-        self.ids = {name: model["id"] for model in data["models"] for name in _names(model)}
+        self.ids = {name: model["id"] for model in data["models"] for name in names_of(model)}
         """Every id in the data, with the model's own id."""
         self.batch_factor = Fraction(rules["batch_multiplier"])
         self.geo_factor = Fraction(rules["inference_geo_us_multiplier"])
@@ -133,9 +133,10 @@ def in_force(periods: Any, day: str) -> Mapping[str, Any] | None:
     return None
 
 
-def _names(model: Mapping[str, Any]) -> list[str]:
-    names = [model["id"], *model["aliases"], model.get("vertex_id"), model.get("bedrock_id")]
-    return [name for name in names if name]
+def names_of(model: Mapping[str, Any]) -> list[str]:
+    """Every id of `model`, its own first."""
+    names = [model["id"], *model["aliases"], model["bedrock_id"], model["vertex_id"]]
+    return [name for name in dict.fromkeys(names) if name]
 
 
 updated: RateBook | None = None

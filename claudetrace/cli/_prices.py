@@ -17,7 +17,7 @@ from claudetrace._errors import ClaudetraceError
 from claudetrace._places import ledger_path
 from claudetrace._pricing._ids import find_listed, listed_models, unknown_name
 from claudetrace._pricing._list import LARGEST_BYTES, checked_list, keep_list, use_rates_of
-from claudetrace._pricing._rates import book, in_force
+from claudetrace._pricing._rates import book, in_force, names_of
 from claudetrace._pricing._second_opinion import second_opinions
 from claudetrace._text import without_password
 from claudetrace.cli._dashboard import is_loopback
@@ -105,8 +105,7 @@ def _history(model: Model) -> str:
     """Everything that is known of one model's rates."""
     rows = [row for period in model["periods"] for row in _period_rows("", period)]
     rows += [row for period in model["fast"] for row in _period_rows("fast", period)]
-    names = [name for name in (*model["aliases"], model["bedrock_id"], model["vertex_id"]) if name]
-    names = [name for name in dict.fromkeys(names) if name != model["id"]]
+    names = names_of(model)[1:]
     end = "since" if model["status"] == "retired" else "until"
     notes = [period["note"] for period in (*model["periods"], *model["fast"]) if period.get("note")]
     notes += [note for note in (model["note"], model["disagreement"]) if note]

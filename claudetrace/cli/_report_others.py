@@ -115,20 +115,17 @@ def _latency_lines(found: Latencies, before: Latencies | None, by: Sequence[str]
     then = [earlier.get(tuple(row.dimensions.values())) for row in shown]
     made = [*key_columns(by, found.rows), count_column("answers", [row.responses for row in shown], 2)]
     for head, kind, percent, drop in LATENCIES:
-        text_of = _seconds if kind.endswith("_ms") else _speed
-        made.append(Column(head, [text_of(row.at(kind, percent)) for row in shown], drop=drop))
+        made.append(Column(head, [_measured(kind, row.at(kind, percent)) for row in shown], drop=drop))
         if before and not drop:
-            made.append(Column("before", [text_of(row and row.at(kind, percent)) for row in then]))
+            made.append(Column("before", [_measured(kind, row and row.at(kind, percent)) for row in then]))
     notes = wrapped(pruned_notes(found.pruned_before), width)
     return [table(made, width, total=True), "", "Answers without an error. Percentiles are within 2.2 %.", *notes]
 
 
-def _seconds(ms: float | None) -> str:
-    return "–" if ms is None else f"{ms / 1000:.2f} s"
-
-
-def _speed(rate: float | None) -> str:
-    return "–" if rate is None else f"{rate:.0f}"
+def _measured(kind: str, value: float | None) -> str:
+    if value is None:
+        return "–"
+    return f"{value / 1000:.2f} s" if kind.endswith("_ms") else f"{value:.0f}"
 
 
 def what_if_report(
