@@ -137,6 +137,6 @@ def _place(refusal: Refused, file: Path | None) -> str:
         return name
     try:
         line = line_of(file.read_text(encoding="utf-8"), refusal.keys)
-    except (OSError, UnicodeDecodeError):
+    except (OSError, ValueError):
         line = None
     return f"{file}, {name}" if line is None else f"{file}, line {line}, {name}"

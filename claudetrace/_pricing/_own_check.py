@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from contextlib import suppress
 from datetime import date, datetime
@@ -22,7 +21,6 @@ _MODEL_KEYS = {"discount", "batch", "fast", *CLASSES, *_DAYS}
 _PRICE = (10**9, "a price in dollars for a million tokens; give 0 or more")
 _SHARE = (1, "a share of the price; give 0 to 1, as 0.15 for 15 % off")
 """The most that each may be, and what to say of other numbers."""
-_KEY = re.compile(r""""[^"]*"|'[^']*'|[A-Za-z0-9_-]+""")
 
 
 class Refused(Exception):  # noqa: N818 - never leaves this room: `load_own_rates` makes an error of it
@@ -167,35 +165,32 @@ def _in_order(periods: list[Period], keys: tuple[str, ...]) -> list[Period]:
 
 
 def line_of(text: str, keys: tuple[str, ...]) -> int | None:
-    """The line of the TOML file `text` that matches most of `keys`, counted from 1."""
-    said = _said(text)
-    said = [(number, path[1:]) for number, path in said if path[:1] == ("rates",)] or said
-    best, line = -1, None
-    for number, path in said:
-        shared = min(len(path), len(keys))
-        if shared > best and path[:shared] == keys[:shared]:
-            best, line = shared, number
+    """The line of the TOML file `text` that says most of `keys`, counted from 1."""
+    import tomllib
+
+    in_table = "rates" in tomllib.loads(text)
+    best, line, begun = -1, None, 1
+    lines = text.split("\n")
+    for number in range(1, len(lines) + 1):
+        try:
+            said = tomllib.loads("\n".join([*lines[:number], ""]))
+        except tomllib.TOMLDecodeError:
+            continue  # in the middle of a value
+        depth = _depth(said.get("rates") if in_table else said or None, keys)
+        if depth > best:
+            best, line = depth, begun
+        begun = number + 1
     return line
 
 
-def _said(text: str) -> list[tuple[int, tuple[str, ...]]]:
-    """Each line of a TOML file that names a key, with the whole path of the key."""
-    table: tuple[str, ...] = ()
-    counts: dict[tuple[str, ...], int] = {}
-    said = []
-    for number, line in enumerate(text.splitlines(), start=1):
-        bare = line.split("#")[0].strip()
-        if bare.startswith("["):
-            table = _split(bare.strip("[]"))
-            if bare.startswith("[["):
-                place = counts[table] = counts.get(table, -1) + 1
-                table = (*table, str(place))
-            said.append((number, table))
-        elif "=" in bare:
-            said.append((number, (*table, *_split(bare.split("=")[0]))))
-    return said
-
-
-def _split(key: str) -> tuple[str, ...]:
-    """The parts of a dotted TOML key, without their quotes."""
-    return tuple(part.strip("\"'") for part in _KEY.findall(key))
+def _depth(said: Any, keys: tuple[str, ...]) -> int:
+    """How many of `keys` lead into `said`; -1 where nothing is said yet."""
+    if said is None:
+        return -1
+    for depth, key in enumerate(keys):
+        if isinstance(said, list):
+            said = {str(place): each for place, each in enumerate(said)}
+        if not isinstance(said, dict) or key not in said:
+            return depth
+        said = said[key]
+    return len(keys)
