@@ -49,7 +49,7 @@ RECOUNT_S = 35 * 86_400
 KEY = click.option("--key", help="Of a budget for each value of a tag: the value.")
 
 
-@click.group(invoke_without_command=True, short_help="Show what budgets have spent, reserved and left.")
+@click.group(invoke_without_command=True)
 @click.option(
     "--top", default=5, show_default=True, type=click.IntRange(0), help="How many values of a budget for each value."
 )

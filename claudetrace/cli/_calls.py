@@ -64,7 +64,7 @@ HEADS = {
 LEFT = (0, 1, 2, 8)
 
 
-@click.command(short_help="Find calls by any id, with what they cost part by part.")
+@click.command()
 @click.argument("id_", metavar="ID")
 @AS_JSON
 @WIDE
@@ -83,7 +83,7 @@ def find(id_: str, as_json: bool, wide: bool, db: Path | None) -> None:
     click.echo(_as_json(found, {"id": id_}) if as_json else _as_text(found, terminal_width(wide=wide)))
 
 
-@click.command(short_help="Show the newest calls as they come.")
+@click.command()
 @click.option("-n", "count", default=10, show_default=True, type=click.IntRange(0), help="How many to show at first.")
 @click.option("--once", is_flag=True, help="Show those and end.")
 @click.option("--since", default="all", show_default=True, help="7d, today, 2026-11, a time, all.")
@@ -123,7 +123,7 @@ def _show(calls: Iterable[Call], *, as_json: bool) -> None:
             click.echo(calls_table([call]).splitlines()[1])
 
 
-@click.command(short_help="Write the calls to a file: CSV, JSON lines or a FOCUS bill.")
+@click.command()
 @click.option("--format", "kind", required=True, type=click.Choice(["csv", "jsonl", "focus"]), help="The format.")
 @click.option("--since", default="all", show_default=True, help="7d, this month, 2026-11, a time, all.")
 @click.option("--until", help="The same. Calls from that moment on are left out.")

@@ -35,7 +35,7 @@ def address(context: click.Context, param: click.Parameter, value: str | None) -
     return host.strip("[]") or LOOPBACK, int(port)
 
 
-@click.command(short_help="Take the records of many programs into one ledger.")
+@click.command()
 @click.option(
     "--listen",
     callback=address,

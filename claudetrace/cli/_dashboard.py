@@ -33,7 +33,7 @@ AUTHENTICATION = ("datasette_auth_passwords", "datasette_auth_github", "datasett
 """Plugins that authenticate users; `--config` can name others."""
 
 
-@click.command(short_help="Open the ledger's pages in the browser.")
+@click.command()
 @DB
 @click.option("--host", default=LOOPBACK, show_default=True, help="The address to listen on.")
 @click.option("--port", type=click.IntRange(0, 65535), help=f"The port. Default: {PORT}, or a free one if it is taken.")

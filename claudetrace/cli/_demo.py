@@ -46,7 +46,7 @@ BUDGETS: tuple[dict[str, Any], ...] = (
 BESIDE = ("", "-wal", "-shm", ".lock", ".budgets", ".budgets-wal", ".budgets-shm", ".budgets.lock")
 
 
-@click.command(short_help="Play bundled calls through the real SDK.")
+@click.command()
 @click.option(
     "--db",
     type=click.Path(path_type=Path, dir_okay=False),

@@ -67,7 +67,7 @@ MOST_CALLS = 10_000
 ALERTS_WAIT = timedelta(minutes=5)
 
 
-@click.command(short_help="Check the installation, the ledger and the budgets' store.")
+@click.command()
 @STORE
 @DB
 def doctor(db: Path | None, store: StoreName | None) -> None:

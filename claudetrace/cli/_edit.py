@@ -35,7 +35,7 @@ NOT_OURS = "spans, metrics, records and alerts that were sent, logs of programs,
 """What `forget` cannot know the place of."""
 
 
-@click.command(short_help="Remove old calls; their sums stay.")
+@click.command()
 @click.option("--before", required=True, help="Remove the calls of earlier days: 90d, 12w, last month, or a date.")
 @click.option("--all", "everything", is_flag=True, help="Remove their sums too.")
 @YES
@@ -59,7 +59,7 @@ def prune(before: str, everything: bool, yes: bool, db: Path | None) -> None:
     click.echo(f"Removed {calls_text(removed)} {of_days} from {path}; {sums}.")
 
 
-@click.command(short_help="Remove a user, customer, session or tag from all calls.")
+@click.command()
 @click.option("--user", help="A value of the tag `user`.")
 @click.option("--customer", help="A value of the tag `customer`; its users and sessions go too.")
 @click.option("--session", help="A value of the tag `session`.")
@@ -123,7 +123,7 @@ def _forgotten(done: Forgotten, path: Path, key: str, value: str) -> str:
     return "\n".join(lines)
 
 
-@click.command(short_help="Price calls again by the rates of their day.")
+@click.command()
 @click.option("--all", "everything", is_flag=True, help="Price all calls, not only those without a known price.")
 @click.option("--since", help="Only calls from then on: 7d, 12w, a date, or a time.")
 @click.option("--dry-run", is_flag=True, help="Show what would change, and change nothing.")

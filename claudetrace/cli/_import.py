@@ -20,7 +20,7 @@ FOLLOW_S = 1.0
 CLAUDE_CODE = "claude-code"
 
 
-@click.command("import", short_help="Bring calls from elsewhere into the ledger.")
+@click.command("import")
 @click.argument("what", nargs=-1, required=True)
 @click.option(
     "--dir",

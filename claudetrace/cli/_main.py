@@ -56,6 +56,7 @@ class _Commands(click.Group):
             return None
         module = import_module(f"claudetrace.cli.{COMMANDS[cmd_name][0]}")
         command: click.Command = getattr(module, f"{cmd_name}_" if iskeyword(cmd_name) else cmd_name)
+        command.short_help = COMMANDS[cmd_name][1]
         return command
 
     def resolve_command(

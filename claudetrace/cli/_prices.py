@@ -52,7 +52,7 @@ class _Prices(click.Command):
         return super().make_context(info_name, args, parent, **extra)
 
 
-@click.command(cls=_Prices, short_help="Show the rates of models, with their history and sources.")
+@click.command(cls=_Prices)
 @click.argument("model", required=False)
 @click.option("--check", is_flag=True, help="Compare with genai-prices and litellm, where they are installed.")
 @click.option("--json", "as_json", is_flag=True, help="Write JSON: prices as decimal text.")
@@ -203,7 +203,7 @@ def _today() -> str:
     return datetime.now(UTC).date().isoformat()
 
 
-@click.command(short_help="Install a newer price list.")
+@click.command()
 @click.argument("source", metavar="FILE|URL")
 @DB
 def update(source: str, db: Path | None) -> None:

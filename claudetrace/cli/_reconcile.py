@@ -33,7 +33,7 @@ APIS = {"analytics": _fetch.ANALYTICS, "admin": _fetch.ADMIN}
 FILES = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 
-@click.command(short_help="Compare the ledger with Anthropic's own figures.")
+@click.command()
 @click.option("--day", help="One UTC day.")
 @click.option("--since", help="The first day: 30d, 2w or a date.  [default: 7d]")
 @click.option("--until", help="The same. This day and later ones are left out.")

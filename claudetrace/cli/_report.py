@@ -31,7 +31,7 @@ UNUSED_BY_TRACE = ("by", "where", "timezone", "as_csv")
 """Those that have none beside `--trace`, unless it is priced another way."""
 
 
-@click.command(short_help="Sum up what calls cost.")
+@click.command()
 @click.option(
     "--by",
     multiple=True,

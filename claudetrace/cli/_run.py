@@ -21,7 +21,6 @@ FOLDER = Path(__file__).resolve().parents[1] / "_run"
 
 
 @click.command(
-    short_help="Run a Python program with the meter on.",
     # Everything after the program's name belongs to the program, even `-h` in `python -mhttp.server -h`.
     context_settings={
         "ignore_unknown_options": True,
