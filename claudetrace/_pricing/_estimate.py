@@ -11,10 +11,9 @@ from typing import TYPE_CHECKING, Any
 from claudetrace._call import PROMPT_TOKENS, usd
 from claudetrace._errors import ClaudetraceError
 from claudetrace._pricing._engine import price_response
-from claudetrace._pricing._ids import read_id
+from claudetrace._pricing._ids import find_listed
 from claudetrace._pricing._price import day_of
 from claudetrace._pricing._prompt_size import SERVER_TOOLS
-from claudetrace._pricing._rates import book
 from claudetrace._pricing._terms import Terms
 
 if TYPE_CHECKING:
@@ -109,8 +108,8 @@ def _estimate(
 
 
 def _must_fit(prompt_tokens: int, model: str) -> None:
-    known = read_id(model, book().ids).model
-    window = None if known is None else book().models[known].get("context_window")
+    listed = find_listed(model)
+    window = None if listed is None else listed["context_window"]
     if isinstance(window, int) and prompt_tokens > window:
         raise ClaudetraceError(
             f"the prompt has {prompt_tokens} tokens and {model} takes {window}; shorten it by "

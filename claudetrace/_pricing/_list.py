@@ -22,12 +22,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("claudetrace")
 
 LARGEST_BYTES = 4_000_000
-_KEYED_BY_RATES = {
-    "_plan": "_plans",
-    "_upper_bound": "highest_rates",
-    "_own": "own_rates_of",
-    "_otherwise": "_context_window",
-}
+_KEYED_BY_RATES = {"_plan": "_plans", "_upper_bound": "highest_rates", "_own": "own_rates_of"}
 """The caches that depend on the rates in force, by module."""
 
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from claudetrace._call import PROMPT_TOKENS, prompt_tokens
@@ -31,21 +30,19 @@ class Otherwise:
     model: str | None = None
     batch: bool = False
     no_cache: bool = False
+    window_tokens: int | None = field(default=None, init=False)
+    """How long a prompt the other model takes."""
 
     def __post_init__(self) -> None:
-        if self.model is not None and find_listed(self.model) is None:
+        if self.model is None:
+            return
+        if (listed := find_listed(self.model)) is None:
             raise ClaudetraceError(unknown_name(self.model))
+        object.__setattr__(self, "window_tokens", listed["context_window"])
 
     def fits(self, row: Mapping[str, Any]) -> bool:
         """Whether the other model takes a prompt as long as that of `row`, as the first model counts it."""
-        window = _context_window(self.model)
-        return window is None or (prompt_tokens(row) or 0) <= window
-
-
-@cache
-def _context_window(model: str | None) -> int | None:
-    listed = None if model is None else find_listed(model)
-    return None if listed is None else listed["context_window"]
+        return self.window_tokens is None or (prompt_tokens(row) or 0) <= self.window_tokens
 
 
 def price_otherwise(row: Mapping[str, Any], what: Otherwise) -> tuple[int | None, tuple[str, ...]]:
