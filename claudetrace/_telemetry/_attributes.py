@@ -185,8 +185,8 @@ def budget_attributes(name: str, key: str | None) -> dict[str, str]:
 
 def blocked_attributes(error: BudgetExceeded) -> Attributes:
     """Which budget has stopped a call, what the call needed and what was left."""
-    amounts = {"needed": error.needed_usd, "left": error.left_usd}
-    told = {f"claudetrace.budget.{name}_usd": float(usd) for name, usd in amounts.items() if usd is not None}
+    amounts = {"claudetrace.budget.needed_usd": error.needed_usd, "claudetrace.budget.left_usd": error.left_usd}
+    told = {name: float(usd) for name, usd in amounts.items() if usd is not None}
     return budget_attributes(error.budget, error.key) | told
 
 
