@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import orjson
 
@@ -12,9 +12,10 @@ from claudetrace._pricing._bill import Priced
 from claudetrace._telemetry import _attributes as names
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from claudetrace._call import Row
     from claudetrace._seam._agent_sdk._query import Query
-    from claudetrace._telemetry._spans import Spans
 
 AGENT = "claude-code"
 AGENT_NAME = "gen_ai.agent.name"
@@ -23,13 +24,13 @@ AGENT_NAME = "gen_ai.agent.name"
 class AgentSpans:
     """Costs are on the children alone: a back end that adds up spans counts each once."""
 
-    def __init__(self, spans: Spans, *, backends: bool) -> None:
-        self._spans = spans
+    def __init__(self, own_tracer: Callable[[], Any], *, backends: bool) -> None:
+        self._own_tracer = own_tracer
         self._backends = backends
 
     def begin(self, query: Query) -> None:
         """Starts the span of `query`, a child of what is current here."""
-        if (tracer := self._spans.own_tracer()) is None:
+        if (tracer := self._own_tracer()) is None:
             return
         query.span = tracer.start_span(
             f"invoke_agent {AGENT}",
@@ -46,7 +47,7 @@ class AgentSpans:
         """Makes the span of a response, which has ended, and gives the row its ids."""
         from opentelemetry import trace
 
-        if (tracer := self._spans.own_tracer()) is None:
+        if (tracer := self._own_tracer()) is None:
             return
         at_ns = int(datetime.fromisoformat(row["started_at"]).timestamp() * 1e9)
         span = tracer.start_span(

@@ -6,18 +6,17 @@ There are two sets of names: those in use, and those that the conventions have a
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from claudetrace._telemetry._attributes import OPERATIONS, SCHEMA_URL, SCOPE, budget_attributes
 from claudetrace._version import __version__
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from opentelemetry.metrics import CallbackOptions, Counter, Histogram, Meter, MeterProvider, Observation
 
     from claudetrace._budgets._status import BudgetState
-    from claudetrace._telemetry._metrics import Metrics
 
     Point: TypeAlias = tuple[int | float, dict[str, str] | None]
 
@@ -30,6 +29,15 @@ DOLLARS = (1e-05, 3e-05, 0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0
 
 INFERENCE = frozenset(OPERATIONS)
 """The operations in which a model answers. Others have a metric of their own."""
+
+
+class Metrics(Protocol):
+    """What is observed: how recording goes, and the budgets."""
+
+    provider: MeterProvider | None
+    health: Callable[[], Mapping[str, int]]
+    budgets: Callable[[], Sequence[BudgetState]] | None
+    closed: bool
 
 
 class Instruments:

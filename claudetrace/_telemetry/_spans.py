@@ -60,7 +60,7 @@ class Spans:
         """Spans of agents: loaded with the first."""
         from claudetrace._telemetry._agents import AgentSpans
 
-        return AgentSpans(self, backends=self._backends)
+        return AgentSpans(self.own_tracer, backends=self._backends)
 
     @cached_property
     def _current(self) -> Any:
