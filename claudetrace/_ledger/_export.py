@@ -8,6 +8,7 @@ import json
 from datetime import date, timedelta
 from fractions import Fraction
 from itertools import groupby, islice
+from operator import add
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import orjson
@@ -125,11 +126,8 @@ def as_focus(rows: Iterable[Mapping[str, Any]]) -> Iterator[str]:
     for _, of_day in groupby(rows, key=lambda row: row["started_at"][:10]):
         charges: dict[Charge, list[int]] = {}
         for row in of_day:
-            for charge, quantity, listed, billed in _charges(row):
-                sums = charges.setdefault(charge, [0, 0, 0])
-                sums[0] += quantity
-                sums[1] += listed
-                sums[2] += billed
+            for charge, *amounts in _charges(row):
+                charges[charge] = [*map(add, charges.get(charge, (0, 0, 0)), amounts)]
         yield csv_lines(_line(charge, *sums) for charge, sums in charges.items())
 
 

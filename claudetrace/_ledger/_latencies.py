@@ -49,8 +49,8 @@ def read_latencies(connection: sqlite3.Connection, question: Question) -> Latenc
     for key, kind, bucket, responses in _counts(connection, question):
         for each in {key, ()}:
             counts.setdefault(each, {}).setdefault(kind, Counter())[bucket] += responses
-    whole = counts.pop((), {}) if question.by else counts.get((), {})
-    rows = [_latency(question.by, key, each) for key, each in counts.items() if question.by]
+    whole = counts.pop((), {})
+    rows = [_latency(question.by, key, each) for key, each in counts.items()]
     rows.sort(key=lambda row: (-row.responses, next(iter(row.dimensions.values())) or ""))
     pruned = None if has_sums(question) else pruned_before(connection, question.span.since)
     return Latencies(rows, _latency((), (), whole), pruned)

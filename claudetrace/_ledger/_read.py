@@ -21,7 +21,7 @@ from claudetrace._ledger._question import Question
 from claudetrace._ledger._schema import VERSION, connect_to_read, ledger_version, open_ledger
 from claudetrace._ledger._segments import left_elsewhere
 from claudetrace._ledger._spend import Spend, Spends
-from claudetrace._places import spool_of
+from claudetrace._places import default_db, spool_of
 from claudetrace._sqlite import TOO_LONG, check_unchanged, is_changed, limit_time, refuse_old_sqlite
 
 if TYPE_CHECKING:
@@ -49,11 +49,7 @@ class Ledger:
     """
 
     def __init__(self, path: str | os.PathLike[str] | None = None) -> None:
-        if path is None:
-            from claudetrace._places import default_db
-
-            path = default_db()
-        self.path = Path(path)
+        self.path = default_db() if path is None else Path(path)
         self._db: sqlite_utils.Database | None = None
         refuse_old_sqlite()
         use_file_mode()

@@ -112,7 +112,8 @@ def _told(status: int) -> str:
 
 
 def _analytics(analytics: Any, asked: Asked) -> Figures:
-    figures = Figures(ANALYTICS)
+    # Both are told even if the answer is that there is nothing.
+    figures = Figures(ANALYTICS, has_cost=True, has_usage=True)
     for reports, group_by, take in (
         (analytics.usage, GROUP_BY, figures.add),
         (analytics.cost, (*GROUP_BY, "cost_type", "token_type"), figures.add),
@@ -124,15 +125,13 @@ def _analytics(analytics: Any, asked: Asked) -> Figures:
                 take(item.to_dict(mode="json") for item in page.data)
                 if (at := page.data_refreshed_at) is not None:
                     figures.refreshed_at = min(figures.refreshed_at or at, at)
-    # True even if the answer was that there is nothing.
-    figures.has_usage = figures.has_cost = True
     return figures
 
 
 def _admin(client: Anthropic, asked: Asked, source: str) -> Figures:
     if asked.api_key_ids:
         raise ClaudetraceError("the Admin API has no cost by key; leave out --api-key-id, or name a workspace")
-    figures = Figures(source)
+    figures = Figures(source, has_cost=True, has_usage=True)
     for path, group_by in ADMIN_REPORTS.items():
         for chunk in asked.chunks():
             params: dict[str, Any] = {**chunk, "group_by": [*group_by], "bucket_width": "1d", "limit": 31}
@@ -140,7 +139,6 @@ def _admin(client: Anthropic, asked: Asked, source: str) -> Figures:
                 params["workspace_ids"] = [*asked.workspace_ids]
             for page in _pages(client, path, params):
                 figures.add(_of_workspaces(page["data"], asked.workspace_ids))
-    figures.has_usage = figures.has_cost = True
     return figures
 
 
