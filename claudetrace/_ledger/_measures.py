@@ -40,9 +40,9 @@ CACHE_WRITE_PICOUSD = f"""(CASE
             WHEN COALESCE(c.spend_picousd, 0) = 0 OR c.cost_parts IS NULL THEN 0
             WHEN {" AND ".join(f"INSTR(c.cost_parts, '{name}') = 0" for name in CACHE_WRITES)} THEN 0
             ELSE COALESCE((
-                SELECT SUM(part.value ->> 'picousd')
+                SELECT SUM(JSON_EXTRACT(part.value, '$.picousd'))
                 FROM json_each(c.cost_parts) AS part
-                WHERE part.value ->> 'name' IN ({", ".join(f"'{name}'" for name in CACHE_WRITE_PARTS)})
+                WHERE JSON_EXTRACT(part.value, '$.name') IN ({", ".join(f"'{name}'" for name in CACHE_WRITE_PARTS)})
             ), 0)
         END)"""  # noqa: S608 - names of ours
 

@@ -164,11 +164,11 @@ WITH parts AS (
     SELECT
         calls.id AS id,
         part.key AS number,
-        part.value ->> 'name' AS name,
-        part.value ->> 'model' AS model,
-        part.value ->> 'quantity' AS quantity,
-        part.value ->> 'rate_picousd' AS rate,
-        part.value ->> 'picousd' AS picousd
+        JSON_EXTRACT(part.value, '$.name') AS name,
+        JSON_EXTRACT(part.value, '$.model') AS model,
+        JSON_EXTRACT(part.value, '$.quantity') AS quantity,
+        JSON_EXTRACT(part.value, '$.rate_picousd') AS rate,
+        JSON_EXTRACT(part.value, '$.picousd') AS picousd
     FROM calls, json_each(calls.cost_parts) AS part
 ),
 fractions AS (
@@ -220,7 +220,7 @@ FROM calls
 WHERE cost_picousd IS NOT NULL
     AND cost_picousd <> (
         SELECT
-            COALESCE(SUM((value ->> 'picousd') / 1000000), 0) * 1000000
-            + COALESCE(SUM((value ->> 'picousd') % 1000000), 0)
+            COALESCE(SUM(JSON_EXTRACT(value, '$.picousd') / 1000000), 0) * 1000000
+            + COALESCE(SUM(JSON_EXTRACT(value, '$.picousd') % 1000000), 0)
         FROM json_each(calls.cost_parts)
     );

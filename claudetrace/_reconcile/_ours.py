@@ -28,7 +28,9 @@ FREE, UNPRICED = "free", "unpriced"
 """In place of a rate: for tokens of a refusal, which cost nothing, and for tokens whose cost is unknown."""
 # The query leaves out what Anthropic does not bill to this organization.
 HEAD = {
-    "day": "COALESCE(CASE WHEN operation = :result THEN pricing_terms ->> 'day' END, SUBSTR(started_at, 1, 10))",
+    "day": """COALESCE(
+            CASE WHEN operation = :result THEN JSON_EXTRACT(pricing_terms, '$.day') END, SUBSTR(started_at, 1, 10)
+        )""",
     "day_of_end": """CASE
             WHEN operation <> :result AND (SUBSTR(started_at, 12, 2) = '23' OR duration_ms > 3600000)
                 THEN DATE(JULIANDAY(started_at) + COALESCE(duration_ms, 0) / 86400000.0)
