@@ -13,14 +13,16 @@ LONGEST_TEXT = 1024
 
 
 def utf8(text: str) -> str:
-    """`text` with a question mark for each half of a surrogate pair, which JSON can name and UTF-8 cannot hold."""
-    return text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8")
+    """`text` with a question mark for each half of a surrogate pair, which JSON can name and UTF-8 cannot hold, and for
+    each NUL, which ends a text for SQLite and which PostgreSQL refuses."""
+    text = text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8")
+    return text.replace("\0", "?")
 
 
 def bounded(text: str, most: int = LONGEST_TEXT) -> str:
     """`text` as UTF-8 can hold it; a longer one is cut, which its end says, with a digest that tells two such apart."""
     if len(text) <= most:
-        return text if text.isascii() else utf8(text)
+        return utf8(text)
     digest = sha256(text.encode("utf-8", "replace")).hexdigest()[:16]
     return f"{utf8(text[: most // 2])}… (cut from {len(text)} characters, {digest})"
 

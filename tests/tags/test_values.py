@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import enum
+import sqlite3
 from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import anthropic
 import pytest
+from click.testing import CliRunner
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import claudetrace
 from claudetrace._tags import tag_faults
+from claudetrace.cli import main as cli
 
 from ._api import say
 from .conftest import Tags, all_tags
@@ -67,7 +72,7 @@ def meter(start: Callable[..., claudetrace.Instrumentation]) -> claudetrace.Inst
         (Shouting("loud"), "loud"),
         (Answering(), "odd"),
         ("naïve 日本 🦊", "naïve 日本 🦊"),
-        ("a\0b", "a\0b"),
+        ("a\0b", "a?b"),
         ("line\nbreak\x1b[31m", "line\nbreak\x1b[31m"),
         ("half \ud800 pair", "half ? pair"),
         ("'; DROP TABLE calls; --", "'; DROP TABLE calls; --"),
@@ -195,3 +200,19 @@ def test_fuzzed_tags_are_all_in_the_ledger(
     assert (len(rows), meter.health.lost, meter.health.failures) == (len(made), 0, {})
     assert max(map(len, rows)) <= 32
     assert max(len(text) for row in rows for pair in row.items() for text in pair) <= 256
+
+
+def test_a_nul_is_kept_out_of_the_ledger(
+    client: anthropic.Anthropic, meter: Any, db: Path, ledger: Callable[[], list[claudetrace.Call]]
+) -> None:
+    """SQLite ends a text there: a session of that name was left in the sums when its calls were forgotten."""
+    with claudetrace.tag(session="a\0b", user="é\0", team="\0"):
+        say(client)
+    meter.flush()
+    (call,) = ledger()
+    found = call.session_id, call.user_id, call.tags["team"]
+    forgot = CliRunner().invoke(cli, ["forget", "--session", "a?b", "--yes", "--db", str(db)])
+    with closing(sqlite3.connect(db)) as connection:
+        left = connection.execute("SELECT COUNT(*) FROM rollup_sessions").fetchone()
+
+    assert (found, forgot.exit_code, left) == (("a?b", "é?", "?"), 0, (0,)), forgot.output
