@@ -94,3 +94,14 @@ def test_starting_pytest_loads_nothing_heavy():
 def test_waits_are_bound_by_a_clock_that_nobody_freezes(path):
     """A wait is bound by `claudetrace._clock.monotonic`: a test suite can stop Python's own clocks."""
     assert "time.monotonic" not in path.read_text() or path.name == "_clock.py"
+
+
+NEWER_THAN_SQLITE_3_37 = re.compile(r"->>|\b(?:UNIXEPOCH|FORMAT|OCTET_LENGTH|CONCAT|STRING_AGG|JSONB?_ERROR)\(")
+
+
+def test_the_ledgers_sql_keeps_to_the_oldest_sqlite():
+    """What SQLite is asked is in its version 3.37, which is Ubuntu 22.04's; other SQL is PostgreSQL's."""
+    sql = [path for path in OURS if path.suffix in {".py", ".sql", ".yaml"} and "tests" not in path.parts]
+    newer = [_name(path) for path in sql if NEWER_THAN_SQLITE_3_37.search(path.read_text())]
+
+    assert [name for name in newer if "/_postgres/" not in name] == []
