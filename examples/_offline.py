@@ -7,6 +7,7 @@ import atexit
 import os
 import tempfile
 import uuid
+from contextlib import ExitStack
 from dataclasses import replace
 
 from claudetrace._demo import _answers as answers
@@ -42,15 +43,18 @@ def anew(exchange: Exchange) -> Exchange:
 
 
 def play() -> None:
-    server = PlayServer(
-        *answers.batch("msgbatch_example", RESULTS),
-        anew(answers.stream(SAID, when=lambda body: body.get("stream"), times=None)),
-        anew(answers.answer(AGAIN, when=offers_search, times=None)),
-        anew(answers.answer(TOLD, when=last_is_tool_result, times=None)),
-        anew(answers.answer(ASKED, when=lambda body: body.get("tools"), times=None)),
-        anew(answers.answer(SAID, times=None)),
-    ).start()
-    atexit.register(server.stop)
+    played = ExitStack()
+    atexit.register(played.close)
+    server = played.enter_context(
+        PlayServer(
+            *answers.batch("msgbatch_example", RESULTS),
+            anew(answers.stream(SAID, when=lambda body: body.get("stream"), times=None)),
+            anew(answers.answer(AGAIN, when=offers_search, times=None)),
+            anew(answers.answer(TOLD, when=last_is_tool_result, times=None)),
+            anew(answers.answer(ASKED, when=lambda body: body.get("tools"), times=None)),
+            anew(answers.answer(SAID, times=None)),
+        )
+    )
     os.environ.update(ANTHROPIC_API_KEY="demo", ANTHROPIC_BASE_URL=server.url, NO_PROXY="127.0.0.1")
     # What is played is no spend, so it stays out of the user's ledger.
     folder = tempfile.TemporaryDirectory(prefix="claudetrace-example-", ignore_cleanup_errors=True)
