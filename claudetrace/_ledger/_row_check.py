@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from claudetrace._call import Call
 from claudetrace._ledger._calls import COLUMNS
-from claudetrace._ledger._store import FAULTS_OF_A_ROW, insert_of
+from claudetrace._ledger._store import FAULTS_OF_A_ROW, insert_of, storable
 
 if TYPE_CHECKING:
     from claudetrace._call import Row
@@ -34,7 +34,8 @@ class RowCheck:
             return f"{type(error).__name__}: {error}"[:200]
 
     def _fault(self, row: Row) -> str | None:
-        stored = self._connection.execute(INSERT, tuple(map(row.get, COLUMNS))).rowcount
+        columns = storable({name: (row.get(name),) for name in COLUMNS})
+        stored = self._connection.execute(INSERT, [value for (value,) in columns.values()]).rowcount
         self._connection.execute("DELETE FROM calls")
         if not stored:
             return "its values cannot be stored"

@@ -7,7 +7,8 @@ import sqlite3
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
+from math import inf, nextafter
+from typing import TYPE_CHECKING, Any
 
 import orjson
 
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
     from claudetrace._ledger._schema import Pace
 
 _STORED = frozenset(COLUMNS)
+_REALS = frozenset(("duration_ms", "response_ms", "time_to_first_token_ms", "budget_wait_ms", "rate_limit_headroom"))
+_LEAST = 1e-9
 TAGS_OF_BATCH = f"""
     SELECT started_at, user_id, session_id, feature, customer, prompt, tags
     FROM calls
@@ -219,9 +222,21 @@ def insert_of(columns: Sequence[str]) -> str:
     return f"INSERT INTO calls ({', '.join(columns)}) VALUES ({places}) ON CONFLICT DO NOTHING"  # noqa: S608 - names of ours
 
 
+def storable(columns: dict[str, Sequence[Any]]) -> dict[str, Sequence[Any]]:
+    """`columns` as this SQLite takes them: 3.37 refuses whole numbers as REAL where a STRICT table has generated
+    columns, and gets the next larger one."""
+    if sqlite3.sqlite_version_info >= (3, 38):
+        return columns
+    return columns | {name: [*map(_not_whole, columns[name])] for name in _REALS & columns.keys()}
+
+
+def _not_whole(value: float | None) -> float | None:
+    return value if value is None or not float(value).is_integer() else max(nextafter(value, inf), _LEAST)
+
+
 def _insert_all(connection: sqlite3.Connection, rows: list[Row], pace: Pace) -> tuple[list[Row], Columns]:
     """Inserts `rows`. Returns those that the ledger did not have, and their columns."""
-    columns = columns_of(rows)
+    columns = storable(columns_of(rows))
     # What is left out is NULL too, and Python takes long for each `None`.
     told = [name for name in columns if name in _STORED] or [COLUMNS[0]]
     insert, nones = insert_of(told), (None,) * len(rows)

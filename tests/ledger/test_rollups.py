@@ -342,3 +342,17 @@ def test_forget(db: Path, query: Query) -> None:
     assert (query("SELECT * FROM rollup_hours"), differences(db)) == (before, [])
     assert query("SELECT COUNT(*), COUNT(user_id), COUNT(session_id), COUNT(customer) FROM calls") == [(251, 1, 0, 250)]
     assert [path.name for path in db.parent.rglob("*") if path.is_file() and secret.encode() in path.read_bytes()] == []
+
+
+def test_sqlite_3_37_gets_no_whole_real(db: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It refuses one where a STRICT table has generated columns: next to it is as good, and is in the sums as well."""
+    monkeypatch.setattr(sqlite3, "sqlite_version_info", (3, 37, 2))
+    with closing(Store(db, Guard())) as store:
+        store.write([row(duration_ms=1000.0, rate_limit_headroom=1.0, rate_limit="tokens"), row(duration_ms=0)])
+        sql = "SELECT duration_ms, rate_limit_headroom FROM calls ORDER BY rowid"
+        told = store.connection().execute(sql).fetchall()
+        differences = rollup_differences(store.connection())
+
+    assert not any(value.is_integer() for each in told for value in each if value is not None)
+    assert [tuple(value and round(value, 6) for value in each) for each in told] == [(1000.0, 1.0), (0.0, None)]
+    assert differences == []
