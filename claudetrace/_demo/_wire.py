@@ -143,8 +143,11 @@ def batch(batch_id: str, *, ended: bool, succeeded: int, errored: int = 0, url: 
 
 def batch_results(results: Mapping[str, Mapping[str, Any]]) -> list[bytes]:
     """Lines of JSON, a chunk each: for each custom id, a message or an error."""
-    kinds = {"error": "errored", "message": "succeeded"}
-    return [
-        json_bytes({"custom_id": id_, "result": {"type": kinds[whole["type"]], whole["type"]: whole}}) + b"\n"
-        for id_, whole in results.items()
-    ]
+    lines = []
+    for custom_id, whole in results.items():
+        if whole["type"] == "error":
+            result: dict[str, Any] = {"type": "errored", "error": dict(whole)}
+        else:
+            result = {"type": "succeeded", "message": dict(whole)}
+        lines.append(json_bytes({"custom_id": custom_id, "result": result}) + b"\n")
+    return lines
