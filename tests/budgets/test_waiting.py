@@ -296,7 +296,7 @@ async def test_ten_thousand_wait(kept: Kept) -> None:
         tasks.append(asyncio.create_task(call(number)))
         if number % 100 == 0:
             # Else the loop would leave the store no time.
-            await asyncio.sleep(0.001)
+            await asyncio.sleep(0.02)
     await asyncio.to_thread(queued, kept, 10_000)
     kept.end(first, 0)
     await asyncio.gather(*tasks)
